@@ -1,0 +1,59 @@
+# Every target sets up what it needs: a fresh machine wants Python 3.11+, make and a package registry.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt serve data teacher lock openapi compose-test clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install -q --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(STAMP) ## the environment in .venv, from the hashed lock file
+
+demo: setup ## vendor, purchase, distillation and audit on emoji in ten styles (10 minutes)
+	@$(BIN)/python -m examples.emoji.demo
+
+test: check ## everything: lint, types, contracts, unit, contract and end-to-end tests
+	@$(BIN)/python -m pytest
+
+check: setup ## the fast part: lint, types, import contracts, container files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy teacher_server student cache tests examples
+	@$(BIN)/lint-imports
+	@$(BIN)/hadolint docker/teacher.Dockerfile docker/client.Dockerfile
+	@$(BIN)/docker-compose --env-file docker/example.env config -q
+
+fmt: setup ## format the code and sort its imports
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+serve: setup ## the vendor on port 8000 with the embedded model
+	@$(BIN)/teacher-server serve
+
+data: setup ## the emoji demo data in data/emoji
+	@$(BIN)/distill-client demo-data --out data/emoji
+
+teacher: data ## train the embedded teacher again (25 minutes on two cores)
+	@$(BIN)/python -m examples.emoji.train_teacher
+
+lock: setup ## resolve the lock files again from pyproject.toml
+	@docker/lock
+
+openapi: setup ## write docs/openapi.json from the app
+	@$(BIN)/teacher-server openapi > docs/openapi.json
+
+compose-test: ## build and start the containers for real (root, Debian; not part of test)
+	@docker/compose-test
+
+clean: ## remove the environment and every generated folder; paid answers are kept
+	@rm -rf .venv runs work build *.egg-info .mypy_cache .ruff_cache .pytest_cache

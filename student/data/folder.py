@@ -1,0 +1,112 @@
+"""Finds labelled images in `root/domain/class/*` (the DomainBed layout) or `root/class/*`."""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from student.errors import BadInput
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
+UNSEEN_FILE = "unseen.csv"
+"""Names items that must never be trained on: columns `name` (file stem) and `group`."""
+
+LAYOUT = (
+    "expected DATA/<domain>/<class>/<image> or DATA/<class>/<image> "
+    "(png, jpg, webp, bmp, gif); for the demo data run: distill-client demo-data --out data/emoji"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One image file; its identity is the content of the file, never its name."""
+
+    path: Path
+    domain: str
+    class_name: str
+    digest: str  # hex sha256 of the file
+    unseen_group: str | None  # None: may be trained on
+
+    @property
+    def label_name(self) -> str:
+        """The class as a person would write it: underscores become spaces."""
+        return self.class_name.replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """Every image under a root, in path order, and what they are named after."""
+
+    root: Path
+    domains: tuple[str, ...]
+    classes: tuple[str, ...]
+    items: tuple[Item, ...]
+
+
+def discover(root: Path) -> Catalogue:
+    """Every labelled image under `root`, hashed.
+
+    Raises BadInput, naming the layout, where there is no folder, no image, or one class only.
+    """
+    if not root.is_dir():
+        message = f"no data folder {root}; {LAYOUT}"
+        raise BadInput(message)
+    unseen = _unseen(root / UNSEEN_FILE)
+    found = list(_labelled(root))
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(_sha256, (path for path, _, _ in found)))
+    items = tuple(
+        Item(
+            path=path,
+            domain=domain,
+            class_name=class_name,
+            digest=digest,
+            unseen_group=unseen.get(path.stem),
+        )
+        for (path, domain, class_name), digest in zip(found, digests, strict=True)
+    )
+    classes = tuple(sorted({item.class_name for item in items}))
+    if len(classes) < 2:
+        message = f"{root} holds {len(items)} images of {len(classes)} classes; {LAYOUT}"
+        raise BadInput(message)
+    domains = tuple(sorted({item.domain for item in items}))
+    return Catalogue(root=root, domains=domains, classes=classes, items=items)
+
+
+def _labelled(root: Path) -> Iterator[tuple[Path, str, str]]:
+    for first in _folders(root):
+        classes = _folders(first)
+        for class_folder in classes:
+            for path in _images(class_folder):
+                yield path, first.name, class_folder.name
+        if not classes:
+            for path in _images(first):
+                yield path, root.resolve().name, first.name
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _unseen(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    with path.open(newline="") as source:
+        reader = csv.DictReader(source)
+        if not {"name", "group"} <= set(reader.fieldnames or ()):
+            message = f"{path} needs the columns name and group"
+            raise BadInput(message)
+        return {row["name"]: row["group"] for row in reader}

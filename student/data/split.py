@@ -1,0 +1,69 @@
+"""Who trains, who validates, who is only ever tested: a seeded, stratified split."""
+
+import random
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from student.data.folder import Catalogue, Item
+from student.errors import BadInput
+
+HOLDOUT = 0.2  # DomainBed's holdout_fraction: one fifth of each source domain validates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """One experiment's share-out; every item of the catalogue is in exactly one part."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    train: tuple[Item, ...]
+    validation: tuple[Item, ...]
+    tests: dict[str, tuple[Item, ...]]  # what a person would call the part -> its items
+
+
+def split(
+    catalogue: Catalogue, *, targets: Collection[str], seed: int, holdout: float = HOLDOUT
+) -> Split:
+    """Holds out the target domains whole and a stratified fifth of each source domain.
+
+    Stratified by domain and class; a class keeps at least one item to train on. Items of
+    `unseen.csv` are in no training or validation part, in whatever domain they are.
+    Raises BadInput for a target that is no domain, or where no source domain is left.
+    """
+    if unknown := sorted(set(targets) - set(catalogue.domains)):
+        message = f"no domain {', '.join(unknown)}; the domains are {', '.join(catalogue.domains)}"
+        raise BadInput(message)
+    sources = tuple(d for d in catalogue.domains if d not in set(targets))
+    if not sources:
+        message = "every domain is held out: name fewer --target-domain"
+        raise BadInput(message)
+    strata: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    tests: dict[str, list[Item]] = defaultdict(list)
+    for item in catalogue.items:
+        is_source = item.domain in sources
+        if item.unseen_group is not None:
+            where = "source domains" if is_source else item.domain
+            tests[f"{item.unseen_group}, {where}"].append(item)
+        elif is_source:
+            strata[item.domain, item.class_name].append(item)
+        else:
+            tests[item.domain].append(item)
+    train: list[Item] = []
+    validation: list[Item] = []
+    for stratum, items in strata.items():
+        shuffled = sorted(items, key=lambda item: item.digest)  # not by path: names may change
+        random.Random(f"{seed} {stratum}").shuffle(shuffled)
+        held = min(round(holdout * len(shuffled)), len(shuffled) - 1)
+        validation.extend(shuffled[:held])
+        train.extend(shuffled[held:])
+    if not train or not validation:
+        message = f"too few images to split: {len(train)} to train, {len(validation)} to validate"
+        raise BadInput(message)
+    return Split(
+        sources=sources,
+        targets=tuple(d for d in catalogue.domains if d in set(targets)),
+        train=tuple(train),
+        validation=tuple(validation),
+        tests={name: tuple(items) for name, items in sorted(tests.items())},
+    )

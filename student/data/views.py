@@ -1,0 +1,78 @@
+"""The K replayable pictures of one image that the teacher is asked about and the student sees.
+
+View 0 is the image itself. The others are seeded crops, flips and colour changes with the paper's
+ranges (section 4: RandomResizedCrop .7-1, flip, ColorJitter .3, grayscale .1), drawn from the
+image's own digest: teacher and student are shown the same pixels, on any machine, for ever.
+"""
+
+import io
+import random
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from student.errors import DataError
+from student.training.recipe import LUMA, NUM_UNIFORMS, draw_views
+
+RECIPE = "crop-flip-colour/1"
+"""Part of every bought view's identity: a change to this file that changes a pixel bumps it."""
+
+
+def view_name(k: int, size: int) -> str:
+    """What view `k` at `size` pixels is called in the cache; view 0 is the file as it is."""
+    return "original" if k == 0 else f"{RECIPE}@{size}#{k}"
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """The image as a person sees it: EXIF orientation applied, transparency over white.
+
+    Raises DataError where the file is no complete image.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            upright = ImageOps.exif_transpose(opened)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        message = f"{path} cannot be read as an image: {error}"
+        raise DataError(message) from error
+    if upright.mode in {"RGBA", "LA", "PA"} or "transparency" in upright.info:
+        rgba = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return upright.convert("RGB")
+
+
+def render(image: Image.Image, digest: str, k: int, size: int) -> NDArray[np.uint8]:
+    """View `k` of an RGB image as the student sees it: uint8 (size, size, 3)."""
+    if k == 0:
+        return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+    # The standard library's generator: its stream is the same on every version and machine.
+    draw = random.Random(f"{RECIPE} {digest} {k}")
+    uniform = np.array([[draw.random() for _ in range(NUM_UNIFORMS)]])
+    width, height = image.size
+    view = draw_views(uniform, aspect=width / height)
+    left, top, wide, high = view.box[0]
+    box = (left * width, top * height, (left + wide) * width, (top + high) * height)
+    cropped = image.resize((size, size), Image.Resampling.BICUBIC, box=_inside(box, image.size))
+    pixels = np.asarray(ImageOps.mirror(cropped) if view.flipped[0] else cropped, np.float64)
+    matrix = view.colour[0]
+    mean_grey = float((pixels @ LUMA).mean())
+    coloured = pixels @ matrix[:, :3].T + matrix[:, 3] * mean_grey
+    return coloured.clip(0, 255).round().astype(np.uint8)
+
+
+def _inside(
+    box: tuple[float, float, float, float], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """The box less what rounding put beyond the edge, which Pillow refuses."""
+    left, top, right, bottom = box
+    return max(left, 0.0), max(top, 0.0), min(right, float(size[0])), min(bottom, float(size[1]))
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """The bytes that are sent for a rendered view, lossless."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format="PNG")
+    return out.getvalue()
+

@@ -1,0 +1,156 @@
+"""Everything that can go wrong for the client, as one tree.
+
+StudentError                  1   the root: a CLI catches this and exits with `exit_code`
+├── BadInput                  2   an option, a file or a folder cannot be used; nothing was sent
+│   └── DataError             2   the data set: its layout, its images, its splits
+├── TrainingError             8   training could not go on
+└── PurchaseError             4   buying could not go on
+    ├── PlanExceedsBudget     3   the plan does not fit the client's own budget; nothing was sent
+    └── VendorError           4   the vendor refused, failed, or was not understood
+        ├── BudgetExhausted   3   the account at the vendor cannot pay (402)
+        ├── VendorUnreachable 5   no answer in the attempts and the time allowed
+        ├── VendorMisbehaved  6   an answer came, and its bytes are not what was promised
+        ├── ModelChanged      7   the vendor answers with another model than the planned one
+        └── PriceChanged      7   the vendor charges by another price list than the planned one
+
+Each vendor error knows what happened to the money: `charged` is True, False, or None where only
+the vendor can tell; then the journal keeps the purchase and the next run asks under the same key.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StudentError(Exception):
+    """The client cannot do what it was asked; the message says why and what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class BadInput(StudentError):
+    """An option, a file or a folder cannot be used; nothing was sent."""
+
+    exit_code = 2
+
+
+class DataError(BadInput):
+    """The data set cannot be used as it stands."""
+
+
+class TrainingError(StudentError):
+    """Training could not go on."""
+
+    exit_code = 8
+
+
+class PurchaseError(StudentError):
+    """Buying could not go on."""
+
+    exit_code = 4
+
+
+class PlanExceedsBudget(PurchaseError):
+    """The plan does not fit the client's own budget; nothing was sent."""
+
+    exit_code = 3
+
+    def __init__(self, *, needed: int, remaining: int) -> None:
+        super().__init__(
+            f"this needs {needed} queries and the budget has {remaining} left; nothing was sent. "
+            "Raise --budget, or ask for fewer images, views or prompts."
+        )
+        self.needed = needed
+        self.remaining = remaining
+
+
+_MONEY = {
+    False: "Nothing was charged.",
+    True: "It was charged.",
+    None: (
+        "Whether it was charged only the vendor knows: the journal keeps the purchase, and the "
+        "next run asks for it under the same key, so that it is paid once."
+    ),
+}
+
+
+class VendorError(PurchaseError):
+    """The vendor refused, failed, or was not understood.
+
+    `status` is 0 where no HTTP status came, `code` the vendor's machine-readable word, `index`
+    the guilty item of the batch where the vendor named one.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        charged: bool | None,
+        status: int = 0,
+        code: str = "",
+        request_id: str = "",
+        index: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.charged = charged
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.index = index
+
+    def __str__(self) -> str:
+        facts = ", ".join(
+            fact
+            for fact in (
+                f"HTTP {self.status}" if self.status else "",
+                self.code,
+                f"request {self.request_id}" if self.request_id else "",
+            )
+            if fact
+        )
+        return f"{self.detail}{f' ({facts})' if facts else ''} {_MONEY[self.charged]}"
+
+
+class BudgetExhausted(VendorError):
+    """The account at the vendor cannot pay for this batch; `remaining` units would still fit."""
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        needed: int,
+        remaining: int,
+        charged: bool | None = False,
+        code: str = "budget_exhausted",
+        request_id: str = "",
+    ) -> None:
+        super().__init__(detail, charged=charged, status=402, code=code, request_id=request_id)
+        self.needed = needed
+        self.remaining = remaining
+
+
+class VendorUnreachable(VendorError):
+    """The vendor gave no answer in the attempts and the time allowed."""
+
+    exit_code = 5
+
+
+class VendorMisbehaved(VendorError):
+    """An answer came and its bytes are not what was promised; none of it is stored."""
+
+    exit_code = 6
+
+
+class ModelChanged(VendorError):
+    """The vendor answers with another model than the planned one: two spaces must not mix."""
+
+    exit_code = 7
+
+
+class PriceChanged(VendorError):
+    """The vendor charges by another price list than the planned one."""
+
+    exit_code = 7

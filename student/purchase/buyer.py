@@ -1,0 +1,304 @@
+"""Buying a plan: journal, send, check, store; nothing is ever paid twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from cache.errors import ClientBudgetExceeded
+from cache.paid import Intent, PaidCache
+from cache.paid import now_ms as unix_ms
+from student.errors import BudgetExhausted, VendorError, VendorMisbehaved
+from student.purchase.batch import Batch, Item
+from student.purchase.pace import Pace
+from student.purchase.plan import Plan, Wanted
+from student.purchase.progress import Bought, Ending, Listener, silent
+from student.purchase.refusal import REFUSED_ITEM, REFUSED_SIZE
+from student.purchase.retry import Retry
+from student.purchase.settle import Settlement
+from student.purchase.shelf import Shelf
+from student.purchase.till import Till
+from student.purchase.vendor import VendorClient
+
+# JSON around the items: the model's name and the brackets.
+BODY_FRAME = 4096
+
+_log = logging.getLogger(__name__)
+
+
+async def buy(
+    plan: Plan,
+    *,
+    cache: PaidCache,
+    vendor: VendorClient,
+    budget: int,
+    run: str,
+    account: str,
+    batch_size: int = 64,
+    concurrency: int = 4,
+    progress: Listener = silent,
+    drain_seconds: float = 60.0,
+    now_ms: Callable[[], int] = unix_ms,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Bought:
+    """Buy what the plan says and store every answer before anything else happens.
+
+    `budget` caps, in units and over the life of the cache, receipts plus what is in flight; `run`
+    names this run and must be new each time; `account` is `vendor.ledger_name(...)`. Purchases
+    that a killed run left open are ended first. Running out of budget, the client's or the
+    vendor's, is a normal end.
+
+    Cancelled, it sends no new purchase, lets those in flight finish for `drain_seconds` at most,
+    stores them and raises. Killed, the journal lets the next run go on. Raises VendorError,
+    BadInput (an image file changed or vanished) and CacheError, after what was in flight is stored.
+    """
+    till = Till(
+        plan,
+        cache=cache,
+        account=account,
+        budget=budget,
+        run=run,
+        listener=progress,
+        now_ms=now_ms,
+    )
+    buyer = _Buyer(
+        plan=plan,
+        till=till,
+        vendor=vendor,
+        batch_size=min(batch_size, plan.model.limits.max_items),
+        concurrency=concurrency,
+        sleep=sleep,
+    )
+    task = asyncio.create_task(buyer.run())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        buyer.stop()
+        try:
+            await asyncio.wait({task}, timeout=drain_seconds)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+@dataclass(slots=True, kw_only=True)
+class _Buyer:
+    plan: Plan
+    till: Till
+    vendor: VendorClient
+    batch_size: int
+    concurrency: int
+    sleep: Callable[[float], Awaitable[None]]
+    _pace: Pace = field(init=False)
+    _shelf: Shelf = field(init=False)
+    _is_stopping: bool = False
+    _vendor_is_empty: bool = False
+    _is_contested: bool = False
+    _failures: list[Exception] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(self.concurrency)
+        self._shelf = Shelf((), prices=self.plan.prices, allowance=0)
+
+    def stop(self) -> None:
+        """Send nothing new from now on."""
+        self._is_stopping = True
+
+    async def run(self) -> Bought:
+        self.till.at_pace(self._pace.limit)
+        unpaid = -1
+        while True:
+            await self._settle()
+            before, unpaid = unpaid, self._fill_shelf()
+            # Nothing moved: what is contested waits for another account, or for time.
+            if unpaid == before:
+                return self._bought()
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.concurrency):
+                    group.create_task(self._work())
+            if self._failures:
+                raise self._failures[0]
+            if self._is_stopping or not self._is_contested:
+                return self._bought()
+
+    async def _settle(self) -> None:
+        settlement = Settlement(
+            plan=self.plan, till=self.till, vendor=self.vendor, send=self._send, sleep=self.sleep
+        )
+        for intent in self.till.cache.open_intents():
+            if self._is_stopping:
+                return
+            await settlement.settle(intent)
+
+    def _fill_shelf(self) -> int:
+        """Lay out what is still to be bought; the number of items that are not in the cache yet.
+
+        The plan's units bound the purchase: what has been paid since it was made, here or by
+        another process, and what is still in flight, comes off.
+        """
+        plan = self.plan
+        missing = set(self.till.cache.missing([one.key for one in plan.pending]))
+        paid_since = [one for one in plan.pending if one.key not in missing]
+        unpaid = self.till.unpaid(plan.pending)
+        in_flight = self.till.keys_in_flight()
+        waiting = [one for one in unpaid if one.key in in_flight]
+        self._is_contested = bool(waiting)
+        cap = plan.units + plan.units_of(plan.in_flight)
+        self._shelf = Shelf(
+            [one for one in unpaid if one.key not in in_flight],
+            prices=plan.prices,
+            allowance=cap - plan.units_of(paid_since) - plan.units_of(waiting),
+        )
+        return len(unpaid)
+
+    async def _work(self) -> None:
+        """Buy lots until there are none, the budget is spent, or something went wrong."""
+        try:
+            while not self._is_stopping and (lot := self._shelf.take(self.batch_size)):
+                async with self._pace:
+                    while lot and not self._is_stopping:
+                        lot = await self._attempt(lot)
+        except ClientBudgetExceeded as error:
+            # Others may still give units back and then go on themselves.
+            _log.info("%s", error)
+        except Exception as error:  # the others' answers must be stored before this is raised
+            self.stop()
+            self._failures.append(error)
+
+    async def _attempt(self, lot: list[Wanted]) -> list[Wanted]:
+        """Buy this lot, or as much of it as goes into one request; what to try right away."""
+        items = await asyncio.to_thread(lambda: tuple(one.item() for one in lot))
+        fitting = self._fits_a_body(items)
+        self._shelf.put_back(lot[fitting:])
+        lot, items = lot[:fitting], items[:fitting]
+        if self._is_stopping:
+            self._shelf.put_back(lot)
+            return []
+        try:
+            claim = self.till.claim(lot)
+        except ClientBudgetExceeded as error:
+            affordable = self._shelf.affordable(lot, error.remaining)
+            self._shelf.put_back(lot[len(affordable) :])
+            if not affordable:
+                raise
+            return affordable
+        if claim.intent is None:
+            self._is_contested = self._is_contested or claim.is_contested
+            return claim.free
+        return await self._send(claim.intent, lot, items)
+
+    def _fits_a_body(self, items: tuple[Item, ...]) -> int:
+        """How many of the items one request may carry; one at least, for the vendor to judge."""
+        room = self.plan.model.limits.max_body_bytes - BODY_FRAME
+        for count, item in enumerate(items):
+            room -= item.wire_bytes
+            if room < 0:
+                return max(1, count)
+        return len(items)
+
+    async def _send(
+        self, intent: Intent, lot: list[Wanted], items: tuple[Item, ...]
+    ) -> list[Wanted]:
+        """Send a journalled purchase and end it; what of its lot to try again right away."""
+        batch = Batch(model=self.plan.model, prices=self.plan.prices, items=items)
+        sent = [item.sha256 for item in items]
+        self.till.on_wire(len(lot))
+        try:
+            answer = await self.vendor.embed(batch, intent.idempotency_key, on_retry=self._on_retry)
+        except VendorError as error:
+            self.till.on_wire(-len(lot))
+            if await self._was_paid(intent, batch, sent, error):
+                return []
+            self.till.cache.abandon(intent.idempotency_key)
+            return self._after_refusal(lot, error)
+        self.till.on_wire(-len(lot))
+        self.till.store(intent, answer, sent)
+        await self._pace.speed_up()
+        self.till.at_pace(self._pace.limit)
+        return []
+
+    async def _was_paid(
+        self, intent: Intent, batch: Batch, sent: list[str], error: VendorError
+    ) -> bool:
+        """Whether the failed purchase is paid after all (then it is stored).
+
+        Raises the error itself, leaving the intent open, when that cannot be said now.
+        """
+        is_reused = error.code == "idempotency_key_reused"
+        if error.charged is False and not is_reused:
+            return False
+        is_refusal = 400 <= error.status < 500 and error.code in REFUSED_ITEM | REFUSED_SIZE
+        if not (is_reused or is_refusal or isinstance(error, BudgetExhausted)):
+            raise error
+        answer = await self.vendor.recover(batch.expected(intent.idempotency_key))
+        if answer is None:
+            if is_reused:
+                raise error
+            return False
+        self.till.store(intent, answer, sent)
+        return True
+
+    def _after_refusal(self, lot: list[Wanted], error: VendorError) -> list[Wanted]:
+        """What of an uncharged lot to try again; raises the error when trying cannot help."""
+        if isinstance(error, BudgetExhausted):
+            affordable = self._shelf.affordable(lot, error.remaining)
+            self._shelf.put_back(lot[len(affordable) :])
+            if not affordable:
+                self._vendor_is_empty = True
+                self.stop()
+            elif len(affordable) == len(lot):
+                detail = (
+                    f"The vendor refuses {self._shelf.units(lot)} units for want of budget and "
+                    f"says that {error.remaining} remain."
+                )
+                raise VendorMisbehaved(detail, charged=False, status=402, code="misbehaved")
+            return affordable
+        if error.code not in REFUSED_ITEM | REFUSED_SIZE:
+            raise error
+        index = 0 if len(lot) == 1 else error.index
+        if (
+            index is None
+            or not 0 <= index < len(lot)
+            or (error.code in REFUSED_SIZE and len(lot) > 1)
+        ):
+            half = len(lot) // 2
+            self._shelf.put_back(lot[half:])
+            return lot[:half]
+        guilty = lot[index]
+        self.till.refuse(guilty, code=error.code, detail=error.detail)
+        self._shelf.strike([guilty])
+        return lot[:index] + lot[index + 1 :]
+
+    def _on_retry(self, retry: Retry) -> None:
+        if retry.is_pushback:
+            self._pace.slow_down()
+        self.till.on_retry(concurrency=self._pace.limit)
+
+    def _bought(self) -> Bought:
+        left = self.till.unpaid(self.plan.pending)
+        progress = self.till.progress
+        kept = len(self.till.cache.open_intents())
+        in_flight = self.till.keys_in_flight()
+        ending: Ending = "complete"
+        if left:
+            ending = "client budget"
+            if self._vendor_is_empty:
+                ending = "vendor budget"
+            elif any(one.key in in_flight for one in left):
+                ending = "waiting"
+        return Bought(
+            ending=ending,
+            bought=progress.bought,
+            recovered=progress.recovered,
+            cached=progress.cached,
+            refused=tuple(self.till.refused),
+            left_out=len(left),
+            kept=kept,
+            units=progress.units,
+            cost_micro_usd=progress.cost_micro_usd,
+            requests=self.till.requests,
+            retries=progress.retries,
+        )

@@ -1,0 +1,193 @@
+"""What would be bought and what it would cost, before any money moves."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cache.identity import EmbeddingKey
+from cache.paid import PaidCache
+from student.errors import BadInput, PlanExceedsBudget
+from student.purchase.batch import Item
+from student.purchase.wire import Model, Prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """An embedding that is wanted: its key, and the text, or how to get the image's bytes.
+
+    `name` (a file, a prompt) is for messages only.
+    """
+
+    key: EmbeddingKey
+    payload: Callable[[], bytes] | str
+    name: str = ""
+
+    def item(self) -> Item:
+        """What is sent; BadInput when the file is gone or is not the one that was scanned."""
+        if isinstance(self.payload, str):
+            return Item(
+                modality="text", payload=unicodedata.normalize("NFC", self.payload).encode()
+            )
+        try:
+            data = self.payload()
+        except OSError as error:
+            detail = f"cannot read {self._title}: {error.strerror or error}"
+            raise BadInput(detail) from error
+        is_file = self.key.view == "original"
+        if is_file and hashlib.sha256(data).hexdigest() != self.key.item:
+            detail = f"{self._title} has changed since the data set was scanned; run again"
+            raise BadInput(detail)
+        return Item(modality="image", payload=data)
+
+    @property
+    def _title(self) -> str:
+        return self.name or f"{self.key.modality} {self.key.item[:12]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A dry answer: what a purchase would buy, spend and leave out. Making one costs nothing.
+
+    `ordered` are the distinct wanted items in buying order (texts first), `to_buy` those that the
+    budget reaches, `left_out` those it does not, `in_flight` those that an earlier run asked for
+    and did not live to store: their units are reserved, and they are settled first. `remaining` is
+    the client's budget less receipts and less what is in flight, in units, before this plan.
+    """
+
+    model: Model
+    prices: Prices
+    budget: int
+    images_asked: int
+    texts_asked: int
+    ordered: tuple[Wanted, ...]
+    already_paid: int
+    paid_units: int
+    refused_before: int
+    in_flight: tuple[Wanted, ...]
+    to_buy: tuple[Wanted, ...]
+    left_out: tuple[Wanted, ...]
+    units: int
+    remaining: int
+
+    @property
+    def cost_micro_usd(self) -> int:
+        """What the plan costs, in micro-USD."""
+        return self.prices.cost(self.units)
+
+    @property
+    def saved_micro_usd(self) -> int:
+        """What the answers that are already paid for would cost again, at today's price."""
+        return self.prices.cost(self.paid_units)
+
+    @property
+    def pending(self) -> tuple[Wanted, ...]:
+        """What is neither paid nor refused, in buying order: in flight, to buy or left out."""
+        known = {one.key for one in (*self.in_flight, *self.to_buy, *self.left_out)}
+        return tuple(one for one in self.ordered if one.key in known)
+
+    def units_of(self, wanted: Sequence[Wanted]) -> int:
+        """What these items cost together, in units."""
+        return sum(self.prices.units_for(one.key.modality) for one in wanted)
+
+    def require_texts(self) -> None:
+        """PlanExceedsBudget when a text is left out: without the texts nothing can be trained."""
+        if any(wanted.key.modality == "text" for wanted in self.left_out):
+            raise PlanExceedsBudget(
+                needed=sum(
+                    self.prices.units_for("text")
+                    for wanted in (*self.to_buy, *self.left_out)
+                    if wanted.key.modality == "text"
+                ),
+                remaining=self.remaining,
+            )
+
+    def describe(self) -> list[tuple[str, str]]:
+        """The plan as rows of a label and a figure, for a table or plain lines."""
+        texts = sum(wanted.key.modality == "text" for wanted in self.to_buy)
+        asked = self.images_asked + self.texts_asked
+        return [
+            ("model", f"{self.model.id} ({self.model.fingerprint[:19]}, {self.model.dim}-d)"),
+            ("images asked", f"{self.images_asked:,}"),
+            ("texts asked", f"{self.texts_asked:,}"),
+            ("distinct", f"{len(self.ordered):,} ({asked - len(self.ordered):,} repeats are free)"),
+            ("already paid", f"{self.already_paid:,} (saves {dollars(self.saved_micro_usd)})"),
+            ("refused before", f"{self.refused_before:,}"),
+            ("in flight from an earlier run", f"{len(self.in_flight):,}"),
+            ("to buy", f"{texts:,} texts, {len(self.to_buy) - texts:,} images"),
+            ("queries", f"{self.units:,}"),
+            (
+                "cost",
+                f"{dollars(self.cost_micro_usd)} ({self.prices.micro_usd_per_unit:,} micro-USD "
+                f"a query, price list {self.prices.version})",
+            ),
+            (
+                "budget left",
+                f"{self.remaining:,} of {self.budget:,} now, "
+                f"{self.remaining - self.units:,} afterwards",
+            ),
+            ("left out by the budget", f"{len(self.left_out):,}"),
+        ]
+
+
+def dollars(micro_usd: int) -> str:
+    """Micro-USD as dollars, exact."""
+    whole, rest = divmod(micro_usd, 1_000_000)
+    cents = f"{rest:06d}".rstrip("0").ljust(2, "0")
+    return f"${whole:,}.{cents}"
+
+
+def make_plan(
+    wanted: Sequence[Wanted], *, cache: PaidCache, model: Model, prices: Prices, budget: int
+) -> Plan:
+    """The plan for these items, given best first, under a client budget in units.
+
+    Texts come before images: they are few and nothing trains without them. What is bought is a
+    prefix of that order, so that a bigger budget buys a superset. Only reads the cache.
+    """
+    distinct: dict[EmbeddingKey, Wanted] = {}
+    for one in wanted:
+        if one.key.model_fingerprint != model.fingerprint:
+            detail = f"{one.name or one.key.item[:12]} is wanted of another model than {model.id}"
+            raise ValueError(detail)
+        distinct.setdefault(one.key, one)
+    # Sorting is stable: the ranking stands within each modality.
+    ordered = tuple(sorted(distinct.values(), key=lambda one: one.key.modality != "text"))
+    keys = [one.key for one in ordered]
+    missing = set(cache.missing(keys))
+    refused = cache.refused(keys).keys() & missing
+    asked_before = {key for intent in cache.open_intents() for key in intent.keys}
+    waiting = (asked_before & missing) - refused
+    remaining = max(0, budget - cache.spend_on_record().committed_units)
+
+    to_buy: list[Wanted] = []
+    left_out: list[Wanted] = []
+    units = 0
+    for one in ordered:
+        if one.key not in missing or one.key in refused or one.key in waiting:
+            continue
+        price = prices.units_for(one.key.modality)
+        if left_out or units + price > remaining:
+            left_out.append(one)
+        else:
+            to_buy.append(one)
+            units += price
+    images_asked = sum(one.key.modality == "image" for one in wanted)
+    return Plan(
+        model=model,
+        prices=prices,
+        budget=budget,
+        images_asked=images_asked,
+        texts_asked=len(wanted) - images_asked,
+        ordered=ordered,
+        already_paid=len(ordered) - len(missing),
+        paid_units=sum(prices.units_for(key.modality) for key in keys if key not in missing),
+        refused_before=len(refused),
+        in_flight=tuple(one for one in ordered if one.key in waiting),
+        to_buy=tuple(to_buy),
+        left_out=tuple(left_out),
+        units=units,
+        remaining=remaining,
+    )

@@ -1,0 +1,130 @@
+"""Purchases of a killed run: found out about before anything new is bought."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from cache.identity import EmbeddingKey
+from cache.paid import Intent
+from student.errors import BadInput
+from student.purchase.batch import Expected, Item
+from student.purchase.plan import Plan, Wanted
+from student.purchase.till import Till
+from student.purchase.vendor import VendorClient
+
+# A request that was on its way when its client died is either charged or visible as in flight
+# (409) after this many seconds.
+SECOND_LOOK = 1.0
+# Longer than a living client keeps trying one purchase: an older one has no client any more.
+ABANDONED_AFTER_MS = 10 * 60 * 1000
+
+_log = logging.getLogger(__name__)
+Send = Callable[[Intent, list[Wanted], tuple[Item, ...]], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Ends the open intents of the journal, one after the other.
+
+    The vendor is asked first. What it has charged is stored; what it does not know is sent again
+    under the same key, items and order when that is still wanted, and given up otherwise.
+    """
+
+    plan: Plan
+    till: Till
+    vendor: VendorClient
+    send: Send
+    sleep: Callable[[float], Awaitable[None]]
+
+    async def settle(self, intent: Intent) -> None:
+        """End one intent, or leave it open where only time can tell; it stays counted as spent."""
+        if not self.till.is_ours(intent):
+            _log.warning(
+                "purchase %s is of another account or program: left open, %d units counted",
+                intent.idempotency_key,
+                intent.units,
+            )
+            return
+        if await self._recover(intent):
+            return
+        lot = self._lot(intent)
+        reason = self._why_not_again(intent, lot)
+        if reason is None and lot is not None:
+            try:
+                items = await asyncio.to_thread(lambda: tuple(one.item() for one in lot))
+            except BadInput as error:
+                reason = str(error)
+            else:
+                await self.send(intent, lot, items)
+                return
+        await self._give_up(intent, reason or "")
+
+    def _lot(self, intent: Intent) -> list[Wanted] | None:
+        by_key = {one.key: one for one in self.plan.ordered}
+        lot = [by_key[key] for key in intent.keys if key in by_key]
+        return lot if len(lot) == len(intent.keys) else None
+
+    def _why_not_again(self, intent: Intent, lot: list[Wanted] | None) -> str | None:
+        if intent.keys[0].model_fingerprint != self.plan.model.fingerprint:
+            return "it asked for another model"
+        if lot is None:
+            return "not all of its items are wanted any more"
+        if self.plan.units_of(lot) != intent.units:
+            return "its price has changed"
+        if len(self.till.unpaid(lot)) != len(lot) or self.till.contested(intent):
+            return "another purchase has part of its items"
+        return None
+
+    async def _give_up(self, intent: Intent, reason: str) -> None:
+        is_loser = bool(self.till.contested(intent))
+        age_ms = self.till.now_ms() - intent.created_ms
+        if not is_loser and age_ms < ABANDONED_AFTER_MS:
+            _log.warning(
+                "purchase %s is not sent again: %s. The vendor does not know it yet, and a client "
+                "may still be trying: left open, %d units counted",
+                intent.idempotency_key,
+                reason,
+                intent.units,
+            )
+            return
+        await self.sleep(SECOND_LOOK)
+        if await self._recover(intent):
+            return
+        self.till.cache.abandon(intent.idempotency_key)
+        _log.warning(
+            "purchase %s is given up: %s. The vendor says twice that it never charged it",
+            intent.idempotency_key,
+            reason,
+        )
+
+    async def _recover(self, intent: Intent) -> bool:
+        model = self.plan.model
+        is_planned = intent.keys[0].model_fingerprint == model.fingerprint
+        expected = Expected(
+            idempotency_key=intent.idempotency_key,
+            modalities=tuple(key.modality for key in intent.keys),
+            units=intent.units,
+            model=model.id if is_planned else None,
+            model_fingerprint=intent.keys[0].model_fingerprint,
+            dim=model.dim if is_planned else None,
+        )
+        answer = await self.vendor.recover(expected)
+        if answer is None:
+            return False
+        self.till.store_recovered(intent, answer, [self._sent(key) for key in intent.keys])
+        return True
+
+    def _sent(self, key: EmbeddingKey) -> str:
+        """The digest of what was sent for this key; "" for a view that cannot be rendered now."""
+        if key.view == "original":
+            return key.item
+        for one in self.plan.ordered:
+            if one.key == key:
+                try:
+                    return one.item().sha256
+                except BadInput:
+                    return ""
+        return ""

@@ -1,0 +1,139 @@
+"""What a key may know of itself: its standing, its usage, its ledger, its paid answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from functools import partial
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from teacher_server.api.auth import Caller
+from teacher_server.api.document import problems
+from teacher_server.api.embeddings import replay_response
+from teacher_server.api.problems import Code, Problem
+from teacher_server.api.schemas import (
+    Bucket,
+    EmbeddingResponse,
+    KeyStanding,
+    UsagePage,
+    UsageResult,
+)
+from teacher_server.api.services import Serving
+from teacher_server.ledger.charges import InFlight
+
+router = APIRouter(tags=["account"])
+_WIDTHS = {"1m": 60, "1h": 3600, "1d": 86400}
+_REFUSALS = (Code.MISSING_KEY, Code.INVALID_KEY, Code.INTERNAL_ERROR)
+_LATEST = 2**40
+
+
+@router.get("/v1/key", summary="The key's standing", responses=problems(*_REFUSALS))
+async def key(caller: Caller) -> KeyStanding:
+    """Budget, spent, reserved and remaining units of the key that asks."""
+    return KeyStanding(
+        id=caller.id,
+        name=caller.name,
+        budget_units=caller.budget_units,
+        spent_units=caller.spent_units,
+        reserved_units=caller.reserved_units,
+        remaining_units=caller.remaining_units,
+        created_ms=caller.created_ms,
+    )
+
+
+@router.get(
+    "/v1/usage",
+    summary="Usage by time buckets",
+    responses=problems(Code.INVALID_REQUEST, *_REFUSALS),
+)
+async def usage(
+    caller: Caller,
+    services: Serving,
+    start_time: Annotated[
+        int | None, Query(ge=0, le=_LATEST, description="Unix seconds; default: the key's birth.")
+    ] = None,
+    end_time: Annotated[
+        int | None, Query(ge=0, le=_LATEST, description="Unix seconds, excluded; default: now.")
+    ] = None,
+    bucket_width: Annotated[Literal["1m", "1h", "1d"], Query()] = "1d",
+) -> UsagePage:
+    """Buckets start at multiples of their width; those without a charge are left out."""
+    width = _WIDTHS[bucket_width]
+    start = caller.created_ms // 1000 if start_time is None else start_time
+    end = int(time.time()) + 1 if end_time is None else end_time
+    if end <= start:
+        raise Problem(
+            Code.INVALID_REQUEST, "`end_time` is not after `start_time`", param="end_time"
+        )
+    start -= start % width
+    buckets = await asyncio.to_thread(
+        partial(services.ledger.books.usage, caller.id, start_time=start, end_time=end, width=width)
+    )
+    return UsagePage(
+        data=[
+            Bucket(
+                start_time=bucket.start_time,
+                end_time=bucket.end_time,
+                results=[
+                    UsageResult(
+                        images=bucket.images,
+                        texts=bucket.texts,
+                        units=bucket.units,
+                        cost_micro_usd=bucket.cost_micro_usd,
+                        num_model_requests=bucket.num_model_requests,
+                    )
+                ],
+            )
+            for bucket in buckets
+        ]
+    )
+
+
+@router.get(
+    "/v1/ledger",
+    summary="The key's ledger, as JSON Lines",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "One ledger line per line, `seq` ascending; empty when read to the end.",
+            "content": {"application/jsonl": {"schema": {"$ref": "#/components/schemas/Receipt"}}},
+        },
+        **problems(Code.INVALID_REQUEST, *_REFUSALS),
+    },
+)
+async def ledger(
+    caller: Caller,
+    services: Serving,
+    after: Annotated[int, Query(ge=0, le=2**62, description="The last `seq` already read.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> Response:
+    """Append-only and hash-chained; the receipts of /v1/embeddings are these very lines."""
+    entries = await asyncio.to_thread(
+        partial(services.ledger.books.entries, caller.id, after=after, limit=limit)
+    )
+    lines = [json.dumps(entry.document(), separators=(",", ":")) + "\n" for entry in entries]
+    return Response("".join(lines), media_type="application/jsonl")
+
+
+@router.get(
+    "/v1/requests/{idempotency_key:path}",
+    summary="A paid answer, again",
+    response_class=Response,
+    responses={
+        200: {"model": EmbeddingResponse},
+        **problems(Code.UNKNOWN_REQUEST, Code.REQUEST_IN_FLIGHT, *_REFUSALS),
+    },
+)
+async def paid_answer(idempotency_key: str, caller: Caller, services: Serving) -> Response:
+    """The stored answer of a charged request, byte for byte; free."""
+    found = await asyncio.to_thread(services.ledger.books.answer, caller.id, idempotency_key)
+    if found is None:
+        raise Problem(Code.UNKNOWN_REQUEST, "no answer of this key is stored under it")
+    if isinstance(found, InFlight):
+        raise Problem(Code.REQUEST_IN_FLIGHT, "the request is being worked on")
+    services.metrics.replayed()
+    return replay_response(found.body)

@@ -1,0 +1,38 @@
+"""Who is asking: the bearer key, checked against the books before the body is read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import Request
+
+from teacher_server.api.problems import Code, Problem
+from teacher_server.api.services import Serving
+from teacher_server.ledger.keys import Account, ApiKey
+
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="ApiKey", description="`sk_<id>_<secret>`, made by `keys create`."
+)
+
+
+async def _account(
+    request: Request,
+    services: Serving,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Account:
+    if "authorization" not in request.headers:
+        raise Problem(Code.MISSING_KEY, "the request has no Authorization header")
+    key = ApiKey.parse(credentials.credentials) if credentials is not None else None
+    if key is None:
+        raise Problem(Code.INVALID_KEY, "the Authorization header holds no key of this vendor")
+    account = await asyncio.to_thread(services.ledger.keys.authenticate, key)
+    if account is None:
+        raise Problem(Code.INVALID_KEY, "the key is unknown, revoked, or its secret is wrong")
+    request.scope["state"]["key_id"] = account.id
+    return account
+
+
+Caller = Annotated[Account, Depends(_account)]

@@ -1,0 +1,275 @@
+"""The bodies of the wire contract, with the examples that docs/openapi.json shows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_EXAMPLE_IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4"
+    "z8AAAAMBAQAY3Y2wAAAAAElFTkSuQmCC"
+)
+_FINGERPRINT = "sha256:3f7e3f6f0a9c7b6d1f5d2c4b8a9e0d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a6978"
+_HASH = "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"
+
+
+class Strict(BaseModel):
+    """A request body: unknown fields and converted types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Answer(BaseModel):
+    """A response body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class TextPart(Strict):
+    """A text to embed."""
+
+    text: str
+
+
+class ImagePart(Strict):
+    """An image to embed: a data-URI or bare base64 of a JPEG, PNG, WEBP, GIF or BMP file."""
+
+    image: str
+
+
+InputItem = str | TextPart | ImagePart
+
+
+class EmbeddingRequest(Strict):
+    """What to embed; one item is one query."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"model": "embedded", "input": "a photo of a dog"},
+                {
+                    "model": "embedded",
+                    "input": [{"image": _EXAMPLE_IMAGE}, {"text": "a photo of a dog"}],
+                    "encoding_format": "base64",
+                },
+            ]
+        }
+    )
+
+    model: str = Field(description="The id that GET /v1/models names.")
+    input: str | list[InputItem] = Field(description="One text, or 1 to max_items items.")
+    encoding_format: Literal["float", "base64"] = Field(
+        default="float", description="base64 is little-endian float32."
+    )
+    dimensions: int | None = Field(default=None, description="Only the model's own.")
+    user: str | None = Field(default=None, description="Ignored.")
+    modality: Literal["text", "image"] | None = Field(
+        default=None, description="With `image`, plain strings are images."
+    )
+
+
+class Embedding(Answer):
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(Answer):
+    """What the request used and cost; `prompt_tokens` counts text tokens only."""
+
+    prompt_tokens: int
+    total_tokens: int
+    images: int
+    texts: int
+    billed_units: int
+    cost_micro_usd: int
+    price_version: str
+
+
+class Receipt(Answer):
+    """The ledger's line itself; `hash` is over its canonical JSON, `prev_hash` chains it."""
+
+    seq: int
+    kind: Literal["grant", "charge", "correction"]
+    request_id: str
+    idempotency_key: str
+    model: str
+    model_fingerprint: str
+    images: int
+    texts: int
+    units: int
+    cost_micro_usd: int
+    price_version: str
+    balance_units: int
+    created_ms: int
+    prev_hash: str
+    hash: str
+
+
+_RECEIPT: dict[str, Any] = {
+    "seq": 2,
+    "kind": "charge",
+    "request_id": "req_0f8fad5bd9cb469fa165708677289502",
+    "idempotency_key": "b6a1f0c2",
+    "model": "embedded",
+    "model_fingerprint": _FINGERPRINT,
+    "images": 1,
+    "texts": 0,
+    "units": 1,
+    "cost_micro_usd": 100,
+    "price_version": "2026-11",
+    "balance_units": 49999,
+    "created_ms": 1795557383890,
+    "prev_hash": "2c0b1ff667b4087083a5f6f84c5baccb04a0ebed32530e5d24d5aa5ff42211aa",
+    "hash": _HASH,
+}
+
+
+class EmbeddingResponse(Answer):
+    """Charged, and stored: the same Idempotency-Key gets the same bytes again, free."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "object": "list",
+                    "data": [{"object": "embedding", "index": 0, "embedding": [0.6, -0.8]}],
+                    "model": "embedded",
+                    "model_fingerprint": _FINGERPRINT,
+                    "usage": {
+                        "prompt_tokens": 0,
+                        "total_tokens": 0,
+                        "images": 1,
+                        "texts": 0,
+                        "billed_units": 1,
+                        "cost_micro_usd": 100,
+                        "price_version": "2026-11",
+                    },
+                    "receipt": _RECEIPT,
+                }
+            ]
+        }
+    )
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    model_fingerprint: str
+    usage: Usage
+    receipt: Receipt
+
+
+class Limits(Answer):
+    max_items: int
+    max_image_bytes: int
+    max_image_pixels: int
+    max_body_bytes: int
+
+
+class Model(Answer):
+    """The model on sale. `fingerprint` changes whenever its vectors could."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    fingerprint: str
+    weights_sha256: str
+    dim: int
+    image_size: int
+    context_length: int
+    preprocess: dict[str, Any]
+    open_clip_version: str
+    embedded: bool
+    limits: Limits
+
+
+class ModelList(Answer):
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class UnitPrices(Answer):
+    image: int
+    text: int
+
+
+class Prices(Answer):
+    """What a query costs: units times micro_usd_per_unit."""
+
+    version: str
+    currency: Literal["USD"] = "USD"
+    units: UnitPrices
+    micro_usd_per_unit: int
+
+
+class KeyStanding(Answer):
+    """Units; remaining = budget - spent - reserved."""
+
+    id: str
+    name: str
+    budget_units: int
+    spent_units: int
+    reserved_units: int
+    remaining_units: int
+    created_ms: int
+
+
+class UsageResult(Answer):
+    images: int
+    texts: int
+    units: int
+    cost_micro_usd: int
+    num_model_requests: int
+
+
+class Bucket(Answer):
+    """One span of time, Unix seconds; a bucket without requests has no results."""
+
+    object: Literal["bucket"] = "bucket"
+    start_time: int
+    end_time: int
+    results: list[UsageResult]
+
+
+class UsagePage(Answer):
+    object: Literal["page"] = "page"
+    data: list[Bucket]
+    has_more: bool = False
+    next_page: None = None
+
+
+class Liveness(Answer):
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(Answer):
+    """Which checks hold; ready when all do."""
+
+    ready: bool
+    checks: dict[str, bool]
+
+
+class OpenAIError(Answer):
+    message: str
+    type: str
+    code: str
+    param: str | None = None
+
+
+class ProblemDocument(Answer):
+    """RFC 9457. `charged_units` is always 0: what is refused is free."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    charged_units: Literal[0] = 0
+    retriable: bool
+    index: Annotated[int | None, Field(description="The guilty item of the input.")] = None
+    needed: int | None = None
+    remaining: int | None = None
+    error: OpenAIError

@@ -1,0 +1,54 @@
+"""What can stop the vendor, as a small tree.
+
+VendorError
+├── ModelUnavailable        the weights or the configuration cannot be had
+│   └── UnsafeCheckpoint    loading the file would have run code from it
+├── SettingsError           an option does not make sense
+├── LedgerError             the books cannot be opened, or refuse a change
+│   ├── KeyUnknown          no key has this id
+│   └── ReservationGone     the reservation was voided before it could be charged
+├── ImageRefused            the bytes are not an image that is sold for
+└── EncoderFailed           the model failed on this one item
+"""
+
+from __future__ import annotations
+
+
+class VendorError(Exception):
+    """The root: every message is one sentence for the person who runs the vendor."""
+
+
+class ModelUnavailable(VendorError):
+    """The model's weights or configuration cannot be had; nothing else is served in its place."""
+
+
+class UnsafeCheckpoint(ModelUnavailable):
+    """The checkpoint holds more than tensors and was not loaded."""
+
+
+class SettingsError(VendorError):
+    """An option, environment variable or TOML key does not make sense."""
+
+
+class LedgerError(VendorError):
+    """The books cannot be opened, or refuse a change."""
+
+
+class KeyUnknown(LedgerError):
+    """No key has this id."""
+
+
+class ReservationGone(LedgerError):
+    """The reservation was voided (its lease ran out) before it could be charged; nothing was."""
+
+
+class ImageRefused(VendorError):
+    """The bytes are not an image that is sold for; `code` is the wire code."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EncoderFailed(VendorError):
+    """The model failed on this one item; its neighbours in the batch did not suffer."""

@@ -1,0 +1,67 @@
+"""Is the vendor able to sell right now: shown by a canary that really ran."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+
+from teacher_server.batcher import Batcher
+from teacher_server.model.info import Encoder
+
+STUCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Each check by name; ready when all hold."""
+
+    checks: dict[str, bool]
+
+    @property
+    def is_ready(self) -> bool:
+        return all(self.checks.values())
+
+
+class Canary:
+    """Embeds one image and one text through the customers' own queue, and writes to the books."""
+
+    def __init__(
+        self, encoder: Encoder, batcher: Batcher, probe_database: Callable[[], None]
+    ) -> None:
+        self._encoder = encoder
+        self._batcher = batcher
+        self._probe_database = probe_database
+        self._encoded_at: float | None = None
+
+    async def run(self) -> None:
+        """Run the model once; raises what it raises."""
+        size = self._encoder.info.image_size
+        image = self._encoder.prepare_image(Image.new("RGB", (size, size), "white"))
+        text = self._encoder.prepare_text("a canary")
+        await self._batcher.encode([image, text])
+        self._encoded_at = time.monotonic()
+
+    def fail(self) -> None:
+        """The model did not answer: not ready until the canary ran again."""
+        self._encoded_at = None
+
+    async def health(self) -> Health:
+        """What holds now; `/readyz` reports it."""
+        is_alive = self._batcher.silence < STUCK_SECONDS
+        try:
+            await asyncio.to_thread(self._probe_database)
+        except Exception:
+            is_writable = False
+        else:
+            is_writable = True
+        return Health(
+            {
+                "canary": self._encoded_at is not None,
+                "worker": is_alive,
+                "database": is_writable,
+            }
+        )

@@ -1,0 +1,1 @@
+"""The books: keys, reservations, and an append-only, hash-chained ledger."""

@@ -1,0 +1,81 @@
+"""Opening the database: SQLite (embedded, durable) by default, PostgreSQL by its DSN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from teacher_server.errors import LedgerError
+
+BUSY_TIMEOUT_MS = 10_000
+_WRITES = "ledger_writes"
+
+
+def open_engine(dsn: str) -> Engine:
+    """An engine for the DSN; SQLite gets WAL, synchronous=FULL, foreign keys and a busy timeout.
+
+    Raises LedgerError when the DSN cannot be read or its driver is missing.
+    """
+    try:
+        url = make_url(dsn)
+    except ArgumentError as error:
+        message = "the database DSN cannot be read (expected sqlite:///PATH or postgresql://…)"
+        raise LedgerError(message) from error
+    is_sqlite = url.get_backend_name() == "sqlite"
+    if is_sqlite and url.database in (None, "", ":memory:"):
+        message = "the ledger needs a file: an in-memory database forgets what was paid"
+        raise LedgerError(message)
+    if is_sqlite:
+        Path(str(url.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    try:
+        engine = create_engine(url, pool_pre_ping=not is_sqlite, hide_parameters=True)
+    except ImportError as error:
+        message = f"the driver for {url.drivername} is not installed: {error}"
+        raise LedgerError(message) from error
+    if is_sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One write transaction: committed at the end, rolled back on any exception.
+
+    On SQLite it holds the write lock from its first statement, so nothing read in it can be stale.
+    """
+    with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One read transaction: a consistent snapshot that blocks nobody."""
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    # The driver's own transaction control sends a deferred BEGIN before DML only, and a deferred
+    # transaction that turns into a writer fails with SQLITE_BUSY whatever the busy timeout is.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

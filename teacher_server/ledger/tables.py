@@ -1,0 +1,117 @@
+"""The schema as SQLAlchemy core tables; `migrations/` holds its history."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only for a column declared INTEGER.
+_row_number = BigInteger().with_variant(Integer(), "sqlite")
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("secret_hash", String(100), nullable=False),
+    Column("budget_units", BigInteger, nullable=False),
+    Column("spent_units", BigInteger, nullable=False),
+    Column("reserved_units", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("last_hash", String(64), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger, nullable=True),
+    CheckConstraint("spent_units >= 0 AND reserved_units >= 0", name="not_negative"),
+    CheckConstraint("spent_units + reserved_units <= budget_units", name="within_budget"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("key_id", String(64), ForeignKey("accounts.id"), nullable=False),
+    Column("idempotency_key", String(255), nullable=False),
+    Column("payload_sha256", String(64), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("texts", BigInteger, nullable=False),
+    Column("units", BigInteger, nullable=False),
+    Column("micro_usd_per_unit", BigInteger, nullable=False),
+    Column("price_version", String(64), nullable=False),
+    Column("boot_id", String(64), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("lease_until_ms", BigInteger, nullable=False),
+    Column("resolved_ms", BigInteger, nullable=True),
+    Column("body", LargeBinary, nullable=True),
+    CheckConstraint("state IN ('reserved', 'posted', 'voided')", name="state_known"),
+    CheckConstraint("units > 0 AND images >= 0 AND texts >= 0", name="units_positive"),
+    CheckConstraint("(state = 'posted') = (body IS NOT NULL)", name="posted_has_body"),
+    # A voided request frees its Idempotency-Key: the retry is then the first purchase.
+    Index(
+        "uq_requests_live_idempotency_key",
+        "key_id",
+        "idempotency_key",
+        unique=True,
+        sqlite_where=text("state <> 'voided'"),
+        postgresql_where=text("state <> 'voided'"),
+    ),
+    Index("ix_requests_state", "state"),
+)
+
+entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("row", _row_number, primary_key=True, autoincrement=True),
+    Column("key_id", String(64), ForeignKey("accounts.id"), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("idempotency_key", String(255), nullable=False),
+    Column("model", String(255), nullable=False),
+    Column("model_fingerprint", String(80), nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("texts", BigInteger, nullable=False),
+    Column("units", BigInteger, nullable=False),
+    Column("cost_micro_usd", BigInteger, nullable=False),
+    Column("price_version", String(64), nullable=False),
+    Column("balance_units", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("prev_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    CheckConstraint("kind IN ('grant', 'charge', 'correction')", name="kind_known"),
+    CheckConstraint("balance_units >= 0", name="balance_not_negative"),
+    UniqueConstraint("key_id", "seq"),
+    UniqueConstraint("request_id"),
+    Index("ix_ledger_entries_key_id_created_ms", "key_id", "created_ms"),
+)
+
+boots = Table(
+    "boots",
+    metadata,
+    Column("boot_id", String(64), primary_key=True),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+)
