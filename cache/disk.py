@@ -102,7 +102,10 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
         self.patience_s = patience_s
         try:
             super().__init__(
-                str(folder), timeout=min(patience_s, _LOCK_SLICE_S), disk=BytesOnlyDisk, **SETTINGS
+                str(folder),
+                timeout=min(patience_s / 4, _LOCK_SLICE_S),
+                disk=BytesOnlyDisk,
+                **SETTINGS,
             )
             ((health,),) = self._sql("PRAGMA quick_check(1)").fetchall()
         except sqlite3.Error as error:

@@ -25,10 +25,10 @@ class DoubtfulPlace(UserWarning):
     """The cache works here, but something about its folder deserves a look."""
 
 
-def prepare_folder(folder: Path, *, mounts: str | None = None) -> None:
+def prepare_folder(folder: Path, *, mounts: str | None = None, user: int | None = None) -> None:
     """Make `folder` ready to hold paid rows: there, mode 0700, not on a network file system.
 
-    `mounts` is the text of /proc/mounts. Raises CacheUnavailable.
+    `mounts` is the text of /proc/mounts, `user` the id of who asks. Raises CacheUnavailable.
     """
     kind = file_system_of(folder, _read_mounts() if mounts is None else mounts)
     if kind in _NETWORK:
@@ -46,7 +46,7 @@ def prepare_folder(folder: Path, *, mounts: str | None = None) -> None:
         if strangers and not (folder / DATABASE).exists():
             message = f"{folder} holds other things ({strangers[0]}) and no {DATABASE}: not a cache"
             raise CacheUnavailable(message)
-        _make_private(folder)
+        _make_private(folder, os.geteuid() if user is None else user)
     except OSError as error:
         message = f"{folder} cannot be used as a cache: {error.strerror or error}"
         raise CacheUnavailable(message) from error
@@ -72,10 +72,10 @@ def _read_mounts() -> str:
     return _MOUNTS.read_text() if _MOUNTS.exists() else ""
 
 
-def _make_private(folder: Path) -> None:
+def _make_private(folder: Path, user: int) -> None:
     if not stat.S_IMODE(folder.stat().st_mode) & 0o077:
         return
-    if folder.stat().st_uid == os.geteuid():
+    if folder.stat().st_uid == user:
         folder.chmod(0o700)
     else:
         message = f"{folder} belongs to another user and is open to others"

@@ -120,10 +120,11 @@ def _write_vectors(part: Path, cache: Records, keys: Sequence[EmbeddingKey], dim
         for start in range(0, len(keys), _ROWS_A_READ):
             chunk = keys[start : start + _ROWS_A_READ]
             found = cache.fetch(chunk)
-            rows = np.stack([found[key].vector for key in chunk])
-            if rows.shape[1] != dim:
-                message = f"the embeddings have {rows.shape[1]} and {dim} numbers: not one model"
+            dims = {int(row.vector.size) for row in found.values()}
+            if dims != {dim}:
+                message = f"the embeddings have {sorted({dim, *dims})} numbers: not one model"
                 raise ValueError(message)
+            rows = np.stack([found[key].vector for key in chunk])
             file.write(rows.astype("<f4", copy=False).tobytes())
         file.flush()
         os.fsync(file.fileno())

@@ -43,6 +43,7 @@ class VendorLedger:
     url: str
     key: str = field(repr=False)
     timeout_s: float = _TIMEOUT_S
+    max_answer_bytes: int = _MAX_ANSWER_BYTES
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -95,7 +96,7 @@ class VendorLedger:
         )
         try:
             with self._opener().open(request, timeout=self.timeout_s) as answer:
-                body: bytes = answer.read(_MAX_ANSWER_BYTES + 1)
+                body: bytes = answer.read(self.max_answer_bytes + 1)
         except urllib.error.HTTPError as error:
             with error:
                 message = f"{self.url}{path} answered {error.code}{_detail(error)}"
@@ -104,8 +105,8 @@ class VendorLedger:
             reason = getattr(error, "reason", None) or error
             message = f"the vendor at {self.url} cannot be reached: {reason}"
             raise AuditImpossible(message) from error
-        if len(body) > _MAX_ANSWER_BYTES:
-            message = f"{self.url}{path} answered with more than {_MAX_ANSWER_BYTES} bytes"
+        if len(body) > self.max_answer_bytes:
+            message = f"{self.url}{path} answered with more than {self.max_answer_bytes} bytes"
             raise AuditImpossible(message)
         return body
 

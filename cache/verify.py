@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from cache import journal
 from cache.codec import decode_row
 from cache.disk import SETTINGS
-from cache.errors import CacheError, CorruptRow
+from cache.errors import CacheError, CacheUnavailable, CorruptRow
 from cache.journal import Tag
 from cache.receipt import Receipt
 from cache.records import Records, StoredRecord
 from cache.values import Intent, PaidEmbedding, Spend, StoredReceipt
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,20 +58,21 @@ class _Findings:
 def verify(cache: Records) -> Verification:
     """Check every record's checksum and name, every receipt's hash and links, and all sums.
 
-    Reads the whole file, writes nothing. Raises CacheUnavailable when the file cannot be read.
+    Reads the whole file, as far as it can be read, and writes nothing.
     """
     findings = _Findings()
-    for (health,) in cache.query("PRAGMA integrity_check"):
+    for (health,) in _readable(findings, cache.query("PRAGMA integrity_check")):
         if health != "ok":
             findings.problems.append(Problem(name="database", detail=str(health)))
-    for record in cache.scan_all():
+    for record in _readable(findings, cache.scan_all()):
         try:
             _take(findings, record)
         except CorruptRow as error:
             findings.problems.append(Problem(name=record.name, detail=error.reason))
         except CacheError as error:
             findings.problems.append(Problem(name=record.name, detail=str(error)))
-    findings.problems.extend(_settings_hold(cache))
+    stored = dict(_readable(findings, cache.query("SELECT key, value FROM Settings")))
+    findings.problems.extend(_settings_hold(stored))
     for check in _CHECKS:
         findings.problems.extend(check(findings))
     return Verification(
@@ -76,6 +80,14 @@ def verify(cache: Records) -> Verification:
         receipts=findings.tags[Tag.RECEIPT],
         problems=tuple(findings.problems),
     )
+
+
+def _readable(findings: _Findings, found: Iterator[Found]) -> Iterator[Found]:
+    """What comes before the damage, and the damage as a problem."""
+    try:
+        yield from found
+    except CacheUnavailable as error:
+        findings.problems.append(Problem(name="database", detail=str(error)))
 
 
 def _take(findings: _Findings, record: StoredRecord) -> None:
@@ -153,8 +165,7 @@ _TAKE: dict[str, Callable[[_Findings, StoredRecord, bytes], bytes | str]] = {
 }
 
 
-def _settings_hold(cache: Records) -> Iterator[Problem]:
-    stored = dict(cache.query("SELECT key, value FROM Settings"))
+def _settings_hold(stored: dict[str, object]) -> Iterator[Problem]:
     for name, wanted in SETTINGS.items():
         if stored.get(name) != wanted:
             detail = f"is {stored.get(name)!r} and must be {wanted!r}: another program changed it"
@@ -190,21 +201,28 @@ def _receipts_are_linked(findings: _Findings) -> Iterator[Problem]:
 
 
 def _rows_match_receipts(findings: _Findings) -> Iterator[Problem]:
-    """Every request has exactly the rows that its receipt charges, and every row a receipt."""
-    bought = dict(findings.bought)
+    """Every request has exactly the rows that its receipt charges, and every row a receipt.
+
+    Two vendors may give the same request id; a row does not say whose it is, so they are summed.
+    """
+    charged: dict[str, Counter[str]] = defaultdict(Counter)
+    names: dict[str, str] = {}
     for stored in findings.receipts:
         receipt = stored.receipt
-        found = bought.pop(receipt.request_id, Counter())
-        if (found["image"], found["text"]) != (receipt.images, receipt.texts):
-            name = journal.receipt_name(stored.account, receipt.request_id)
+        charged[receipt.request_id].update(image=receipt.images, text=receipt.texts)
+        names[receipt.request_id] = journal.receipt_name(stored.account, receipt.request_id)
+    for request_id, due in charged.items():
+        found = findings.bought.get(request_id, Counter())
+        if (found["image"], found["text"]) != (due["image"], due["text"]):
             detail = (
-                f"it charges {receipt.images} images and {receipt.texts} texts,"
+                f"it charges {due['image']} images and {due['text']} texts,"
                 f" {found['image']} and {found['text']} of them are in the cache"
             )
-            yield Problem(name=name, detail=detail)
-    for request_id, found in bought.items():
-        detail = f"{found.total()} embeddings are stored without a receipt"
-        yield Problem(name=f"request {request_id}", detail=detail)
+            yield Problem(name=names[request_id], detail=detail)
+    for request_id, found in findings.bought.items():
+        if request_id not in charged:
+            detail = f"{found.total()} embeddings are stored without a receipt"
+            yield Problem(name=f"request {request_id}", detail=detail)
 
 
 def _purchases_end_once(findings: _Findings) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -14,23 +15,20 @@ from teacher_server.errors import SettingsError
 from teacher_server.ledger.keys import ApiKey
 from teacher_server.ledger.ledger import Ledger, opened, serving
 from teacher_server.log import configure_logging
-from teacher_server.model.encoder import load_encoder
+from teacher_server.model.info import Encoder
 from teacher_server.settings import VendorSettings
 
 
 def serve(settings: VendorSettings, *, announce: Callable[[str], None]) -> None:
     """Serve until a signal stops it; `announce` gets the URL once connections are accepted."""
     configure_logging()
-    _set_threads(settings.threads)
-    encoder = load_encoder(
-        settings.model, settings.pretrained, precision=settings.dtype, device=settings.device
-    )
     with (
         opened(settings.database) as engine,
         serving(engine, lease_seconds=settings.lease_seconds) as ledger,
         _bound(settings.host, settings.port) as listener,
     ):
         _ensure_first_key(ledger, settings)
+        encoder = _loaded(settings)
         app = create_app(encoder=encoder, ledger=ledger, settings=settings)
         config = uvicorn.Config(
             app,
@@ -46,7 +44,12 @@ def serve(settings: VendorSettings, *, announce: Callable[[str], None]) -> None:
                 write_atomically(settings.url_file, url + "\n")
             announce(url)
 
-        _AnnouncingServer(config, listening).run(sockets=[listener])
+        server = _AnnouncingServer(config, listening)
+        # When it has stopped, uvicorn raises the signal again, for whoever listened before. That is
+        # nobody: the process would die of it before the books are closed.
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(stop, lambda *_: None)
+        server.run(sockets=[listener])
 
 
 class _AnnouncingServer(uvicorn.Server):
@@ -100,7 +103,13 @@ def _ensure_first_key(ledger: Ledger, settings: VendorSettings) -> None:
     )
 
 
-def _set_threads(threads: int | None) -> None:
+def _loaded(settings: VendorSettings) -> Encoder:
+    # torch takes seconds to import: what is wrong with the books or the port is said before.
     import torch
 
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    from teacher_server.model.encoder import load_encoder
+
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    return load_encoder(
+        settings.model, settings.pretrained, precision=settings.dtype, device=settings.device
+    )

@@ -16,6 +16,7 @@ import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -32,14 +33,15 @@ from student.data.folder import discover
 from student.demo_data.lay_out import all_emoji
 from student.training.backbone import load_backbone
 
-MODEL = {
+SIZE = 64  # pixels
+MODEL: dict[str, Any] = {
     "embed_dim": 256,
     "vision_cfg": {
         "timm_model_name": "tf_efficientnet_lite0",
         "timm_model_pretrained": False,
         "timm_pool": "",
         "timm_proj": "linear",
-        "image_size": 64,
+        "image_size": SIZE,
     },
     "text_cfg": {
         "context_length": 24,
@@ -49,8 +51,8 @@ MODEL = {
         "layers": 4,
     },
 }
-PREPROCESS = {
-    "size": 64,
+PREPROCESS: dict[str, Any] = {
+    "size": SIZE,
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
     "interpolation": "bicubic",
@@ -73,7 +75,6 @@ class Emoji:
 def read(data: Path) -> tuple[list[Emoji], tuple[str, ...], tuple[str, ...]]:
     """The emoji that may be learnt, the classes, and the styles."""
     catalogue = discover(data)
-    size = int(MODEL["vision_cfg"]["image_size"])  # type: ignore[index]
     hidden = {e.stem for e in all_emoji() if e.known_to == "nobody"}
     pictures: dict[str, dict[str, NDArray[np.uint8]]] = {}
     label_of: dict[str, int] = {}
@@ -81,7 +82,7 @@ def read(data: Path) -> tuple[list[Emoji], tuple[str, ...], tuple[str, ...]]:
         stem = item.path.stem
         if stem in hidden:
             continue
-        image = Image.open(item.path).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        image = Image.open(item.path).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         pictures.setdefault(stem, {})[item.domain] = np.asarray(image)
         label_of[stem] = catalogue.classes.index(item.class_name)
     names = {e.stem: e.name for e in all_emoji()}
@@ -104,7 +105,7 @@ def augmentation(size: int) -> nn.Module:
 
 def build() -> CustomTextCLIP:
     """The architecture, its image tower started from ImageNet."""
-    model = CustomTextCLIP(**MODEL)  # type: ignore[arg-type]
+    model = CustomTextCLIP(**MODEL)
     trunk = load_backbone("tf_efficientnet_lite0", "wheel")
     model.visual.trunk.load_state_dict(trunk.state_dict(), strict=False)
     model.visual.to(memory_format=torch.channels_last)
@@ -130,7 +131,9 @@ def step_loss(
     return clip + cross_entropy(scale * image @ classes.T, labels)
 
 
-def train(data: Path, work: Path, *, steps: int, batch: int, seed: int, device: str) -> nn.Module:
+def train(
+    data: Path, work: Path, *, steps: int, batch: int, seed: int, device: str
+) -> CustomTextCLIP:
     """Trains or goes on from `work/checkpoint.pt`; returns the model."""
     learnt, classes, styles = read(data)
     torch.manual_seed(seed)
@@ -145,7 +148,7 @@ def train(data: Path, work: Path, *, steps: int, batch: int, seed: int, device: 
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=[1e-3, 2e-3], total_steps=steps, pct_start=0.15
     )
-    augment = augmentation(int(PREPROCESS["size"]))  # type: ignore[call-overload]
+    augment = augmentation(SIZE)
     normalise = v2.Normalize(PREPROCESS["mean"], PREPROCESS["std"])
     checkpoint = work / "checkpoint.pt"
     start = 0
@@ -163,7 +166,7 @@ def train(data: Path, work: Path, *, steps: int, batch: int, seed: int, device: 
         worn = [draw.choice(sorted(e.pictures)) for e in chosen]
         pixels = np.stack([e.pictures[style] for e, style in zip(chosen, worn, strict=True)])
         raw = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
-        augmented = torch.cat([augment(part) for part in raw.split(SHARED)])
+        augmented = torch.cat([augment(part) for part in torch.split(raw, SHARED)])
         images = normalise(augmented.float() / 255).contiguous(memory_format=torch.channels_last)
         captions = [
             draw.choice(NAME_TEMPLATES).format(name=e.name, style=style)
@@ -194,11 +197,12 @@ def train(data: Path, work: Path, *, steps: int, batch: int, seed: int, device: 
                 f"{rate:.0f} images/s  {left / 60:.1f} minutes left",
                 flush=True,
             )
-    return model.eval()
+    model.eval()
+    return model
 
 
 def save(model: nn.Module, folder: Path, provenance: dict[str, object]) -> None:
-    """Writes the folder that open_clip's `local-dir:` and the vendor load: config and fp16 weights."""
+    """Writes the folder that open_clip and the vendor load: config and fp16 weights."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "open_clip_model.safetensors"
     half = {
@@ -208,7 +212,7 @@ def save(model: nn.Module, folder: Path, provenance: dict[str, object]) -> None:
     part = weights.with_suffix(".part")
     save_file(half, part)
     part.replace(weights)
-    config = {"model_cfg": MODEL, "preprocess_cfg": PREPROCESS}
+    config = {"model_cfg": {**MODEL, "custom_text": True}, "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     provenance["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")

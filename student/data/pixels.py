@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -39,7 +40,7 @@ def pixel_table(
     folder: Path,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> PixelTable:
-    """The items' first `views` views at `size` pixels, from `folder` where they were rendered before.
+    """The items' first `views` views at `size` pixels; `folder` keeps them for the next run.
 
     A table is named after all that decides its pixels, written under a temporary name, synced,
     then renamed: a killed run leaves no half table. `progress(done, total)` counts images.
@@ -76,7 +77,9 @@ def _render_all(
         return {}
     part = path.with_suffix(f".{os.getpid()}.part")
     shape = (len(items), views, size, size, 3)
-    table: NDArray[np.uint8] = open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    table: np.memmap[Any, np.dtype[np.uint8]] = open_memmap(
+        part, mode="w+", dtype=np.uint8, shape=shape
+    )
     unreadable: dict[int, str] = {}
 
     def fill(row: int) -> str | None:

@@ -59,7 +59,8 @@ def render(image: Image.Image, digest: str, k: int, size: int) -> NDArray[np.uin
     matrix = view.colour[0]
     mean_grey = float((pixels @ LUMA).mean())
     coloured = pixels @ matrix[:, :3].T + matrix[:, 3] * mean_grey
-    return coloured.clip(0, 255).round().astype(np.uint8)
+    rendered: NDArray[np.uint8] = coloured.clip(0, 255).round().astype(np.uint8)
+    return rendered
 
 
 def _inside(
@@ -75,4 +76,3 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, format="PNG")
     return out.getvalue()
-

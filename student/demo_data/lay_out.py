@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from student.data.folder import UNSEEN_FILE
+from student.demo_data.mark import mark
 from student.demo_data.styles import styles
 
 Knower = Literal["student", "teacher", "nobody"]
@@ -31,16 +32,16 @@ class Emoji:
 
 def all_emoji() -> list[Emoji]:
     """The 700-odd emoji of the 30 classes, in the order of the file."""
-    with (files("student.demo_data") / "emoji.csv").open(newline="") as source:
-        return [
-            Emoji(
-                codepoints=row["codepoints"],
-                name=row["name"],
-                class_name=row["class"],
-                known_to=cast("Knower", row["known_to"]),
-            )
-            for row in csv.DictReader(source)
-        ]
+    lines = (files("student.demo_data") / "emoji.csv").read_text().splitlines()
+    return [
+        Emoji(
+            codepoints=row["codepoints"],
+            name=row["name"],
+            class_name=row["class"],
+            known_to=cast("Knower", row["known_to"]),
+        )
+        for row in csv.DictReader(lines)
+    ]
 
 
 def lay_out(root: Path, *, progress: Callable[[str, int], None] = lambda *_: None) -> int:
@@ -71,4 +72,5 @@ def lay_out(root: Path, *, progress: Callable[[str, int], None] = lambda *_: Non
         rows.writerow(["name", "group"])
         groups = {"teacher": "known to the teacher only", "nobody": "known to nobody"}
         rows.writerows((e.stem, groups[e.known_to]) for e in emoji if e.known_to != "student")
+    mark(root)
     return written

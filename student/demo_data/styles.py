@@ -59,7 +59,7 @@ def _installed(wheel: str, file_name: str) -> Path:
 
 
 def _spellings(codepoints: str) -> list[str]:
-    """The code points as given, then without variation selectors: sources differ in keeping them."""
+    """The code points as given, then without and with a variation selector: sources differ."""
     bare = "-".join(c for c in codepoints.split("-") if c != VARIATION_SELECTOR)
     with_selector = f"{bare}-{VARIATION_SELECTOR}"
     return list(dict.fromkeys([codepoints, bare, with_selector]))

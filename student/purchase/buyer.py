@@ -15,7 +15,7 @@ from student.purchase.batch import Batch, Item
 from student.purchase.pace import Pace
 from student.purchase.plan import Plan, Wanted
 from student.purchase.progress import Bought, Ending, Listener, silent
-from student.purchase.refusal import REFUSED_ITEM, REFUSED_SIZE
+from student.purchase.refusal import REFUSED_ITEM, REFUSED_SIZE, guilty_item
 from student.purchase.retry import Retry
 from student.purchase.settle import Settlement
 from student.purchase.shelf import Shelf
@@ -256,14 +256,8 @@ class _Buyer:
                 )
                 raise VendorMisbehaved(detail, charged=False, status=402, code="misbehaved")
             return affordable
-        if error.code not in REFUSED_ITEM | REFUSED_SIZE:
-            raise error
-        index = 0 if len(lot) == 1 else error.index
-        if (
-            index is None
-            or not 0 <= index < len(lot)
-            or (error.code in REFUSED_SIZE and len(lot) > 1)
-        ):
+        index = guilty_item(error, len(lot))
+        if index is None:
             half = len(lot) // 2
             self._shelf.put_back(lot[half:])
             return lot[:half]

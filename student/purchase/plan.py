@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cache.identity import EmbeddingKey
-from cache.paid import PaidCache
+from cache.records import Records
 from student.errors import BadInput, PlanExceedsBudget
 from student.purchase.batch import Item
 from student.purchase.wire import Model, Prices
@@ -140,7 +140,7 @@ def dollars(micro_usd: int) -> str:
 
 
 def make_plan(
-    wanted: Sequence[Wanted], *, cache: PaidCache, model: Model, prices: Prices, budget: int
+    wanted: Sequence[Wanted], *, cache: Records, model: Model, prices: Prices, budget: int
 ) -> Plan:
     """The plan for these items, given best first, under a client budget in units.
 

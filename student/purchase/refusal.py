@@ -60,3 +60,16 @@ def read_refusal(
         request_id=request_id,
         index=problem.index,
     )
+
+
+def guilty_item(error: VendorError, count: int) -> int | None:
+    """Which of `count` items will never be embedded; None when only fewer items can tell.
+
+    Raises the error itself when it is about no item at all.
+    """
+    if error.code not in REFUSED_ITEM | REFUSED_SIZE:
+        raise error
+    if count == 1:
+        return 0
+    is_named = error.index is not None and 0 <= error.index < count
+    return error.index if is_named and error.code in REFUSED_ITEM else None

@@ -63,7 +63,7 @@ class Settlement:
         await self._give_up(intent, reason or "")
 
     def _lot(self, intent: Intent) -> list[Wanted] | None:
-        by_key = {one.key: one for one in self.plan.ordered}
+        by_key = self._by_key(intent)
         lot = [by_key[key] for key in intent.keys if key in by_key]
         return lot if len(lot) == len(intent.keys) else None
 
@@ -79,9 +79,10 @@ class Settlement:
         return None
 
     async def _give_up(self, intent: Intent, reason: str) -> None:
-        is_loser = bool(self.till.contested(intent))
+        # A claim that lost is withdrawn before its send, so it can be given up at any age.
+        has_lost = self.till.contested(intent) or self.till.is_partly_paid(intent)
         age_ms = self.till.now_ms() - intent.created_ms
-        if not is_loser and age_ms < ABANDONED_AFTER_MS:
+        if not has_lost and age_ms < ABANDONED_AFTER_MS:
             _log.warning(
                 "purchase %s is not sent again: %s. The vendor does not know it yet, and a client "
                 "may still be trying: left open, %d units counted",
@@ -114,17 +115,25 @@ class Settlement:
         answer = await self.vendor.recover(expected)
         if answer is None:
             return False
-        self.till.store_recovered(intent, answer, [self._sent(key) for key in intent.keys])
+        by_key = self._by_key(intent)
+        self.till.store_recovered(
+            intent, answer, [_digest_sent(key, by_key.get(key)) for key in intent.keys]
+        )
         return True
 
-    def _sent(self, key: EmbeddingKey) -> str:
-        """The digest of what was sent for this key; "" for a view that cannot be rendered now."""
-        if key.view == "original":
-            return key.item
-        for one in self.plan.ordered:
-            if one.key == key:
-                try:
-                    return one.item().sha256
-                except BadInput:
-                    return ""
+    def _by_key(self, intent: Intent) -> dict[EmbeddingKey, Wanted]:
+        """Those of an intent's items that are still wanted."""
+        keys = set(intent.keys)
+        return {one.key: one for one in self.plan.ordered if one.key in keys}
+
+
+def _digest_sent(key: EmbeddingKey, wanted: Wanted | None) -> str:
+    """The digest of what was sent for a key; "" for a view that cannot be rendered any more."""
+    if key.view == "original":
+        return key.item
+    if wanted is None:
+        return ""
+    try:
+        return wanted.item().sha256
+    except BadInput:
         return ""

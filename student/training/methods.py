@@ -1,14 +1,14 @@
 """The methods: VL2V-ADiP and what it is compared with, each a value.
 
-| name         | head      | loss                    | stages                                       |
-|--------------|-----------|-------------------------|----------------------------------------------|
-| vl2v-adip    | embedding | image and text term     | align (projection), distill (backbone)       |
-| image-only   | embedding | image term (lmd 1)      | the same                                     |
-| text-only    | embedding | text term (lmd 0)       | the same                                     |
-| one-stage    | embedding | image and text term     | distill (projection and backbone together)   |
-| erm          | class     | cross-entropy on labels | fine-tune (all)                              |
-| lp-ft        | class     | cross-entropy on labels | probe (head), fine-tune (all)                |
-| linear-probe | class     | cross-entropy on labels | probe (head)                                 |
+| name         | head      | loss                    | stages                                 |
+| ------------ | --------- | ----------------------- | -------------------------------------- |
+| vl2v-adip    | embedding | image and text term     | align (projection), distill (backbone) |
+| image-only   | embedding | image term (lmd 1)      | the same                               |
+| text-only    | embedding | text term (lmd 0)       | the same                               |
+| one-stage    | embedding | image and text term     | distill (projection and backbone)      |
+| erm          | class     | cross-entropy on labels | fine-tune (all)                        |
+| lp-ft        | class     | cross-entropy on labels | probe (head), fine-tune (all)          |
+| linear-probe | class     | cross-entropy on labels | probe (head)                           |
 """
 
 from __future__ import annotations

@@ -106,7 +106,8 @@ def _hue_rotation(turns: Floats) -> Floats:
     rotation[..., 1, 1] = rotation[..., 2, 2] = np.cos(angle)
     rotation[..., 2, 1] = np.sin(angle)
     rotation[..., 1, 2] = -np.sin(angle)
-    return _FROM_YIQ @ rotation @ _TO_YIQ
+    turned: Floats = _FROM_YIQ @ rotation @ _TO_YIQ
+    return turned
 
 
 def _crop(areas: Floats, ratios: Floats, recipe: Recipe, aspect: float) -> tuple[Floats, Floats]:

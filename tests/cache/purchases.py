@@ -189,6 +189,13 @@ def overwrite(folder: Path, name: str | bytes, content: bytes) -> None:
     assert tamper(folder, "UPDATE Cache SET value = ? WHERE key = ?", content, name) == 1
 
 
+def count_free_pages(folder: Path, pages: int) -> None:
+    """Make the database's header claim so many free pages; the cache must be closed."""
+    with (folder / DATABASE).open("r+b") as file:
+        file.seek(36)
+        file.write(pages.to_bytes(4, "big"))
+
+
 @dataclass
 class FakeVendor:
     """The vendor's routes that an audit asks, over a real socket."""

@@ -194,6 +194,21 @@ def test_a_record_of_a_newer_format_says_so() -> None:
         read_damaged("x", bytes(record))
 
 
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (b"", "0 bytes are too few"),
+        (b"\0" * 31, "31 bytes are too few"),
+        (b"\x80\x04" + b"\0" * 40, "it starts with"),
+        (seal({}) + b"\0", "its length is not the length that it states"),
+    ],
+)
+def test_a_record_that_is_none_says_what_it_lacks(record: bytes, reason: str) -> None:
+    """A pickle, for one, starts otherwise."""
+    with pytest.raises(CorruptRow, match=reason):
+        read_damaged("x", record)
+
+
 @pytest.mark.parametrize("text", [b"[]", b"1", b"{", b"\xff"])
 def test_a_header_that_is_no_object_is_corrupt(text: bytes) -> None:
     """Whatever else it is."""

@@ -21,7 +21,16 @@ from cache.identity import EmbeddingKey
 from cache.paid import PaidCache
 from cache.place import DATABASE
 from cache.verify import verify
-from tests.cache.purchases import Ledger, buy, image, images, intent_of, rows_of, tamper
+from tests.cache.purchases import (
+    Ledger,
+    buy,
+    count_free_pages,
+    image,
+    images,
+    intent_of,
+    rows_of,
+    tamper,
+)
 
 
 class Bomb:
@@ -316,9 +325,12 @@ def test_a_transaction_shuts_out_other_writers_from_its_beginning(
     cache: PaidCache, folder: Path
 ) -> None:
     """BEGIN IMMEDIATE: what reserve has read cannot change before it writes."""
-    with cache._store.exclusive(), closing(sqlite3.connect(folder / DATABASE, timeout=0)) as other:
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            other.execute("BEGIN IMMEDIATE")
+    with (
+        cache._store.exclusive(),
+        closing(sqlite3.connect(folder / DATABASE, timeout=0)) as other,
+        pytest.raises(sqlite3.OperationalError, match="locked"),
+    ):
+        other.execute("BEGIN IMMEDIATE")
 
 
 def test_a_full_disk_is_said_at_once_and_changes_nothing(cache: PaidCache, ledger: Ledger) -> None:
@@ -337,15 +349,59 @@ def test_a_full_disk_is_said_at_once_and_changes_nothing(cache: PaidCache, ledge
 
 def test_an_error_inside_a_transaction_takes_everything_back(folder: Path) -> None:
     """Half a commit is none."""
+
+    def write_and_fail(store: FencedCache, sql: str) -> None:
+        with store.exclusive():
+            store.set("x", b"x")
+            store._sql(sql)
+
     with FencedCache(folder, patience_s=2.0) as store:
-        with pytest.raises(ZeroDivisionError), store.exclusive():
-            store.set("x", b"x")
-            raise ZeroDivisionError
+        with pytest.raises(TypeError):
+            write_and_fail(store, None)  # type: ignore[arg-type]
         assert "x" not in store
-        with pytest.raises(CacheUnavailable, match="no such table"), store.exclusive():
-            store.set("x", b"x")
-            store._sql("SELECT * FROM Nowhere")
+        with pytest.raises(CacheUnavailable, match="no such table"):
+            write_and_fail(store, "SELECT * FROM Nowhere")
         assert "x" not in store
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(folder: Path) -> None:
+    """A deferred foreign key makes COMMIT itself fail, as a full disk may."""
+    with FencedCache(folder, patience_s=2.0) as store:
+        for sql in (
+            "CREATE TABLE Parent (id INTEGER PRIMARY KEY)",
+            "CREATE TABLE Child (id REFERENCES Parent DEFERRABLE INITIALLY DEFERRED)",
+            "PRAGMA foreign_keys = ON",
+        ):
+            store._sql(sql)
+
+        def orphan() -> None:
+            with store.exclusive():
+                store.set("x", b"x")
+                store._sql("INSERT INTO Child VALUES (7)")
+
+        with pytest.raises(CacheUnavailable, match="FOREIGN KEY"):
+            orphan()
+        assert "x" not in store
+        with store.exclusive():
+            store.set("y", b"y")
+        assert "y" in store
+
+
+def test_a_database_with_a_false_header_is_not_spent_into(cache: PaidCache, folder: Path) -> None:
+    """SQLite itself would go on; its quick check does not."""
+    cache.close()
+    count_free_pages(folder, 5)
+    with pytest.raises(CacheUnavailable, match="is damaged"):
+        PaidCache.open(folder)
+
+
+def test_a_database_torn_in_the_schema_is_said_to_be(cache: PaidCache, folder: Path) -> None:
+    """Found while diskcache opens it."""
+    cache.close()
+    with (folder / DATABASE).open("r+b") as file:
+        file.truncate(16384)
+    with pytest.raises(CacheUnavailable, match="cannot be opened"):
+        PaidCache.open(folder)
 
 
 def test_a_malformed_database_is_not_spent_into(cache: PaidCache, folder: Path) -> None:

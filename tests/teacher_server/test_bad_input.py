@@ -129,9 +129,7 @@ async def test_the_model_never_saw_the_bad_input(
         (["a", "b", {"image": b64(flat((101, 100)))}], "image_too_many_pixels"),
     ],
 )
-async def test_the_problem_names_the_guilty_item(
-    vendor: Vendor, given: object, code: str
-) -> None:
+async def test_the_problem_names_the_guilty_item(vendor: Vendor, given: object, code: str) -> None:
     document = await refused(vendor, await vendor.embed(given), code)
     assert document["index"] == 2
     assert document["error"]["param"] == "input"
@@ -150,13 +148,15 @@ async def test_the_problem_names_the_guilty_item(
     ],
 )
 async def test_a_bad_field_is_named(
-    vendor: Vendor, fields: dict[str, object], code: str, param: str
+    vendor: Vendor, fields: dict[str, Any], code: str, param: str
 ) -> None:
     document = await refused(vendor, await vendor.embed("a", **fields), code)
     assert document["error"]["param"] == param
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"input": "\\ud800"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"input": "\\ud800"}']
+)
 async def test_a_body_that_is_no_request_is_refused(vendor: Vendor, body: bytes) -> None:
     response = await vendor.http.post(
         "/v1/embeddings", content=body, headers={"Content-Type": "application/json"}
@@ -217,7 +217,7 @@ async def test_a_malformed_idempotency_key_is_refused(vendor: Vendor, key: str) 
     response = await vendor.http.post(
         "/v1/embeddings",
         json={"model": "hash", "input": "a"},
-        headers={"Idempotency-Key": key.encode()},  # type: ignore[dict-item]
+        headers={b"Idempotency-Key": key.encode()},
     )
     await refused(vendor, response, "invalid_request")
 

@@ -77,7 +77,7 @@ class LedgerVendor:
     def __init__(self, *, budget: int = 1000, micro_usd: int = 100) -> None:
         self.budget = budget
         self.model = model_facts()
-        self.price = {
+        self.price: dict[str, Any] = {
             "version": "2026-11",
             "currency": "USD",
             "units": {"image": 1, "text": 1},
@@ -162,19 +162,23 @@ class LedgerVendor:
             if base64.b64decode(one.get("image", "")).startswith(b"bad"):
                 return problem(422, "invalid_image", index=index)
         remaining = self.budget - self.spent
-        if remaining == 0:
-            return problem(402, "budget_exhausted", needed=len(inputs), remaining=0)
-        if len(inputs) > remaining:
-            return problem(402, "request_exceeds_budget", needed=len(inputs), remaining=remaining)
+        needed = self._units(inputs)
+        if needed > remaining:
+            code = "request_exceeds_budget" if remaining else "budget_exhausted"
+            return problem(402, code, needed=needed, remaining=remaining)
         body = self._charge(key, inputs)
         if self.lie is not None:
             self.lie(body)
         self.answers[key] = json.dumps(body).encode()
         return httpx.Response(200, content=self.answers[key], headers={"Content-Type": JSON})
 
+    def _units(self, inputs: list[dict[str, str]]) -> int:
+        prices: dict[str, int] = self.price["units"]
+        return sum(prices["image" if "image" in one else "text"] for one in inputs)
+
     def _charge(self, key: str, inputs: list[dict[str, str]]) -> dict[str, Any]:
         images = sum("image" in one for one in inputs)
-        units, seq = len(inputs), len(self.ledger) + 1
+        units, seq = self._units(inputs), len(self.ledger) + 1
         entry: dict[str, Any] = {
             "seq": seq,
             "kind": "charge",
@@ -183,9 +187,9 @@ class LedgerVendor:
             "model": self.model["id"],
             "model_fingerprint": self.model["fingerprint"],
             "images": images,
-            "texts": units - images,
+            "texts": len(inputs) - images,
             "units": units,
-            "cost_micro_usd": units * self.price["micro_usd_per_unit"],  # type: ignore[operator]
+            "cost_micro_usd": units * self.price["micro_usd_per_unit"],
             "price_version": self.price["version"],
             "balance_units": self.budget - self.spent - units,
             "created_ms": 1_700_000_000_000 + seq,
@@ -210,7 +214,7 @@ class LedgerVendor:
                 "prompt_tokens": 0,
                 "total_tokens": 0,
                 "images": images,
-                "texts": units - images,
+                "texts": len(inputs) - images,
                 "billed_units": units,
                 "cost_micro_usd": entry["cost_micro_usd"],
                 "price_version": entry["price_version"],

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import logging
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from student.errors import (
-    BadInput,
     BudgetExhausted,
     VendorError,
     VendorMisbehaved,
     VendorUnreachable,
 )
 from student.purchase.batch import Batch, Item
-from student.purchase.retry import Retries, Retry, retry_after_seconds
-from student.purchase.vendor import connect
+from student.purchase.retry import Retries, Retry
+from student.purchase.vendor import LARGEST_ANSWER
 from student.purchase.wire import Model, Prices
 from tests.student.purchase.ledger_vendor import (
-    KEY,
     LedgerVendor,
     lost_answer,
     lost_request,
-    model_facts,
-    problem,
     refusing,
 )
-from tests.student.purchase.shop import URL, Clock, client_of
+from tests.student.purchase.shop import Clock, client_of
 
 
 def batch(vendor: LedgerVendor, *payloads: bytes) -> Batch:
@@ -242,6 +235,20 @@ async def test_one_dripping_answer_is_cut_off(clock: Clock) -> None:
     assert caught.value.charged is None
 
 
+async def test_an_answer_without_end_is_cut_off_before_it_fills_the_memory(
+    clock: Clock,
+) -> None:
+    async def flood() -> AsyncIterator[bytes]:
+        part = b" " * (LARGEST_ANSWER // 4)
+        while True:
+            yield part
+
+    async with client_of(lambda _: httpx.Response(200, content=flood()), clock) as client:
+        with pytest.raises(VendorMisbehaved, match="without end") as caught:
+            await client.embed(batch(LedgerVendor()), "key-1")
+    assert caught.value.charged is None
+
+
 async def test_an_answer_whose_encoding_is_broken_is_not_believed() -> None:
     def torn(_: httpx.Request) -> httpx.Response:
         async def halves() -> AsyncIterator[bytes]:
@@ -253,177 +260,3 @@ async def test_an_answer_whose_encoding_is_broken_is_not_believed() -> None:
     async with client_of(torn) as client:
         with pytest.raises(VendorMisbehaved):
             await client.embed(batch(LedgerVendor()), "key-1")
-
-
-async def test_recover_finds_a_paid_answer_and_charges_nothing(vendor: LedgerVendor) -> None:
-    wanted = batch(vendor, b"a", b"b")
-    async with client_of(vendor) as client:
-        bought = await client.embed(wanted, "key/1 ?")
-        again = await client.recover(wanted.expected("key/1 ?"))
-    assert again is not None
-    assert again.replayed
-    assert again.receipt == bought.receipt
-    assert vendor.spent == 2
-
-
-async def test_recover_of_an_unknown_purchase_is_none(vendor: LedgerVendor) -> None:
-    async with client_of(vendor) as client:
-        assert await client.recover(batch(vendor).expected("never")) is None
-
-
-@pytest.mark.parametrize("page", [problem(404, "not_found"), httpx.Response(404, text="nginx")], ids=["route", "proxy"])
-async def test_another_404_proves_nothing_about_money(page: httpx.Response) -> None:
-    async with client_of(lambda _: page) as client:
-        with pytest.raises(VendorError):
-            await client.recover(batch(LedgerVendor()).expected("key-1"))
-
-
-async def test_recover_waits_for_a_purchase_that_is_under_way(
-    vendor: LedgerVendor, clock: Clock
-) -> None:
-    wanted = batch(vendor)
-
-    def finishing(request: httpx.Request) -> httpx.Response:
-        if clock.sleeps:
-            vendor.in_flight.clear()
-        return vendor(request)
-
-    async with client_of(finishing, clock) as client:
-        await client.embed(wanted, "key-1")
-        vendor.in_flight.add("key-1")
-        assert await client.recover(wanted.expected("key-1")) is not None
-    assert 1 <= clock.sleeps[0] <= 1.5
-
-
-async def test_the_vendors_pages_are_read(vendor: LedgerVendor) -> None:
-    async with client_of(vendor) as client:
-        (model,) = await client.models()
-        prices, account = await client.prices(), await client.account()
-        assert await client.ready()
-        assert client.ledger_name(account) == f"{URL}#testkey"
-    assert (model.id, model.dim, model.limits.max_items) == ("tiny", 8, 64)
-    assert (prices.cost(3), prices.units_for("text")) == (300, 1)
-    assert account.remaining_units == 1000
-
-
-async def test_a_fingerprint_that_does_not_fit_the_model_is_not_believed(
-    vendor: LedgerVendor,
-) -> None:
-    vendor.model = {**model_facts(), "weights_sha256": "00" * 32}
-    async with client_of(vendor) as client:
-        with pytest.raises(VendorMisbehaved, match="does not fit"):
-            await client.models()
-
-
-@pytest.mark.parametrize("units", [{"image": 0, "text": 1}, {"image": 1.5, "text": 1}, {}])
-async def test_a_price_list_that_is_none_is_not_believed(
-    vendor: LedgerVendor, units: dict[str, object]
-) -> None:
-    vendor.price["units"] = units
-    async with client_of(vendor) as client:
-        with pytest.raises(VendorMisbehaved, match="Prices cannot be read"):
-            await client.prices()
-
-
-async def test_not_ready_is_said_without_retrying(clock: Clock) -> None:
-    def refuse(_: httpx.Request) -> httpx.Response:
-        message = "refused"
-        raise httpx.ConnectError(message)
-
-    for far_end in (refuse, lambda _: problem(503, "not_ready")):
-        async with client_of(far_end, clock) as client:
-            assert not await client.ready()
-    assert clock.sleeps == []
-
-
-async def test_the_key_is_in_no_text_that_the_client_makes(
-    vendor: LedgerVendor, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Not in a repr, a log line or an error, even when the vendor repeats it."""
-    caplog.set_level(logging.DEBUG)
-    vendor.faults.extend([lost_request, refusing(503, f"echo {KEY}"), refusing(401, f"for {KEY}")])
-    async with client_of(vendor) as client:
-        with pytest.raises(VendorError) as caught:
-            await client.embed(batch(vendor), "key-1")
-        texts = [repr(client), str(client), caplog.text, str(caught.value), repr(caught.value)]
-    assert "for [key]" in str(caught.value)
-    assert not any(KEY in text for text in texts)
-
-
-async def test_the_vendors_words_cannot_drive_the_terminal(vendor: LedgerVendor) -> None:
-    vendor.faults.append(refusing(400, "x", detail="\x1b[2J\r\n" + "y" * 9000))
-    async with client_of(vendor) as client:
-        with pytest.raises(VendorError) as caught:
-            await client.embed(batch(vendor), "key-1")
-    assert "\x1b" not in str(caught.value)
-    assert len(str(caught.value)) < 600
-
-
-async def test_a_redirect_is_not_followed_with_the_key() -> None:
-    hosts: list[str] = []
-
-    def elsewhere(request: httpx.Request) -> httpx.Response:
-        hosts.append(request.url.host)
-        return httpx.Response(307, headers={"Location": "http://thief.test/"})
-
-    async with client_of(elsewhere) as client:
-        with pytest.raises(VendorError):
-            await client.account()
-    assert hosts == ["vendor.test"]
-
-
-async def test_connect_makes_an_honest_bounded_client() -> None:
-    async with connect("http://vendor.test:8000/", SecretStr(KEY)) as client:
-        assert client.url == "http://vendor.test:8000"
-        assert client._http.headers["User-Agent"].startswith("distill-client/")
-        assert client._http.timeout.read is not None
-        assert KEY not in repr(client._http.headers)
-
-
-@pytest.mark.parametrize(
-    "url", ["", "vendor:8000", "ftp://vendor", "http://", "http://me:pw@vendor/", "http://[::1"]
-)
-async def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        async with connect(url, SecretStr(KEY)):
-            raise AssertionError
-    assert "pw" not in str(caught.value)
-
-
-@pytest.mark.parametrize("key", ["", "two words", "line\nbreak", "sk_\u00e9"])
-async def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
-    with pytest.raises(BadInput, match="key is empty or holds"):
-        async with connect(URL, SecretStr(key)):
-            raise AssertionError
-
-
-NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, None),
-        ("", None),
-        ("soon", None),
-        ("1.5", None),
-        ("12", 12.0),
-        (" 3 ", 3.0),
-        ("Tue, 24 Nov 2026 12:00:30 GMT", 30.0),
-        ("Tue, 24 Nov 2026 11:00:00 GMT", 0.0),
-        ("Tue, 24 Nov 2026 12:00:10 -0000", 10.0),
-    ],
-)
-def test_retry_after_is_read_in_both_its_forms(header: str | None, seconds: float | None) -> None:
-    assert retry_after_seconds(header, NOON) == seconds
-
-
-def test_the_jitter_is_full_and_its_ceiling_doubles_up_to_a_cap() -> None:
-    class Highest:
-        def uniform(self, low: float, high: float) -> float:
-            assert low == 0.0
-            return high
-
-    delay: Callable[..., float] = Retries(first_delay=0.5, longest_delay=30).delay
-    delays = [delay(attempt, None, Highest()) for attempt in range(1, 9)]
-    assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30]

@@ -1,0 +1,1 @@
+"""Programs that use the three packages as a user would."""

@@ -1,0 +1,158 @@
+"""Trains and measures every method of one split on the same images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.identity import EmbeddingKey
+from cache.table import EmbeddingTable
+from student.data.folder import Item
+from student.data.split import Split
+from student.results import Experiment, MethodResult, Tally
+from student.scan import Scanned, where
+from student.settings import JobSettings
+from student.shopping import class_embeddings, image_embeddings, prompts_for, view_keys
+from student.terminal import Terminal
+from student.training.dataset import LabelledImages, TrainingData
+from student.training.evaluate import predict
+from student.training.methods import METHODS
+from student.training.settings import TrainingSettings
+from student.training.train import train
+
+VALIDATION = "source validation"
+COMPARED = ("erm", "lp-ft")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Paid:
+    """The embeddings on hand: the materialised table and the row of each key."""
+
+    table: EmbeddingTable
+    rows: dict[EmbeddingKey, int]
+
+
+def training_settings(settings: JobSettings) -> TrainingSettings:
+    """The part of the options that training reads."""
+    return TrainingSettings(
+        backbone=settings.backbone,
+        weights=settings.weights,
+        image_size=settings.image_size,
+        steps=settings.steps,
+        align_steps=settings.align_steps,
+        lr=settings.lr,
+        align_lr=settings.align_lr,
+        schedule=settings.schedule,
+        batch_per_domain=settings.batch_per_domain,
+        lmd=settings.lmd,
+        averaging=settings.averaging,
+        eval_every=settings.eval_every,
+        freeze_batch_norm=settings.freeze_batch_norm,
+        device=settings.device,
+        seed=settings.seed,
+        threads=settings.threads,
+    )
+
+
+def methods_of(settings: JobSettings) -> tuple[str, ...]:
+    """The method that was asked for, then those it is compared with."""
+    compared = COMPARED if settings.compare else ()
+    return tuple(dict.fromkeys((settings.method, *compared)))
+
+
+def run_experiment(
+    split: Split, scanned: Scanned, paid: Paid, settings: JobSettings, terminal: Terminal
+) -> Experiment:
+    """Trains each method on the split's images and scores it on every part.
+
+    The network is not used: everything that costs was bought before. A killed run goes on from
+    its last checkpoint.
+    """
+    data = _training_data(split, scanned, paid, settings)
+    parts = {VALIDATION: split.validation, **split.tests}
+    row_of = where(scanned.measured)
+    images = {name: _labelled(name, items, scanned, row_of) for name, items in parts.items()}
+    results: list[MethodResult] = []
+    for name in methods_of(settings):
+        with terminal.bar(f"training {name}") as update:
+
+            def follow(
+                stage: str, step: int, steps: int, loss: float, accuracy: float | None
+            ) -> None:
+                seen = "" if accuracy is None else f", validation {accuracy:.1%}"
+                update(step, steps, f"{stage}, loss {loss:.3f}{seen}")
+
+            trained = train(
+                METHODS[name],
+                data,
+                images[VALIDATION],
+                training_settings(settings),
+                num_classes=len(scanned.catalogue.classes),
+                progress=follow,
+                checkpoint=_checkpoint(settings, split, name, data),
+            )
+        answers = {part: predict(trained.student, one.pixels)[0] for part, one in images.items()}
+        scores = {
+            part: Tally(correct=int((answers[part] == one.labels).sum()), images=len(one.labels))
+            for part, one in images.items()
+        }
+        results.append(MethodResult(method=name, trained=trained, scores=scores, answers=answers))
+    return Experiment(
+        sources=split.sources,
+        targets=split.targets,
+        num_train=data.num_images,
+        num_bought=int(data.bought.sum()),
+        results=tuple(results),
+    )
+
+
+def _training_data(
+    split: Split, scanned: Scanned, paid: Paid, settings: JobSettings
+) -> TrainingData:
+    row_of = where(scanned.training)
+    rows = [row_of[item.path] for item in split.train]
+    fingerprint = paid.table.model_fingerprint
+    keys = [
+        view_keys(fingerprint, item, views=settings.views, size=settings.image_size)
+        for item in split.train
+    ]
+    vectors, bought = image_embeddings(paid.table, paid.rows, keys)
+    prompts = [
+        prompts_for(name, split.sources, settings.prompts) for name in scanned.catalogue.classes
+    ]
+    return TrainingData(
+        pixels=scanned.stored if rows == list(range(len(scanned.stored))) else scanned.stored[rows],
+        labels=np.array([scanned.label(item) for item in split.train], dtype=np.int64),
+        domains=np.array([split.sources.index(i.domain) for i in split.train], dtype=np.int64),
+        image_embeddings=vectors,
+        bought=bought,
+        text_embeddings=class_embeddings(paid.table, paid.rows, fingerprint, prompts),
+    )
+
+
+def _labelled(
+    name: str, items: Sequence[Item], scanned: Scanned, row_of: dict[Path, int]
+) -> LabelledImages:
+    rows = [row_of[item.path] for item in items]
+    labels: NDArray[np.int64] = np.array([scanned.label(item) for item in items], dtype=np.int64)
+    return LabelledImages(name=name, pixels=scanned.clean[rows, 0], labels=labels)
+
+
+def _checkpoint(settings: JobSettings, split: Split, method: str, data: TrainingData) -> Path:
+    """One folder for each thing that could be trained: other images never resume this one."""
+    identity = json.dumps(
+        [
+            sorted(item.digest for item in split.train),
+            settings.views,
+            hashlib.sha256(data.image_embeddings.tobytes()).hexdigest(),
+            hashlib.sha256(data.text_embeddings.tobytes()).hexdigest(),
+        ]
+    )
+    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return settings.out / "checkpoints" / f"{method}-{name}"

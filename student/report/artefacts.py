@@ -1,0 +1,98 @@
+"""Writes a finished job's folder: student, meta, card, report and picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from student.report.economics import Economics, weigh
+from student.report.markdown import model_card, report, score_rows
+from student.report.picture import draw_answers
+from student.results import Experiment, Purchase
+from student.scan import Scanned
+from student.settings import JobSettings
+from student.terminal import Terminal
+from student.training.saved import replace_file, save_student
+
+
+def write_artefacts(
+    out: Path,
+    *,
+    settings: JobSettings,
+    scanned: Scanned,
+    experiments: Sequence[Experiment],
+    purchase: Purchase,
+    spend: str,
+    terminal: Terminal,
+) -> None:
+    """Writes everything under `out` and prints the tables.
+
+    One experiment writes into `out` itself; leave-one-domain-out writes each student into
+    `out/<held-out domain>`, and one report over all.
+    """
+    economics = weigh(experiments[0].student.trained.student, purchase)
+    pictures: list[str] = []
+    for one in experiments:
+        folder = out if len(experiments) == 1 else out / "+".join(one.targets)
+        folder.mkdir(parents=True, exist_ok=True)
+        meta = _meta(settings, scanned, one, purchase, economics)
+        for result in one.results[1:]:
+            save_student(
+                result.trained.student,
+                folder / result.method,
+                {**meta, "method": result.method, "scores": _scores(one)[result.method]},
+            )
+        save_student(one.student.trained.student, folder, meta)
+        replace_file(folder / "MODEL_CARD.md", model_card(settings, one, purchase).encode())
+        if one.targets:
+            picture = folder / "answers.png"
+            draw_answers(picture, one, scanned, seed=settings.seed)
+            pictures.append(str(picture.relative_to(out)))
+        terminal.heading(f"accuracy, held out: {', '.join(one.targets) or 'nothing'}")
+        columns, rows = score_rows(one)
+        terminal.table(columns, rows)
+    terminal.heading("what the student saves")
+    terminal.table(("", ""), economics.rows())
+    text = report(settings, experiments, purchase, economics, spend, pictures)
+    replace_file(out / "report.md", text.encode())
+    terminal.heading("spend")
+    terminal.say(spend)
+    terminal.say(f"wrote {out}/student.safetensors, meta.json, MODEL_CARD.md, report.md")
+
+
+def _scores(one: Experiment) -> dict[str, dict[str, Any]]:
+    return {
+        result.method: {part: tally.as_dict() for part, tally in result.scores.items()}
+        for result in one.results
+    }
+
+
+def _meta(
+    settings: JobSettings,
+    scanned: Scanned,
+    one: Experiment,
+    purchase: Purchase,
+    economics: Economics,
+) -> dict[str, Any]:
+    """All that explains the weights; JSON."""
+    trained = one.student.trained
+    return {
+        "method": one.student.method,
+        "classes": list(scanned.catalogue.classes),
+        "sources": list(one.sources),
+        "targets": list(one.targets),
+        "settings": settings.model_dump(mode="json", exclude={"key_file"}),
+        "seed": settings.seed,
+        "chosen": trained.chosen,
+        "train_seconds": round(trained.seconds, 1),
+        "images_trained_on": one.num_train,
+        "embeddings_bought": one.num_bought,
+        "teacher": {"model": purchase.model, "fingerprint": purchase.fingerprint},
+        "queries": purchase.units,
+        "cost_micro_usd": purchase.cost_micro_usd,
+        "receipts_digest": purchase.receipts_digest,
+        "scores": _scores(one)[one.student.method],
+        "compared": _scores(one),
+        "economics": economics.as_dict(),
+    }

@@ -1,0 +1,62 @@
+"""What the student saves: its size and speed beside the vendor's price and latency."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from student.purchase.plan import dollars
+from student.results import Purchase
+from student.training.evaluate import latency, num_parameters
+from student.training.student import Student
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Economics:
+    """`break_even` is the number of predictions whose price at the vendor is what was paid."""
+
+    parameters: int
+    student_milliseconds: float
+    vendor_milliseconds: float | None
+    micro_usd_per_unit: int
+    cost_micro_usd: int
+    break_even: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def rows(self) -> list[list[str]]:
+        """For a table of a label and a figure."""
+        vendor = self.vendor_milliseconds
+        return [
+            ["student", f"{self.parameters / 1e6:.2f} million parameters"],
+            ["student, one image on this CPU", f"{self.student_milliseconds:.1f} ms, free"],
+            [
+                "vendor, one image in bulk",
+                (
+                    "not measured: nothing bought in this run"
+                    if vendor is None
+                    else f"{vendor:.1f} ms"
+                )
+                + f", {dollars(self.micro_usd_per_unit)}",
+            ],
+            ["paid for the student's embeddings", dollars(self.cost_micro_usd)],
+            ["paid back after", f"{self.break_even:,} predictions"],
+        ]
+
+
+def weigh(student: Student, purchase: Purchase) -> Economics:
+    """Measures the student on the CPU and sets it beside the purchase."""
+    price = purchase.micro_usd_per_unit
+    on_cpu = student.to("cpu")
+    return Economics(
+        parameters=num_parameters(on_cpu),
+        student_milliseconds=round(latency(on_cpu), 2),
+        vendor_milliseconds=(
+            None if purchase.vendor_milliseconds is None else round(purchase.vendor_milliseconds, 2)
+        ),
+        micro_usd_per_unit=price,
+        cost_micro_usd=purchase.cost_micro_usd,
+        break_even=-(-purchase.cost_micro_usd // price) if price else 0,
+    )

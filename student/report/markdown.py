@@ -1,0 +1,101 @@
+"""The report and the model card, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from student.purchase.plan import dollars
+from student.report.economics import Economics
+from student.results import Experiment, Purchase
+from student.settings import JobSettings
+
+
+def score_rows(one: Experiment) -> tuple[list[str], list[list[str]]]:
+    """Accuracy in percent with its 95% reach: a column a method, a row a part."""
+    columns = ["accuracy, %", *(result.method for result in one.results), "images"]
+    rows = [
+        [
+            part,
+            *(str(result.scores[part]) for result in one.results),
+            f"{one.student.scores[part].images:,}",
+        ]
+        for part in one.student.scores
+    ]
+    return columns, rows
+
+
+def report(
+    settings: JobSettings,
+    experiments: Sequence[Experiment],
+    purchase: Purchase,
+    economics: Economics,
+    spend: str,
+    pictures: Sequence[str],
+) -> str:
+    """One page: what it cost, how good it is, and how to check both."""
+    lines = ["# Distillation report", ""]
+    lines += [
+        f"Teacher `{purchase.model}` (`{purchase.fingerprint}`), student `{settings.backbone}` at "
+        f"{settings.image_size} pixels, seed {settings.seed}. This run bought "
+        f"{purchase.bought_now:,} queries; the student's embeddings cost {purchase.units:,} "
+        f"queries ({dollars(purchase.cost_micro_usd)}) in all.",
+        "",
+    ]
+    for one in experiments:
+        lines += [f"## Accuracy, held out: {', '.join(one.targets) or 'nothing'}", ""]
+        lines += [*table(*score_rows(one)), ""]
+        lines += [
+            f"Percent, ± half the Wilson 95% interval over the images. Trained on "
+            f"{one.num_train:,} images of {', '.join(one.sources)}; {one.num_bought:,} bought "
+            f"embeddings; the weights were chosen on source validation alone.",
+            "",
+        ]
+    for picture in pictures:
+        lines += [f"![A random draw of held-out images with each answer]({picture})", ""]
+    lines += ["## What the student saves", "", *table(["", ""], economics.rows()), ""]
+    lines += ["## Spend", "", spend, ""]
+    lines += [
+        f"Check it: `cache-report --cache {settings.cache} verify` and "
+        f"`cache-report --cache {settings.cache} audit --vendor {settings.vendor}`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def model_card(settings: JobSettings, one: Experiment, purchase: Purchase) -> str:
+    """What this student is, what it was made from, how good it is, and where it is not."""
+    return "\n".join(
+        [
+            f"# {settings.backbone} distilled from {purchase.model}",
+            "",
+            f"Method `{one.student.method}`, {one.num_train:,} images of "
+            f"{', '.join(one.sources)}, {one.num_bought:,} bought embeddings "
+            f"({settings.views} stored views an image), seed {settings.seed}.",
+            "",
+            *table(*score_rows(one)),
+            "",
+            "Percent, ± half the Wilson 95% interval over the images.",
+            "",
+            "## Provenance",
+            "",
+            f"- teacher fingerprint `{purchase.fingerprint}`",
+            f"- {purchase.units:,} queries, {dollars(purchase.cost_micro_usd)}, receipts digest "
+            f"`{purchase.receipts_digest}`",
+            "- every option and score: `meta.json`",
+            "",
+            "## Limits",
+            "",
+            "It knows the classes it was trained with and no others, and says one of them for any "
+            "picture. Accuracy on a domain that is not in the table is unknown. Check that the "
+            "vendor's terms allow distilling before you use it.",
+            "",
+            "Use it with `distill-client predict --student FOLDER IMAGE…`; no vendor is needed.",
+            "",
+        ]
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table, figures to the right."""
+    marks = ["---", *("---:" for _ in columns[1:])]
+    return [f"| {' | '.join(cells)} |" for cells in (columns, marks, *rows)]

@@ -1,0 +1,86 @@
+"""What a person sees while a job runs: the plan, progress bars, warnings. Plain where piped."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from student.purchase.plan import Plan, dollars
+from student.purchase.progress import Listener
+from student.purchase.progress import Progress as Purchased
+
+
+class Terminal:
+    """Prints to a console; bars redraw on a terminal and are one line each in a log."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, text: str) -> None:
+        """One line of what is happening."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        """One line that a person should not overlook."""
+        self._console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)
+
+    def heading(self, text: str) -> None:
+        """The name of the next part."""
+        self._console.print(f"\n{text}", style="bold", highlight=False, markup=False)
+
+    def plan(self, plan: Plan) -> None:
+        """What would be bought, as a table."""
+        self.table(("plan", ""), [list(row) for row in plan.describe()])
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Left-aligned first column, right-aligned figures."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index, column in enumerate(columns):
+            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
+
+    @contextmanager
+    def bar(self, label: str) -> Iterator[Callable[[int, int, str], None]]:
+        """A progress bar; call what it yields with done, total, and a word on the state."""
+        with self._progress() as progress:
+            task = progress.add_task(label, total=None, note="")
+            last = (0, 0, "")
+
+            def update(done: int, total: int, note: str) -> None:
+                nonlocal last
+                last = (done, total, note)
+                progress.update(task, completed=done, total=total, note=note)
+
+            yield update
+        if not self._console.is_terminal and last[1]:
+            self.say(f"{label}: {last[0]:,} of {last[1]:,} {last[2]}")
+
+    @contextmanager
+    def buying(self) -> Iterator[Listener]:
+        """The purchase's bar: bought, cached, spent and time left."""
+        with self.bar("buying") as update:
+
+            def listen(now: Purchased) -> None:
+                got = now.bought + now.recovered
+                note = (
+                    f"{got:,} bought, {now.cached:,} cached, {now.units:,} queries "
+                    f"({dollars(now.cost_micro_usd)}), {now.in_flight} in flight"
+                )
+                update(got + now.refused, now.planned, note)
+
+            yield listen
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description:<22}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )

@@ -1,0 +1,50 @@
+"""What a training run is of: its checkpoint is resumed by the same run only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from student.training.dataset import LabelledImages, TrainingData
+from student.training.methods import Method
+from student.training.settings import TrainingSettings
+
+_FORMAT = "training/1"
+_SAMPLED = 512  # rows of pixels and embeddings looked at: tables may be larger than memory
+
+
+def run_digest(
+    method: Method,
+    data: TrainingData,
+    validation: LabelledImages,
+    settings: TrainingSettings,
+    num_classes: int,
+) -> str:
+    """SHA-256 over the method, the settings, all labels and purchases, and a sample of the rest."""
+    import torch
+
+    hashed = hashlib.sha256()
+    plain = {
+        "format": _FORMAT,
+        "torch": torch.__version__,
+        "method": asdict(method),
+        "settings": asdict(settings),
+        "classes": num_classes,
+    }
+    hashed.update(json.dumps(plain, sort_keys=True).encode())
+    for whole in (data.labels, data.domains, data.bought, data.text_embeddings, validation.labels):
+        _feed(hashed, np.asarray(whole))
+    for large in (data.pixels, data.image_embeddings, validation.pixels):
+        rows = np.unique(np.linspace(0, len(large) - 1, _SAMPLED).astype(np.int64))
+        _feed(hashed, np.asarray(large[rows]))
+        hashed.update(str(large.shape).encode())
+    return hashed.hexdigest()
+
+
+def _feed(hashed: hashlib._Hash, array: NDArray[np.generic]) -> None:
+    hashed.update(f"{array.dtype} {array.shape}".encode())
+    hashed.update(np.ascontiguousarray(array).tobytes())

@@ -1,0 +1,315 @@
+"""Receipts against the vendor's ledger, over a real socket."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache import journal
+from cache.audit import Audit, audit, compare
+from cache.paid import PaidCache, StoredReceipt
+from cache.receipt import Receipt, account_name
+from cache.vendor_ledger import VendorLedger
+from tests.cache.purchases import (
+    ACCOUNT,
+    KEY_ID,
+    SECRET,
+    FakeVendor,
+    Ledger,
+    altered,
+    buy,
+    image,
+    images,
+    intent_of,
+    overwrite,
+    rehashed,
+    rows_of,
+    tamper,
+    text,
+    vendor_of,
+)
+
+FIELDS = {
+    "seq": 99,
+    "request_id": "req_forged",
+    "idempotency_key": "another",
+    "model": "another",
+    "model_fingerprint": "sha256:another",
+    "images": 9,
+    "texts": 9,
+    "units": 9,
+    "cost_micro_usd": 9,
+    "price_version": "another",
+    "balance_units": 9,
+    "created_ms": 9,
+    "prev_hash": "9" * 64,
+    "hash": "9" * 64,
+}
+
+
+@pytest.fixture
+def receipts(cache: PaidCache, ledger: Ledger) -> list[Receipt]:
+    """Three purchases in the cache and in the ledger."""
+    return [
+        buy(cache, ledger, *images(1, 2)),
+        buy(cache, ledger, image(3), text("a")),
+        buy(cache, ledger, image(4)),
+    ]
+
+
+def audited(cache: PaidCache, vendor: FakeVendor) -> Audit:
+    """The audit against a vendor that serves on a port of its own."""
+    with vendor.serving() as url:
+        return audit(cache, VendorLedger(url=url, key=SECRET, timeout_s=10))
+
+
+def differences(cache: PaidCache, vendor: FakeVendor) -> list[tuple[str, str]]:
+    """Each line that differs and how."""
+    return [(found.line, found.detail) for found in audited(cache, vendor).differences]
+
+
+def test_the_same_lines_on_both_sides_balance(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
+) -> None:
+    """Line by line and in sum; the grant is on the vendor's side only."""
+    result = audited(cache, vendor_of(ledger.entries))
+    assert result.differences == ()
+    assert result.is_balanced
+    assert (result.ledger_lines, result.ledger_charges, result.receipts) == (4, 3, len(receipts))
+    assert (result.ledger_units, result.receipt_units) == (5, 5)
+    assert (result.ledger_cost_micro_usd, result.receipt_cost_micro_usd) == (500, 500)
+
+
+def test_an_unused_key_balances(cache: PaidCache) -> None:
+    """Also with a vendor whose ledger is empty."""
+    assert audited(cache, vendor_of(Ledger().entries)).is_balanced
+    assert audited(cache, vendor_of([])).is_balanced
+
+
+@pytest.mark.usefixtures("receipts")
+def test_the_ledger_is_read_page_by_page_to_the_empty_one(cache: PaidCache, ledger: Ledger) -> None:
+    """Whatever a page holds."""
+    for page_lines, pages in ((1, 5), (2, 3), (3, 3), (4, 2), (1000, 2)):
+        vendor = vendor_of(ledger.entries)
+        vendor.page_lines = page_lines
+        assert audited(cache, vendor).is_balanced
+        assert sum(path.startswith("/v1/ledger") for path in vendor.asked) == pages
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_altered_at_the_vendor_is_named_with_both_values(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt], field: str
+) -> None:
+    """And the ledger's own chain is seen to be broken."""
+    ledger.entries[2] = altered(receipts[1], **{field: FIELDS[field]})
+    found = differences(cache, vendor_of(ledger.entries))
+    ours, theirs = getattr(receipts[1], field), FIELDS[field]
+    assert (
+        f"seq 3, request {receipts[1].request_id}",
+        f"field {field} differs: {ours!r} in the cache, {theirs!r} in the vendor's ledger",
+    ) in found
+    assert any(line == "vendor's ledger" for line, _ in found)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_altered_in_the_cache_is_named_with_both_values(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path, field: str
+) -> None:
+    """Even under a checksum that is right; the vendor's chain is whole."""
+    forged = altered(receipts[1], **{field: FIELDS[field]})
+    stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=forged)
+    name = journal.receipt_name(ACCOUNT, receipts[1].request_id)
+    overwrite(folder, name, journal.write_receipt(stored))
+    found = differences(cache, vendor_of(ledger.entries))
+    line = f"seq {forged.seq}, request {forged.request_id}"
+    ours, theirs = FIELDS[field], getattr(receipts[1], field)
+    assert (
+        line,
+        f"field {field} differs: {ours!r} in the cache, {theirs!r} in the vendor's ledger",
+    ) in found
+    assert (line, "in the cache, its hash is not the hash of its fields") in found
+    assert not any(line == "vendor's ledger" for line, _ in found)
+
+
+def test_a_byte_altered_in_the_cache_s_file_is_named(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path
+) -> None:
+    """Its checksum is wrong, and what it says now is compared all the same."""
+    name = journal.receipt_name(ACCOUNT, receipts[0].request_id)
+    (record,) = [record for record in cache.scan(journal.Tag.RECEIPT) if record.name == name]
+    changed = record.content().replace(b'"units":2', b'"units":1')
+    overwrite(folder, name, changed)
+    found = differences(cache, vendor_of(ledger.entries))
+    assert (name, "in the cache, its checksum does not match its bytes") in found
+    assert (
+        f"seq 2, request {receipts[0].request_id}",
+        "field units differs: 1 in the cache, 2 in the vendor's ledger",
+    ) in found
+    assert ("sum of units", "the receipts add up to 4, the vendor's charges to 5") in found
+
+
+@pytest.mark.parametrize("content", [b"rubbish", b""])
+def test_a_receipt_that_cannot_be_read_at_all_is_named_and_missing(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path, content: bytes
+) -> None:
+    """The audit goes on with the others."""
+    name = journal.receipt_name(ACCOUNT, receipts[0].request_id)
+    overwrite(folder, name, content)
+    found = dict(differences(cache, vendor_of(ledger.entries)))
+    assert "unreadable in the cache" in found[name]
+    assert found[f"seq 2, request {receipts[0].request_id}"] == "missing in the cache"
+
+
+def test_a_line_missing_in_the_cache_is_named(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path
+) -> None:
+    """The vendor says that it was paid."""
+    name = journal.receipt_name(ACCOUNT, receipts[1].request_id)
+    tamper(folder, "DELETE FROM Cache WHERE key = ?", name)
+    assert differences(cache, vendor_of(ledger.entries)) == [
+        (f"seq 3, request {receipts[1].request_id}", "missing in the cache"),
+        ("sum of units", "the receipts add up to 3, the vendor's charges to 5"),
+        ("sum of cost_micro_usd", "the receipts add up to 300, the vendor's charges to 500"),
+    ]
+
+
+def test_a_line_missing_in_the_ledger_is_named(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
+) -> None:
+    """In the middle it also breaks the chain, at the end only the cache knows of it."""
+    found = differences(cache, vendor_of(ledger.entries[:-1]))
+    assert found == [
+        (f"seq 4, request {receipts[2].request_id}", "missing in the vendor's ledger"),
+        ("sum of units", "the receipts add up to 5, the vendor's charges to 4"),
+        ("sum of cost_micro_usd", "the receipts add up to 500, the vendor's charges to 400"),
+    ]
+    middle = differences(cache, vendor_of([*ledger.entries[:2], *ledger.entries[3:]]))
+    assert (
+        f"seq 3, request {receipts[1].request_id}",
+        "missing in the vendor's ledger",
+    ) in middle
+    assert (
+        "vendor's ledger",
+        "seq 4: follows seq 2, the ledger has a gap or is out of order",
+    ) in middle
+
+
+def test_a_broken_chain_is_named_even_where_every_charge_agrees(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
+) -> None:
+    """Somebody rewrote the grant."""
+    assert receipts
+    ledger.entries[0] = rehashed(ledger.entries[0], units=10)
+    assert differences(cache, vendor_of(ledger.entries)) == [
+        ("vendor's ledger", "seq 2: prev_hash is not the hash of seq 1")
+    ]
+
+
+def test_a_charge_whose_answer_never_arrived_is_paid_but_not_yet_collected(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
+) -> None:
+    """Its intent is open: the next run asks for it under the same key, free of charge."""
+    assert receipts
+    intent = intent_of(*images(7, 8))
+    cache.reserve(intent, budget=100)
+    receipt = ledger.charge(intent)
+    vendor = vendor_of(ledger.entries)
+    (line, detail), *sums = differences(cache, vendor)
+    assert line == f"seq 5, request {receipt.request_id}"
+    assert detail.startswith("paid but not yet collected")
+    assert len(sums) == 2
+    cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
+    assert differences(cache, vendor) == []
+
+
+def test_receipts_of_another_account_are_listed_and_not_compared(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
+) -> None:
+    """They are lines of a ledger that this key cannot see."""
+    assert receipts
+    buy(cache, Ledger(), image(50), account="http://vendor:8000#k2", name="other")
+    result = audited(cache, vendor_of(ledger.entries))
+    assert result.is_balanced
+    assert result.not_audited == {"http://vendor:8000#k2": 1}
+    assert result.receipts == 3
+
+
+def test_a_vendor_that_moved_is_still_the_same_account(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
+) -> None:
+    """A demo vendor has another port each time; the move is said, the lines are compared."""
+    vendor = vendor_of(ledger.entries)
+    with vendor.serving() as url:
+        buy(cache, ledger, image(60), account=account_name(url, KEY_ID))
+        vendor.lines.append(json.dumps(ledger.entries[-1].entry()))
+        result = audit(cache, VendorLedger(url=url, key=SECRET))
+    assert result.is_balanced
+    assert result.bought_elsewhere == {ACCOUNT: len(receipts)}
+    assert result.account == account_name(url, KEY_ID)
+
+
+def test_a_vendor_that_counts_more_as_spent_than_its_ledger_charges_is_named(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
+) -> None:
+    """Its books do not add up, whatever the receipts say."""
+    assert receipts
+    vendor = vendor_of(ledger.entries)
+    vendor.key["spent_units"] = 6
+    assert differences(cache, vendor) == [
+        ("sum of units", "/v1/key says 6 are spent, the vendor's charges add up to 5")
+    ]
+
+
+def test_corrections_and_top_ups_are_the_vendor_s_own_lines(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
+) -> None:
+    """They need no receipt, and they may change what counts as spent."""
+    last = receipts[-1]
+    entry = {**last.entry(), "seq": 5, "kind": "correction", "request_id": "req_c", "units": -2}
+    entry |= {"prev_hash": last.hash, "idempotency_key": ""}
+    ledger.entries.append(rehashed(altered(last), **entry))
+    vendor = vendor_of(ledger.entries)
+    vendor.key["spent_units"] = 6
+    assert differences(cache, vendor) == []
+
+
+def test_the_same_charge_twice_in_the_ledger_is_one_too_many(
+    cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
+) -> None:
+    """A vendor that bills one request twice."""
+    ledger.entries.append(rehashed(receipts[0], seq=5, prev_hash=ledger.entries[-1].hash))
+    found = differences(cache, vendor_of(ledger.entries))
+    assert (f"seq 5, request {receipts[0].request_id}", "missing in the cache") in found
+    assert not any(detail.startswith("field") for _, detail in found)
+
+
+def test_the_same_receipts_compare_without_a_difference() -> None:
+    """In any order, and of nothing."""
+    ledger = Ledger()
+    charges = [ledger.charge(intent_of(image(number))) for number in range(5)]
+    assert list(compare(charges, charges[::-1])) == []
+    assert list(compare([], [])) == []
+    assert len(list(compare([], charges))) == len(list(compare(charges, []))) == 5
+
+
+def test_a_field_that_only_one_side_has_differs() -> None:
+    """The vendor added it after the sale."""
+    ledger = Ledger()
+    charge = ledger.charge(intent_of(image(1)))
+    (found,) = compare([charge], [altered(charge, region="eu")])
+    assert found.detail == "field region differs: None in the cache, 'eu' in the vendor's ledger"
+
+
+def test_the_key_is_sent_to_the_vendor_and_shown_to_nobody(cache: PaidCache) -> None:
+    """Not in a repr, which ends up in logs."""
+    vendor = vendor_of([])
+    with vendor.serving() as url:
+        ledger = VendorLedger(url=url, key=SECRET)
+        audit(cache, ledger)
+    assert vendor.authorizations == {f"Bearer {SECRET}"}
+    shown: list[Any] = [ledger, replace(ledger, url="http://other")]
+    assert SECRET not in repr(shown)

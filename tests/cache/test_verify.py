@@ -1,0 +1,331 @@
+"""Whether a cache is still what was written to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cache import journal
+from cache.codec import encode_row, seal
+from cache.paid import PaidCache, PaidEmbedding, Spend, StoredReceipt
+from cache.place import DATABASE
+from cache.receipt import Receipt
+from cache.records import Records
+from cache.verify import verify
+from tests.cache.purchases import (
+    ACCOUNT,
+    Ledger,
+    altered,
+    buy,
+    count_free_pages,
+    image,
+    images,
+    intent_of,
+    overwrite,
+    rehashed,
+    rows_of,
+    run_record,
+    tamper,
+    text,
+)
+
+
+@pytest.fixture
+def receipt(cache: PaidCache, ledger: Ledger) -> Receipt:
+    """The second of two receipts in a cache that has something of everything."""
+    buy(cache, ledger, *images(1, 2), text("a"))
+    receipt = buy(cache, ledger, *images(3, 4))
+    cache.reserve(intent_of(image(5)), budget=100)
+    cache.refuse(image(6), code="invalid_image", detail="truncated")
+    cache.record_run(run_record())
+    return receipt
+
+
+def problems(cache: PaidCache) -> list[tuple[str, str]]:
+    """The names and sentences of what is wrong."""
+    return [(problem.name, problem.detail) for problem in verify(cache).problems]
+
+
+def store_receipt(folder: Path, receipt: Receipt, *, at: Receipt) -> None:
+    """Put `receipt`, sealed as it should be, where the one of `at` is."""
+    stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=receipt)
+    overwrite(folder, journal.receipt_name(ACCOUNT, at.request_id), journal.write_receipt(stored))
+
+
+@pytest.mark.usefixtures("receipt")
+def test_a_cache_that_nobody_touched_is_sound(cache: PaidCache) -> None:
+    """And the counts are of what was checked."""
+    result = verify(cache)
+    assert result.problems == ()
+    assert result.is_sound
+    assert (result.rows, result.receipts) == (5, 2)
+
+
+def test_an_empty_cache_is_sound(cache: PaidCache) -> None:
+    """Nothing is wrong with nothing."""
+    assert verify(cache).is_sound
+
+
+def test_a_corrupt_row_is_named_by_its_digest(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """And its request is short of it."""
+    record = bytearray(encode_row(replace(_row(cache), request_id=receipt.request_id)))
+    record[-30] ^= 4
+    overwrite(folder, image(3).digest, bytes(record))
+    assert problems(cache) == [
+        (image(3).digest.hex(), "its checksum does not match its bytes"),
+        (
+            journal.receipt_name(ACCOUNT, receipt.request_id),
+            "it charges 2 images and 0 texts, 1 and 0 of them are in the cache",
+        ),
+    ]
+
+
+def _row(cache: PaidCache) -> PaidEmbedding:
+    row = cache.get(image(3))
+    assert row is not None
+    return row
+
+
+@pytest.mark.usefixtures("receipt")
+@given(data=st.data())
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_one_flipped_bit_anywhere_is_found_and_its_record_named(
+    cache: PaidCache, folder: Path, data: st.DataObject
+) -> None:
+    """In rows, receipts, marks, intents, refusals, runs and totals alike."""
+    records = list(cache.scan_all())
+    record = data.draw(st.sampled_from(records))
+    content = bytearray(record.content())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    tamper(folder, "UPDATE Cache SET value = ? WHERE key = ?", bytes(content), record.key)
+    assert record.name in [name for name, _ in problems(cache)]
+    tamper(folder, "UPDATE Cache SET value = ? WHERE key = ?", record.content(), record.key)
+    assert problems(cache) == []
+
+
+@pytest.mark.usefixtures("receipt")
+@given(data=st.data())
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_one_deleted_record_is_found(cache: PaidCache, folder: Path, data: st.DataObject) -> None:
+    """Whatever money stands on: a refusal and a run are a convenience."""
+    names = ("value", "key", "raw", "tag", "mode")
+    record = data.draw(
+        st.sampled_from([r for r in cache.scan_all() if r.tag not in ("refusal", "run")])
+    )
+    tamper(folder, "DELETE FROM Cache WHERE key = ?", record.key)
+    assert problems(cache) != []
+    marks = ", ".join("?" * len(names))
+    tamper(
+        folder,
+        f"INSERT INTO Cache({', '.join(names)}) VALUES ({marks})",
+        *(getattr(record, name) for name in names),
+    )
+    assert problems(cache) == []
+
+
+def test_a_row_under_another_row_s_name_is_found(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """Its checksum is right, its place is not."""
+    overwrite(folder, image(3).digest, encode_row(replace(_row(cache), key=image(9))))
+    name, detail = problems(cache)[0]
+    assert name == image(3).digest.hex()
+    assert image(9).digest.hex() in detail
+    assert receipt.request_id in problems(cache)[1][0]
+
+
+def test_a_receipt_under_another_receipt_s_name_is_found(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """Two copies of one cannot stand for two."""
+    first = next(cache.receipts())
+    store_receipt(folder, receipt, at=first)
+    assert any("it holds what belongs under" in detail for _, detail in problems(cache))
+
+
+def test_an_altered_receipt_under_a_right_checksum_is_found_by_its_hash(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """The vendor's hash is not ours to make."""
+    store_receipt(folder, altered(receipt, price_version="other"), at=receipt)
+    assert problems(cache) == [
+        (
+            journal.receipt_name(ACCOUNT, receipt.request_id),
+            "its hash is not the hash of its fields",
+        )
+    ]
+
+
+def test_a_forged_receipt_with_a_right_hash_breaks_its_account_s_chain(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """Its neighbour still holds the old hash."""
+    first = next(cache.receipts())
+    store_receipt(folder, rehashed(first, price_version="other"), at=first)
+    assert problems(cache) == [
+        (
+            journal.receipt_name(ACCOUNT, receipt.request_id),
+            f"its prev_hash is not the hash of seq {first.seq}",
+        )
+    ]
+
+
+def test_a_gap_in_the_chain_is_no_fault(cache: PaidCache, ledger: Ledger) -> None:
+    """Grants, corrections and other clients' charges are not in this cache."""
+    buy(cache, ledger, image(1))
+    ledger.charge(intent_of(image(50)))
+    buy(cache, ledger, image(2))
+    assert verify(cache).is_sound
+
+
+def test_chains_of_two_accounts_are_not_mixed(cache: PaidCache) -> None:
+    """Each ledger counts from one."""
+    buy(cache, Ledger(), image(1), account="http://a#k1", name="a")
+    buy(cache, Ledger(granted=7), image(2), account="http://b#k2", name="b")
+    assert verify(cache).is_sound
+
+
+def test_two_receipts_on_one_line_of_a_ledger_are_found(cache: PaidCache) -> None:
+    """A vendor that gives one sequence number twice is cheating or broken."""
+    buy(cache, Ledger(), image(1), name="a")
+    intent = intent_of(image(2), name="b")
+    receipt = rehashed(Ledger().charge(intent), request_id="req_other")
+    cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
+    ((name, detail),) = problems(cache)
+    assert name.endswith("req_other")
+    assert detail == "request req_0002 has the same seq 2"
+
+
+def test_a_purchase_charged_twice_is_found(cache: PaidCache, ledger: Ledger) -> None:
+    """A vendor that forgot an idempotency key; both receipts are kept, as both were paid."""
+    first = buy(cache, ledger, image(1))
+    intent = intent_of(image(1))
+    second = ledger.charge(intent)
+    cache.commit(intent, rows_of(intent, second), second, account=ACCOUNT)
+    ((name, detail),) = problems(cache)
+    assert name.endswith(second.request_id)
+    assert first.request_id in detail
+    assert "charged for the same purchase" in detail
+    assert cache.spend_on_record().receipt_units == 2
+
+
+@pytest.mark.usefixtures("receipt")
+@pytest.mark.parametrize(
+    "wrong",
+    [Spend(), Spend(receipt_units=5), Spend(receipt_units=5, in_flight_units=1, cost_micro_usd=1)],
+)
+def test_totals_that_do_not_add_up_are_found(cache: PaidCache, folder: Path, wrong: Spend) -> None:
+    """They decide what may still be spent."""
+    overwrite(folder, journal.TOTALS, journal.write_totals(wrong))
+    ((name, detail),) = problems(cache)
+    assert name == "totals"
+    assert "the records add up to Spend(receipt_units=5, in_flight_units=1" in detail
+
+
+def test_an_intent_that_stayed_open_after_its_receipt_is_found(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """It would block its units for ever."""
+    intent = intent_of(*images(3, 4))
+    assert intent.idempotency_key == receipt.idempotency_key
+    tamper(
+        folder,
+        "INSERT INTO Cache(key, raw, tag, mode, value) VALUES (?, 1, 'intent', 1, ?)",
+        journal.intent_name(intent.idempotency_key),
+        journal.write_intent(intent),
+    )
+    names = [name for name, _ in problems(cache)]
+    assert names == [journal.intent_name(intent.idempotency_key), "totals"]
+
+
+@pytest.mark.usefixtures("receipt")
+def test_embeddings_of_one_model_with_two_lengths_are_found(
+    cache: PaidCache, ledger: Ledger
+) -> None:
+    """No table can be made of them."""
+    intent = intent_of(image(30))
+    receipt = ledger.charge(intent)
+    cache.commit(intent, rows_of(intent, receipt, dim=9), receipt, account=ACCOUNT)
+    ((name, detail),) = problems(cache)
+    assert name.startswith("model sha256:")
+    assert detail == "its embeddings have different lengths: [8, 9]"
+
+
+def test_rows_that_nobody_paid_for_are_found(cache: PaidCache, folder: Path) -> None:
+    """A planted row has no receipt."""
+    intent = intent_of(image(1))
+    (row,) = rows_of(intent, Ledger().charge(intent))
+    tamper(
+        folder,
+        "INSERT INTO Cache(key, raw, tag, mode, value) VALUES (?, 1, 'row', 1, ?)",
+        image(1).digest,
+        encode_row(row),
+    )
+    assert problems(cache) == [("request req_0002", "1 embeddings are stored without a receipt")]
+
+
+@pytest.mark.parametrize(
+    ("key", "tag", "content", "detail"),
+    [
+        ("note", "note", seal({}), "records of kind 'note' do not exist"),
+        ("note", None, seal({}), "records of kind 'None' do not exist"),
+        ("receipt/x", "receipt", seal({}), "its fields cannot be read"),
+        ("receipt/x", "receipt", seal({"account": "a", "run": "r", "receipt": {}}), "its fields"),
+        ("intent/x", "intent", seal({"keys": [{}]}), "its fields cannot be read"),
+        ("refusal/x", "refusal", seal({"key": {}}), "its fields cannot be read"),
+        ("run/x", "run", seal({"run": "x"}), "its fields cannot be read"),
+        ("paid/x", "paid", seal({}), "its fields cannot be read"),
+        ("again/x", "again", seal({}), "its fields cannot be read"),
+        ("again/x", "again", seal({"digest": "xyz"}), "its fields cannot be read"),
+        ("row", "row", seal({}), "its payload is not the vector"),
+    ],
+)
+def test_a_record_that_says_nothing_is_found(
+    cache: PaidCache, folder: Path, key: str, tag: str | None, content: bytes, detail: str
+) -> None:
+    """Whatever it claims to be."""
+    tamper(
+        folder,
+        "INSERT INTO Cache(key, raw, tag, mode, value) VALUES (?, 1, ?, 1, ?)",
+        key,
+        tag,
+        content,
+    )
+    found = problems(cache)
+    assert found[0][0] == key
+    assert detail in found[0][1]
+
+
+def test_damage_below_the_records_is_found(cache: PaidCache, ledger: Ledger, folder: Path) -> None:
+    """SQLite's own check is part of it: here a page of an index is wiped."""
+    buy(cache, ledger, image(1))
+    sql = "SELECT rootpage FROM sqlite_master WHERE name = 'Cache_expire_time'"
+    ((page,),) = cache.query(sql)
+    ((page_bytes,),) = cache.query("PRAGMA page_size")
+    cache.close()
+    with (folder / DATABASE).open("r+b") as file:
+        file.seek((page - 1) * page_bytes)
+        file.write(bytes(page_bytes))
+    with Records.open(folder) as records:
+        names = [problem.name for problem in verify(records).problems]
+    assert set(names) == {"database"}
+
+
+def test_a_false_header_of_the_database_is_found(cache: PaidCache, folder: Path) -> None:
+    """Every record is still whole."""
+    cache.close()
+    count_free_pages(folder, 5)
+    with Records.open(folder) as records:
+        ((name, detail),) = [(p.name, p.detail) for p in verify(records).problems]
+    assert name == "database"
+    assert "reelist" in detail or "free" in detail.lower()

@@ -1,0 +1,84 @@
+"""Real processes: the vendor with the embedded model, the client, the reports."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from examples.emoji.demo import vendor
+from student.demo_data.lay_out import all_emoji
+from student.demo_data.mark import mark
+from student.demo_data.styles import styles
+
+BIN = Path(sys.executable).parent
+STYLES = ("apple", "google", "outline")
+CLASSES = ("bird", "drink", "heart")
+EACH = 5  # emoji of a class
+
+
+def invoke(*command: str, key: str = "", fails_with: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs one of the project's commands and checks its exit code."""
+    environment = {**os.environ, "TEACHER_API_KEY": key, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [str(BIN / command[0]), *command[1:]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == fails_with, done.stdout + done.stderr
+    return done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """A running vendor: its URL, its database, and how to get keys."""
+
+    url: str
+    database: str
+    new_key: Callable[[int], str]
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The vendor, serving the embedded model from its own process."""
+    folder = tmp_path_factory.mktemp("vendor")
+    database = f"sqlite:///{folder}/ledger.db"
+    made = 0
+
+    def new_key(budget: int) -> str:
+        nonlocal made
+        made += 1
+        done = invoke(
+            *("teacher-server", "keys", "--database", database, "create"),
+            *("--name", f"key {made}", "--budget", str(budget), "--json"),
+        )
+        return str(json.loads(done.stdout)["key"])
+
+    with ExitStack() as stack:
+        url = stack.enter_context(vendor(folder, database))
+        yield Shop(url=url, database=database, new_key=new_key)
+
+
+@pytest.fixture(scope="session")
+def emoji(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few real emoji: three styles, three classes, five each."""
+    root = tmp_path_factory.mktemp("emoji")
+    draw = styles()
+    for class_name in CLASSES:
+        chosen = [e for e in all_emoji() if e.class_name == class_name][:EACH]
+        for style in STYLES:
+            folder = root / style / class_name
+            folder.mkdir(parents=True)
+            for one in chosen:
+                image = draw[style](one.codepoints)
+                assert image is not None
+                image.save(folder / f"{one.stem}.png")
+    mark(root)
+    return root

@@ -1,0 +1,227 @@
+"""The main job with real processes: buy, distil, report, audit; again for nothing."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import BIN, Shop, invoke
+
+QUICK = (
+    *("--target-domain", "outline", "--image-size", "64", "--views", "2", "--batch-size", "8"),
+    *("--steps", "3", "--align-steps", "3", "--eval-every", "2", "--batch-per-domain", "4"),
+)
+TRAINED_ON = 2 * 3 * 4  # two source styles, three classes, four of five emoji
+QUERIES = 2 * TRAINED_ON + 3  # two views an image, one prompt a class
+
+
+def job(shop: Shop, emoji: Path, folder: Path, *more: str) -> tuple[str, ...]:
+    """The command of the whole job."""
+    return (
+        *("distill-client", "--budget", "50000", "--data", str(emoji), "--vendor", shop.url),
+        *("--cache", str(folder / "cache"), "--out", str(folder / "out"), *QUICK, *more),
+    )
+
+
+@pytest.fixture(scope="module")
+def key(shop: Shop) -> str:
+    return shop.new_key(50_000)
+
+
+@pytest.fixture(scope="module")
+def done(
+    shop: Shop, emoji: Path, key: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """The folder and the output of a finished job with everything compared."""
+    folder = tmp_path_factory.mktemp("job")
+    return folder, invoke(*job(shop, emoji, folder, "--compare"), key=key).stdout
+
+
+def test_the_job_buys_each_view_and_prompt_once_and_says_so(done: tuple[Path, str]) -> None:
+    assert f"bought {QUERIES} queries; 0 answers were already paid for" in done[1]
+
+
+def test_accuracy_is_printed_for_validation_and_the_held_out_domain_beside_erm_and_lp_ft(
+    done: tuple[Path, str],
+) -> None:
+    assert re.search(r"accuracy, %\s+vl2v-adip\s+erm\s+lp-ft\s+images", done[1])
+    assert re.search(r"source validation +[\d.]+ ± [\d.]+ +[\d.]+ ± [\d.]+ +[\d.]+ ± [\d.]+", done[1])
+    assert re.search(r"outline +[\d.]+ ± [\d.]+", done[1])
+
+
+def test_the_student_folder_explains_itself(done: tuple[Path, str]) -> None:
+    out = done[0] / "out"
+    meta = json.loads((out / "meta.json").read_text())
+    assert meta["queries"] == QUERIES
+    assert meta["cost_micro_usd"] == 100 * QUERIES
+    assert meta["teacher"]["fingerprint"].startswith("sha256:")
+    assert len(meta["receipts_digest"]) == 64
+    assert set(meta["compared"]) == {"vl2v-adip", "erm", "lp-ft"}
+    assert "sk_" not in (out / "meta.json").read_text()
+    for name in ("student.safetensors", "MODEL_CARD.md", "report.md", "answers.png"):
+        assert (out / name).stat().st_size > 200
+
+
+def test_the_student_predicts_with_no_vendor(done: tuple[Path, str], emoji: Path) -> None:
+    picture = next((emoji / "outline" / "bird").iterdir())
+    said = invoke(
+        *("distill-client", "predict", "--student", str(done[0] / "out"), "--json", str(picture))
+    )
+    prediction = json.loads(said.stdout)
+    assert prediction["class"] in {"bird", "drink", "heart"}
+    assert 0 < prediction["confidence"] <= 1
+
+
+def test_the_same_command_again_buys_nothing_and_gives_the_same_student(
+    done: tuple[Path, str], shop: Shop, emoji: Path, key: str
+) -> None:
+    before = (done[0] / "out" / "student.safetensors").read_bytes()
+    for name in ("checkpoints", "pixels", "embeddings"):
+        subprocess.run(["rm", "-rf", str(done[0] / "out" / name)], check=True)
+    said = invoke(*job(shop, emoji, done[0]), key=key).stdout
+    assert f"bought 0 queries; {QUERIES} answers were already paid for" in said
+    assert (done[0] / "out" / "student.safetensors").read_bytes() == before
+
+
+def test_verify_and_audit_balance(done: tuple[Path, str], shop: Shop, key: str) -> None:
+    cache = str(done[0] / "cache")
+    invoke("cache-report", "--cache", cache, "verify")
+    invoke("cache-report", "--cache", cache, "audit", "--vendor", shop.url, key=key)
+
+
+def test_audit_fails_and_names_the_row_when_either_side_is_altered(
+    shop: Shop, emoji: Path, tmp_path: Path
+) -> None:
+    key = shop.new_key(1_000)
+    invoke(*job(shop, emoji, tmp_path), key=key)
+    cache = tmp_path / "cache"
+    audit = ("cache-report", "--cache", str(cache), "audit", "--vendor", shop.url)
+    invoke(*audit, key=key)
+    # The cache's side: one receipt says a unit less.
+    with sqlite3.connect(cache / "cache.db") as books:
+        row, value = books.execute("SELECT rowid, value FROM Cache WHERE tag='receipt'").fetchone()
+        text = bytes(value).decode()
+        units = re.search(r'"units": ?(\d+)', text)
+        assert units is not None
+        forged = text.replace(units[0], f'"units":{int(units[1]) - 1}')
+        books.execute("UPDATE Cache SET value=? WHERE rowid=?", (forged.encode(), row))
+    said = invoke(*audit, key=key, fails_with=1)
+    assert "units" in said.stdout + said.stderr
+    with sqlite3.connect(cache / "cache.db") as books:
+        books.execute("UPDATE Cache SET value=? WHERE rowid=?", (value, row))
+    invoke(*audit, key=key)
+    # The vendor's side: a purchase that this cache never saw.
+    invoke(*job(shop, emoji, tmp_path / "another", "--seed", "9"), key=key)
+    invoke(*audit, key=key, fails_with=1)
+
+
+def test_a_killed_client_goes_on_and_pays_for_nothing_twice(
+    shop: Shop, emoji: Path, tmp_path: Path
+) -> None:
+    key = shop.new_key(1_000)
+    command = job(shop, emoji, tmp_path, "--batch-size", "1", "--concurrency", "1")
+    client = subprocess.Popen(
+        [str(BIN / command[0]), *command[1:]],
+        env={**os.environ, "TEACHER_API_KEY": key},
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 90
+    while spent(shop, key) < 5 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    client.send_signal(signal.SIGKILL)
+    client.wait()
+    at_kill = spent(shop, key)
+    assert 5 <= at_kill < QUERIES
+    said = invoke(*job(shop, emoji, tmp_path), key=key).stdout
+    assert "0 left out" not in said
+    assert spent(shop, key) == QUERIES
+    invoke(
+        *("cache-report", "--cache", str(tmp_path / "cache"), "audit", "--vendor", shop.url),
+        key=key,
+    )
+
+
+def spent(shop: Shop, key: str) -> int:
+    """What the vendor has charged this key, in queries."""
+    request = urllib.request.Request(
+        shop.url + "/v1/key", headers={"Authorization": f"Bearer {key}"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return int(json.load(answer)["spent_units"])
+
+
+def test_a_dry_run_prints_the_plan_and_buys_nothing(
+    shop: Shop, emoji: Path, tmp_path: Path
+) -> None:
+    key = shop.new_key(1_000)
+    said = invoke(*job(shop, emoji, tmp_path, "--dry-run"), key=key).stdout
+    for row in ("images asked", "distinct", "already paid", "to buy", "cost", "left out"):
+        assert row in said
+    assert spent(shop, key) == 0
+
+
+def test_a_small_budget_is_used_to_the_last_unit_and_the_rest_trains_on_text(
+    shop: Shop, emoji: Path, tmp_path: Path
+) -> None:
+    key = shop.new_key(1_000)
+    said = invoke(*job(shop, emoji, tmp_path, "--budget", "20"), key=key).stdout
+    assert "bought 20 queries" in said
+    assert "left out (client budget)" in said
+    assert spent(shop, key) == 20
+    assert json.loads((tmp_path / "out" / "meta.json").read_text())["embeddings_bought"] == 17
+
+
+def test_the_vendors_budget_is_the_second_wall(shop: Shop, emoji: Path, tmp_path: Path) -> None:
+    key = shop.new_key(11)
+    said = invoke(*job(shop, emoji, tmp_path), key=key).stdout
+    assert "bought 11 queries" in said
+    assert spent(shop, key) == 11
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (("--data", "/nowhere"), 2, "distill-client demo-data"),
+        (("--method", "magic"), 2, "no method magic"),
+        (("--target-domain", "sketch"), 2, "no domain sketch"),
+        (("--vendor", "http://127.0.0.1:9"), 5, "could not be reached"),
+        (("--budget", "2"), 3, "needs 3 queries"),
+        (("--teacher", "ViT-Z"), 2, "no model ViT-Z"),
+    ],
+)
+def test_what_cannot_work_says_so_in_one_line_and_charges_nothing(
+    shop: Shop, emoji: Path, tmp_path: Path, key: str, more: tuple[str, ...], code: int, said: str
+) -> None:
+    before = spent(shop, key)
+    failed = invoke(*job(shop, emoji, tmp_path, *more), key=key, fails_with=code)
+    assert said in failed.stderr
+    assert failed.stderr.startswith("error: ")
+    assert failed.stderr.count("\n") == 1
+    assert spent(shop, key) == before
+
+
+def test_a_wrong_key_is_refused_by_the_vendor(shop: Shop, emoji: Path, tmp_path: Path) -> None:
+    failed = invoke(*job(shop, emoji, tmp_path), key="sk_no_such", fails_with=4)
+    assert "such" not in failed.stderr + failed.stdout
+
+
+@pytest.mark.parametrize("program", ["distill-client", "teacher-server", "cache-report"])
+def test_help_answers_without_loading_anything_heavy(program: str) -> None:
+    module = {"distill-client": "student", "teacher-server": "teacher_server"}.get(program, "cache")
+    probe = (
+        f"import sys; from {module}.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'timm', 'open_clip', 'httpx', 'sqlalchemy', 'matplotlib', 'PIL'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

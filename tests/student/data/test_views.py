@@ -1,0 +1,77 @@
+"""The replayable views: what is sent is what is trained on."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from student.data.views import open_rgb, png, render, view_name
+from student.errors import DataError
+from tests.pictures import write_picture
+
+
+def test_view_0_is_the_image_itself_resized(tmp_path: Path) -> None:
+    image = open_rgb(write_picture(tmp_path / "a.png", 1))
+    expected = np.asarray(image.resize((8, 8), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(render(image, "digest", 0, 8), expected)
+
+
+def test_a_view_is_decided_by_digest_and_number(tmp_path: Path) -> None:
+    image = open_rgb(write_picture(tmp_path / "a.png", 1))
+    first = render(image, "digest", 1, 8)
+    np.testing.assert_array_equal(first, render(image, "digest", 1, 8))
+    assert (first != render(image, "digest", 2, 8)).any()
+    assert (first != render(image, "another", 1, 8)).any()
+
+
+@pytest.mark.parametrize(
+    ("k", "pixel", "mean"), [(1, [106, 105, 107], 94.6), (2, [164, 165, 167], 139.3)]
+)
+def test_the_recipe_draws_the_same_view_for_ever(k: int, pixel: list[int], mean: float) -> None:
+    """Bought views must be replayed by every later version: to change this is a new recipe.
+
+    Two levels are left to Pillow, whose resampling may round otherwise.
+    """
+    ramp = np.arange(16 * 16 * 3, dtype=np.uint32).reshape(16, 16, 3) % 251
+    view = render(Image.fromarray(ramp.astype(np.uint8)), "fixed", k, 16)
+    assert view[8, 8].tolist() == pytest.approx(pixel, abs=2)
+    assert view.mean() == pytest.approx(mean, abs=1)
+
+
+def test_the_bytes_sent_decode_to_the_pixels_trained_on(tmp_path: Path) -> None:
+    view = render(open_rgb(write_picture(tmp_path / "a.png", 1)), "digest", 3, 8)
+    with Image.open(io.BytesIO(png(view))) as decoded:
+        np.testing.assert_array_equal(np.asarray(decoded.convert("RGB")), view)
+
+
+def test_only_rendered_views_are_named_after_recipe_and_size() -> None:
+    assert view_name(0, 64) == "original"
+    assert view_name(2, 64) == "crop-flip-colour/1@64#2"
+
+
+def test_many_views_stay_inside_pictures_of_any_shape(tmp_path: Path) -> None:
+    for seed, size in enumerate([(1, 1), (2, 90), (90, 2), (33, 20)]):
+        image = open_rgb(write_picture(tmp_path / f"{seed}.png", seed, size=size))
+        for k in range(1, 60):
+            assert render(image, "digest", k, 6).shape == (6, 6, 3)
+
+
+def test_transparency_is_seen_over_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert open_rgb(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_the_orientation_that_a_camera_noted_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by a quarter
+    Image.new("RGB", (8, 4)).save(tmp_path / "turned.jpg", exif=exif)
+    assert open_rgb(tmp_path / "turned.jpg").size == (4, 8)
+
+
+def test_a_truncated_file_is_a_data_error_that_names_it(tmp_path: Path) -> None:
+    whole = write_picture(tmp_path / "a.png", 1, size=(60, 60)).read_bytes()
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="half.png cannot be read"):
+        open_rgb(tmp_path / "half.png")

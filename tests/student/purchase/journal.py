@@ -1,0 +1,51 @@
+"""Journals as killed runs leave them."""
+
+from __future__ import annotations
+
+from cache.paid import Intent, PaidCache
+from student.purchase.batch import Batch, purchase_key
+from student.purchase.plan import Wanted
+from student.purchase.settle import ABANDONED_AFTER_MS
+from tests.student.purchase.shop import ACCOUNT, Shop, client_of
+
+OLD_MS = ABANDONED_AFTER_MS + 60_000
+
+
+def leave_intent(
+    shop: Shop,
+    wanted: list[Wanted],
+    *,
+    age_ms: int = 0,
+    run: str = "killed",
+    account: str = ACCOUNT,
+) -> Intent:
+    """Journal a purchase as a run does that is killed before it sends."""
+    keys = tuple(one.key for one in wanted)
+    intent = Intent(
+        idempotency_key=purchase_key(
+            account=account,
+            model_fingerprint=keys[0].model_fingerprint,
+            digests=[key.digest for key in keys],
+            epoch=run,
+        ),
+        keys=keys,
+        units=len(keys),
+        run=run,
+        created_ms=shop.clock.now_ms() - age_ms,
+    )
+    with PaidCache.open(shop.folder) as cache:
+        cache.reserve(intent, budget=10_000)
+    return intent
+
+
+async def charge(shop: Shop, wanted: list[Wanted], intent: Intent) -> None:
+    """Let the vendor charge for an intent, its answer being lost with the killed run."""
+    items = tuple(one.item() for one in wanted)
+    batch = Batch(model=shop.model, prices=shop.prices, items=items)
+    async with client_of(shop.vendor, shop.clock) as client:
+        await client.embed(batch, intent.idempotency_key)
+
+
+def open_intents(shop: Shop) -> list[Intent]:
+    with PaidCache.open(shop.folder) as cache:
+        return cache.open_intents()

@@ -1,0 +1,154 @@
+"""The command line: one line for what can be foreseen, and keys shown once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from teacher_server.cli import main
+from teacher_server.log import RedactingFormatter, redacted
+from teacher_server.serve import write_atomically
+
+
+@pytest.fixture
+def dsn(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/vendor/ledger.db"
+
+
+def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def create(dsn: str, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    arguments = ["keys", "create", "--name", "lab", "--budget", "9", "--json", "--database", dsn]
+    code, out, err = run(*arguments, capsys=capsys)
+    assert (code, err) == (0, "")
+    made: dict[str, str] = json.loads(out)
+    return made
+
+
+def test_a_key_is_created_shown_once_and_listed(
+    dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = create(dsn, capsys)
+    assert made["key"].startswith(f"sk_{made['id']}_")
+    code, out, _ = run("keys", "list", "--database", dsn, capsys=capsys)
+    assert code == 0
+    assert made["id"] in out
+    assert made["key"] not in out
+    _, out, _ = run("keys", "list", "--json", "--database", dsn, capsys=capsys)
+    (listed,) = json.loads(out)
+    assert (listed["name"], listed["budget_units"], listed["remaining_units"]) == ("lab", 9, 9)
+    assert "secret_hash" not in listed
+
+
+def test_without_json_the_key_alone_is_on_stdout(
+    dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(
+        "keys", "create", "--name", "n", "--budget", "1", "--database", dsn, capsys=capsys
+    )
+    assert code == 0
+    assert out.startswith("sk_")
+    assert len(out.splitlines()) == 1
+    assert "shown only now" in err
+
+
+def test_keys_are_topped_up_and_revoked(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made = create(dsn, capsys)
+    code, out, _ = run(
+        "keys", "topup", made["id"], "--units", "5", "--database", dsn, capsys=capsys
+    )
+    assert (code, "14 queries left" in out) == (0, True)
+    code, out, _ = run("keys", "revoke", made["id"], "--database", dsn, capsys=capsys)
+    assert (code, "revoked" in out) == (0, True)
+    _, out, _ = run("keys", "list", "--database", dsn, capsys=capsys)
+    assert "(revoked)" in out
+    code, out, err = run("keys", "revoke", "nobody", "--database", dsn, capsys=capsys)
+    assert (code, out, err) == (1, "", "error: no key has the id 'nobody'\n")
+
+
+def test_verify_says_that_the_books_balance_or_which_line_does_not(
+    dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create(dsn, capsys)
+    code, out, _ = run("ledger", "verify", "--database", dsn, capsys=capsys)
+    assert (code, out) == (0, "1 keys, 1 entries, 0 queries charged: the books balance\n")
+    connection = sqlite3.connect(tmp_path / "vendor" / "ledger.db")
+    connection.execute("DROP TRIGGER ledger_entries_no_update")
+    connection.execute("UPDATE ledger_entries SET units = 900")
+    connection.commit()
+    connection.close()
+    code, out, _ = run("ledger", "verify", "--database", dsn, capsys=capsys)
+    assert code == 1
+    assert "seq 1: the entry was altered" in out
+
+
+def test_serving_a_model_that_cannot_be_had_is_one_line(
+    dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers, level = logging.root.handlers[:], logging.root.level
+    try:
+        code, out, err = run("serve", "--model", str(tmp_path), "--database", dsn, capsys=capsys)
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert "holds no open_clip_config.json" in err
+    assert "TEACHER_MODEL=embedded" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_bad_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run("serve", "--port", "70000", capsys=capsys)
+    assert code == 1
+    assert err.startswith("error: option port: ")
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    heavy = "torch open_clip timm sqlalchemy fastapi pydantic PIL numpy"
+    program = (
+        "import sys, contextlib\n"
+        "from teacher_server.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(['serve', '--help'])\n"
+        f"print([name for name in '{heavy}'.split() if name in sys.modules])"
+    )
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "--max-batch" in done.stdout
+    assert time.perf_counter() - started < 5
+
+
+def test_secrets_are_blotted_out_of_log_lines_and_tracebacks() -> None:
+    token = "sk_abc123_Zm9vYmFyYmF6cXV4-_0123456789"
+    assert redacted(f"header Bearer {token}!") == "header Bearer sk_abc123_***!"
+    try:
+        raise ValueError(token)  # noqa: TRY301 - a traceback is needed
+    except ValueError:
+        record = logging.LogRecord(
+            "n", logging.ERROR, "p", 1, "it was %s", (token,), sys.exc_info()
+        )
+    line = RedactingFormatter("%(message)s").format(record)
+    assert "Zm9v" not in line
+    assert line.count("sk_abc123_***") == 2
+
+
+def test_a_file_is_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "url"
+    write_atomically(path, "http://127.0.0.1:1\n")
+    write_atomically(path, "http://127.0.0.1:2\n")
+    assert path.read_text() == "http://127.0.0.1:2\n"
+    assert [one.name for one in path.parent.iterdir()] == ["url"]

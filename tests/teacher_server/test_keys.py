@@ -1,0 +1,146 @@
+"""Keys: shown once, stored as a hash, compared in constant time, granted by the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from teacher_server.errors import KeyUnknown, LedgerError
+from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.ledger import Ledger
+from tests.teacher_server.in_process import ledger_at
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with ledger_at(tmp_path) as (_, opened):
+        yield opened
+
+
+def test_a_new_key_reads_back_from_its_token() -> None:
+    key = ApiKey.new()
+    assert key.token.startswith(f"sk_{key.id}_")
+    assert ApiKey.parse(key.token) == key
+    assert ApiKey.new().secret != key.secret
+
+
+def test_a_key_never_shows_its_secret_in_its_repr() -> None:
+    key = ApiKey.new()
+    assert key.secret not in repr(key)
+    assert key.secret not in str(key)
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "sk_", "sk_a_", "sk_a_short", "pk_a_0123456789abcdef", "sk__0123456789abcdef",
+     "sk_a_0123456789abcdef\n", "sk_a b_0123456789abcdef", "sk_a_0123456789abcdeé"],
+)  # fmt: skip
+def test_what_is_no_key_is_not_read_as_one(token: str) -> None:
+    assert ApiKey.parse(token) is None
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused_without_an_error(token: str) -> None:
+    parsed = ApiKey.parse(token)
+    assert parsed is None or parsed.token == token
+
+
+def test_a_key_is_stored_as_a_hash_and_found_by_its_secret(ledger: Ledger, tmp_path: Path) -> None:
+    key = ApiKey.new()
+    ledger.keys.create(key, name="lab", budget=7, price_version="p")
+    account = ledger.keys.authenticate(key)
+    assert account is not None
+    assert (account.id, account.name, account.remaining_units) == (key.id, "lab", 7)
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert key.id.encode() in written
+    assert key.secret.encode() not in written
+
+
+def test_a_wrong_secret_and_an_unknown_id_are_refused(ledger: Ledger) -> None:
+    key = ApiKey.new()
+    ledger.keys.create(key, name="lab", budget=7, price_version="p")
+    assert ledger.keys.authenticate(ApiKey(key.id, "x" * 43)) is None
+    assert ledger.keys.authenticate(ApiKey("unknown", key.secret)) is None
+    # The id that stands in for unknown ones cannot be used as a key.
+    assert ledger.keys.authenticate(ApiKey("nobody", "0" * 43)) is None
+
+
+def test_two_ids_with_one_secret_have_different_hashes() -> None:
+    assert ApiKey("a", "0" * 16).secret_hash != ApiKey("b", "0" * 16).secret_hash
+
+
+def test_a_revoked_key_is_refused_and_keeps_its_history(ledger: Ledger) -> None:
+    key = ApiKey.new()
+    ledger.keys.create(key, name="lab", budget=7, price_version="p")
+    first = ledger.keys.revoke(key.id)
+    assert ledger.keys.authenticate(key) is None
+    assert ledger.keys.revoke(key.id).revoked_ms == first.revoked_ms
+    assert len(ledger.books.entries(key.id)) == 1
+
+
+def test_creating_and_topping_up_are_grants_in_the_ledger(ledger: Ledger) -> None:
+    key = ApiKey.new()
+    ledger.keys.create(key, name="lab", budget=7, price_version="p")
+    account = ledger.keys.top_up(key.id, units=5, price_version="p")
+    assert account.budget_units == 12
+    entries = ledger.books.entries(key.id)
+    assert [(e.kind, e.units, e.balance_units) for e in entries] == [
+        ("grant", 7, 7),
+        ("grant", 5, 12),
+    ]
+    assert entries[0].prev_hash == "0" * 64
+    assert entries[1].prev_hash == entries[0].hash
+    assert {(e.idempotency_key, e.model, e.model_fingerprint) for e in entries} == {("", "", "")}
+    assert ledger.books.verify().faults == ()
+
+
+def test_an_id_can_be_taken_only_once(ledger: Ledger) -> None:
+    key = ApiKey.new()
+    ledger.keys.create(key, name="lab", budget=7, price_version="p")
+    with pytest.raises(LedgerError, match="exists already"):
+        ledger.keys.create(ApiKey(key.id, "y" * 43), name="thief", budget=1, price_version="p")
+    assert ledger.keys.get(key.id).budget_units == 7
+
+
+def test_ensuring_a_key_creates_it_once_and_never_grants_again(ledger: Ledger) -> None:
+    key = ApiKey("first", "0123456789abcdef")
+    assert ledger.keys.ensure(key, name="first", budget=7, price_version="p")
+    assert not ledger.keys.ensure(key, name="first", budget=9, price_version="p")
+    assert ledger.keys.get("first").budget_units == 7
+    with pytest.raises(LedgerError, match="another secret"):
+        ledger.keys.ensure(ApiKey("first", "x" * 16), name="f", budget=7, price_version="p")
+
+
+@pytest.mark.parametrize("budget", [-1, 2**62 + 1])
+def test_a_budget_that_is_no_count_is_refused(ledger: Ledger, budget: int) -> None:
+    with pytest.raises(LedgerError):
+        ledger.keys.create(ApiKey.new(), name="n", budget=budget, price_version="p")
+    assert ledger.keys.all() == []
+
+
+@pytest.mark.parametrize("units", [0, -5])
+def test_a_top_up_of_nothing_is_refused(ledger: Ledger, units: int) -> None:
+    key = ApiKey.new()
+    ledger.keys.create(key, name="n", budget=1, price_version="p")
+    with pytest.raises(LedgerError):
+        ledger.keys.top_up(key.id, units=units, price_version="p")
+
+
+def test_an_unknown_id_is_said_so(ledger: Ledger) -> None:
+    with pytest.raises(KeyUnknown, match="'x'"):
+        ledger.keys.get("x")
+    with pytest.raises(KeyUnknown, match="'x'"):
+        ledger.keys.revoke("x")
+    with pytest.raises(KeyUnknown, match="'x'"):
+        ledger.keys.top_up("x", units=1, price_version="p")
+
+
+def test_keys_are_listed_oldest_first(ledger: Ledger) -> None:
+    made = [ApiKey.new() for _ in range(3)]
+    for number, key in enumerate(made):
+        ledger.keys.create(key, name=f"n{number}", budget=number, price_version="p")
+    assert {account.name for account in ledger.keys.all()} == {"n0", "n1", "n2"}

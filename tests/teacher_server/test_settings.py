@@ -1,0 +1,75 @@
+"""Flags over environment over TOML over default; errors name the option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from teacher_server.errors import SettingsError
+from teacher_server.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TEACHER_PORT", "TEACHER_MODEL", "TEACHER_MAX_BATCH", "TEACHER_FIRST_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_defaults_serve_the_embedded_model_on_the_loopback() -> None:
+    settings = load_settings({})
+    assert (settings.model, settings.host, settings.port) == ("embedded", "127.0.0.1", 8000)
+    assert settings.database == "sqlite:///./vendor/ledger.db"
+    assert settings.price.cost(3) == 300
+
+
+def test_flags_win_over_environment_over_toml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "vendor.toml"
+    config.write_text('model = "from-toml"\nport = 1\nmax_batch = 1\nmax_items = 1\n')
+    monkeypatch.setenv("TEACHER_PORT", "2")
+    monkeypatch.setenv("TEACHER_MAX_BATCH", "2")
+    settings = load_settings({"max_batch": 3}, config=config)
+    chosen = (settings.model, settings.max_items, settings.port, settings.max_batch)
+    assert chosen == ("from-toml", 1, 2, 3)
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEACHER_PORT", "")
+    monkeypatch.setenv("TEACHER_FIRST_KEY", "")
+    settings = load_settings({})
+    assert (settings.port, settings.first_key) == (8000, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "option"),
+    [({"port": 70_000}, "port"), ({"max_batch": 0}, "max_batch"), ({"dtype": "fp8"}, "dtype")],
+)
+def test_an_option_that_makes_no_sense_is_named(flags: dict[str, object], option: str) -> None:
+    with pytest.raises(SettingsError, match=f"option {option}"):
+        load_settings(flags)
+
+
+def test_an_unknown_toml_key_a_broken_file_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    config = tmp_path / "vendor.toml"
+    config.write_text("prot = 1\n")
+    with pytest.raises(SettingsError, match="prot"):
+        load_settings({}, config=config)
+    config.write_text("port = \n")
+    with pytest.raises(SettingsError, match="TOML"):
+        load_settings({}, config=config)
+    with pytest.raises(SettingsError, match="does not exist"):
+        load_settings({}, config=tmp_path / "absent.toml")
+
+
+def test_the_first_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "sk_first_0123456789abcdef"
+    monkeypatch.setenv("TEACHER_FIRST_KEY", secret)
+    settings = load_settings({})
+    assert secret not in repr(settings)
+    assert secret not in settings.model_dump_json()
+    monkeypatch.setenv("TEACHER_FIRST_KEY_BUDGET", "-1")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({})
+    assert secret not in str(caught.value)
