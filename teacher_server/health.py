@@ -13,6 +13,7 @@ from teacher_server.batcher import Batcher
 from teacher_server.model.info import Encoder
 
 STUCK_SECONDS = 60.0
+PROBE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Canary:
         self._batcher = batcher
         self._probe_database = probe_database
         self._encoded_at: float | None = None
+        self._probed_at = float("-inf")
+        self._is_writable = False
 
     async def run(self) -> None:
         """Run the model once; raises what it raises."""
@@ -52,16 +55,21 @@ class Canary:
     async def health(self) -> Health:
         """What holds now; `/readyz` reports it."""
         is_alive = self._batcher.silence < STUCK_SECONDS
-        try:
-            await asyncio.to_thread(self._probe_database)
-        except Exception:
-            is_writable = False
-        else:
-            is_writable = True
+        # Anybody may ask, and a probe writes: asking often must not hold up the customers' writes.
+        if time.monotonic() - self._probed_at >= PROBE_SECONDS:
+            self._is_writable = await asyncio.to_thread(self._database_takes_writes)
+            self._probed_at = time.monotonic()
         return Health(
             {
                 "canary": self._encoded_at is not None,
                 "worker": is_alive,
-                "database": is_writable,
+                "database": self._is_writable,
             }
         )
+
+    def _database_takes_writes(self) -> bool:
+        try:
+            self._probe_database()
+        except Exception:
+            return False
+        return True

@@ -41,8 +41,8 @@ def issue_key(folder: Path, database: str, budget: int) -> Path:
     key_file = folder / "key"
     if not key_file.exists():
         command = (
-            *("teacher-server", "keys", "--database", database),
-            *("create", "--name", "demo", "--budget", str(budget), "--json"),
+            *("teacher-server", "keys", "create", "--database", database),
+            *("--name", "demo", "--budget", str(budget), "--json"),
         )
         print(f"\n$ {shlex.join(command)}", flush=True)
         made = subprocess.run(_installed(command), check=True, stdout=subprocess.PIPE, text=True)

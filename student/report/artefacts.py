@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def _meta(
         "targets": list(one.targets),
         "settings": settings.model_dump(mode="json", exclude={"key_file"}),
         "seed": settings.seed,
-        "chosen": trained.chosen,
+        "chosen": asdict(trained.chosen),
         "train_seconds": round(trained.seconds, 1),
         "images_trained_on": one.num_train,
         "embeddings_bought": one.num_bought,

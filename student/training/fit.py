@@ -77,7 +77,7 @@ def fit(
     moving = thaw(student, stage, keep_batch_norm=keep_batch_norm)
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimiser = torch.optim.Adam(
-        parameters, lr=stage.lr, weight_decay=stage.weight_decay, foreach=True
+        parameters, lr=stage.lr, weight_decay=stage.weight_decay, fused=True
     )
     _restore(optimiser, state.optimiser)
     segment = WeightMean()

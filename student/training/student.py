@@ -119,7 +119,7 @@ def new_student(
     Raises BadInput and TrainingError as `load_backbone` does.
     """
     network = load_backbone(backbone, weights, image_size=image_size)
-    num_features = _num_features(network, image_size)
+    num_features = count_features(network, image_size)
     head: EmbeddingHead | ClassHead
     if text_embeddings is None:
         head = ClassHead(num_features, num_classes)
@@ -140,7 +140,8 @@ def new_student(
 
 
 @torch.no_grad()
-def _num_features(backbone: nn.Module, image_size: int) -> int:
+def count_features(backbone: nn.Module, image_size: int) -> int:
+    """How many features a backbone gives an image, pooled; raises BadInput where it gives a map."""
     was_training = backbone.training
     shape = backbone.eval()(torch.zeros(1, 3, image_size, image_size)).shape
     backbone.train(was_training)

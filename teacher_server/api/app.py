@@ -136,8 +136,9 @@ async def _watch(services: Services) -> None:
             async with asyncio.timeout(STUCK_SECONDS):
                 await services.canary.run()
             await asyncio.to_thread(services.ledger.charges.void_expired)
-        except QueueFull:
-            _log.info("the queue is full: the canary waits, customers are served")
+        except (QueueFull, TimeoutError):
+            # Customers come first; a worker that is really stuck is seen by its silence.
+            _log.warning("the queue is long: the canary found no turn")
         except Exception:
             services.canary.fail()
             _log.exception("the canary failed")

@@ -134,13 +134,12 @@ async def _sell(intake: Intake, purchase: Purchase, services: Services) -> Respo
             partial(prepare, encoder=services.encoder, limits=services.image_limits), intake.items
         )
     charges, info = services.ledger.charges, services.encoder.info
-    is_posted = False
+    may_hold_units = True
     try:
         outcome = await settled(partial(charges.reserve, purchase, services.settings.price))
-        if isinstance(outcome, Refused):
-            raise _refusal(outcome)
         if not isinstance(outcome, Reservation):
-            return _earlier_answer(outcome, services)
+            may_hold_units = False
+            return _unsold(outcome, services)
         try:
             async with asyncio.timeout(services.settings.lease_seconds / 2):
                 vectors = await services.batcher.encode(prepared)
@@ -159,9 +158,9 @@ async def _sell(intake: Intake, purchase: Purchase, services: Services) -> Respo
                 render=partial(with_receipt, head),
             )
         )
-        is_posted = True
+        may_hold_units = False
     finally:
-        if not is_posted:
+        if may_hold_units:
             await _void(purchase.request_id, services)
     services.metrics.billed(images=intake.images, texts=intake.texts)
     return Response(body, media_type="application/json")
@@ -191,6 +190,12 @@ def _earlier_answer(earlier: Earlier, services: Services) -> Response:
 def replay_response(body: bytes) -> Response:
     """A stored answer, byte for byte."""
     return Response(body, media_type="application/json", headers={"Idempotent-Replayed": "true"})
+
+
+def _unsold(outcome: Earlier | Refused, services: Services) -> Response:
+    if isinstance(outcome, Refused):
+        raise _refusal(outcome)
+    return _earlier_answer(outcome, services)
 
 
 def _refusal(refused: Refused) -> Problem:

@@ -56,7 +56,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         nonlocal made
         made += 1
         done = invoke(
-            *("teacher-server", "keys", "--database", database, "create"),
+            *("teacher-server", "keys", "create", "--database", database),
             *("--name", f"key {made}", "--budget", str(budget), "--json"),
         )
         return str(json.loads(done.stdout)["key"])

@@ -1,0 +1,117 @@
+"""`cache-report` on a machine that has nothing else, in a process of its own."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cache.cli import CACHE_VARIABLE, KEY_VARIABLE
+from cache.paid import PaidCache
+from tests.cache.purchases import (
+    SECRET,
+    Ledger,
+    buy,
+    image,
+    images,
+    run_record,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def bought(cache: PaidCache, ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with two purchases, named by the environment."""
+    cache.record_run(run_record("run-1", planned=3, already_paid=1))
+    buy(cache, ledger, *images(1, 2))
+    buy(cache, ledger, image(3))
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    monkeypatch.setenv(KEY_VARIABLE, SECRET)
+    return folder
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "cache.cli", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_key_cannot_be_given_where_others_can_read_it() -> None:
+    """Arguments are in the process list and in the shell's history."""
+    shown = run("audit", "--help")
+    assert shown.returncode == 0
+    assert "--key " not in shown.stdout.replace("--key-file", "")
+
+
+@pytest.mark.usefixtures("bought")
+def test_a_reader_that_stops_half_way_is_no_error() -> None:
+    """As in `cache-report export | head`."""
+    command = [sys.executable, "-u", "-m", "cache.cli", "export", "--format", "json"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as export:
+        assert export.stdout is not None
+        assert export.stderr is not None
+        export.stdout.close()
+        assert export.stderr.read() == ""
+    assert export.returncode == 0
+
+
+def test_help_answers_in_half_a_second() -> None:
+    """Of processor time, which other work on the machine does not lengthen."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shown = run("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert shown.returncode == 0
+    for command in ("summary", "by-day", "verify", "export", "audit"):
+        assert command in shown.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """That is how it answers so soon."""
+    script = "import sys, cache.cli; cache.cli._parser(); print(*sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"numpy", "rich", "diskcache", "pydantic", "sqlite3"} & set(shown.stdout.split())
+
+
+ALONE = """
+import importlib, pkgutil, sys
+
+class Forbidden:
+    names = {"torch", "torchvision", "httpx", "fastapi", "student", "teacher_server", "open_clip"}
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ImportError(f"{name} is not installed on an accountant's machine")
+
+sys.meta_path.insert(0, Forbidden())
+import cache
+import cache.cli
+for module in pkgutil.iter_modules(cache.__path__):
+    importlib.import_module(f"cache.{module.name}")
+found = Forbidden.names & {name.partition(".")[0] for name in sys.modules}
+assert not found, found
+sys.exit(cache.cli.main(["verify"]))
+"""
+
+
+@pytest.mark.usefixtures("bought")
+def test_reports_need_neither_torch_nor_the_client_nor_the_vendor() -> None:
+    """Only the cache folder and this package."""
+    alone = subprocess.run(
+        [sys.executable, "-c", ALONE], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (alone.returncode, alone.stderr) == (0, "")
+    assert "sound" in alone.stdout

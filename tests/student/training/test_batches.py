@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from student.training.batches import FeatureBatches, PixelBatches, pick_views
+from student.training.dataset import TrainingData
+from student.training.sampling import BalancedSampler
+from tests.student.training.shades import DIM, make_data
+
+CPU = torch.device("cpu")
+
+
+def _pixels(data: TrainingData, *, bought: NDArray[np.bool_] | None = None) -> PixelBatches:
+    return PixelBatches(
+        data,
+        sampler=BalancedSampler(data.domains, per_domain=4, seed=0),
+        seed=(0,),
+        bought=data.bought if bought is None else bought,
+        device=CPU,
+    )
+
+
+def _rows(data: TrainingData, step: int) -> NDArray[np.int64]:
+    return BalancedSampler(data.domains, per_domain=4, seed=0).indices(step)
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    per_domain=st.integers(1, 9),
+    steps=st.integers(1, 6),
+)
+def test_every_batch_is_balanced_and_every_epoch_shows_each_image_once(
+    sizes: list[int], per_domain: int, steps: int
+) -> None:
+    domains = np.repeat(np.arange(len(sizes)), sizes)
+    sampler = BalancedSampler(domains, per_domain=per_domain, seed=3)
+    seen = [sampler.indices(step) for step in range(steps)]
+    for batch in seen:
+        assert Counter(domains[batch].tolist()) == dict.fromkeys(range(len(sizes)), per_domain)
+    for domain, size in enumerate(sizes):
+        order = np.concatenate([batch[domains[batch] == domain] for batch in seen])
+        for epoch in range(len(order) // size):
+            members = order[epoch * size : (epoch + 1) * size]
+            assert sorted(members) == np.flatnonzero(domains == domain).tolist()
+
+
+def test_a_step_has_its_batch_whatever_was_asked_before() -> None:
+    """So a resumed run sees what an uninterrupted one would have seen."""
+    domains = np.arange(20) % 3
+    walked = BalancedSampler(domains, per_domain=4, seed=0)
+    for step in range(7):
+        walked.indices(step)
+    fresh = BalancedSampler(domains, per_domain=4, seed=0)
+    assert walked.indices(7).tolist() == fresh.indices(7).tolist()
+
+
+def test_a_bought_view_is_picked_uniformly_and_no_other_ever() -> None:
+    bought = np.tile(np.array([False, True, False, True]), (6000, 1))
+    views, paid = pick_views(bought, np.random.default_rng(0))
+    counts = Counter(views.tolist())
+    assert set(counts) == {1, 3}
+    assert abs(counts[1] - 3000) < 200
+    assert paid.all()
+
+
+def test_without_a_bought_view_the_clean_image_is_picked_and_nothing_is_paid() -> None:
+    views, paid = pick_views(np.zeros((3, 4), dtype=bool), np.random.default_rng(0))
+    assert views.tolist() == [0, 0, 0]
+    assert not paid.any()
+
+
+def test_bought_views_are_shown_exactly_as_they_were_sent() -> None:
+    """Every image of the batch is one of its stored views, with that view's own embedding."""
+    data = make_data(views=3)
+    batch = _pixels(data)(0)
+    assert batch.inputs.dtype == torch.uint8
+    for row, pixels, embedding in zip(
+        _rows(data, 0), batch.inputs.numpy(), batch.images.numpy(), strict=True
+    ):
+        view = int(np.argmax([np.array_equal(pixels, stored) for stored in data.pixels[row]]))
+        np.testing.assert_array_equal(pixels, data.pixels[row, view])
+        np.testing.assert_array_equal(embedding, data.image_embeddings[row, view])
+
+
+def test_one_query_an_image_shows_fresh_views_against_the_clean_embedding() -> None:
+    data = make_data(views=1)
+    batches = _pixels(data)
+    batch = batches(0)
+    rows = _rows(data, 0)
+    np.testing.assert_array_equal(batch.images.numpy(), data.image_embeddings[rows, 0])
+    assert bool(batch.bought.all())
+    assert not np.array_equal(batch.inputs.numpy(), data.pixels[rows, 0])
+    torch.testing.assert_close(batches(0).inputs, batch.inputs, rtol=0, atol=0)
+    assert not torch.equal(batches(9).inputs, batch.inputs)
+
+
+def test_an_image_of_which_only_the_clean_view_was_bought_counts_as_one_query() -> None:
+    bought = np.zeros((18, 3), dtype=bool)
+    bought[:, 0] = True
+    data = make_data(views=3, bought=bought)
+    batch = _pixels(data)(0)
+    assert bool(batch.bought.all())
+    assert not np.array_equal(batch.inputs.numpy(), data.pixels[_rows(data, 0), 0])
+
+
+def test_where_the_budget_did_not_reach_fresh_views_stand_among_stored_ones() -> None:
+    bought = np.zeros((18, 3), dtype=bool)
+    bought[:9, 1:] = True
+    data = make_data(views=3, bought=bought)
+    batch = _pixels(data)(0)
+    rows = _rows(data, 0)
+    assert batch.bought.tolist() == (rows < 9).tolist()
+    for row, pixels, embedding in zip(rows, batch.inputs.numpy(), batch.images, strict=True):
+        stored = any(np.array_equal(pixels, view) for view in data.pixels[row])
+        assert stored == (row < 9)
+        assert bool(embedding.any()) == (row < 9)
+
+
+def test_a_method_without_image_term_reads_no_embedding() -> None:
+    data = make_data(views=3)
+    batch = _pixels(data, bought=np.zeros((18, 3), dtype=bool))(0)
+    assert not batch.bought.any()
+    assert batch.images.shape == (8, DIM)
+    assert not batch.images.any()
+
+
+def test_features_stand_by_the_embedding_of_the_very_view_they_are_of() -> None:
+    bought = np.zeros((18, 3), dtype=bool)
+    bought[::2, 1:] = True
+    data = make_data(views=3, bought=bought)
+    needed = bought.copy()
+    needed[1::2, 0] = True
+    rows_NK = np.where(needed, np.cumsum(needed).reshape(needed.shape) - 1, -1)
+    codes = np.argwhere(needed)  # the feature of a view is its own (image, view)
+    batches = FeatureBatches(
+        data,
+        sampler=BalancedSampler(data.domains, per_domain=4, seed=0),
+        seed=(0,),
+        bought=bought,
+        features=torch.from_numpy(codes),
+        rows_NK=rows_NK,
+    )
+    for step in range(4):
+        batch = batches(step)
+        for (image, view), embedding, paid in zip(
+            batch.inputs.tolist(), batch.images.numpy(), batch.bought.tolist(), strict=True
+        ):
+            assert paid == bought[image, view]
+            expected = data.image_embeddings[image, view] if paid else np.zeros(DIM)
+            np.testing.assert_array_equal(embedding, expected)
