@@ -73,7 +73,7 @@ class BytesOnlyDisk(diskcache.Disk):  # type: ignore[misc]
         self, value: object, read: bool, key: object = None
     ) -> tuple[int, int, None, memoryview]:
         """The database's form of a value: always inline, never a file beside the database."""
-        if read or type(value) is not bytes:
+        if type(value) is not bytes:
             message = f"a value is bytes, not {type(value).__name__}: it would have to be pickled"
             raise PickleRefused(message)
         return 0, MODE_RAW, None, sqlite3.Binary(value)

@@ -4,6 +4,7 @@ FROM python:3.11-slim-bookworm
 ARG TORCH_BACKEND=""
 ARG UV_VERSION=0.13.9
 
+ENV VIRTUAL_ENV=/venv PATH=/venv/bin:$PATH
 WORKDIR /app
 COPY docker/install docker/client.lock ./
 RUN --mount=type=cache,target=/root/.cache sh ./install client.lock "$TORCH_BACKEND" "$UV_VERSION"

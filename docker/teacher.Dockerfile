@@ -5,6 +5,7 @@ FROM python:3.11-slim-bookworm
 ARG TORCH_BACKEND=""
 ARG UV_VERSION=0.13.9
 
+ENV VIRTUAL_ENV=/venv PATH=/venv/bin:$PATH
 WORKDIR /app
 COPY docker/install docker/teacher.lock ./
 RUN --mount=type=cache,target=/root/.cache sh ./install teacher.lock "$TORCH_BACKEND" "$UV_VERSION"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -42,6 +43,10 @@ class Terminal:
         for row in rows:
             table.add_row(*row)
         self._console.print(table)
+
+    def markdown(self, text: str) -> None:
+        """A section of a report."""
+        self._console.print(Markdown(text))
 
     @contextmanager
     def bar(self, label: str) -> Iterator[Callable[[int, int, str], None]]:

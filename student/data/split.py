@@ -43,7 +43,7 @@ def split(
     for item in catalogue.items:
         is_source = item.domain in sources
         if item.unseen_group is not None:
-            where = "source domains" if is_source else item.domain
+            where = "source domains" if is_source else "target domains"
             tests[f"{item.unseen_group}, {where}"].append(item)
         elif is_source:
             strata[item.domain, item.class_name].append(item)

@@ -10,7 +10,7 @@ from typing import Any
 from student.report.economics import Economics, weigh
 from student.report.markdown import model_card, report, score_rows
 from student.report.picture import draw_answers
-from student.results import Experiment, Purchase
+from student.results import Experiment, MethodResult, Purchase
 from student.scan import Scanned
 from student.settings import JobSettings
 from student.terminal import Terminal
@@ -37,14 +37,10 @@ def write_artefacts(
     for one in experiments:
         folder = out if len(experiments) == 1 else out / "+".join(one.targets)
         folder.mkdir(parents=True, exist_ok=True)
-        meta = _meta(settings, scanned, one, purchase, economics)
-        for result in one.results[1:]:
-            save_student(
-                result.trained.student,
-                folder / result.method,
-                {**meta, "method": result.method, "scores": _scores(one)[result.method]},
-            )
-        save_student(one.student.trained.student, folder, meta)
+        for result in one.results:
+            where = folder if result is one.student else folder / result.method
+            meta = _meta(settings, scanned, one, result, purchase, economics)
+            save_student(result.trained.student, where, meta)
         replace_file(folder / "MODEL_CARD.md", model_card(settings, one, purchase).encode())
         if one.targets:
             picture = folder / "answers.png"
@@ -58,7 +54,7 @@ def write_artefacts(
     text = report(settings, experiments, purchase, economics, spend, pictures)
     replace_file(out / "report.md", text.encode())
     terminal.heading("spend")
-    terminal.say(spend)
+    terminal.markdown(spend)
     terminal.say(f"wrote {out}/student.safetensors, meta.json, MODEL_CARD.md, report.md")
 
 
@@ -73,27 +69,27 @@ def _meta(
     settings: JobSettings,
     scanned: Scanned,
     one: Experiment,
+    result: MethodResult,
     purchase: Purchase,
     economics: Economics,
 ) -> dict[str, Any]:
-    """All that explains the weights; JSON."""
-    trained = one.student.trained
+    """All that explains one method's weights; JSON."""
     return {
-        "method": one.student.method,
+        "method": result.method,
         "classes": list(scanned.catalogue.classes),
         "sources": list(one.sources),
         "targets": list(one.targets),
         "settings": settings.model_dump(mode="json", exclude={"key_file"}),
         "seed": settings.seed,
-        "chosen": asdict(trained.chosen),
-        "train_seconds": round(trained.seconds, 1),
+        "chosen": asdict(result.trained.chosen),
+        "train_seconds": round(result.trained.seconds, 1),
         "images_trained_on": one.num_train,
         "embeddings_bought": one.num_bought,
         "teacher": {"model": purchase.model, "fingerprint": purchase.fingerprint},
         "queries": purchase.units,
         "cost_micro_usd": purchase.cost_micro_usd,
         "receipts_digest": purchase.receipts_digest,
-        "scores": _scores(one)[one.student.method],
+        "scores": _scores(one)[result.method],
         "compared": _scores(one),
         "economics": economics.as_dict(),
     }

@@ -45,7 +45,7 @@ class Source:
     is_embedded: bool = False
 
 
-def resolve(model: str, pretrained: str | None) -> Source:
+def resolve(model: str, pretrained: str | None, *, embedded: Path = EMBEDDED) -> Source:
     """Find the configuration and the weights, fetching them from the hub where need be.
 
     `model` is `embedded`, a local folder, a checkpoint file beside its configuration,
@@ -53,12 +53,12 @@ def resolve(model: str, pretrained: str | None) -> Source:
     file. Raises ModelUnavailable, which names the ways out; no other model is ever taken instead.
     """
     if model == "embedded":
-        if not (EMBEDDED / CONFIG_NAME).is_file():
-            message = f"the embedded model is not installed (no {EMBEDDED / CONFIG_NAME})"
+        if not (embedded / CONFIG_NAME).is_file():
+            message = f"the embedded model is not installed (no {embedded / CONFIG_NAME})"
             raise without_weights(message)
-        checkpoint = checkpoint_in(EMBEDDED)
+        checkpoint = checkpoint_in(embedded)
         return Source(
-            id=model, architecture=f"local-dir:{EMBEDDED}", checkpoint=checkpoint, is_embedded=True
+            id=model, architecture=f"local-dir:{embedded}", checkpoint=checkpoint, is_embedded=True
         )
     path = Path(model).expanduser()
     if path.is_dir():

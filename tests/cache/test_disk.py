@@ -73,6 +73,22 @@ def test_a_stored_row_or_receipt_cannot_be_changed_by_hand(
                 connection.execute("UPDATE Cache SET value = x'00' WHERE tag = ?", (tag,))
 
 
+def test_the_settings_are_those_that_lose_nothing() -> None:
+    """Each alone keeps rows from being deleted, unsynced or written to files; so all of them."""
+    assert SETTINGS == {
+        "eviction_policy": "none",
+        "cull_limit": 0,
+        "size_limit": 2**62,
+        "statistics": 0,
+        "tag_index": 1,
+        "disk_min_file_size": 2**62,
+        "sqlite_auto_vacuum": 0,
+        "sqlite_journal_mode": "wal",
+        "sqlite_mmap_size": 0,
+        "sqlite_synchronous": 2,
+    }
+
+
 def test_settings_that_persist_are_put_back_when_the_cache_is_opened(folder: Path) -> None:
     """diskcache keeps settings in the file and obeys them for ever after."""
     with diskcache.Cache(

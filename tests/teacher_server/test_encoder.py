@@ -269,12 +269,14 @@ def test_bf16_is_close_and_sold_under_a_name_of_its_own(
     assert float(exact @ rough) > 0.99
 
 
-def test_the_embedded_model_is_served_as_such_or_said_to_be_missing() -> None:
-    if not (weights.EMBEDDED / weights.CONFIG_NAME).is_file():
-        with pytest.raises(ModelUnavailable, match="embedded model is not installed"):
-            resolve("embedded", None)
-        return
+def test_the_embedded_model_is_sold_as_such() -> None:
     loaded = load_encoder("embedded")
     assert (loaded.info.id, loaded.info.is_embedded) == ("embedded", True)
     vector = unit_text(loaded, "a photo of a dog")
     np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-6)
+
+
+def test_an_embedded_model_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="embedded model is not installed") as caught:
+        resolve("embedded", None, embedded=tmp_path)
+    assert "\n" not in str(caught.value)

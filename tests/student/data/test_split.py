@@ -40,7 +40,7 @@ def test_the_target_domain_is_only_ever_tested(catalogue: Catalogue) -> None:
 def test_unseen_items_are_tested_apart_in_source_and_target(catalogue: Catalogue) -> None:
     one = split(catalogue, targets=["d2"], seed=0)
     assert len(one.tests["known to nobody, source domains"]) == 4
-    assert len(one.tests["known to nobody, d2"]) == 2
+    assert len(one.tests["known to nobody, target domains"]) == 2
     assert not [i for i in (*one.train, *one.validation) if i.path.stem == "i9"]
 
 

@@ -101,7 +101,13 @@ def test_training_leaves_torchs_own_random_numbers_and_threads_alone(
 
 @pytest.mark.parametrize("keep_batch_norm", [True, False])
 @pytest.mark.parametrize(
-    "killed_at", [("align", 4), ("distill", 1), ("distill", 4), ("distill", 6)]
+    ("killed_at", "goes_on_at"),
+    [
+        (("align", 4), ("align", 4)),  # validated, and saved, after 1, 3, 5 and 6 steps
+        (("distill", 1), ("distill", 2)),
+        (("distill", 5), ("distill", 6)),
+        (("distill", 6), None),
+    ],
 )
 def test_a_killed_run_goes_on_and_ends_in_the_same_student(
     killed_at: tuple[str, int],

@@ -132,7 +132,8 @@ def _refuse_changes(dialect: str) -> None:
     if dialect == "postgresql":
         op.execute(
             "CREATE FUNCTION ledger_is_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$"
+            "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only' "
+            "USING ERRCODE = 'integrity_constraint_violation'; END $$"
         )
         op.execute(
             "CREATE TRIGGER ledger_entries_append_only BEFORE UPDATE OR DELETE OR TRUNCATE "

@@ -1,0 +1,8 @@
+"""`python -m cache` is `cache-report`."""
+
+import sys
+
+from cache.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

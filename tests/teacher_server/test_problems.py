@@ -1,0 +1,38 @@
+"""The codes of the wire and what each promises about a retry."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from teacher_server.api.problems import KINDS, Code, Problem
+
+
+def test_every_code_has_a_sentence_and_402_is_never_retriable_and_429_always() -> None:
+    for code, kind in KINDS.items():
+        assert kind.title
+        assert kind.advice.endswith(".")
+        assert kind.is_retriable == (kind.status in {409, 429, 500, 503}), code
+    assert json.dumps(Code.OVERLOADED) == '"overloaded"'
+    assert set(KINDS) == set(Code)
+
+
+@pytest.mark.parametrize("code", Code)
+def test_a_document_says_what_happened_that_it_was_free_and_what_to_do(code: Code) -> None:
+    problem = Problem(code, "it rained", param="input", index=3)
+    document = problem.document("req_1")
+    advice = KINDS[code].advice
+    assert document["detail"] == f"It rained. Nothing was charged. {advice}"
+    assert document["error"]["message"] == document["detail"]
+    assert (document["request_id"], document["index"]) == ("req_1", 3)
+    assert json.loads(json.dumps(document)) == document
+
+
+@pytest.mark.parametrize("code", Code)
+def test_headers_agree_with_the_document(code: Code) -> None:
+    problem = Problem(code, "it rained")
+    retriable = problem.document("req_1")["retriable"]
+    assert problem.headers["x-should-retry"] == ("true" if retriable else "false")
+    assert ("Retry-After" in problem.headers) == (problem.kind.status in {409, 429, 503})
+    assert ("WWW-Authenticate" in problem.headers) == (problem.kind.status == 401)
