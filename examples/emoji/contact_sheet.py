@@ -1,6 +1,6 @@
 """Draws one class in the ten styles, a row a style: the picture at the head of the README.
 
-    python -m examples.emoji.contact_sheet --data data/emoji --class bird --out docs/images/styles.png
+python -m examples.emoji.contact_sheet --data data/emoji --class bird --out docs/images/styles.png
 """
 
 import argparse

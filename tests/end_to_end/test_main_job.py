@@ -53,7 +53,9 @@ def test_accuracy_is_printed_for_validation_and_the_held_out_domain_beside_erm_a
     done: tuple[Path, str],
 ) -> None:
     assert re.search(r"accuracy, %\s+vl2v-adip\s+erm\s+lp-ft\s+images", done[1])
-    assert re.search(r"source validation +[\d.]+ ± [\d.]+ +[\d.]+ ± [\d.]+ +[\d.]+ ± [\d.]+", done[1])
+    assert re.search(
+        r"source validation +[\d.]+ ± [\d.]+ +[\d.]+ ± [\d.]+ +[\d.]+ ± [\d.]+", done[1]
+    )
     assert re.search(r"outline +[\d.]+ ± [\d.]+", done[1])
 
 
