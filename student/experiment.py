@@ -1,10 +1,8 @@
-"""Trains and measures every method of one split on the same images."""
+"""One split's data, ready to train any method on and to measure it with."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +13,15 @@ from cache.identity import EmbeddingKey
 from cache.table import EmbeddingTable
 from student.data.folder import Item
 from student.data.split import Split
-from student.results import Experiment, MethodResult, Tally
+from student.results import MethodResult, Tally
 from student.scan import Scanned, where
 from student.settings import JobSettings
 from student.shopping import class_embeddings, image_embeddings, prompts_for, view_keys
-from student.terminal import Terminal
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.evaluate import predict
 from student.training.methods import METHODS
 from student.training.settings import TrainingSettings
-from student.training.train import train
+from student.training.train import Trained, train
 
 VALIDATION = "source validation"
 COMPARED = ("erm", "lp-ft")
@@ -66,50 +63,49 @@ def methods_of(settings: JobSettings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((settings.method, *compared)))
 
 
-def run_experiment(
-    split: Split, scanned: Scanned, paid: Paid, settings: JobSettings, terminal: Terminal
-) -> Experiment:
-    """Trains each method on the split's images and scores it on every part.
+class Experimenter:
+    """Trains and measures methods on one split's images; the network is not used."""
 
-    The network is not used: everything that costs was bought before. A killed run goes on from
-    its last checkpoint.
-    """
-    data = _training_data(split, scanned, paid, settings)
-    parts = {VALIDATION: split.validation, **split.tests}
-    row_of = where(scanned.measured)
-    images = {name: _labelled(name, items, scanned, row_of) for name, items in parts.items()}
-    results: list[MethodResult] = []
-    for name in methods_of(settings):
-        with terminal.bar(f"training {name}") as update:
+    def __init__(self, split: Split, scanned: Scanned, paid: Paid, settings: JobSettings) -> None:
+        self._split = split
+        self._settings = settings
+        self._num_classes = len(scanned.catalogue.classes)
+        self.data = _training_data(split, scanned, paid, settings)
+        row_of = where(scanned.measured)
+        self._images = {
+            name: _labelled(name, items, scanned, row_of)
+            for name, items in {VALIDATION: split.validation, **split.tests}.items()
+        }
 
-            def follow(
-                stage: str, step: int, steps: int, loss: float, accuracy: float | None
-            ) -> None:
-                seen = "" if accuracy is None else f", validation {accuracy:.1%}"
-                update(step, steps, f"{stage}, loss {loss:.3f}{seen}")
+    def train(self, method: str, report: Callable[[int, int, str], None]) -> Trained:
+        """Trains one method, or goes on from its checkpoint. `report` gets step, steps, a note."""
 
-            trained = train(
-                METHODS[name],
-                data,
-                images[VALIDATION],
-                training_settings(settings),
-                num_classes=len(scanned.catalogue.classes),
-                progress=follow,
-                checkpoint=_checkpoint(settings, split, name, data),
-            )
-        answers = {part: predict(trained.student, one.pixels)[0] for part, one in images.items()}
+        def follow(stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
+            seen = "" if accuracy is None else f", validation {accuracy:.1%}"
+            report(step, steps, f"{stage}, loss {loss:.3f}{seen}")
+
+        checkpoints = self._settings.out / "checkpoints"
+        return train(
+            METHODS[method],
+            self.data,
+            self._images[VALIDATION],
+            training_settings(self._settings),
+            num_classes=self._num_classes,
+            progress=follow,
+            # It knows its own data and settings: with others, training starts anew.
+            checkpoint=checkpoints / "+".join((method, *self._split.targets)),
+        )
+
+    def measure(self, method: str, trained: Trained) -> MethodResult:
+        """Scores a trained method on every part."""
+        answers = {
+            part: predict(trained.student, one.pixels)[0] for part, one in self._images.items()
+        }
         scores = {
             part: Tally(correct=int((answers[part] == one.labels).sum()), images=len(one.labels))
-            for part, one in images.items()
+            for part, one in self._images.items()
         }
-        results.append(MethodResult(method=name, trained=trained, scores=scores, answers=answers))
-    return Experiment(
-        sources=split.sources,
-        targets=split.targets,
-        num_train=data.num_images,
-        num_bought=int(data.bought.sum()),
-        results=tuple(results),
-    )
+        return MethodResult(method=method, trained=trained, scores=scores, answers=answers)
 
 
 def _training_data(
@@ -142,17 +138,3 @@ def _labelled(
     rows = [row_of[item.path] for item in items]
     labels: NDArray[np.int64] = np.array([scanned.label(item) for item in items], dtype=np.int64)
     return LabelledImages(name=name, pixels=scanned.clean[rows, 0], labels=labels)
-
-
-def _checkpoint(settings: JobSettings, split: Split, method: str, data: TrainingData) -> Path:
-    """One folder for each thing that could be trained: other images never resume this one."""
-    identity = json.dumps(
-        [
-            sorted(item.digest for item in split.train),
-            settings.views,
-            hashlib.sha256(data.image_embeddings.tobytes()).hexdigest(),
-            hashlib.sha256(data.text_embeddings.tobytes()).hexdigest(),
-        ]
-    )
-    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return settings.out / "checkpoints" / f"{method}-{name}"

@@ -15,9 +15,10 @@ from cache.paid import PaidCache, now_ms
 from cache.report import markdown_report, receipts_digest
 from cache.table import materialise
 from cache.values import RunRecord
+from student.compare import run_experiment
 from student.demo_data.mark import is_demo_data
 from student.errors import BadInput
-from student.experiment import Paid, methods_of, run_experiment
+from student.experiment import Paid, methods_of
 from student.purchase.buyer import buy
 from student.purchase.plan import Plan, Wanted, make_plan
 from student.purchase.progress import Bought

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from io import StringIO
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -51,18 +53,26 @@ class Terminal:
     @contextmanager
     def bar(self, label: str) -> Iterator[Callable[[int, int, str], None]]:
         """A progress bar; call what it yields with done, total, and a word on the state."""
-        with self._progress() as progress:
-            task = progress.add_task(label, total=None, note="")
-            last = (0, 0, "")
+        with self.bars([label]) as update:
+            yield partial(update, label)
 
-            def update(done: int, total: int, note: str) -> None:
-                nonlocal last
-                last = (done, total, note)
-                progress.update(task, completed=done, total=total, note=note)
+    @contextmanager
+    def bars(
+        self, labels: Sequence[str], *, is_shown: bool = True
+    ) -> Iterator[Callable[[str, int, int, str], None]]:
+        """Several bars at once; call what it yields with a label first."""
+        last: dict[str, tuple[int, int, str]] = {}
+        with self._progress(is_shown=is_shown) as progress:
+            tasks = {label: progress.add_task(label, total=None, note="") for label in labels}
+
+            def update(label: str, done: int, total: int, note: str) -> None:
+                last[label] = (done, total, note)
+                progress.update(tasks[label], completed=done, total=total, note=note)
 
             yield update
-        if not self._console.is_terminal and last[1]:
-            self.say(f"{label}: {last[0]:,} of {last[1]:,} {last[2]}")
+        if is_shown and not self._console.is_terminal:
+            for label, (done, total, note) in last.items():
+                self.say(f"{label}: {done:,} of {total:,} {note}")
 
     @contextmanager
     def buying(self) -> Iterator[Listener]:
@@ -79,7 +89,7 @@ class Terminal:
 
             yield listen
 
-    def _progress(self) -> Progress:
+    def _progress(self, *, is_shown: bool) -> Progress:
         return Progress(
             TextColumn("{task.description:<22}"),
             BarColumn(bar_width=24),
@@ -87,5 +97,10 @@ class Terminal:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}"),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not (is_shown and self._console.is_terminal),
         )
+
+
+def quiet() -> Terminal:
+    """A terminal that nobody reads."""
+    return Terminal(Console(file=StringIO()))
