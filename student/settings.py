@@ -106,9 +106,11 @@ def read_settings(argv: Sequence[str]) -> JobSettings:
         __doc__ = JobSettings.__doc__
 
     try:
-        return Configured(
+        read = Configured(
             _cli_parse_args=list(argv), _cli_prog_name="distill-client", _cli_exit_on_error=True
         )
+        # Of the public class, so that it can be told to another process.
+        return JobSettings.model_construct(**dict(read))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in one['loc']).replace('_', '-')}: {one['msg']}"

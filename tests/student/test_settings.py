@@ -1,5 +1,6 @@
 """Where an option comes from."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,8 @@ def test_no_key_is_an_error_that_says_where_to_put_one(monkeypatch: pytest.Monke
     monkeypatch.delenv("TEACHER_API_KEY", raising=False)
     with pytest.raises(BadInput, match="TEACHER_API_KEY or name a file with --key-file"):
         api_key(read_settings([]))
+
+
+def test_settings_can_be_told_to_another_process() -> None:
+    settings = read_settings(["--steps", "3"])
+    assert pickle.loads(pickle.dumps(settings)) == settings
