@@ -1,5 +1,6 @@
 """What a person sees while a job runs: the plan, progress bars, warnings. Plain where piped."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,9 +15,11 @@ from student.purchase.plan import Plan, dollars
 from student.purchase.progress import Listener
 from student.purchase.progress import Progress as Purchased
 
+LOG_SECONDS = 20  # between two lines of a bar where nothing can be redrawn
+
 
 class Terminal:
-    """Prints to a console; bars redraw on a terminal and are one line each in a log."""
+    """Prints to a console; bars redraw on a terminal and are a few lines in a log."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -61,18 +64,24 @@ class Terminal:
         self, labels: Sequence[str], *, is_shown: bool = True
     ) -> Iterator[Callable[[str, int, int, str], None]]:
         """Several bars at once; call what it yields with a label first."""
-        last: dict[str, tuple[int, int, str]] = {}
+        in_a_log = is_shown and not self._console.is_terminal
+        last: dict[str, str] = {}
+        said_at = time.monotonic()
         with self._progress(is_shown=is_shown) as progress:
             tasks = {label: progress.add_task(label, total=None, note="") for label in labels}
 
             def update(label: str, done: int, total: int, note: str) -> None:
-                last[label] = (done, total, note)
+                nonlocal said_at
                 progress.update(tasks[label], completed=done, total=total, note=note)
+                last[label] = f"{label}: {done:,} of {total:,} {note}"
+                if in_a_log and time.monotonic() - said_at > LOG_SECONDS:
+                    said_at = time.monotonic()
+                    self.say(last[label])
 
             yield update
-        if is_shown and not self._console.is_terminal:
-            for label, (done, total, note) in last.items():
-                self.say(f"{label}: {done:,} of {total:,} {note}")
+        if in_a_log:
+            for line in last.values():
+                self.say(line)
 
     @contextmanager
     def buying(self) -> Iterator[Listener]:

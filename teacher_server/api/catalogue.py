@@ -38,6 +38,7 @@ async def prices(services: Serving, caller: Caller) -> Prices:
     price = services.settings.price
     return Prices(
         version=price.version,
+        currency="USD",
         units=UnitPrices(image=price.image_units, text=price.text_units),
         micro_usd_per_unit=price.micro_usd_per_unit,
     )

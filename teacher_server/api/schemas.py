@@ -199,7 +199,7 @@ class Prices(Answer):
     """What a query costs: units times micro_usd_per_unit."""
 
     version: str
-    currency: Literal["USD"] = "USD"
+    currency: Literal["USD"]
     units: UnitPrices
     micro_usd_per_unit: int
 
