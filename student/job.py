@@ -17,7 +17,7 @@ from cache.table import materialise
 from cache.values import RunRecord
 from student.compare import run_experiment
 from student.demo_data.mark import is_demo_data
-from student.errors import BadInput
+from student.errors import BadInput, PurchaseError
 from student.experiment import Paid, methods_of
 from student.purchase.buyer import buy
 from student.purchase.plan import Plan, Wanted, make_plan
@@ -98,7 +98,9 @@ async def _purchase(
         prices = await vendor.prices()
         account = await vendor.account()
         wanted = _wanted(settings, scanned, model)
-        budget = account.budget_units if settings.budget is None else settings.budget
+        # What the account can still pay caps the plan too, so that texts come first in it as well.
+        payable = cache.spend_on_record().committed_units + account.remaining_units
+        budget = payable if settings.budget is None else min(settings.budget, payable)
         plan = make_plan(wanted, cache=cache, model=model, prices=prices, budget=budget)
         terminal.heading(f"purchase from {vendor.url}")
         terminal.plan(plan)
@@ -107,9 +109,10 @@ async def _purchase(
                 "the vendor sells its embedded model, a small stand-in that knows emoji, and these "
                 "are not the demo images: point the vendor at a real CLIP (README)"
             )
-        if account.remaining_units < plan.units:
+        if settings.budget is not None and payable < settings.budget and plan.left_out:
             terminal.warn(
-                f"the account has {account.remaining_units:,} queries left; buying stops there"
+                f"the account at the vendor has {account.remaining_units:,} queries left; "
+                "buying stops there"
             )
         if settings.dry_run:
             terminal.say("dry run: nothing was bought")
@@ -193,6 +196,12 @@ def _take_stock(
     plan, bought = settled.plan, settled.bought
     keys: list[EmbeddingKey] = [one.key for one in plan.ordered]
     missing = set(cache.missing(keys))
+    if texts := [key for key in missing if key.modality == "text"]:
+        message = (
+            f"{len(texts)} class prompts are not paid for ({bought.ending}) and nothing can be "
+            "trained without them; what was bought is stored: run again when the account can pay"
+        )
+        raise PurchaseError(message)
     held = [key for key in keys if key not in missing]
     rows = {key: row for row, key in enumerate(held)}
     table = materialise(cache, held, settings.out / "embeddings")

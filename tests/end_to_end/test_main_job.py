@@ -3,16 +3,22 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cache.journal import receipt_name, write_receipt
+from cache.records import Records
+from tests.cache.purchases import overwrite
 from tests.end_to_end.conftest import BIN, Shop, invoke
 
 QUICK = (
@@ -86,9 +92,9 @@ def test_the_same_command_again_buys_nothing_and_gives_the_same_student(
     done: tuple[Path, str], shop: Shop, emoji: Path, key: str
 ) -> None:
     before = (done[0] / "out" / "student.safetensors").read_bytes()
-    for name in ("checkpoints", "pixels", "embeddings"):
-        subprocess.run(["rm", "-rf", str(done[0] / "out" / name)], check=True)
-    said = invoke(*job(shop, emoji, done[0]), key=key).stdout
+    for name in ("checkpoints", "pixels", "embeddings"):  # so that it trains again, from nothing
+        shutil.rmtree(done[0] / "out" / name)
+    said = invoke(*job(shop, emoji, done[0], "--compare"), key=key).stdout
     assert f"bought 0 queries; {QUERIES} answers were already paid for" in said
     assert (done[0] / "out" / "student.safetensors").read_bytes() == before
 
@@ -107,24 +113,28 @@ def test_audit_fails_and_names_the_row_when_either_side_is_altered(
     cache = tmp_path / "cache"
     audit = ("cache-report", "--cache", str(cache), "audit", "--vendor", shop.url)
     invoke(*audit, key=key)
-    # The cache's side: one receipt says a unit less.
-    with sqlite3.connect(cache / "cache.db") as books:
-        # The cache forbids changing what is paid: a forger would drop that first.
-        books.execute("DROP TRIGGER paid_is_immutable")
-        row, value = books.execute("SELECT rowid, value FROM Cache WHERE tag='receipt'").fetchone()
-        text = bytes(value).decode()
-        units = re.search(r'"units": ?(\d+)', text)
-        assert units is not None
-        forged = text.replace(units[0], f'"units":{int(units[1]) - 1}')
-        books.execute("UPDATE Cache SET value=? WHERE rowid=?", (forged.encode(), row))
-    said = invoke(*audit, key=key, fails_with=1)
-    assert "units" in said.stdout + said.stderr
-    with sqlite3.connect(cache / "cache.db") as books:
-        books.execute("UPDATE Cache SET value=? WHERE rowid=?", (value, row))
+    # The cache's side: one receipt says a unit less, sealed as if it were honest.
+    with Records.open(cache) as records:
+        honest = next(iter(records.stored_receipts()))
+    forged = replace(
+        honest, receipt=honest.receipt.model_copy(update={"units": honest.receipt.units - 1})
+    )
+    name = receipt_name(honest.account, honest.receipt.request_id)
+    overwrite(cache, name, write_receipt(forged))
+    said = invoke(*audit, key=key, fails_with=1).stdout
+    assert honest.receipt.request_id in said
+    overwrite(cache, name, write_receipt(honest))
     invoke(*audit, key=key)
-    # The vendor's side: a purchase that this cache never saw.
-    invoke(*job(shop, emoji, tmp_path / "another", "--seed", "9"), key=key)
-    invoke(*audit, key=key, fails_with=1)
+    # The vendor's side: one line of the ledger charges a unit more.
+    with closing(sqlite3.connect(shop.database.removeprefix("sqlite:///"))) as books, books:
+        for (trigger,) in books.execute("SELECT name FROM sqlite_master WHERE type='trigger'"):
+            books.execute(f"DROP TRIGGER {trigger}")
+        changed = books.execute(
+            "UPDATE ledger_entries SET units = units + 1 WHERE request_id = ?", (honest.receipt.request_id,)
+        )
+        assert changed.rowcount == 1
+    said = invoke(*audit, key=key, fails_with=1).stdout
+    assert honest.receipt.request_id in said
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
