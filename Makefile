@@ -55,5 +55,5 @@ openapi: setup ## write docs/openapi.json from the app
 compose-test: ## build and start the containers for real (root, Debian; not part of test)
 	@docker/compose-test
 
-clean: ## remove the environment and every generated folder; paid answers are kept
-	@rm -rf .venv runs work build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+clean: ## remove the environment and the tools' caches; runs, data and paid answers stay
+	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from student.data.folder import discover
 
-CONFIG = Path(__file__).parent / "distill.toml"
+CONFIG = Path("examples/emoji/distill.toml")
 DATA = Path("data/emoji")
 START_SECONDS = 180  # torch alone takes ten to import on a cold two-core machine
 
