@@ -94,6 +94,8 @@ async def _purchase(
 ) -> _Settled | None:
     """Plans and buys; None after a dry run."""
     async with connect(settings.vendor, key, connections=settings.concurrency) as vendor:
+        if not await vendor.ready():
+            terminal.say(f"the vendor at {vendor.url} is not ready; asking again for a minute")
         model = _chosen(await vendor.models(), settings.teacher)
         prices = await vendor.prices()
         account = await vendor.account()

@@ -9,8 +9,20 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from cache.cli import CACHE_VARIABLE, KEY_VARIABLE
 from cache.paid import PaidCache
-from tests.cache.purchases import NOON, Ledger
+from cache.receipt import Receipt
+from tests.cache.purchases import (
+    NOON,
+    SECRET,
+    Ledger,
+    buy,
+    image,
+    images,
+    intent_of,
+    run_record,
+    text,
+)
 
 # A busy machine is no failure: what these tests assert is not a speed.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,3 +54,35 @@ def cache(folder: Path) -> Iterator[PaidCache]:
 def ledger() -> Ledger:
     """A vendor's ledger with nothing but the first grant in it."""
     return Ledger()
+
+
+@pytest.fixture
+def bought(cache: PaidCache, ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with two purchases, named by the environment."""
+    cache.record_run(run_record("run-1", planned=3, already_paid=1))
+    buy(cache, ledger, *images(1, 2))
+    buy(cache, ledger, image(3))
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    monkeypatch.setenv(KEY_VARIABLE, SECRET)
+    return folder
+
+
+@pytest.fixture
+def receipts(cache: PaidCache, ledger: Ledger) -> list[Receipt]:
+    """Three purchases in the cache and in the ledger."""
+    return [
+        buy(cache, ledger, *images(1, 2)),
+        buy(cache, ledger, image(3), text("a")),
+        buy(cache, ledger, image(4)),
+    ]
+
+
+@pytest.fixture
+def receipt(cache: PaidCache, ledger: Ledger) -> Receipt:
+    """The second of two receipts in a cache that has something of everything."""
+    buy(cache, ledger, *images(1, 2), text("a"))
+    receipt = buy(cache, ledger, *images(3, 4))
+    cache.reserve(intent_of(image(5)), budget=100)
+    cache.refuse(image(6), code="invalid_image", detail="truncated")
+    cache.record_run(run_record())
+    return receipt

@@ -7,23 +7,16 @@ from pathlib import Path
 import pytest
 
 from cache import journal
-from cache.audit import Audit, audit
 from cache.paid import PaidCache, StoredReceipt
 from cache.receipt import Receipt
-from cache.vendor_ledger import VendorLedger
+from tests.cache.asking import audited, differences
 from tests.cache.purchases import (
     ACCOUNT,
-    SECRET,
-    FakeVendor,
     Ledger,
     altered,
-    buy,
-    image,
-    images,
     overwrite,
     rehashed,
     tamper,
-    text,
     vendor_of,
 )
 
@@ -43,27 +36,6 @@ FIELDS = {
     "prev_hash": "9" * 64,
     "hash": "9" * 64,
 }
-
-
-@pytest.fixture
-def receipts(cache: PaidCache, ledger: Ledger) -> list[Receipt]:
-    """Three purchases in the cache and in the ledger."""
-    return [
-        buy(cache, ledger, *images(1, 2)),
-        buy(cache, ledger, image(3), text("a")),
-        buy(cache, ledger, image(4)),
-    ]
-
-
-def audited(cache: PaidCache, vendor: FakeVendor) -> Audit:
-    """The audit against a vendor that serves on a port of its own."""
-    with vendor.serving() as url:
-        return audit(cache, VendorLedger(url=url, key=SECRET, timeout_s=10))
-
-
-def differences(cache: PaidCache, vendor: FakeVendor) -> list[tuple[str, str]]:
-    """Each line that differs and how."""
-    return [(found.line, found.detail) for found in audited(cache, vendor).differences]
 
 
 def test_the_same_lines_on_both_sides_balance(

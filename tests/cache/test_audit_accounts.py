@@ -6,17 +6,15 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
-from cache.audit import Audit, audit, compare
+from cache.audit import audit, compare
 from cache.paid import PaidCache
 from cache.receipt import Receipt, account_name
 from cache.vendor_ledger import VendorLedger
+from tests.cache.asking import audited, differences
 from tests.cache.purchases import (
     ACCOUNT,
     KEY_ID,
     SECRET,
-    FakeVendor,
     Ledger,
     altered,
     buy,
@@ -25,30 +23,8 @@ from tests.cache.purchases import (
     intent_of,
     rehashed,
     rows_of,
-    text,
     vendor_of,
 )
-
-
-@pytest.fixture
-def receipts(cache: PaidCache, ledger: Ledger) -> list[Receipt]:
-    """Three purchases in the cache and in the ledger."""
-    return [
-        buy(cache, ledger, *images(1, 2)),
-        buy(cache, ledger, image(3), text("a")),
-        buy(cache, ledger, image(4)),
-    ]
-
-
-def audited(cache: PaidCache, vendor: FakeVendor) -> Audit:
-    """The audit against a vendor that serves on a port of its own."""
-    with vendor.serving() as url:
-        return audit(cache, VendorLedger(url=url, key=SECRET, timeout_s=10))
-
-
-def differences(cache: PaidCache, vendor: FakeVendor) -> list[tuple[str, str]]:
-    """Each line that differs and how."""
-    return [(found.line, found.detail) for found in audited(cache, vendor).differences]
 
 
 def test_a_charge_whose_answer_never_arrived_is_paid_but_not_yet_collected(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,37 +17,11 @@ from tests.cache.purchases import (
     Ledger,
     buy,
     image,
-    images,
     intent_of,
     overwrite,
-    run_record,
     tamper,
     vendor_of,
 )
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def bought(cache: PaidCache, ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache with two purchases, named by the environment."""
-    cache.record_run(run_record("run-1", planned=3, already_paid=1))
-    buy(cache, ledger, *images(1, 2))
-    buy(cache, ledger, image(3))
-    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
-    monkeypatch.setenv(KEY_VARIABLE, SECRET)
-    return folder
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "cache.cli", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.mark.usefixtures("bought")

@@ -11,46 +11,21 @@ from hypothesis import strategies as st
 
 from cache import journal
 from cache.codec import encode_row, seal
-from cache.paid import PaidCache, PaidEmbedding, StoredReceipt
+from cache.paid import PaidCache, PaidEmbedding
 from cache.place import DATABASE
 from cache.receipt import Receipt
 from cache.records import Records
 from cache.verify import verify
+from tests.cache.asking import problems, store_receipt
 from tests.cache.purchases import (
     ACCOUNT,
     Ledger,
     buy,
     count_free_pages,
     image,
-    images,
-    intent_of,
     overwrite,
-    run_record,
     tamper,
-    text,
 )
-
-
-@pytest.fixture
-def receipt(cache: PaidCache, ledger: Ledger) -> Receipt:
-    """The second of two receipts in a cache that has something of everything."""
-    buy(cache, ledger, *images(1, 2), text("a"))
-    receipt = buy(cache, ledger, *images(3, 4))
-    cache.reserve(intent_of(image(5)), budget=100)
-    cache.refuse(image(6), code="invalid_image", detail="truncated")
-    cache.record_run(run_record())
-    return receipt
-
-
-def problems(cache: PaidCache) -> list[tuple[str, str]]:
-    """The names and sentences of what is wrong."""
-    return [(problem.name, problem.detail) for problem in verify(cache).problems]
-
-
-def store_receipt(folder: Path, receipt: Receipt, *, at: Receipt) -> None:
-    """Put `receipt`, sealed as it should be, where the one of `at` is."""
-    stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=receipt)
-    overwrite(folder, journal.receipt_name(ACCOUNT, at.request_id), journal.write_receipt(stored))
 
 
 @pytest.mark.usefixtures("receipt")

@@ -8,9 +8,10 @@ import pytest
 
 from cache import journal
 from cache.codec import encode_row
-from cache.paid import PaidCache, Spend, StoredReceipt
+from cache.paid import PaidCache, Spend
 from cache.receipt import Receipt
 from cache.verify import verify
+from tests.cache.asking import problems, store_receipt
 from tests.cache.purchases import (
     ACCOUNT,
     Ledger,
@@ -22,32 +23,8 @@ from tests.cache.purchases import (
     overwrite,
     rehashed,
     rows_of,
-    run_record,
     tamper,
-    text,
 )
-
-
-@pytest.fixture
-def receipt(cache: PaidCache, ledger: Ledger) -> Receipt:
-    """The second of two receipts in a cache that has something of everything."""
-    buy(cache, ledger, *images(1, 2), text("a"))
-    receipt = buy(cache, ledger, *images(3, 4))
-    cache.reserve(intent_of(image(5)), budget=100)
-    cache.refuse(image(6), code="invalid_image", detail="truncated")
-    cache.record_run(run_record())
-    return receipt
-
-
-def problems(cache: PaidCache) -> list[tuple[str, str]]:
-    """The names and sentences of what is wrong."""
-    return [(problem.name, problem.detail) for problem in verify(cache).problems]
-
-
-def store_receipt(folder: Path, receipt: Receipt, *, at: Receipt) -> None:
-    """Put `receipt`, sealed as it should be, where the one of `at` is."""
-    stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=receipt)
-    overwrite(folder, journal.receipt_name(ACCOUNT, at.request_id), journal.write_receipt(stored))
 
 
 def test_an_altered_receipt_under_a_right_checksum_is_found_by_its_hash(

@@ -130,7 +130,8 @@ def test_audit_fails_and_names_the_row_when_either_side_is_altered(
         for (trigger,) in books.execute("SELECT name FROM sqlite_master WHERE type='trigger'"):
             books.execute(f"DROP TRIGGER {trigger}")
         changed = books.execute(
-            "UPDATE ledger_entries SET units = units + 1 WHERE request_id = ?", (honest.receipt.request_id,)
+            "UPDATE ledger_entries SET units = units + 1 WHERE request_id = ?",
+            (honest.receipt.request_id,),
         )
         assert changed.rowcount == 1
     said = invoke(*audit, key=key, fails_with=1).stdout

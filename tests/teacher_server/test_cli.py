@@ -7,7 +7,6 @@ import logging
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -123,13 +122,11 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
         "with contextlib.suppress(SystemExit): main(['serve', '--help'])\n"
         f"print([name for name in '{heavy}'.split() if name in sys.modules])"
     )
-    started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
     assert "--max-batch" in done.stdout
-    assert time.perf_counter() - started < 5
 
 
 def test_secrets_are_blotted_out_of_log_lines_and_tracebacks() -> None:
