@@ -25,6 +25,7 @@ from student.purchase.progress import Bought
 from student.purchase.vendor import VendorClient, connect
 from student.purchase.wire import Model
 from student.report.artefacts import write_artefacts
+from student.report.economics import bulk_milliseconds
 from student.results import Experiment, Purchase
 from student.scan import Scanned, scan
 from student.settings import JobSettings, api_key
@@ -40,7 +41,6 @@ class _Settled:
     plan: Plan
     bought: Bought
     run: str
-    seconds: float
 
 
 def run_job(settings: JobSettings, terminal: Terminal, *, command: str) -> None:
@@ -135,7 +135,7 @@ async def _buy(
     command: str,
 ) -> _Settled:
     run = f"run-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-    started_ms, began = now_ms(), time.monotonic()
+    started_ms = now_ms()
     with terminal.buying() as progress:
         bought = await buy(
             plan,
@@ -168,7 +168,7 @@ async def _buy(
     )
     for refused in bought.refused:
         terminal.warn(f"the vendor refused {refused.wanted.name}, free of charge: {refused.detail}")
-    return _Settled(plan=plan, bought=bought, run=run, seconds=time.monotonic() - began)
+    return _Settled(plan=plan, bought=bought, run=run)
 
 
 def _chosen(models: Sequence[Model], name: str | None) -> Model:
@@ -208,7 +208,7 @@ def _take_stock(
     rows = {key: row for row, key in enumerate(held)}
     table = materialise(cache, held, settings.out / "embeddings")
     requests = {row.request_id for row in cache.rows() if row.key in rows}
-    receipts = [receipt for receipt in cache.receipts() if receipt.request_id in requests]
+    stored = [one for one in cache.stored_receipts() if one.receipt.request_id in requests]
     prices = plan.prices
     units = sum(prices.units_for(key.modality) for key in held)
     purchase = Purchase(
@@ -221,7 +221,7 @@ def _take_stock(
         already_paid=plan.already_paid,
         left_out=bought.left_out,
         micro_usd_per_unit=prices.micro_usd_per_unit,
-        receipts_digest=receipts_digest(receipts),
-        vendor_milliseconds=1000 * settled.seconds / bought.bought if bought.bought else None,
+        receipts_digest=receipts_digest(one.receipt for one in stored),
+        vendor_milliseconds=bulk_milliseconds(stored),
     )
     return purchase, Paid(table=table, rows=rows)

@@ -55,8 +55,8 @@ class Purchase:
     """The money side of a job, from the cache's receipts. Units are queries.
 
     `units` and `cost_micro_usd` pay for the embeddings that this student was made from, whichever
-    run bought them; `bought_now` is this run's part. `vendor_milliseconds` is the median time
-    that the vendor took an embedding, None where this run bought nothing.
+    run bought them; `bought_now` is this run's part. `vendor_milliseconds` is what an embedding
+    took in bulk, by the vendor's own clock, None where too few were bought to tell.
     """
 
     run: str

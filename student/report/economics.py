@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cache.receipt import Receipt
+from cache.values import StoredReceipt
 from student.purchase.plan import dollars
 from student.results import Purchase
 from student.training.evaluate import latency, num_parameters
@@ -34,16 +37,27 @@ class Economics:
             ["student, one image on this CPU", f"{self.student_milliseconds:.1f} ms, free"],
             [
                 "vendor, one image in bulk",
-                (
-                    "not measured: nothing bought in this run"
-                    if vendor is None
-                    else f"{vendor:.1f} ms"
-                )
+                ("too few bought to tell" if vendor is None else f"{vendor:.1f} ms")
                 + f", {dollars(self.micro_usd_per_unit)}",
             ],
             ["paid for the student's embeddings", dollars(self.cost_micro_usd)],
             ["paid back after", f"{self.break_even:,} predictions"],
         ]
+
+
+def bulk_milliseconds(stored: Sequence[StoredReceipt]) -> float | None:
+    """What an embedding took while the largest run bought in bulk; None where that was one request.
+
+    By the times on the receipts, which are the vendor's: what was bought after the first receipt,
+    over the time from the first to the last.
+    """
+    runs: dict[str, list[Receipt]] = {}
+    for one in stored:
+        runs.setdefault(one.run, []).append(one.receipt)
+    largest = max(runs.values(), key=lambda receipts: len(receipts), default=[])
+    largest.sort(key=lambda receipt: receipt.created_ms)
+    items = sum(receipt.images + receipt.texts for receipt in largest[1:])
+    return (largest[-1].created_ms - largest[0].created_ms) / items if items else None
 
 
 def weigh(student: Student, purchase: Purchase) -> Economics:

@@ -2,9 +2,11 @@
 
 import pytest
 
-from student.report.economics import Economics
+from cache.values import StoredReceipt
+from student.report.economics import Economics, bulk_milliseconds
 from student.report.markdown import table
 from student.results import Tally
+from tests.cache.purchases import Ledger, images, intent_of
 
 
 def test_a_tally_is_an_accuracy_with_its_wilson_interval() -> None:
@@ -42,8 +44,31 @@ def test_the_student_is_set_beside_the_vendors_price_and_latency() -> None:
     assert rows["paid back after"] == "8,870 predictions"
 
 
-def test_a_run_that_bought_nothing_measured_no_vendor() -> None:
-    assert "not measured" in dict(_economics(None).rows())["vendor, one image in bulk"]
+def test_a_single_request_says_nothing_of_the_vendors_speed() -> None:
+    (receipt,) = _bought("run-1", 1_000)
+    assert bulk_milliseconds([receipt]) is None
+    assert bulk_milliseconds([]) is None
+    assert "too few" in dict(_economics(None).rows())["vendor, one image in bulk"]
+
+
+def test_the_vendors_speed_is_read_off_the_receipts_of_the_largest_run() -> None:
+    # Two images a receipt, the last two of them within 60 milliseconds: 15 each.
+    receipts = [*_bought("run-1", 1_000, 1_020, 1_060), *_bought("run-2", 0, 9_000)]
+    assert bulk_milliseconds(receipts) == 15.0
+
+
+def _bought(run: str, *created_ms: int) -> list[StoredReceipt]:
+    ledger = Ledger()
+    return [
+        StoredReceipt(
+            account="a",
+            run=run,
+            receipt=ledger.charge(intent_of(*images(2 * n, 2 * n + 1))).model_copy(
+                update={"created_ms": at}
+            ),
+        )
+        for n, at in enumerate(created_ms)
+    ]
 
 
 def test_a_markdown_table_has_a_line_a_row() -> None:
