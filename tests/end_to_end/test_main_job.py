@@ -148,8 +148,6 @@ def test_a_killed_or_interrupted_client_goes_on_and_pays_for_nothing_twice(
         [str(BIN / command[0]), *command[1:]],
         env={**os.environ, "TEACHER_API_KEY": key},
         stdout=subprocess.DEVNULL,
-        # A background job's children are born deaf to Ctrl-C; this one must hear it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 90
     while spent(shop, key) < 5 and time.monotonic() < deadline:
