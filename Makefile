@@ -52,7 +52,7 @@ lock: setup ## resolve the lock files again from pyproject.toml
 openapi: setup ## write docs/openapi.json from the app
 	@$(BIN)/teacher-server openapi > docs/openapi.json
 
-compose-test: ## build and start the containers for real (root, Debian; not part of test)
+compose-test: data ## build and start the containers for real (root, Debian; not part of test)
 	@docker/compose-test
 
 clean: ## remove the environment and the tools' caches; runs, data and paid answers stay
