@@ -240,3 +240,35 @@ def test_help_answers_without_loading_anything_heavy(program: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_without_a_target_each_domain_is_held_out_in_turn_and_nothing_is_bought_twice(
+    shop: Shop, emoji: Path, tmp_path: Path
+) -> None:
+    key = shop.new_key(1_000)
+    command = tuple(
+        word for word in job(shop, emoji, tmp_path) if word not in {"--target-domain", "outline"}
+    )
+    said = invoke(*command, "--views", "1", "--prompts", "domain", key=key).stdout
+    # Every domain is a source of two of the three: 3 x 12 images, and 3 x 3 domain prompts.
+    assert "bought 45 queries" in said
+    for domain in ("apple", "google", "outline"):
+        meta = json.loads((tmp_path / "out" / domain / "meta.json").read_text())
+        assert meta["targets"] == [domain]
+        assert domain not in meta["sources"]
+        assert f"accuracy, held out: {domain}" in said
+    assert (tmp_path / "out" / "report.md").read_text().count("## Accuracy, held out") == 3
+
+
+def test_a_folder_of_classes_trains_with_nothing_held_out_and_strangers_images_are_warned_of(
+    shop: Shop, emoji: Path, tmp_path: Path
+) -> None:
+    key = shop.new_key(1_000)
+    own = shutil.copytree(emoji / "google", tmp_path / "pets")
+    command = tuple(
+        word for word in job(shop, own, tmp_path) if word not in {"--target-domain", "outline"}
+    )
+    said = invoke(*command, key=key).stdout
+    assert "the vendor sells its embedded model" in said
+    assert "accuracy, held out: nothing" in said
+    assert json.loads((tmp_path / "out" / "meta.json").read_text())["sources"] == ["pets"]
