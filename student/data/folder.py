@@ -29,11 +29,6 @@ class Item:
     digest: str  # hex sha256 of the file
     unseen_group: str | None  # None: may be trained on
 
-    @property
-    def label_name(self) -> str:
-        """The class as a person would write it: underscores become spaces."""
-        return self.class_name.replace("_", " ")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
