@@ -58,10 +58,6 @@ class TrainingData:
         return int(self.pixels.shape[0])
 
     @property
-    def num_views(self) -> int:
-        return int(self.pixels.shape[1])
-
-    @property
     def image_size(self) -> int:
         return int(self.pixels.shape[2])
 
