@@ -9,6 +9,7 @@ StudentError                  1   the root: a CLI catches this and exits with `e
     └── VendorError           4   the vendor refused, failed, or was not understood
         ├── BudgetExhausted   3   the account at the vendor cannot pay (402)
         ├── VendorUnreachable 5   no answer in the attempts and the time allowed
+        ├── AnswerPurged      4   it was charged once, and the vendor has deleted the answer (410)
         ├── VendorMisbehaved  6   an answer came, and its bytes are not what was promised
         ├── ModelChanged      7   the vendor answers with another model than the planned one
         └── PriceChanged      7   the vendor charges by another price list than the planned one
@@ -136,6 +137,12 @@ class VendorUnreachable(VendorError):
     """The vendor gave no answer in the attempts and the time allowed."""
 
     exit_code = 5
+
+
+class AnswerPurged(VendorError):
+    """The purchase was charged once and its answer is no longer kept: what it bought is lost."""
+
+    exit_code = 4
 
 
 class VendorMisbehaved(VendorError):

@@ -95,7 +95,7 @@ async def _purchase(
     """Plans and buys; None after a dry run."""
     async with connect(settings.vendor, key, connections=settings.concurrency) as vendor:
         if not await vendor.ready():
-            terminal.say(f"the vendor at {vendor.url} is not ready; asking again for a minute")
+            terminal.say(f"the vendor at {vendor.url} is not ready; asking again for some minutes")
         model = _chosen(await vendor.models(), settings.teacher)
         prices = await vendor.prices()
         account = await vendor.account()
@@ -166,6 +166,13 @@ async def _buy(
         f"bought {bought.units:,} queries; {plan.already_paid:,} answers were already paid for"
         + (f"; {bought.left_out:,} left out ({bought.ending})" if bought.left_out else "")
     )
+    if bought.restored:
+        terminal.say(f"{bought.restored:,} paid answers had gone from the cache: restored for free")
+    if bought.lost:
+        terminal.warn(
+            f"{bought.lost:,} answers were paid for once and the vendor has deleted them; "
+            "`cache-report` names the purchases"
+        )
     for refused in bought.refused:
         terminal.warn(f"the vendor refused {refused.wanted.name}, free of charge: {refused.detail}")
     return _Settled(plan=plan, bought=bought, run=run)

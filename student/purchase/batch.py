@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from cache.receipt import key_id_of
 from student.purchase.wire import Modality, Model, Prices
 
+# JSON around the items: the model's name and the brackets.
+BODY_FRAME = 4096
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
@@ -95,6 +98,19 @@ class Batch:
             price_version=self.prices.version,
             cost_micro_usd=self.prices.cost(self.units),
         )
+
+
+def fitting(items: Sequence[Item], room: int) -> int:
+    """How many of the items a body of `room` bytes carries; one at least, for the vendor to judge.
+
+    The JSON around the items counts.
+    """
+    room -= BODY_FRAME
+    for count, item in enumerate(items):
+        room -= item.wire_bytes
+        if room < 0:
+            return max(1, count)
+    return len(items)
 
 
 def purchase_key(

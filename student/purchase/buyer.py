@@ -8,22 +8,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from cache.errors import ClientBudgetExceeded
+from cache.identity import EmbeddingKey
 from cache.paid import Intent, PaidCache
 from cache.paid import now_ms as unix_ms
-from student.errors import BudgetExhausted, VendorError, VendorMisbehaved
-from student.purchase.batch import Batch, Item
+from student.errors import AnswerPurged, BudgetExhausted, VendorError, VendorMisbehaved
+from student.purchase.batch import Batch, Item, fitting
 from student.purchase.pace import Pace
 from student.purchase.plan import Plan, Wanted
-from student.purchase.progress import Bought, Ending, Listener, silent
+from student.purchase.progress import Bought, Listener, silent
 from student.purchase.refusal import REFUSED_ITEM, REFUSED_SIZE, guilty_item
+from student.purchase.replay import Replay
 from student.purchase.retry import Retry
 from student.purchase.settle import Settlement
 from student.purchase.shelf import Shelf
 from student.purchase.till import Till
 from student.purchase.vendor import VendorClient
 
-# JSON around the items: the model's name and the brackets.
-BODY_FRAME = 4096
+# Between two looks at what another living run is buying; it ends with that run.
+GLANCE = 0.25
 
 _log = logging.getLogger(__name__)
 
@@ -71,17 +73,18 @@ async def buy(
         concurrency=concurrency,
         sleep=sleep,
     )
-    task = asyncio.create_task(buyer.run())
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        buyer.stop()
+    with cache.alive(run):
+        task = asyncio.create_task(buyer.run())
         try:
-            await asyncio.wait({task}, timeout=drain_seconds)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        raise
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            buyer.stop()
+            try:
+                await asyncio.wait({task}, timeout=drain_seconds)
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            raise
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,7 +99,9 @@ class _Buyer:
     _shelf: Shelf = field(init=False)
     _is_stopping: bool = False
     _vendor_is_empty: bool = False
-    _is_contested: bool = False
+    _met_a_rival: bool = False
+    _left_open: set[EmbeddingKey] = field(default_factory=set)
+    _restored: set[EmbeddingKey] = field(default_factory=set)
     _failures: list[Exception] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -109,50 +114,57 @@ class _Buyer:
 
     async def run(self) -> Bought:
         self.till.at_pace(self._pace.limit)
-        unpaid = -1
+        await self._replay()
         while True:
             await self._settle()
-            before, unpaid = unpaid, self._fill_shelf()
-            # Nothing moved: what is contested waits for another account, or for time.
-            if unpaid == before:
-                return self._bought()
+            self._fill_shelf()
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.concurrency):
                     group.create_task(self._work())
             if self._failures:
                 raise self._failures[0]
-            if self._is_stopping or not self._is_contested:
-                return self._bought()
+            if self._is_stopping or not self._met_a_rival:
+                return self.till.bought(vendor_is_empty=self._vendor_is_empty)
+            await self.sleep(GLANCE)
+
+    async def _replay(self) -> None:
+        replay = Replay(plan=self.plan, till=self.till, vendor=self.vendor)
+        for lost in self.till.cache.lost_answers():
+            if not self._is_stopping:
+                self._restored.update(await replay.restore(lost))
 
     async def _settle(self) -> None:
         settlement = Settlement(
             plan=self.plan, till=self.till, vendor=self.vendor, send=self._send, sleep=self.sleep
         )
+        self._left_open.clear()
         for intent in self.till.cache.open_intents():
-            if self._is_stopping:
+            # An empty account ends the buying, not the asking for what was paid before.
+            if self._is_stopping and not self._vendor_is_empty:
                 return
-            await settlement.settle(intent)
+            if await settlement.settle(intent) == "left open":
+                self._left_open.update(intent.keys)
 
-    def _fill_shelf(self) -> int:
-        """Lay out what is still to be bought; the number of items that are not in the cache yet.
+    def _fill_shelf(self) -> None:
+        """Lay out what is still to be bought.
 
         The plan's units bound the purchase: what has been paid since it was made, here or by
-        another process, and what is still in flight, comes off.
+        another process, and what is still in flight, comes off; what came back for free does not.
         """
         plan = self.plan
-        missing = set(self.till.cache.missing([one.key for one in plan.pending]))
+        missing = set(self.till.cache.missing([one.key for one in plan.pending])) | self._restored
         paid_since = [one for one in plan.pending if one.key not in missing]
         unpaid = self.till.unpaid(plan.pending)
         in_flight = self.till.keys_in_flight()
         waiting = [one for one in unpaid if one.key in in_flight]
-        self._is_contested = bool(waiting)
+        # Whoever asks for these now ends that, or dies: then it is settled here.
+        self._met_a_rival = any(one.key not in self._left_open for one in waiting)
         cap = plan.units + plan.units_of(plan.in_flight)
         self._shelf = Shelf(
             [one for one in unpaid if one.key not in in_flight],
             prices=plan.prices,
             allowance=cap - plan.units_of(paid_since) - plan.units_of(waiting),
         )
-        return len(unpaid)
 
     async def _work(self) -> None:
         """Buy lots until there are none, the budget is spent, or something went wrong."""
@@ -171,9 +183,9 @@ class _Buyer:
     async def _attempt(self, lot: list[Wanted]) -> list[Wanted]:
         """Buy this lot, or as much of it as goes into one request; what to try right away."""
         items = await asyncio.to_thread(lambda: tuple(one.item() for one in lot))
-        fitting = self._fits_a_body(items)
-        self._shelf.put_back(lot[fitting:])
-        lot, items = lot[:fitting], items[:fitting]
+        count = fitting(items, self.plan.model.limits.max_body_bytes)
+        self._shelf.put_back(lot[count:])
+        lot, items = lot[:count], items[:count]
         if self._is_stopping:
             self._shelf.put_back(lot)
             return []
@@ -186,18 +198,9 @@ class _Buyer:
                 raise
             return affordable
         if claim.intent is None:
-            self._is_contested = self._is_contested or claim.is_contested
+            self._met_a_rival = self._met_a_rival or claim.is_contested
             return claim.free
         return await self._send(claim.intent, lot, items)
-
-    def _fits_a_body(self, items: tuple[Item, ...]) -> int:
-        """How many of the items one request may carry; one at least, for the vendor to judge."""
-        room = self.plan.model.limits.max_body_bytes - BODY_FRAME
-        for count, item in enumerate(items):
-            room -= item.wire_bytes
-            if room < 0:
-                return max(1, count)
-        return len(items)
 
     async def _send(
         self, intent: Intent, lot: list[Wanted], items: tuple[Item, ...]
@@ -207,7 +210,14 @@ class _Buyer:
         sent = [item.sha256 for item in items]
         self.till.on_wire(len(lot))
         try:
-            answer = await self.vendor.embed(batch, intent.idempotency_key, on_retry=self._on_retry)
+            answer = await self.vendor.embed(
+                batch, intent.idempotency_key, on_retry=self._retry_listener()
+            )
+        except AnswerPurged as error:
+            # Charged once, and nothing to store: the next shelf may offer its items anew.
+            self.till.on_wire(-len(lot))
+            self.till.lose(intent, error.detail)
+            return []
         except VendorError as error:
             self.till.on_wire(-len(lot))
             if await self._was_paid(intent, batch, sent, error):
@@ -266,33 +276,15 @@ class _Buyer:
         self._shelf.strike([guilty])
         return lot[:index] + lot[index + 1 :]
 
-    def _on_retry(self, retry: Retry) -> None:
-        if retry.is_pushback:
-            self._pace.slow_down()
-        self.till.on_retry(concurrency=self._pace.limit)
+    def _retry_listener(self) -> Callable[[Retry], None]:
+        """A listener to one purchase's retries: a burst of pushback slows the pace down once."""
+        sent_at = self._pace.halvings
 
-    def _bought(self) -> Bought:
-        left = self.till.unpaid(self.plan.pending)
-        progress = self.till.progress
-        kept = len(self.till.cache.open_intents())
-        in_flight = self.till.keys_in_flight()
-        ending: Ending = "complete"
-        if left:
-            ending = "client budget"
-            if self._vendor_is_empty:
-                ending = "vendor budget"
-            elif any(one.key in in_flight for one in left):
-                ending = "waiting"
-        return Bought(
-            ending=ending,
-            bought=progress.bought,
-            recovered=progress.recovered,
-            cached=progress.cached,
-            refused=tuple(self.till.refused),
-            left_out=len(left),
-            kept=kept,
-            units=progress.units,
-            cost_micro_usd=progress.cost_micro_usd,
-            requests=self.till.requests,
-            retries=progress.retries,
-        )
+        def on_retry(retry: Retry) -> None:
+            nonlocal sent_at
+            if retry.is_pushback:
+                self._pace.slow_down(sent_at)
+            sent_at = self._pace.halvings
+            self.till.on_retry(concurrency=self._pace.limit)
+
+        return on_retry

@@ -22,6 +22,7 @@ def stratified_order(strata: Sequence[Hashable], seed: int) -> list[int]:
     members: dict[Hashable, list[int]] = {}
     for index, stratum in enumerate(strata):
         members.setdefault(stratum, []).append(index)
+    # A choice that can be repeated, not a secret.
     shuffle = random.Random(seed)
     pools = list(members.values())
     for pool in pools:

@@ -16,14 +16,18 @@ class Progress:
     """A snapshot of a running purchase: items, except `units` (queries) and micro-USD.
 
     `planned` is what the purchase set out to get, `bought` and `recovered` (asked for by a killed
-    run, stored by this one) what it has, `in_flight` what is on the wire. `retries` counts
-    attempts beyond the first, `concurrency` the requests that may be in flight now.
+    run, stored by this one) what it has, `in_flight` what is on the wire. `restored` rows had gone
+    from the cache and were given again for free; `lost` were charged, and the vendor has no answer
+    any more. `retries` counts attempts beyond the first, `concurrency` the requests that may be in
+    flight now.
     """
 
     planned: int
     cached: int
     bought: int = 0
     recovered: int = 0
+    restored: int = 0
+    lost: int = 0
     refused: int = 0
     in_flight: int = 0
     units: int = 0
@@ -51,7 +55,8 @@ class Bought:
     `units` and `cost_micro_usd` are the sums of the receipts that this purchase stored, `requests`
     the answers it stored. `left_out` items are neither paid nor refused; `ending` says why:
     "client budget" or "vendor budget" ran out, or "waiting" for `kept` purchases whose end only
-    time can tell (another process or account has asked for them).
+    time can tell (another account has asked for them, or a killed run may have). `restored` rows
+    were put back for free; `lost` items were charged and their answers are gone from the vendor.
     """
 
     ending: Ending
@@ -65,6 +70,8 @@ class Bought:
     cost_micro_usd: int
     requests: int
     retries: int
+    restored: int = 0
+    lost: int = 0
 
 
 def silent(_: Progress) -> None:

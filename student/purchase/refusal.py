@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from student.errors import BudgetExhausted, VendorError
+from student.errors import AnswerPurged, BudgetExhausted, VendorError
 from student.purchase.wire import Problem
 
 # Codes that are about one item and will be the same for ever. An unknown 4xx must not be among
@@ -16,6 +16,8 @@ REFUSED_ITEM = frozenset(
 )
 # Codes that fewer items may cure.
 REFUSED_SIZE = frozenset({"body_too_large", "batch_too_large"})
+# The purchase is in the vendor's books, and its answer is not kept any more.
+PURGED = "answer_purged"
 # Refused before any work by whatever stood in front of the vendor, even where no reason is given.
 _FREE_UNEXPLAINED = frozenset({401, 403, 404, 405, 413})
 
@@ -52,6 +54,9 @@ def read_refusal(
             code=code,
             request_id=request_id,
         )
+    if status == 410 and problem.code == PURGED:
+        # This answer charges nothing; the purchase that is asked for was charged when it was made.
+        return AnswerPurged(detail, charged=True, status=status, code=code, request_id=request_id)
     return VendorError(
         detail,
         charged=charged,

@@ -12,6 +12,11 @@ RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 PUSHED_BACK = frozenset({429, 503})
 
 
+def is_retried(status: int, code: str) -> bool:
+    """Whether time alone may turn this refusal into an answer; 409 only for what is in flight."""
+    return status in RETRIED_STATUSES and (status != 409 or code == "request_in_flight")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
     """The patience of the client: attempts and total seconds are both caps.
@@ -27,15 +32,17 @@ class Retries:
     longest_delay: float = 30.0
     longest_retry_after: float = 60.0
 
-    def delay(self, attempt: int, retry_after: float | None, random: Random) -> float:
+    def delay(self, attempt: int, retry_after: float | None, dice: Random) -> float:
         """Seconds to wait after the attempt of this number (from 1), with full jitter.
 
         With a Retry-After the jitter comes on top, so that waiting clients do not return as one.
         """
-        ceiling = min(self.longest_delay, self.first_delay * 2.0 ** (attempt - 1))
+        # Far beyond every cap, and no overflow for a client that is told to try for ever.
+        doublings = min(attempt - 1, 64)
+        ceiling = min(self.longest_delay, self.first_delay * 2.0**doublings)
         if retry_after is None:
-            return random.uniform(0.0, ceiling)
-        return min(retry_after, self.longest_retry_after) + random.uniform(0.0, self.first_delay)
+            return dice.uniform(0.0, ceiling)
+        return min(retry_after, self.longest_retry_after) + dice.uniform(0.0, self.first_delay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +52,12 @@ class Retry:
     attempt: int
     status: int
     delay: float
+    timed_out: bool = False
 
     @property
     def is_pushback(self) -> bool:
-        """Whether the vendor said that it has too much to do."""
-        return self.status in PUSHED_BACK
+        """Whether the vendor has too much to do: it says so, or does not answer in time."""
+        return self.status in PUSHED_BACK or self.timed_out
 
 
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:

@@ -6,22 +6,25 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Literal
 
-from cache.identity import EmbeddingKey
 from cache.paid import Intent
-from student.errors import BadInput
+from student.errors import AnswerPurged, BadInput
 from student.purchase.batch import Expected, Item
 from student.purchase.plan import Plan, Wanted
+from student.purchase.rows import digests_sent
 from student.purchase.till import Till
 from student.purchase.vendor import VendorClient
 
 # A request that was on its way when its client died is either charged or visible as in flight
 # (409) after this many seconds.
 SECOND_LOOK = 1.0
-# Longer than a living client keeps trying one purchase: an older one has no client any more.
+# Longer than a client keeps trying one purchase. The client of a younger one is dead, but what it
+# sent last may be on its way yet: in a proxy, or in the vendor's queue.
 ABANDONED_AFTER_MS = 10 * 60 * 1000
 
 _log = logging.getLogger(__name__)
+Outcome = Literal["ended", "left open", "of the living"]
 Send = Callable[[Intent, list[Wanted], tuple[Item, ...]], Awaitable[object]]
 
 
@@ -39,17 +42,25 @@ class Settlement:
     send: Send
     sleep: Callable[[float], Awaitable[None]]
 
-    async def settle(self, intent: Intent) -> None:
-        """End one intent, or leave it open where only time can tell; it stays counted as spent."""
+    async def settle(self, intent: Intent) -> Outcome:
+        """End one intent, leave it open where only time can tell, or leave it to a living run.
+
+        To give up what a living run waits for would free units that are being charged there. What
+        is left stays counted as spent.
+        """
         if not self.till.is_ours(intent):
             _log.warning(
                 "purchase %s is of another account or program: left open, %d units counted",
                 intent.idempotency_key,
                 intent.units,
             )
-            return
+            return "left open"
+        with self.till.standing_in_for(intent) as may_end_it:
+            return await self._end(intent) if may_end_it else "of the living"
+
+    async def _end(self, intent: Intent) -> Outcome:
         if await self._recover(intent):
-            return
+            return "ended"
         lot = self._lot(intent)
         reason = self._why_not_again(intent, lot)
         if reason is None and lot is not None:
@@ -59,11 +70,12 @@ class Settlement:
                 reason = str(error)
             else:
                 await self.send(intent, lot, items)
-                return
-        await self._give_up(intent, reason or "")
+                return "ended"
+        return await self._give_up(intent, reason or "")
 
     def _lot(self, intent: Intent) -> list[Wanted] | None:
-        by_key = self._by_key(intent)
+        keys = set(intent.keys)
+        by_key = {one.key: one for one in self.plan.ordered if one.key in keys}
         lot = [by_key[key] for key in intent.keys if key in by_key]
         return lot if len(lot) == len(intent.keys) else None
 
@@ -78,30 +90,32 @@ class Settlement:
             return "another purchase has part of its items"
         return None
 
-    async def _give_up(self, intent: Intent, reason: str) -> None:
+    async def _give_up(self, intent: Intent, reason: str) -> Outcome:
         # A claim that lost is withdrawn before its send, so it can be given up at any age.
         has_lost = self.till.contested(intent) or self.till.is_partly_paid(intent)
         age_ms = self.till.now_ms() - intent.created_ms
         if not has_lost and age_ms < ABANDONED_AFTER_MS:
             _log.warning(
-                "purchase %s is not sent again: %s. The vendor does not know it yet, and a client "
-                "may still be trying: left open, %d units counted",
+                "purchase %s is not sent again: %s. The vendor does not know it yet, and a request "
+                "of the killed run may be on its way: left open, %d units counted",
                 intent.idempotency_key,
                 reason,
                 intent.units,
             )
-            return
+            return "left open"
         await self.sleep(SECOND_LOOK)
         if await self._recover(intent):
-            return
+            return "ended"
         self.till.cache.abandon(intent.idempotency_key)
         _log.warning(
             "purchase %s is given up: %s. The vendor says twice that it never charged it",
             intent.idempotency_key,
             reason,
         )
+        return "ended"
 
     async def _recover(self, intent: Intent) -> bool:
+        """Whether the vendor has charged the purchase: then it is stored, or lost, and ended."""
         model = self.plan.model
         is_planned = intent.keys[0].model_fingerprint == model.fingerprint
         expected = Expected(
@@ -112,28 +126,13 @@ class Settlement:
             model_fingerprint=intent.keys[0].model_fingerprint,
             dim=model.dim if is_planned else None,
         )
-        answer = await self.vendor.recover(expected)
+        try:
+            answer = await self.vendor.recover(expected)
+        except AnswerPurged as error:
+            self.till.lose(intent, error.detail)
+            return True
         if answer is None:
             return False
-        by_key = self._by_key(intent)
-        self.till.store_recovered(
-            intent, answer, [_digest_sent(key, by_key.get(key)) for key in intent.keys]
-        )
+        sent = digests_sent(intent.keys, self.plan.ordered)
+        self.till.store_recovered(intent, answer, sent)
         return True
-
-    def _by_key(self, intent: Intent) -> dict[EmbeddingKey, Wanted]:
-        """Those of an intent's items that are still wanted."""
-        keys = set(intent.keys)
-        return {one.key: one for one in self.plan.ordered if one.key in keys}
-
-
-def _digest_sent(key: EmbeddingKey, wanted: Wanted | None) -> str:
-    """The digest of what was sent for a key; "" for a view that cannot be rendered any more."""
-    if key.view == "original":
-        return key.item
-    if wanted is None:
-        return ""
-    try:
-        return wanted.item().sha256
-    except BadInput:
-        return ""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from cache.errors import CacheUnavailable
 from cache.identity import EmbeddingKey
-from cache.paid import Intent, PaidCache, PaidEmbedding
-from student.errors import ModelChanged, PriceChanged
+from cache.paid import Intent, PaidCache, PaidEmbedding, Purchase
+from student.errors import ModelChanged, PriceChanged, VendorMisbehaved
 from student.purchase.answer import Answer
 from student.purchase.batch import purchase_key
+from student.purchase.chain import Chain
 from student.purchase.plan import Plan, Wanted
-from student.purchase.progress import Listener, Progress, Refused
+from student.purchase.progress import Bought, Ending, Listener, Progress, Refused
+from student.purchase.rows import rows_of
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +57,7 @@ class Till:
         self._budget = budget
         self._run = run
         self._listener = listener
+        self._ledger = Chain()
         self._progress = Progress(
             planned=len(plan.to_buy) + len(plan.in_flight), cached=plan.already_paid
         )
@@ -67,6 +75,25 @@ class Till:
     def keys_in_flight(self) -> set[EmbeddingKey]:
         """Every key that an open intent asks for."""
         return {key for intent in self.cache.open_intents() for key in intent.keys}
+
+    @contextmanager
+    def standing_in_for(self, intent: Intent) -> Iterator[bool]:
+        """Be the run that made `intent`, so that nobody else ends it meanwhile.
+
+        False when that run is alive, in its own process or through another stand-in, or when the
+        intent has been ended since it was read.
+        """
+        with ExitStack() as stack:
+            if self.cache.is_alive(intent.run):
+                yield False
+                return
+            try:
+                stack.enter_context(self.cache.alive(intent.run))
+            except CacheUnavailable as error:
+                _log.info("purchase %s: %s", intent.idempotency_key, error)
+                yield False
+                return
+            yield intent in self.cache.open_intents()
 
     def is_ours(self, intent: Intent) -> bool:
         """Whether an intent was made for this account: its key says so."""
@@ -140,6 +167,25 @@ class Till:
         self._commit(intent, answer, sent)
         self._tell(recovered=self._progress.recovered + len(intent.keys))
 
+    def restore(self, purchase: Purchase, rows: Sequence[PaidEmbedding]) -> None:
+        """Put back the rows of a paid purchase that are gone; nothing is charged."""
+        count = self.cache.restore(purchase, rows)
+        self._tell(restored=self._progress.restored + count)
+
+    def lose(self, intent: Intent, detail: str) -> None:
+        """End a purchase that was charged and of which the vendor has no answer any more.
+
+        The cache keeps it on record, its units stay spent, and its items can be bought again.
+        """
+        self.cache.lose(intent, account=self._account, detail=detail)
+        _log.warning(
+            "purchase %s was charged (%d units) and its answer is lost: %s",
+            intent.idempotency_key,
+            intent.units,
+            detail,
+        )
+        self._tell(lost=self._progress.lost + len(intent.keys))
+
     def refuse(self, wanted: Wanted, *, code: str, detail: str) -> None:
         """Remember that the vendor will never embed this item, so that it is not asked again."""
         self.cache.refuse(wanted.key, code=code, detail=detail)
@@ -159,23 +205,46 @@ class Till:
         if concurrency != self._progress.concurrency:
             self._tell(concurrency=concurrency)
 
+    def bought(self, *, vendor_is_empty: bool) -> Bought:
+        """The end of the purchase."""
+        left = self.unpaid(self._plan.pending)
+        in_flight = self.keys_in_flight()
+        ending: Ending = "complete"
+        if left:
+            ending = "client budget"
+            if vendor_is_empty:
+                ending = "vendor budget"
+            elif any(one.key in in_flight for one in left):
+                ending = "waiting"
+        progress = self._progress
+        return Bought(
+            ending=ending,
+            bought=progress.bought,
+            recovered=progress.recovered,
+            cached=progress.cached,
+            refused=tuple(self.refused),
+            left_out=len(left),
+            kept=len(self.cache.open_intents()),
+            units=progress.units,
+            cost_micro_usd=progress.cost_micro_usd,
+            requests=self.requests,
+            retries=progress.retries,
+            restored=progress.restored,
+            lost=progress.lost,
+        )
+
     def _commit(self, intent: Intent, answer: Answer, sent: Sequence[str]) -> None:
         keys = tuple(
             replace(key, model_fingerprint=answer.model_fingerprint) for key in intent.keys
         )
         receipt = answer.receipt
-        rows = [
-            PaidEmbedding(
-                key=key,
-                vector=vector,
-                sent_sha256=digest,
-                model=answer.model,
-                request_id=receipt.request_id,
-                price_version=receipt.price_version,
-                created_ms=receipt.created_ms,
+        if (fault := self._ledger.fault(receipt)) is not None:
+            detail = (
+                f"The receipt of purchase {intent.idempotency_key} is of no honest ledger: "
+                f"{fault}. None of it was stored."
             )
-            for key, vector, digest in zip(keys, answer.vectors, sent, strict=True)
-        ]
+            raise VendorMisbehaved(detail, charged=True, status=200, code="misbehaved")
+        rows = rows_of(answer, keys, sent)
         self.cache.commit(replace(intent, keys=keys), rows, receipt, account=self._account)
         self.requests += 1
         self._progress = replace(

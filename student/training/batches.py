@@ -17,18 +17,21 @@ from student.training.augment import random_views
 from student.training.dataset import TrainingData
 from student.training.sampling import BalancedSampler, random_source, torch_source
 
-_PICK, _AUGMENT = 1, 2  # purposes of a random source
+_PICK, _AUGMENT, _BETWEEN = 1, 2, 3  # purposes of a random source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """inputs: pixels (B, S, S, 3) or features (B, F); labels and bought (B,); images (B, D), the
-    embeddings, zero where not bought."""
+    """inputs: pixels (B, S, S, 3) or features (B, F); labels and bought (B,), a label of -1 for
+    none; images (B, D), the embeddings, zero where not bought. Where images are mixed, `partners`
+    (B,) are the labels of the others, and `share` is the first ones' part."""
 
     inputs: Tensor
     labels: Tensor
     images: Tensor
     bought: Tensor
+    partners: Tensor | None = None
+    share: float = 1.0
 
 
 class Batches(Protocol):
@@ -50,7 +53,9 @@ class PixelBatches:
 
     A bought view is shown as it was sent, so that teacher and student see the same pixels. Where
     the clean image alone was bought, or nothing, a fresh view of the clean image is shown: one
-    query keeps more of the gain with ordinary augmentation than without.
+    query keeps more of the gain with ordinary augmentation than without. Where other views were
+    bought, too, the same is done with the chance `between`: then the target is of no one view, but
+    the mean of the image's bought embeddings.
     """
 
     def __init__(
@@ -61,18 +66,26 @@ class PixelBatches:
         seed: tuple[int, ...],
         bought: NDArray[np.bool_],
         device: torch.device,
+        between: float = 0.0,
     ) -> None:
         self._data = data
         self._sampler = sampler
         self._seed = seed
         self._bought = bought
         self._device = device
+        self._between = between
 
     def __call__(self, step: int) -> Batch:
         rows_B = self._sampler.indices(step)
         bought_BK = self._bought[rows_B]
         views_B, paid_B = pick_views(bought_BK, random_source(*self._seed, _PICK, step))
         fresh_B = ~bought_BK[:, 1:].any(axis=1)
+        between_B = np.zeros_like(fresh_B)
+        if self._between > 0:
+            chances_B = random_source(*self._seed, _BETWEEN, step).random(len(rows_B))
+            between_B = ~fresh_B & (chances_B < self._between)
+            views_B = np.where(between_B, 0, views_B)
+            fresh_B |= between_B
         pixels = torch.from_numpy(self._data.pixels[rows_B, views_B]).to(self._device)
         if fresh_B.any():
             augmented = random_views(
@@ -84,7 +97,12 @@ class PixelBatches:
             else:
                 pixels = pixels.float()
                 pixels[torch.from_numpy(fresh_B).to(self._device)] = augmented
-        return _batch(self._data, pixels, rows_B, views_B, paid_B, self._device)
+        image_BD = _embeddings(self._data, rows_B, views_B, paid_B)
+        if between_B.any():
+            image_BD[between_B] = _mean_embeddings(
+                self._data.image_embeddings[rows_B[between_B]], bought_BK[between_B]
+            )
+        return _batch(self._data, pixels, rows_B, image_BD, paid_B, self._device)
 
 
 class FeatureBatches:
@@ -115,19 +133,39 @@ class FeatureBatches:
         views_B, paid_B = pick_views(self._bought[rows_B], random_source(*self._seed, _PICK, step))
         device = self._features.device
         at_B = torch.from_numpy(self._rows_NK[rows_B, views_B]).to(device)
-        return _batch(self._data, self._features[at_B], rows_B, views_B, paid_B, device)
+        image_BD = _embeddings(self._data, rows_B, views_B, paid_B)
+        return _batch(self._data, self._features[at_B], rows_B, image_BD, paid_B, device)
+
+
+def _embeddings(
+    data: TrainingData,
+    rows_B: NDArray[np.int64],
+    views_B: NDArray[np.int64],
+    paid_B: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    image_BD = np.zeros((len(rows_B), data.dim), dtype=np.float32)
+    image_BD[paid_B] = data.image_embeddings[rows_B[paid_B], views_B[paid_B]]
+    return image_BD
+
+
+def _mean_embeddings(
+    image_BKD: NDArray[np.float32], bought_BK: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """The direction of the mean of each image's bought embeddings: unit length."""
+    mean_BD = np.where(bought_BK[..., None], image_BKD, 0.0).sum(axis=1)
+    length_B1 = np.linalg.norm(mean_BD, axis=-1, keepdims=True)
+    unit_BD: NDArray[np.float32] = mean_BD / np.maximum(length_B1, np.finfo(np.float32).tiny)
+    return unit_BD
 
 
 def _batch(
     data: TrainingData,
     inputs: Tensor,
     rows_B: NDArray[np.int64],
-    views_B: NDArray[np.int64],
+    image_BD: NDArray[np.float32],
     paid_B: NDArray[np.bool_],
     device: torch.device,
 ) -> Batch:
-    image_BD = np.zeros((len(rows_B), data.dim), dtype=np.float32)
-    image_BD[paid_B] = data.image_embeddings[rows_B[paid_B], views_B[paid_B]]
     return Batch(
         inputs=inputs,
         labels=torch.from_numpy(data.labels[rows_B]).to(device),

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from student.training.averaging import LossValley, Segment, WeightMean
+from student.training.averaging import LossValley, MovingAverage, Segment, WeightMean
 from student.training.evaluate import Score
 from student.training.fit import Best, Row, StageState
 from student.training.saved import replace_file
@@ -49,6 +49,9 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     if state.best is not None:
         tensors |= {f"best/{name}": tensor for name, tensor in state.best.tensors.items()}
         meta["best"] = {"step": state.best.step, "score": asdict(state.best.score)}
+    if state.ema is not None:
+        tensors |= {f"ema/{name}": tensor for name, tensor in state.ema.tensors.items()}
+        meta["ema"] = {"decay": state.ema.decay, "count": state.ema.count}
     if state.valley is not None:
         valley = state.valley
         means = [valley.mean, *(segment.mean for segment in valley.waiting)]
@@ -94,6 +97,8 @@ def read_checkpoint(path: Path, digest: str, device: torch.device) -> Checkpoint
     state = StageState(step=meta["step"], optimiser=group("adam"), rows=meta["rows"])
     if best := meta.get("best"):
         state.best = Best(score=Score(**best["score"]), step=best["step"], tensors=group("best"))
+    if ema := meta.get("ema"):
+        state.ema = MovingAverage(**ema, tensors=group("ema"))
     if valley := meta.get("valley"):
         losses, counts = valley.pop("losses"), valley.pop("counts")
         mean, *waiting = (

@@ -15,11 +15,12 @@ from student.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingData:
-    """Labelled source images, their stored views, and the teacher's embeddings of those bought.
+    """Source images with labels, their stored views, and the teacher's embeddings of those bought.
 
     pixels (N, K, S, S, 3) uint8, possibly memory-mapped; view 0 is the clean image.
-    labels (N,), domains (N,) int64. image_embeddings (N, K, D) float32, rows of `bought` (N, K)
-    only are read. text_embeddings (C, D) float32. Raises DataError where shapes disagree.
+    labels (N,) int64, -1 where an image has none; domains (N,) int64. image_embeddings (N, K, D)
+    float32, rows of `bought` (N, K) only are read. text_embeddings (C, D) float32. Raises DataError
+    where shapes disagree.
     """
 
     pixels: NDArray[np.uint8]

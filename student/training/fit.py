@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from student.errors import TrainingError
-from student.training.averaging import LossValley, Segment, WeightMean
+from student.training.averaging import LossValley, MovingAverage, Segment, WeightMean
 from student.training.backbone import freeze_batch_norm
 from student.training.batches import Batch, Batches
 from student.training.evaluate import Score
@@ -50,6 +50,7 @@ class StageState:
     step: int = 0
     best: Best | None = None
     valley: LossValley | None = None
+    ema: MovingAverage | None = None
     optimiser: dict[str, Tensor] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
@@ -93,6 +94,8 @@ def fit(
         state.step = step + 1
         if state.valley is not None:
             segment.add(moving)
+        if state.ema is not None:
+            state.ema.add(moving)
         last = state.step == stage.steps
         score = None
         if step % eval_every == 0 or last:
@@ -118,8 +121,33 @@ def fit(
     return state
 
 
+def settle(
+    stage: Stage,
+    student: Student,
+    *,
+    solve: Callable[[], tuple[dict[str, Tensor], float]],
+    validate: Callable[[], Score],
+    state: StageState,
+    report: Report,
+    save: Callable[[StageState], None],
+) -> StageState:
+    """Gives the student the solution of a stage in closed form, by name, with the loss there."""
+    if state.step < stage.steps:
+        moving = thaw(student, stage)
+        tensors, loss = solve()
+        put(student, tensors)
+        score = validate()
+        state.step = stage.steps
+        _take(state, score, moving, WeightMean())
+        state.rows.append(_row(stage, 0, _finite(loss, stage, 0), score))
+        save(state)
+        report(stage=stage.name, step=1, steps=1, loss=loss, accuracy=score.accuracy)
+    return state
+
+
 def thaw(student: Student, stage: Stage, *, keep_batch_norm: bool = True) -> dict[str, Tensor]:
-    """Freezes the student but for the stage's part; what can move now, by name in the student.
+    """Freezes the student but for the stage's part, and what the loss learns of itself; what can
+    move now, by name in the student.
 
     Batch norm's statistics move only where the backbone trains and they are not to be kept.
     """
@@ -127,6 +155,8 @@ def thaw(student: Student, stage: Stage, *, keep_batch_norm: bool = True) -> dic
     part = student.part(stage.trains).requires_grad_(True).train()
     if keep_batch_norm or stage.uses_features:
         freeze_batch_norm(part)
+    for parameter in student.loss_parameters():
+        parameter.requires_grad_(True)
     moving: dict[str, Tensor] = {
         name: parameter for name, parameter in student.named_parameters() if parameter.requires_grad
     }

@@ -1,4 +1,8 @@
-"""The two losses. Shapes: B batch, D teacher dimensions, C classes."""
+"""The one loss: the sum of the terms that a method weighs, each the mean over the batch.
+
+A row without what a term needs, a label or a bought embedding, adds nothing to that term; what
+stands in the embedding's place is not read. Shapes: B batch, D teacher dimensions, C classes.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,118 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from student.training.batches import Batch
+from student.training.heads import LOGIT_SCALE, ClassHead, EmbeddingHead
+from student.training.terms import Terms
 
-def adip_loss(
-    projected_BD: Tensor, *, image_BD: Tensor, bought_B: Tensor, text_BD: Tensor, lmd: float
+
+def objective(
+    terms: Terms,
+    *,
+    head: EmbeddingHead | ClassHead,
+    features_BF: Tensor,
+    batch: Batch,
+    text_CD: Tensor,
 ) -> Tensor:
-    """VL2V-ADiP's loss, the same in Align and Distill (arXiv 2310.08255, L_ADiP).
+    """The loss of a batch by its features. text_CD are the class texts, unit length."""
+    losses: list[Tensor] = []
+    paid_BD = torch.where(batch.bought[:, None], batch.images, 0.0)
+    if terms.reads_projection:
+        assert isinstance(head, EmbeddingHead)  # Method refuses such terms for a class head
+        projected_BD = head.project(features_BF)
+        text_BD, labelled_B = label_texts(batch, text_CD)
+        if terms.image > 0 or terms.text > 0:
+            cosines_B = cosines(
+                projected_BD,
+                image_BD=paid_BD,
+                text_BD=text_BD,
+                labelled_B=labelled_B,
+                terms=terms,
+            )
+            losses.append(-cosines_B.mean())
+        if terms.features > 0:
+            error_B = feature_error(projected_BD, paid_BD)
+            losses.append(terms.features * torch.where(batch.bought, error_B, 0.0).mean())
+        if terms.relations > 0:
+            error_B = relation_error(projected_BD, text_BD, text_CD)
+            losses.append(terms.relations * torch.where(labelled_B, error_B, 0.0).mean())
+    if terms.reads_logits:
+        logits_BC = head(features_BF)
+        if terms.labels > 0:
+            losses.append(terms.labels * label_loss(logits_BC, batch))
+        if terms.kd > 0:
+            teacher_BC = zero_shot_logits(paid_BD, text_CD)
+            kl_B = distillation_loss(logits_BC, teacher_BC, temperature=terms.temperature)
+            losses.append(terms.kd * torch.where(batch.bought, kl_B, 0.0).mean())
+    return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
-    Per sample -lmd cos(PF, I) where its image embedding was bought, -(1 - lmd) cos(PF, T_y)
-    everywhere; the mean over the batch. Rows of `image_BD` that were not bought are not read.
+
+def cosines(
+    projected_BD: Tensor, *, image_BD: Tensor, text_BD: Tensor, labelled_B: Tensor, terms: Terms
+) -> Tensor:
+    """VL2V-ADiP's cosines, weighed, the same in Align and Distill (arXiv 2310.08255, L_ADiP): (B,).
+
+    image cos(PF, I) + text cos(PF, T_y); the first is 0 where the row of `image_BD` is.
     """
     unit_BD = functional.normalize(projected_BD.float(), dim=-1)
     text_B = (unit_BD * functional.normalize(text_BD, dim=-1)).sum(-1)
-    paid_BD = torch.where(bought_B[:, None], image_BD, 0.0)
-    image_B = (unit_BD * functional.normalize(paid_BD, dim=-1)).sum(-1)
-    return -(lmd * image_B + (1.0 - lmd) * text_B).mean()
+    text_B = torch.where(labelled_B, text_B, 0.0)
+    image_B = (unit_BD * functional.normalize(image_BD, dim=-1)).sum(-1)
+    return terms.image * image_B + terms.text * text_B
 
 
-def label_loss(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """Softmax cross-entropy on labels, the mean over the batch."""
-    return functional.cross_entropy(logits_BC.float(), labels_B)
+def label_texts(batch: Batch, text_CD: Tensor) -> tuple[Tensor, Tensor]:
+    """The text of each row's label (B, D), and whether it has one (B,). Where two images are mixed
+    it is the direction between their texts."""
+    text_BD = text_CD[batch.labels.clamp(min=0)]
+    if batch.partners is not None:
+        other_BD = text_CD[batch.partners.clamp(min=0)]
+        text_BD = functional.normalize(
+            batch.share * text_BD + (1.0 - batch.share) * other_BD, dim=-1
+        )
+    return text_BD, batch.labels >= 0
+
+
+def label_loss(logits_BC: Tensor, batch: Batch) -> Tensor:
+    """Softmax cross-entropy on labels, in their shares where two images are mixed."""
+    loss = _cross_entropy(logits_BC, batch.labels)
+    if batch.partners is None:
+        return loss
+    other = _cross_entropy(logits_BC, batch.partners)
+    return batch.share * loss + (1.0 - batch.share) * other
+
+
+def _cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    summed = functional.cross_entropy(logits_BC.float(), labels_B, ignore_index=-1, reduction="sum")
+    return summed / len(labels_B)
+
+
+def zero_shot_logits(image_BD: Tensor, text_CD: Tensor) -> Tensor:
+    """The teacher's own answer to an image, from its bought embedding: CLIP's logits (B, C)."""
+    return LOGIT_SCALE * functional.normalize(image_BD, dim=-1) @ text_CD.T
+
+
+def distillation_loss(logits_BC: Tensor, teacher_BC: Tensor, *, temperature: float) -> Tensor:
+    """T^2 KL(teacher || student) at temperature T (Hinton et al., arXiv 1503.02531): (B,).
+
+    The student's side is a log-softmax. The published baseline hands torch's kl_div a softmax
+    there, which is no divergence.
+    """
+    student_BC = functional.log_softmax(logits_BC.float() / temperature, dim=-1)
+    target_BC = functional.log_softmax(teacher_BC / temperature, dim=-1)
+    kl_BC = functional.kl_div(student_BC, target_BC, reduction="none", log_target=True)
+    return temperature**2 * kl_BC.sum(-1)
+
+
+def feature_error(projected_BD: Tensor, image_BD: Tensor) -> Tensor:
+    """The mean squared error to the embedding as the teacher sent it (SimKD, CVPR 2022): (B,)."""
+    return (projected_BD.float() - image_BD).square().mean(-1)
+
+
+def relation_error(projected_BD: Tensor, text_BD: Tensor, text_CD: Tensor) -> Tensor:
+    """RISE's relative distance: how differently the image and its label's text stand among the
+    anchors, the class texts, each as a softmax of cosines; mean squared: (B,)."""
+    unit_BD = functional.normalize(projected_BD.float(), dim=-1)
+    student_BC = (unit_BD @ text_CD.T).softmax(dim=-1)
+    teacher_BC = (functional.normalize(text_BD, dim=-1) @ text_CD.T).softmax(dim=-1)
+    return (student_BC - teacher_BC).square().mean(-1)

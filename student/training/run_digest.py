@@ -13,7 +13,7 @@ from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import Method
 from student.training.settings import TrainingSettings
 
-_FORMAT = "training/1"
+_FORMAT = "training/2"  # 2: the terms of the loss, and settings beyond the paper's
 _SAMPLED = 512  # rows of pixels and embeddings looked at: tables may be larger than memory
 
 

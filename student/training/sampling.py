@@ -28,11 +28,22 @@ def torch_seed(*path: int) -> int:
 class BalancedSampler:
     """Batches with the same number of images of every domain, each domain in shuffled epochs.
 
-    domains (N,) int64. A domain with fewer images than its share shows some of them twice.
+    domains (N,) int64; only `useful` (N,) images are shown, all where None. A domain with fewer
+    images than its share shows some of them twice.
     """
 
-    def __init__(self, domains: NDArray[np.int64], *, per_domain: int, seed: int) -> None:
-        self._members = [np.flatnonzero(domains == domain) for domain in np.unique(domains)]
+    def __init__(
+        self,
+        domains: NDArray[np.int64],
+        *,
+        per_domain: int,
+        seed: int,
+        useful: NDArray[np.bool_] | None = None,
+    ) -> None:
+        shown = np.ones(len(domains), dtype=bool) if useful is None else useful
+        self._members = [
+            np.flatnonzero((domains == domain) & shown) for domain in np.unique(domains[shown])
+        ]
         self._per_domain = per_domain
         self._seed = seed
         self._shuffled: dict[int, tuple[int, NDArray[np.int64]]] = {}

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from student.errors import BadInput
-from student.training.student import Architecture, Student, new_student
+from student.training.backbone import load_backbone
+from student.training.student import Architecture, Student, with_head
 
 
 def save_student(student: Student, folder: Path, meta: Mapping[str, Any]) -> None:
@@ -35,8 +37,15 @@ def save_student(student: Student, folder: Path, meta: Mapping[str, Any]) -> Non
     replace_file(folder / "meta.json", json.dumps(full, indent=2, sort_keys=True).encode())
 
 
-def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
-    """The student of a folder, ready to predict, and its meta.json.
+def timm_network(architecture: Architecture) -> nn.Module:
+    """The timm backbone of a student, its weights yet to come."""
+    return load_backbone(architecture.backbone, "none", image_size=architecture.image_size)
+
+
+def load_student(
+    folder: Path, *, network: Callable[[Architecture], nn.Module] = timm_network
+) -> tuple[Student, dict[str, Any]]:
+    """The student of a folder, ready to predict, and its meta.json. `network` makes its backbone.
 
     Raises BadInput where a file is missing, damaged, or not the other's.
     """
@@ -54,14 +63,17 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
         message = f"{folder}/student.safetensors is not the file that meta.json describes"
         raise BadInput(message)
     text = None
-    if architecture.head == "embedding":
+    if architecture.head != "class":
         text = torch.zeros(architecture.num_classes, architecture.dim)
-    student = new_student(
+    student = with_head(
+        network(architecture),
         backbone=architecture.backbone,
-        weights="none",
         image_size=architecture.image_size,
         num_classes=architecture.num_classes,
         text_embeddings=text,
+        head=architecture.head,
+        logit_scale=architecture.logit_scale,
+        learns_scale=architecture.learns_scale,
     )
     student.load_state_dict(load(weights))
     return student.eval(), meta

@@ -9,6 +9,7 @@ from typing import Literal
 from student.training.settings import Schedule
 
 Part = Literal["projection", "head", "backbone", "all"]
+HeadKind = Literal["embedding", "text", "class", "identity"]
 
 _WARM_UP = 0.3  # torch.optim.lr_scheduler.OneCycleLR's own defaults, checked against it in a test
 _START_DIVISOR = 25.0
@@ -17,7 +18,10 @@ _END_DIVISOR = 1e4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Trains the named part by Adam for `steps` steps; what it does not name cannot move."""
+    """Trains the named part by Adam for `steps` steps; what it does not name cannot move.
+
+    In closed form there is nothing to repeat: one solution, and neither rate nor schedule.
+    """
 
     name: str
     trains: Part
@@ -25,6 +29,7 @@ class Stage:
     lr: float
     schedule: Schedule = "constant"
     weight_decay: float = 0.0
+    in_closed_form: bool = False
 
     @property
     def uses_features(self) -> bool:
@@ -33,8 +38,12 @@ class Stage:
 
     def rate(self, step: int) -> float:
         """The learning rate at a step: a function of the step, so that resuming needs no state."""
+        if self.in_closed_form:
+            return 0.0
         if self.schedule == "constant":
             return self.lr
+        if self.schedule == "cosine":
+            return _cosine(self.lr, 0.0, step / self.steps)
         start, end = self.lr / _START_DIVISOR, self.lr / _START_DIVISOR / _END_DIVISOR
         peak = _WARM_UP * self.steps - 1
         if step <= peak:

@@ -1,4 +1,4 @@
-"""The student: a backbone and one of two heads.
+"""The student: a backbone and one of four heads.
 
 Shapes: B batch, S pixels a side, F features, D teacher dimensions, C classes.
 """
@@ -6,49 +6,19 @@ Shapes: B batch, S pixels a side, F features, D teacher dimensions, C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from student.errors import BadInput
 from student.training.backbone import load_backbone
-from student.training.stage import Part
+from student.training.heads import LOGIT_SCALE, ClassHead, EmbeddingHead, TextHead
+from student.training.stage import HeadKind, Part
 
-LOGIT_SCALE = 100.0  # CLIP's exp(logit_scale), as the published head has it
-_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # ImageNet's, on the scale of uint8
-_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-
-
-class EmbeddingHead(nn.Module):
-    """Projects features into the teacher's space and predicts by cosine to the class texts."""
-
-    text_CD: Tensor  # noqa: N815 # carries its shape, as every tensor here
-
-    def __init__(self, num_features: int, text_CD: Tensor) -> None:
-        super().__init__()
-        self.projection = nn.Linear(num_features, text_CD.shape[1])
-        self.register_buffer("text_CD", functional.normalize(text_CD.float(), dim=-1))
-
-    def project(self, features_BF: Tensor) -> Tensor:
-        """The features in the teacher's space, not normalised: (B, D)."""
-        return cast("Tensor", self.projection(features_BF))
-
-    def forward(self, features_BF: Tensor) -> Tensor:
-        unit_BD = functional.normalize(self.project(features_BF), dim=-1)
-        return LOGIT_SCALE * unit_BD @ self.text_CD.T
-
-
-class ClassHead(nn.Module):
-    """An ordinary linear classifier."""
-
-    def __init__(self, num_features: int, num_classes: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(num_features, num_classes)
-
-    def forward(self, features_BF: Tensor) -> Tensor:
-        return cast("Tensor", self.linear(features_BF))
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_MEAN, _STD = (tuple(value * 255 for value in values) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +29,10 @@ class Architecture:
     image_size: int
     num_features: int
     num_classes: int
-    head: Literal["embedding", "class"]
+    head: HeadKind
     dim: int  # of the teacher's space; 0 for a class head
+    logit_scale: float = LOGIT_SCALE  # of an embedding head
+    learns_scale: bool = False  # then the scale is among the weights
 
 
 class Student(nn.Module):
@@ -94,6 +66,11 @@ class Student(nn.Module):
     def forward(self, pixels_BSS3: Tensor) -> Tensor:
         return cast("Tensor", self.head(self.features(pixels_BSS3)))
 
+    def loss_parameters(self) -> list[nn.Parameter]:
+        """What the loss learns of itself in every stage, whichever part the stage names."""
+        scale = self.head.log_scale if isinstance(self.head, EmbeddingHead) else None
+        return [] if scale is None else [scale]
+
     def part(self, name: Part) -> nn.Module:
         """What a stage that trains `name` may move."""
         if name == "all":
@@ -113,29 +90,80 @@ def new_student(
     image_size: int,
     num_classes: int,
     text_embeddings: Tensor | None,
+    head: HeadKind | None = None,
+    logit_scale: float = LOGIT_SCALE,
+    learns_scale: bool = False,
 ) -> Student:
-    """A student before training; with text embeddings (C, D) an embedding head, else a class head.
+    """A student before training, on a timm backbone; `with_head` says what the rest means.
 
     Raises BadInput and TrainingError as `load_backbone` does.
     """
-    network = load_backbone(backbone, weights, image_size=image_size)
+    return with_head(
+        load_backbone(backbone, weights, image_size=image_size),
+        backbone=backbone,
+        image_size=image_size,
+        num_classes=num_classes,
+        text_embeddings=text_embeddings,
+        head=head,
+        logit_scale=logit_scale,
+        learns_scale=learns_scale,
+    )
+
+
+def with_head(
+    network: nn.Module,
+    *,
+    backbone: str,
+    image_size: int,
+    num_classes: int,
+    text_embeddings: Tensor | None,
+    head: HeadKind | None = None,
+    logit_scale: float = LOGIT_SCALE,
+    learns_scale: bool = False,
+) -> Student:
+    """A student of this network, called `backbone`, and a new head.
+
+    Without `head`, text embeddings (C, D) make an embedding head, and none a class head. Raises
+    BadInput.
+    """
     num_features = count_features(network, image_size)
-    head: EmbeddingHead | ClassHead
-    if text_embeddings is None:
-        head = ClassHead(num_features, num_classes)
-    else:
-        head = EmbeddingHead(num_features, text_embeddings)
-    return Student(
-        network,
-        head,
-        Architecture(
-            backbone=backbone,
-            image_size=image_size,
-            num_features=num_features,
-            num_classes=num_classes,
-            head="class" if text_embeddings is None else "embedding",
-            dim=0 if text_embeddings is None else text_embeddings.shape[1],
-        ),
+    kind = head or ("class" if text_embeddings is None else "embedding")
+    if kind == "class":
+        text_embeddings = None
+    elif text_embeddings is None:
+        message = f"a head of the kind {kind!r} is made of text embeddings"
+        raise BadInput(message)
+    elif kind == "identity" and text_embeddings.shape[1] != num_features:
+        message = (
+            f"the backbone gives {num_features} features and the teacher {text_embeddings.shape[1]}"
+            ": without a projection they must be of one space"
+        )
+        raise BadInput(message)
+    architecture = Architecture(
+        backbone=backbone,
+        image_size=image_size,
+        num_features=num_features,
+        num_classes=num_classes,
+        head=kind,
+        dim=0 if text_embeddings is None else text_embeddings.shape[1],
+        logit_scale=logit_scale,
+        learns_scale=learns_scale,
+    )
+    return Student(network, _head(architecture, text_embeddings), architecture)
+
+
+def _head(architecture: Architecture, text_CD: Tensor | None) -> EmbeddingHead | ClassHead:
+    num_features = architecture.num_features
+    if text_CD is None:
+        return ClassHead(num_features, architecture.num_classes)
+    if architecture.head == "text":
+        return TextHead(num_features, text_CD)
+    return EmbeddingHead(
+        num_features,
+        text_CD,
+        scale=architecture.logit_scale,
+        learns_scale=architecture.learns_scale,
+        projection=nn.Identity() if architecture.head == "identity" else None,
     )
 
 

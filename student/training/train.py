@@ -1,4 +1,7 @@
-"""Trains one student by one method, from data that is already paid for."""
+"""Trains one student by one method, from data that is already paid for.
+
+The student comes from a maker, so that the loop does not know what its backbone is.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
+from torch import Tensor
 
 from student.errors import BadInput, DataError
-from student.training.averaging import LossValley
+from student.training.averaging import LossValley, MovingAverage
 from student.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.evaluate import Score
-from student.training.fit import Report, Row, StageState, fit, put
+from student.training.fit import Report, Row, StageState, fit, put, settle
 from student.training.machine import machine
 from student.training.methods import Method
 from student.training.run_digest import run_digest
 from student.training.sampling import torch_seed
 from student.training.settings import TrainingSettings
-from student.training.stage_parts import StageParts
+from student.training.stage_parts import StageParts, useful_images
 from student.training.student import Student, new_student
 
 _INIT, _DROPOUT = 0, 3  # purposes of a random source, beside those of a stage's parts
@@ -51,6 +55,42 @@ class Trained:
     seconds: float
 
 
+class StudentMaker(Protocol):
+    """Makes the student that a run starts from; without `pretrained` its weights do not matter."""
+
+    def __call__(
+        self,
+        method: Method,
+        data: TrainingData,
+        settings: TrainingSettings,
+        *,
+        num_classes: int,
+        pretrained: bool,
+    ) -> Student: ...
+
+
+def timm_student(
+    method: Method,
+    data: TrainingData,
+    settings: TrainingSettings,
+    *,
+    num_classes: int,
+    pretrained: bool,
+) -> Student:
+    """A student on the timm backbone of the settings. Raises as `new_student` does."""
+    terms = method.terms_for(settings)
+    return new_student(
+        backbone=settings.backbone,
+        weights=settings.weights if pretrained else "none",
+        image_size=settings.image_size,
+        num_classes=num_classes,
+        text_embeddings=torch.tensor(data.text_embeddings) if method.head != "class" else None,
+        head=method.head,
+        logit_scale=terms.logit_scale,
+        learns_scale=terms.learns_scale,
+    )
+
+
 def silent(*, stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
     """A report that nobody hears."""
 
@@ -64,20 +104,30 @@ def train(
     num_classes: int,
     progress: Report = silent,
     checkpoint: Path | None = None,
+    make_student: StudentMaker = timm_student,
 ) -> Trained:
     """Trains a student; equal arguments on one machine give equal students, bit for bit.
 
+    The method's overrides win over the settings.
     With a checkpoint, a killed run goes on from its last validation and ends in the same student;
     the file stays for the caller to delete once the student is saved, and a run of other data or
     settings replaces it. Raises BadInput, DataError, TrainingError.
     """
+    settings = method.settings_for(settings)
+    terms = method.terms_for(settings)
     _check(method, data, validation, settings, num_classes)
     started = time.perf_counter()
     with machine(settings) as device:
         digest = run_digest(method, data, validation, settings, num_classes) if checkpoint else ""
         found = read_checkpoint(checkpoint, digest, device) if checkpoint else None
-        student = _student(method, data, settings, num_classes, found).to(device)
-        run = StageParts(method, data, validation, settings, student)
+        torch.manual_seed(torch_seed(settings.seed, _INIT))
+        student = make_student(
+            method, data, settings, num_classes=num_classes, pretrained=found is None
+        )
+        if found:
+            student.load_state_dict(found.student)
+        student.to(device)
+        run = StageParts(terms, data, validation, settings, student)
         before = found.seconds if found else 0.0
         history = list(found.history) if found else []
         stages = method.stages(settings)
@@ -86,8 +136,8 @@ def train(
             if found and found.stage == number:
                 state = found.state
             else:
-                averages = is_last and settings.averaging == "swad"
-                state = StageState(valley=LossValley() if averages else None)
+                averages = is_last and not stage.in_closed_form
+                state = _new_state(settings if averages else None)
 
             def save(state: StageState, number: int = number, past: list[Row] = history) -> None:
                 if checkpoint is None:
@@ -103,19 +153,30 @@ def train(
                 write_checkpoint(checkpoint, at)
 
             validate = run.validate(stage)
-            fit(
-                stage,
-                student,
-                batches=run.batches(stage, number),
-                loss=run.loss(stage),
-                validate=validate,
-                state=state,
-                eval_every=settings.eval_every,
-                report=progress,
-                save=save,
-                keep_batch_norm=settings.freeze_batch_norm,
-                seed=torch_seed(settings.seed, _DROPOUT, number),
-            )
+            if stage.in_closed_form:
+                settle(
+                    stage,
+                    student,
+                    solve=run.solve,
+                    validate=validate,
+                    state=state,
+                    report=progress,
+                    save=save,
+                )
+            else:
+                fit(
+                    stage,
+                    student,
+                    batches=run.batches(stage, number),
+                    loss=run.loss(stage),
+                    validate=validate,
+                    state=state,
+                    eval_every=settings.eval_every,
+                    report=progress,
+                    save=save,
+                    keep_batch_norm=settings.freeze_batch_norm,
+                    seed=torch_seed(settings.seed, _DROPOUT, number),
+                )
             history = [*history, *state.rows]
             chosen = choose(student, state, validate)
     student.requires_grad_(False).eval()
@@ -131,8 +192,9 @@ def choose(student: Student, state: StageState, validate: Callable[[], Score]) -
     """Gives the student the better of the best raw weights and the average on source validation."""
     assert state.best is not None  # a stage has a last step, and validates after it
     average = None
-    if state.valley is not None:
-        put(student, state.valley.average())
+    averaged = state.valley.average() if state.valley else state.ema.tensors if state.ema else None
+    if averaged is not None:
+        put(student, averaged)
         average = validate()
     takes_average = average is not None and average.accuracy >= state.best.score.accuracy
     if not takes_average:
@@ -145,25 +207,30 @@ def choose(student: Student, state: StageState, validate: Callable[[], Score]) -
     )
 
 
-def _student(
+def starting_backbone(
     method: Method,
     data: TrainingData,
     settings: TrainingSettings,
+    *,
     num_classes: int,
-    found: Checkpoint | None,
-) -> Student:
-    torch.manual_seed(torch_seed(settings.seed, _INIT))
-    embeds = method.head == "embedding"
-    student = new_student(
-        backbone=settings.backbone,
-        weights="none" if found else settings.weights,
-        image_size=settings.image_size,
-        num_classes=num_classes,
-        text_embeddings=torch.tensor(data.text_embeddings) if embeds else None,
-    )
-    if found:
-        student.load_state_dict(found.student)
-    return student
+    make_student: StudentMaker = timm_student,
+) -> dict[str, Tensor]:
+    """The backbone's weights that `train` starts from with these arguments, by name in the student:
+    what `interpolate` takes as its start."""
+    settings = method.settings_for(settings)
+    with machine(settings):
+        torch.manual_seed(torch_seed(settings.seed, _INIT))
+        student = make_student(method, data, settings, num_classes=num_classes, pretrained=True)
+    held = student.state_dict()
+    return {name: tensor for name, tensor in held.items() if name.startswith("backbone.")}
+
+
+def _new_state(averaging: TrainingSettings | None) -> StageState:
+    if averaging is not None and averaging.averaging == "swad":
+        return StageState(valley=LossValley())
+    if averaging is not None and averaging.averaging == "ema":
+        return StageState(ema=MovingAverage(decay=averaging.ema_decay))
+    return StageState()
 
 
 def _check(
@@ -177,13 +244,25 @@ def _check(
         if size != settings.image_size:
             message = f"the {name} images have {size} pixels a side, not {settings.image_size}"
             raise DataError(message)
-    for name, labels in (("training", data.labels), ("validation", validation.labels)):
-        if labels.min() < 0 or labels.max() >= num_classes:
+    for name, labels, least in (
+        ("training", data.labels, -1),
+        ("validation", validation.labels, 0),
+    ):
+        if labels.min() < least or labels.max() >= num_classes:
             message = f"a {name} label lies outside the {num_classes} classes"
             raise DataError(message)
-    if method.head == "embedding" and len(data.text_embeddings) != num_classes:
+    terms = method.terms_for(settings)
+    reads_texts = terms.kd > 0 or method.head != "class"
+    if reads_texts and len(data.text_embeddings) != num_classes:
         message = f"{num_classes} classes and {len(data.text_embeddings)} text embeddings"
         raise DataError(message)
-    if method.image_weight(settings) == 1.0 and not data.bought.any():
+    if not terms.reads_labels and not data.bought.any():
         message = f"{method.name} learns from image embeddings alone, and none was bought"
+        raise BadInput(message)
+    if not useful_images(terms, data).any():
+        message = f"{method.name} learns from labels, and no image has one"
+        raise BadInput(message)
+    in_closed_form = any(stage.in_closed_form for stage in method.stages(settings))
+    if in_closed_form and max(terms.image, terms.text) == 0:
+        message = f"Align by ridge regression is of the cosine terms, and {method.name} has none"
         raise BadInput(message)

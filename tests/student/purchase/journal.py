@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 from cache.paid import Intent, PaidCache
 from student.purchase.batch import Batch, purchase_key
 from student.purchase.plan import Wanted
@@ -49,3 +52,13 @@ async def charge(shop: Shop, wanted: list[Wanted], intent: Intent) -> None:
 def open_intents(shop: Shop) -> list[Intent]:
     with PaidCache.open(shop.folder) as cache:
         return cache.open_intents()
+
+
+def drop_rows(shop: Shop, wanted: list[Wanted]) -> None:
+    """Damage the cache as a broken disk does: these rows are gone, their receipts are not."""
+    with closing(sqlite3.connect(shop.folder / "cache.db", isolation_level=None)) as connection:
+        (sql,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'paid_is_kept'")
+        connection.execute("DROP TRIGGER paid_is_kept")
+        for one in wanted:
+            connection.execute("DELETE FROM Cache WHERE key = ?", (one.key.digest,))
+        connection.execute(*sql)

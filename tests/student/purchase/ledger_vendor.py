@@ -87,6 +87,7 @@ class LedgerVendor:
         self.answers: dict[str, bytes] = {}
         self.seen: list[Seen] = []
         self.in_flight: set[str] = set()
+        self.purged: set[str] = set()
         self.faults: deque[Fault] = deque()
         self.lie: Callable[[dict[str, Any]], object] | None = None
 
@@ -141,6 +142,8 @@ class LedgerVendor:
         return problem(404, "not_found")
 
     def _stored(self, key: str) -> httpx.Response:
+        if key in self.purged:
+            return problem(410, "answer_purged", detail="The stored answer was purged.")
         if key in self.in_flight:
             return problem(409, "request_in_flight", headers={"Retry-After": "1"})
         if key not in self.answers:

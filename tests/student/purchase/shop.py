@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -30,7 +31,7 @@ Handler = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
 
 @dataclass
 class Clock:
-    """A clock that only sleeping moves; it remembers every sleep, in seconds."""
+    """A clock that only sleeping moves; it remembers every sleep, in seconds. Others may go on."""
 
     now: float = 1000.0
     sleeps: list[float] = field(default_factory=list)
@@ -41,6 +42,7 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
         self.now += seconds
+        await asyncio.sleep(0)
 
     def now_ms(self) -> int:
         return int(self.now * 1000)

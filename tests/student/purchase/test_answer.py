@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.receipt import entry_hash
@@ -212,3 +212,70 @@ def test_fields_that_a_newer_vendor_adds_are_no_lie() -> None:
     body["usage"]["seconds"] = 1.5
     reseal(body, region="eu")
     assert read_answer(json.dumps(body).encode(), expected, replayed=True).replayed
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every field and every item of an answer, containers included."""
+    if isinstance(value, dict):
+        found = [leaves(inner, (*path, name)) for name, inner in value.items()]
+    elif isinstance(value, list):
+        found = [leaves(inner, (*path, index)) for index, inner in enumerate(value)]
+    else:
+        return [path]
+    return [*([path] if path else []), *(leaf for inner in found for leaf in inner)]
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=12),
+    st.sampled_from(["charge", "grant", "list", "embedding", "tiny", "buy-1", "f" * 64, "2026-11"]),
+    st.lists(st.integers(0, 3), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+@given(path=st.sampled_from(leaves(honest()[0])), value=ANYTHING, is_deleted=st.booleans())
+@settings(max_examples=400)
+def test_any_field_changed_or_taken_away_is_refused_or_makes_no_difference(
+    path: tuple[Any, ...], value: object, is_deleted: bool
+) -> None:
+    body, expected = honest()
+    truth = read_answer(json.dumps(body).encode(), expected, replayed=False)
+    holder: Any = body
+    for step in path[:-1]:
+        holder = holder[step]
+    if is_deleted:
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = value
+    try:
+        answer = read_answer(json.dumps(body).encode(), expected, replayed=False)
+    except VendorMisbehaved:
+        return
+    np.testing.assert_array_equal(answer.vectors, truth.vectors)
+    assert (answer.model, answer.model_fingerprint) == (truth.model, truth.model_fingerprint)
+    assert answer.receipt == truth.receipt
+
+
+@given(
+    field=st.sampled_from(
+        sorted(honest()[0]["receipt"].keys() - {"balance_units", "created_ms", "prev_hash", "hash"})
+    ),
+    value=ANYTHING,
+)
+@settings(max_examples=300)
+def test_a_receipt_resealed_with_another_sum_or_name_is_refused(field: str, value: object) -> None:
+    """A vendor that takes care to make the hash fit: only what it may choose may differ."""
+    body, expected = honest()
+    truth = dict(body["receipt"])
+    reseal(body, **{field: value})
+    try:
+        answer = read_answer(json.dumps(body).encode(), expected, replayed=False)
+    except VendorMisbehaved:
+        return
+    # The vendor's own names for the request and the line; the chain of lines is checked elsewhere.
+    changed = {name for name, told in answer.receipt.entry().items() if told != truth[name]}
+    assert changed <= {"request_id", "seq", "hash"}

@@ -129,6 +129,28 @@ async def test_a_changed_model_stops_the_run_and_nothing_is_mixed(shop: Shop) ->
     assert sum(shop.paid(shop.images(12))) == 4
 
 
+async def test_a_model_that_changes_mid_run_with_requests_in_flight_mixes_nothing(
+    shop: Shop,
+) -> None:
+    """Some answers came from the old model; all that come from the new go under its own name."""
+    wanted = shop.images(24)
+
+    def change(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST" and shop.vendor.spent >= 8:
+            shop.vendor.model = model_facts(weights="cd" * 32)
+        return shop.vendor(request)
+
+    shop.handler = change
+    with pytest.raises(ModelChanged):
+        await shop.buy(wanted, concurrency=3)
+    former = sum(shop.paid(wanted))
+    latter = sum(shop.paid(shop.images(24)))
+    assert former == 8
+    assert 4 <= latter <= 12
+    assert shop.vendor.spent == former + latter
+    shop.assert_books_balance()
+
+
 async def test_a_changed_price_list_stops_the_run_after_its_answer_is_stored(shop: Shop) -> None:
     wanted = shop.images(8)
     plan = shop.plan(wanted)

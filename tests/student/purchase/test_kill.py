@@ -25,9 +25,11 @@ PATIENCE = 60
 
 @dataclass
 class SocketVendor:
-    """The vendor on a real loopback socket; it can charge and then keep its answer to itself."""
+    """The vendor on a real loopback socket; it can be slow to charge, and slow to answer then."""
 
     vendor: LedgerVendor = field(default_factory=LedgerVendor)
+    may_charge: threading.Event = field(default_factory=threading.Event)
+    arrived: threading.Event = field(default_factory=threading.Event)
     may_answer: threading.Event = field(default_factory=threading.Event)
     charged: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -35,8 +37,12 @@ class SocketVendor:
 
     def __post_init__(self) -> None:
         self.may_answer.set()
+        self.may_charge.set()
 
     def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            self.arrived.set()
+            assert self.may_charge.wait(PATIENCE)
         with self.lock:
             response = self.vendor(request)
         if request.method == "POST":
@@ -95,17 +101,24 @@ def on_a_socket() -> Iterator[SocketVendor]:
             yield far_end
         finally:
             far_end.may_answer.set()
+            far_end.may_charge.set()
             server.shutdown()
             thread.join(PATIENCE)
 
 
 def client(
-    far_end: SocketVendor, folder: Path, count: int, *die_at: int
+    far_end: SocketVendor, folder: Path, count: int, *die_at: int | str
+) -> subprocess.Popen[bytes]:
+    return client_at(far_end.url, KEY, folder, count, *die_at)
+
+
+def client_at(
+    url: str, key: str, folder: Path, count: int, *die_at: int | str
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.student.purchase.client_process"]
     return subprocess.Popen(
-        [*command, far_end.url, str(folder), str(count), *map(str, die_at)],
-        env={**os.environ, "TEST_KEY": KEY},
+        [*command, url, str(folder), str(count), *map(str, die_at)],
+        env={**os.environ, "TEST_KEY": key},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

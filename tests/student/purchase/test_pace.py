@@ -5,25 +5,73 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from student.purchase.pace import Pace
 
 
-async def test_it_halves_down_to_one_and_grows_by_one_up_to_the_most() -> None:
+async def test_it_halves_down_to_one_and_grows_by_one_a_gateful_up_to_the_most() -> None:
     pace = Pace(8)
     limits = []
     for _ in range(5):
         pace.slow_down()
         limits.append(pace.limit)
     assert limits == [4, 2, 1, 1, 1]
-    for _ in range(10):
+    grown = []
+    for _ in range(1 + 2 + 3):
+        await pace.speed_up()
+        grown.append(pace.limit)
+    assert grown == [2, 2, 3, 3, 3, 4]
+    for _ in range(100):
         await pace.speed_up()
     assert pace.limit == 8
+
+
+async def test_a_burst_that_is_pushed_back_together_halves_it_once() -> None:
+    pace = Pace(16)
+    sent_at = pace.halvings
+    for _ in range(16):
+        pace.slow_down(sent_at)
+    assert pace.limit == 8
+    pace.slow_down(pace.halvings)
+    assert pace.limit == 4
+
+
+@given(
+    most=st.integers(1, 64),
+    events=st.lists(st.sampled_from(["answer", "pushback", "stale pushback"]), max_size=200),
+)
+def test_increase_is_additive_and_decrease_multiplicative_whatever_comes(
+    most: int, events: list[str]
+) -> None:
+    async def run() -> None:
+        pace = Pace(most)
+        answers = 0
+        for event in events:
+            before = pace.limit
+            if event == "answer":
+                answers += 1
+                await pace.speed_up()
+                is_full = answers == before
+                assert pace.limit == min(most, before + is_full)
+                answers = 0 if is_full else answers
+            elif event == "pushback":
+                pace.slow_down(pace.halvings)
+                answers = 0
+                assert pace.limit == max(1, before // 2)
+            else:
+                pace.slow_down(pace.halvings - 1)
+                assert pace.limit == before
+            assert 1 <= pace.limit <= most
+
+    asyncio.run(run())
 
 
 async def test_nobody_enters_a_full_gate_until_a_place_is_free() -> None:
     pace = Pace(2)
     pace.slow_down()
+    assert pace.limit == 1
     entered: list[int] = []
     leave = asyncio.Event()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,13 +17,16 @@ from tests.student.training.shades import DIM, make_data
 CPU = torch.device("cpu")
 
 
-def _pixels(data: TrainingData, *, bought: NDArray[np.bool_] | None = None) -> PixelBatches:
+def _pixels(
+    data: TrainingData, *, bought: NDArray[np.bool_] | None = None, between: float = 0.0
+) -> PixelBatches:
     return PixelBatches(
         data,
         sampler=BalancedSampler(data.domains, per_domain=4, seed=0),
         seed=(0,),
         bought=data.bought if bought is None else bought,
         device=CPU,
+        between=between,
     )
 
 
@@ -121,6 +125,44 @@ def test_where_the_budget_did_not_reach_fresh_views_stand_among_stored_ones() ->
         stored = any(np.array_equal(pixels, view) for view in data.pixels[row])
         assert stored == (row < 9)
         assert bool(embedding.any()) == (row < 9)
+
+
+def test_between_stored_views_a_fresh_one_is_taught_by_the_mean_of_what_was_bought() -> None:
+    """Half of the time here; an embedding that was not bought is not in the mean."""
+    bought = np.ones((18, 3), dtype=bool)
+    bought[:, 1] = False
+    data = make_data(views=3, bought=bought)
+    spoilt = data.image_embeddings.copy()
+    spoilt[:, 1] = np.nan
+    data = replace(data, image_embeddings=spoilt)
+    batches, fresh = _pixels(data, between=0.5), 0
+    for step in range(20):
+        batch = batches(step)
+        assert bool(batch.bought.all())
+        for row, pixels, embedding in zip(
+            _rows(data, step), batch.inputs.numpy(), batch.images.numpy(), strict=True
+        ):
+            if any(np.array_equal(pixels, view) for view in data.pixels[row]):
+                continue
+            fresh += 1
+            mean = data.image_embeddings[row, [0, 2]].mean(axis=0)
+            np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), rtol=1e-5)
+    assert 40 < fresh < 120
+
+
+def test_images_of_which_only_the_clean_view_was_bought_have_nothing_between() -> None:
+    data = make_data()
+    with_chance, without = _pixels(data, between=1.0)(0), _pixels(data)(0)
+    assert torch.equal(with_chance.inputs, without.inputs)
+    assert torch.equal(with_chance.images, without.images)
+
+
+def test_only_useful_images_are_shown_and_a_domain_without_any_is_left_out() -> None:
+    domains = np.repeat(np.arange(3), 4)
+    useful = np.array([True, False, True, False] + [False] * 4 + [True] * 4)
+    sampler = BalancedSampler(domains, per_domain=2, seed=0, useful=useful)
+    seen = Counter(np.concatenate([sampler.indices(step) for step in range(2)]).tolist())
+    assert seen == {0: 2, 2: 2, 8: 1, 9: 1, 10: 1, 11: 1}
 
 
 def test_a_method_without_image_term_reads_no_embedding() -> None:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from student.errors import BadInput, TrainingError
-from student.training.averaging import LossValley
+from student.training.averaging import LossValley, MovingAverage
 from student.training.batches import Batch
 from student.training.evaluate import Score
-from student.training.fit import StageState, fit, thaw
+from student.training.fit import StageState, fit, settle, thaw
+from student.training.heads import EmbeddingHead
 from student.training.losses import label_loss
 from student.training.stage import Part, Stage
 from student.training.student import Student, new_student
@@ -46,7 +47,7 @@ def _fit(student: Student, stage: Stage, *, keep_batch_norm: bool = True) -> Sta
         stage,
         student,
         batches=_batch,
-        loss=lambda batch: label_loss(student(batch.inputs), batch.labels),
+        loss=lambda batch: label_loss(student(batch.inputs), batch),
         validate=lambda: Score(accuracy=0.0, loss=0.0),
         state=StageState(),
         eval_every=1,
@@ -81,6 +82,82 @@ def test_what_a_stage_does_not_name_cannot_move(part: Part, *, keep_batch_norm: 
     assert statistics == (not keep_batch_norm and part in ("backbone", "all"))
 
 
+@pytest.mark.parametrize("part", get_args(Part))
+def test_a_learned_scale_moves_in_every_stage_and_is_what_the_logits_are_scaled_by(
+    part: Part,
+) -> None:
+    torch.manual_seed(0)
+    student = new_student(
+        backbone="test_vit",
+        weights="none",
+        image_size=SIZE,
+        num_classes=CLASSES,
+        text_embeddings=torch.eye(CLASSES, DIM),
+        logit_scale=20.0,
+        learns_scale=True,
+    )
+    head = student.head
+    assert isinstance(head, EmbeddingHead)
+    assert head.log_scale is not None
+    _fit(student, Stage(name="x", trains=part, steps=3, lr=0.1))
+    learned = float(head.log_scale.detach().exp())
+    assert learned != pytest.approx(20.0, rel=0.05)
+    with torch.no_grad():
+        features = student.features(_batch(0).inputs)
+        unit = nn.functional.normalize(head.project(features), dim=-1)
+        torch.testing.assert_close(head(features), learned * unit @ head.text_CD.T)
+
+
+def test_the_moving_average_is_of_every_step() -> None:
+    """With a decay of nought it is the last step's weights; the raw student is left as it is."""
+    student = _student("test_vit")
+    state = StageState(ema=MovingAverage(decay=0.0))
+    fit(
+        Stage(name="x", trains="projection", steps=3, lr=0.1),
+        student,
+        batches=_batch,
+        loss=lambda batch: label_loss(student(batch.inputs), batch),
+        validate=lambda: Score(accuracy=0.0, loss=0.0),
+        state=state,
+        eval_every=9,
+        report=silent,
+        save=lambda state: None,
+    )
+    assert state.ema is not None
+    assert state.ema.count == 3
+    assert set(state.ema.tensors) == {"head.projection.weight", "head.projection.bias"}
+    for name, tensor in state.ema.tensors.items():
+        assert torch.equal(tensor, student.get_parameter(name))
+
+
+def test_a_solution_in_closed_form_is_put_validated_kept_and_not_sought_twice() -> None:
+    student = _student("test_vit")
+    stage = Stage(name="align", trains="projection", steps=1, lr=0.1, in_closed_form=True)
+    solution = {"head.projection.bias": torch.full((DIM,), 3.0)}
+    calls: list[str] = []
+
+    def solve() -> tuple[dict[str, Tensor], float]:
+        calls.append("solve")
+        return solution, -0.5
+
+    state = StageState()
+    for _ in range(2):
+        settle(
+            stage,
+            student,
+            solve=solve,
+            validate=lambda: Score(accuracy=0.5, loss=1.0),
+            state=state,
+            report=silent,
+            save=lambda state: calls.append("save"),
+        )
+    assert calls == ["solve", "save"]
+    assert torch.equal(student.get_parameter("head.projection.bias"), torch.full((DIM,), 3.0))
+    assert state.best is not None
+    assert torch.equal(state.best.tensors["head.projection.bias"], torch.full((DIM,), 3.0))
+    assert state.rows[0]["loss"] == -0.5
+
+
 def test_a_class_head_has_no_projection() -> None:
     student = new_student(
         backbone="test_vit", weights="none", image_size=SIZE, num_classes=2, text_embeddings=None
@@ -101,7 +178,7 @@ def test_the_optimiser_is_plain_adam() -> None:
     for step in range(3):
         batch = _batch(step)
         optimiser.zero_grad()
-        torch.autograd.backward(label_loss(reference(batch.inputs), batch.labels))
+        torch.autograd.backward(label_loss(reference(batch.inputs), batch))
         optimiser.step()
     for (name, ours), theirs in zip(
         student.named_parameters(), reference.parameters(), strict=True
@@ -123,6 +200,17 @@ def test_the_one_cycle_rate_is_torchs(steps: int) -> None:
             schedule.step()
 
 
+@pytest.mark.parametrize("steps", [1, 10, 101])
+def test_the_cosine_rate_is_torchs(steps: int) -> None:
+    stage = Stage(name="x", trains="all", steps=steps, lr=0.1, schedule="cosine")
+    optimiser = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
+    for step in range(steps):
+        assert stage.rate(step) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-12)
+        optimiser.step()
+        schedule.step()
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_the_shortest_stages_have_a_rate_too(steps: int) -> None:
     stage = Stage(name="x", trains="all", steps=steps, lr=0.1, schedule="one-cycle")
@@ -133,7 +221,7 @@ def test_a_loss_that_is_not_finite_stops_training() -> None:
     student = _student("test_vit")
 
     def broken(batch: Batch) -> Tensor:
-        return label_loss(student(batch.inputs), batch.labels) * float("nan")
+        return label_loss(student(batch.inputs), batch) * float("nan")
 
     with pytest.raises(TrainingError, match="lower the rate"):
         fit(

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from student.errors import BadInput
+from student.training.evaluate import num_parameters
+from student.training.heads import ClassHead, EmbeddingHead, TextHead
 from student.training.saved import load_student, save_student
-from student.training.student import ClassHead, EmbeddingHead, Student, count_features, new_student
+from student.training.stage import HeadKind
+from student.training.student import Student, count_features, new_student
 from tests.student.training.shades import CLASSES, DIM, SIZE
 
 
@@ -56,8 +59,8 @@ def test_the_projection_is_an_ordinary_linear_layer_with_a_bias() -> None:
     head = EmbeddingHead(16, torch.eye(CLASSES, DIM))
     torch.manual_seed(3)
     plain = torch.nn.Linear(16, DIM)
-    assert torch.equal(head.projection.weight, plain.weight)
-    assert torch.equal(head.projection.bias, plain.bias)
+    assert torch.equal(head.get_parameter("projection.weight"), plain.weight)
+    assert torch.equal(head.get_parameter("projection.bias"), plain.bias)
 
 
 @pytest.mark.parametrize("texts", [True, False])
@@ -106,3 +109,72 @@ def test_a_backbone_without_pooled_features_is_refused() -> None:
 def test_text_embeddings_need_not_be_unit_length() -> None:
     head = EmbeddingHead(4, torch.tensor([[3.0, 4.0]]))
     np.testing.assert_allclose(head.text_CD.numpy(), [[0.6, 0.8]], rtol=1e-6)
+
+
+def _text_student() -> Student:
+    torch.manual_seed(0)
+    return new_student(
+        backbone="test_vit",
+        weights="none",
+        image_size=SIZE,
+        num_classes=CLASSES,
+        text_embeddings=torch.randn(CLASSES, DIM),
+        head="text",
+    ).eval()
+
+
+def test_a_student_with_a_text_head_keeps_its_classifier_and_not_the_texts(tmp_path: Path) -> None:
+    student = _text_student()
+    save_student(student, tmp_path, {})
+    loaded, _ = load_student(tmp_path)
+    assert isinstance(loaded.head, TextHead)
+    assert "head.text_CD" not in student.state_dict()
+    assert num_parameters(student) == sum(p.numel() for p in student.parameters())
+    with torch.no_grad():
+        assert torch.equal(loaded(_pixels()), student(_pixels()))
+
+
+def test_a_learned_scale_is_saved_with_the_student(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    student = new_student(
+        backbone="test_vit",
+        weights="none",
+        image_size=SIZE,
+        num_classes=CLASSES,
+        text_embeddings=torch.randn(CLASSES, DIM),
+        learns_scale=True,
+    ).eval()
+    student.get_parameter("head.log_scale").data.fill_(2.0)
+    save_student(student, tmp_path, {})
+    loaded, _ = load_student(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(loaded(_pixels()), student(_pixels()))
+
+
+def test_a_student_saved_before_scales_could_differ_is_still_read(tmp_path: Path) -> None:
+    student = _student()
+    save_student(student, tmp_path, {})
+    meta = json.loads((tmp_path / "meta.json").read_text())
+    del meta["architecture"]["logit_scale"], meta["architecture"]["learns_scale"]
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    loaded, _ = load_student(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(loaded(_pixels()), student(_pixels()))
+
+
+def test_a_head_that_its_parts_cannot_make_is_refused() -> None:
+    def make(head: HeadKind, texts: torch.Tensor | None) -> Student:
+        return new_student(
+            backbone="test_vit",
+            weights="none",
+            image_size=SIZE,
+            num_classes=CLASSES,
+            text_embeddings=texts,
+            head=head,
+        )
+
+    with pytest.raises(BadInput, match="made of text embeddings"):
+        make("text", None)
+    with pytest.raises(BadInput, match="of one space"):
+        make("identity", torch.eye(CLASSES, DIM))
+    assert isinstance(make("class", torch.eye(CLASSES, DIM)).head, ClassHead)

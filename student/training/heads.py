@@ -1,0 +1,80 @@
+"""What turns features into logits: by the teacher's texts, from them, or by itself.
+
+Shapes: B batch, F features, D teacher dimensions, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LOGIT_SCALE = 100.0  # CLIP's exp(logit_scale), as the published head has it
+
+
+class EmbeddingHead(nn.Module):
+    """Projects features into the teacher's space and predicts by cosine to the class texts.
+
+    `scale` multiplies the cosines; where it is learned, this is where it starts, and it is not
+    bounded, as CLIP's is: CLIP's bound is where it starts by default. `projection` None takes a new
+    linear layer.
+    """
+
+    text_CD: Tensor  # noqa: N815 # carries its shape, as every tensor here
+
+    def __init__(
+        self,
+        num_features: int,
+        text_CD: Tensor,
+        *,
+        scale: float = LOGIT_SCALE,
+        learns_scale: bool = False,
+        projection: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.projection = projection or nn.Linear(num_features, text_CD.shape[1])
+        self.register_buffer("text_CD", functional.normalize(text_CD.float(), dim=-1))
+        self._scale = scale
+        self.log_scale: nn.Parameter | None = None
+        if learns_scale:
+            self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+
+    def project(self, features_BF: Tensor) -> Tensor:
+        """The features in the teacher's space, not normalised: (B, D)."""
+        return cast("Tensor", self.projection(features_BF))
+
+    def forward(self, features_BF: Tensor) -> Tensor:
+        unit_BD = functional.normalize(self.project(features_BF), dim=-1)
+        scale = self._scale if self.log_scale is None else self.log_scale.exp()
+        return scale * unit_BD @ self.text_CD.T
+
+
+class TextHead(EmbeddingHead):
+    """Projects into the teacher's space and predicts by a linear classifier there, which is trained
+    and starts as the class texts: RISE's head (ICCV 2023)."""
+
+    def __init__(self, num_features: int, text_CD: Tensor) -> None:
+        super().__init__(num_features, text_CD)
+        # Read by the loss alone: the student that is kept predicts without it.
+        self.register_buffer("text_CD", self.text_CD, persistent=False)
+        self.classifier = nn.Linear(text_CD.shape[1], text_CD.shape[0])
+        with torch.no_grad():
+            self.classifier.weight.copy_(self.text_CD)
+            self.classifier.bias.zero_()
+
+    def forward(self, features_BF: Tensor) -> Tensor:
+        return cast("Tensor", self.classifier(self.project(features_BF)))
+
+
+class ClassHead(nn.Module):
+    """An ordinary linear classifier."""
+
+    def __init__(self, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_features, num_classes)
+
+    def forward(self, features_BF: Tensor) -> Tensor:
+        return cast("Tensor", self.linear(features_BF))

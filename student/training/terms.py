@@ -1,0 +1,64 @@
+"""What a student is trained against: how much each term of the one loss counts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from student.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The weight of each term of the loss; a term of weight 0 is not computed. Raises BadInput.
+
+    `image`, `text`: minus the cosine to the image's bought embedding, and to its label's text.
+    `labels`: cross-entropy of the head's logits. `kd`: KL divergence from the teacher's zero-shot
+    answer, at `temperature`. `features`: squared error to the bought embedding. `relations`:
+    squared error between the image's and its label's places among the class texts. An embedding
+    head's logits are `logit_scale` times the cosines; with `learns_scale` this is where the scale
+    starts, and the label and KD terms move it.
+    """
+
+    image: float = 0.0
+    text: float = 0.0
+    labels: float = 0.0
+    kd: float = 0.0
+    features: float = 0.0
+    relations: float = 0.0
+    temperature: float = 1.0
+    logit_scale: float = 100.0
+    learns_scale: bool = False
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            positive = one.name in ("temperature", "logit_scale")
+            fits = value > 0.0 if positive else value >= 0.0
+            if not fits or value == math.inf:
+                wanted = "positive" if positive else "0 or more"
+                message = f"{one.name} of the terms must be {wanted}, not {value}"
+                raise BadInput(message)
+        if self.learns_scale and not self.reads_logits:
+            message = "only the label and KD terms can learn a scale, and neither has a weight"
+            raise BadInput(message)
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether bought image embeddings count at all."""
+        return max(self.image, self.kd, self.features) > 0
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether anything is learned from an image whose embedding was not bought."""
+        return max(self.text, self.labels, self.relations) > 0
+
+    @property
+    def reads_logits(self) -> bool:
+        """Whether the head's logits count, and not the projection alone."""
+        return max(self.labels, self.kd) > 0
+
+    @property
+    def reads_projection(self) -> bool:
+        """Whether the student must project into the teacher's space."""
+        return max(self.image, self.text, self.features, self.relations) > 0

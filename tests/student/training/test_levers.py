@@ -1,0 +1,207 @@
+"""What the one loop can do beyond the paper, each by a value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from student.errors import BadInput, DataError
+from student.training.dataset import LabelledImages, TrainingData
+from student.training.interpolate import interpolate
+from student.training.methods import METHODS, Method
+from student.training.settings import TrainingSettings
+from student.training.student import Student
+from student.training.terms import Terms
+from student.training.train import Trained, starting_backbone, train
+from tests.student.training.shades import CLASSES, make_data
+
+ADIP = METHODS["vl2v-adip"]
+LEVERS: dict[str, dict[str, Any]] = {
+    "cosine": {"schedule": "cosine"},
+    "ema": {"averaging": "ema", "ema_decay": 0.6},
+    "ridge": {"align": "ridge"},
+    "between": {"between": 0.5},
+    "mixup": {"mix": "mixup"},
+    "cutmix": {"mix": "cutmix", "mix_alpha": 0.5},
+    "lmd": {"lmd": 0.9},
+}
+
+
+class Power(Exception):
+    """The machine is switched off."""
+
+
+def _train(
+    method: Method,
+    data: TrainingData,
+    validation: LabelledImages,
+    settings: TrainingSettings,
+    **others: Any,
+) -> Trained:
+    return train(method, data, validation, settings, num_classes=CLASSES, **others)
+
+
+def _differing(one: Student, other: Student) -> list[str]:
+    first, second = one.state_dict(), other.state_dict()
+    assert first.keys() == second.keys()
+    return [key for key in first if not torch.equal(first[key], second[key])]
+
+
+def _some_bought() -> TrainingData:
+    bought = np.random.default_rng(0).random((18, 3)) < 0.6
+    return make_data(views=3, bought=bought)
+
+
+@pytest.mark.parametrize("lever", LEVERS)
+def test_every_lever_changes_the_student_and_a_killed_run_still_ends_in_the_same_one(
+    lever: str, validation: LabelledImages, settings: TrainingSettings, tmp_path: Path
+) -> None:
+    settings = replace(settings, backbone="test_vit")
+    data, path = _some_bought(), tmp_path / "run.safetensors"
+    pulled = replace(settings, **LEVERS[lever])
+
+    def switch_off(*, stage: str, step: int, **_: object) -> None:
+        if (stage, step) == ("distill", 3):
+            raise Power
+
+    whole = _train(ADIP, data, validation, pulled)
+    assert _differing(whole.student, _train(ADIP, data, validation, settings).student)
+    with pytest.raises(Power):
+        _train(ADIP, data, validation, pulled, progress=switch_off, checkpoint=path)
+    resumed = _train(ADIP, data, validation, pulled, checkpoint=path)
+    assert _differing(whole.student, resumed.student) == []
+    assert whole.history == resumed.history
+    assert whole.chosen == resumed.chosen
+
+
+def test_the_numbers_beside_a_lever_change_nothing_while_it_is_not_pulled(
+    validation: LabelledImages, settings: TrainingSettings
+) -> None:
+    settings = replace(settings, backbone="test_vit")
+    data = _some_bought()
+    idle = replace(settings, ema_decay=0.1, ridge=3.0, mix_alpha=7.0)
+    plain = _train(ADIP, data, validation, settings).student
+    assert _differing(plain, _train(ADIP, data, validation, idle).student) == []
+
+
+def test_align_by_ridge_is_solved_once_and_moves_the_projection_alone(
+    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+) -> None:
+    settings = replace(settings, align="ridge", backbone="test_vit")
+    aligned = Method(
+        name="align", head="embedding", shares_lmd=True, parts=(("align", "projection"),)
+    )
+    trained = _train(aligned, data, validation, settings)
+    by_sgd = _train(aligned, data, validation, replace(settings, align="sgd", align_steps=60))
+    assert [row["step"] for row in trained.history] == [0]
+    moved = _differing(trained.student, by_sgd.student)
+    assert moved == ["head.projection.weight", "head.projection.bias"]
+    assert float(trained.history[0]["loss"]) <= float(by_sgd.history[-1]["loss"])
+
+
+def test_ridge_without_a_cosine_term_is_refused(
+    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+) -> None:
+    labels = Method(
+        name="x", head="embedding", terms=Terms(labels=1.0), parts=(("align", "projection"),)
+    )
+    with pytest.raises(BadInput, match="of the cosine terms, and x has none"):
+        _train(labels, data, validation, replace(settings, align="ridge"))
+
+
+def test_images_without_label_train_by_their_embedding_alone(
+    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+) -> None:
+    """The image term never reads a label; and the other terms never see that one is missing."""
+    settings = replace(settings, backbone="test_vit")
+    unlabelled = replace(data, labels=np.where(np.arange(18) < 6, -1, data.labels))
+    image = METHODS["image-only"]
+    labelled = _train(image, data, validation, settings).student
+    assert _differing(labelled, _train(image, unlabelled, validation, settings).student) == []
+    both = _train(ADIP, unlabelled, validation, settings).student
+    assert _differing(both, _train(ADIP, data, validation, settings).student)
+
+
+@pytest.mark.parametrize("name", ["erm", "text-only", "lp-ft"])
+def test_a_method_of_labels_does_not_see_images_without(
+    name: str, data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+) -> None:
+    settings = replace(settings, backbone="test_vit")
+    has_label = np.arange(18) >= 6
+    padded = replace(data, labels=np.where(has_label, data.labels, -1))
+    left = TrainingData(
+        pixels=data.pixels[has_label],
+        labels=data.labels[has_label],
+        domains=data.domains[has_label],
+        image_embeddings=data.image_embeddings[has_label],
+        bought=data.bought[has_label],
+        text_embeddings=data.text_embeddings,
+    )
+    one = _train(METHODS[name], padded, validation, settings).student
+    other = _train(METHODS[name], left, validation, settings).student
+    if METHODS[name].parts[0][1] == "all":
+        assert _differing(one, other) == []
+    for key, tensor in one.state_dict().items():  # features are of other chunks: not bit for bit
+        torch.testing.assert_close(tensor, other.state_dict()[key], rtol=1e-3, atol=1e-4)
+
+
+def test_labels_that_are_missing_altogether_or_make_no_sense_are_refused(
+    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+) -> None:
+    nothing = replace(data, labels=np.full(18, -1))
+    with pytest.raises(BadInput, match="erm learns from labels, and no image has one"):
+        _train(METHODS["erm"], nothing, validation, settings)
+    with pytest.raises(DataError, match="outside the 3 classes"):
+        _train(ADIP, replace(data, labels=data.labels - 2), validation, settings)
+    blind = replace(validation, labels=np.full(len(validation.labels), -1))
+    with pytest.raises(DataError, match="validation label"):
+        _train(ADIP, data, blind, settings)
+
+
+def test_a_label_term_beside_the_cosines_learns_its_temperature(
+    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+) -> None:
+    terms = Terms(labels=0.2, logit_scale=20.0, learns_scale=True)
+    method = replace(ADIP, name="with-labels", terms=terms)
+    student = _train(method, data, validation, replace(settings, backbone="test_vit")).student
+    assert float(student.get_parameter("head.log_scale").exp()) != pytest.approx(20.0)
+    assert student.architecture.learns_scale
+
+
+def test_kd_takes_as_many_texts_as_there_are_classes(
+    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+) -> None:
+    two = replace(data, text_embeddings=np.eye(2, 8, dtype=np.float32))
+    with pytest.raises(DataError, match="3 classes and 2 text embeddings"):
+        _train(METHODS["kd"], two, validation, settings)
+
+
+def test_simkd_without_a_single_bought_embedding_is_refused(
+    validation: LabelledImages, settings: TrainingSettings
+) -> None:
+    data = make_data(bought=np.zeros((18, 1), bool))
+    with pytest.raises(BadInput, match="simkd learns from image embeddings alone"):
+        _train(METHODS["simkd"], data, validation, settings)
+
+
+def test_weights_can_be_interpolated_after_any_method(
+    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+) -> None:
+    """At 0 the backbone is the one that training began with, under the trained head."""
+    settings = replace(settings, backbone="test_vit")
+    start = starting_backbone(ADIP, data, settings, num_classes=CLASSES)
+    probed = _train(METHODS["linear-probe"], data, validation, settings).student.state_dict()
+    assert all(torch.equal(tensor, probed[name]) for name, tensor in start.items())
+    student = _train(ADIP, data, validation, settings).student
+    trained = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    student.load_state_dict(interpolate(start, trained, alpha=0.0))
+    held = student.state_dict()
+    assert all(torch.equal(held[name], tensor) for name, tensor in start.items())
+    assert torch.equal(held["head.projection.weight"], trained["head.projection.weight"])
+    student.load_state_dict(interpolate(start, trained, alpha=1.0))
+    assert all(torch.equal(trained[name], tensor) for name, tensor in student.state_dict().items())

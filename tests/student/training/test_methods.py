@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from student.errors import BadInput
+from student.training.methods import METHODS, Method
+from student.training.settings import TrainingSettings
+from student.training.stage import HeadKind, Part
+from student.training.terms import Terms
+
+SETTINGS = TrainingSettings()
+TOGETHER: tuple[tuple[str, Part], ...] = (("distill", "all"),)
+
+
+def _method(**changes: Any) -> Method:
+    whole = {"name": "x", "head": "embedding", "terms": Terms(text=1.0), "parts": TOGETHER}
+    return Method(**{**whole, **changes})
+
+
+def test_every_method_of_the_comparison_is_one_name() -> None:
+    """The zero-shot teacher has no student, and so no method."""
+    assert set(METHODS) == {
+        *("vl2v-adip", "image-only", "text-only", "one-stage", "simkd", "rise"),
+        *("kd", "erm", "lp-ft", "linear-probe", "ours"),
+    }
+    assert all(name == method.name for name, method in METHODS.items())
+
+
+def test_the_published_method_weighs_both_cosines_by_lmd() -> None:
+    assert METHODS["vl2v-adip"].terms_for(SETTINGS) == Terms(image=0.5, text=0.5)
+    assert METHODS["one-stage"].terms_for(replace(SETTINGS, lmd=0.25)) == Terms(
+        image=0.25, text=0.75
+    )
+    assert METHODS["image-only"].terms_for(SETTINGS) == Terms(image=1.0)
+    assert METHODS["text-only"].terms_for(SETTINGS) == Terms(text=1.0)
+    assert METHODS["erm"].terms_for(SETTINGS) == Terms(labels=1.0)
+
+
+def test_a_recipes_overrides_win_over_a_runs_settings_unless_it_yields_them() -> None:
+    method = _method(overrides=(("schedule", "cosine"), ("steps", 7)))
+    assert method.settings_for(SETTINGS) == replace(SETTINGS, schedule="cosine", steps=7)
+    assert [stage.steps for stage in method.stages(SETTINGS)] == [7]
+    yielded = method.yielding({"steps", "lmd"})
+    assert yielded.settings_for(SETTINGS) == replace(SETTINGS, schedule="cosine")
+
+
+def test_ours_leans_on_the_image_unless_it_is_told_otherwise() -> None:
+    ours = METHODS["ours"]
+    assert ours.terms_for(SETTINGS).image > ours.terms_for(SETTINGS).text
+    assert ours.yielding({"lmd"}).terms_for(SETTINGS) == Terms(image=0.5, text=0.5)
+
+
+def test_align_by_ridge_is_one_step_in_closed_form_and_probing_stays_as_it_is() -> None:
+    settings = replace(SETTINGS, align="ridge")
+    align, distill = METHODS["vl2v-adip"].stages(settings)
+    assert (align.in_closed_form, align.steps, align.rate(0)) == (True, 1, 0.0)
+    assert (distill.in_closed_form, distill.steps) == (False, 5001)
+    assert METHODS["lp-ft"].stages(settings) == METHODS["lp-ft"].stages(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"terms": Terms()}, "no term has a weight"),
+        ({"head": "class"}, "no embedding"),
+        ({"head": "class", "terms": Terms(features=1.0)}, "no embedding"),
+        ({"head": "class", "terms": Terms(), "shares_lmd": True}, "no embedding"),
+        ({"head": "text", "terms": Terms(labels=1.0, learns_scale=True)}, "scale to learn"),
+        ({"shares_lmd": True}, "lmd"),
+        ({"head": "identity", "parts": (("align", "projection"),)}, "no projection"),
+        ({"overrides": (("seed", 1),)}, "cannot override seed"),
+        ({"overrides": (("labels", 1),)}, "cannot override labels"),
+    ],
+)
+def test_a_method_whose_parts_do_not_fit_is_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadInput, match=f"method x: .*{reason}"):
+        _method(**change)
+
+
+def test_an_override_is_checked_as_a_setting_is() -> None:
+    with pytest.raises(BadInput, match="between 0 and 1"):
+        _method(overrides=(("lmd", 2.0),)).settings_for(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"image": -0.1}, "image of the terms must be 0 or more"),
+        ({"kd": float("nan")}, "kd of the terms"),
+        ({"relations": float("inf")}, "relations of the terms"),
+        ({"temperature": 0.0}, "temperature of the terms must be positive"),
+        ({"logit_scale": -1.0}, "logit_scale of the terms must be positive"),
+        ({"text": 1.0, "learns_scale": True}, "learn a scale"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadInput, match=reason):
+        Terms(**change)
+
+
+@pytest.mark.parametrize(
+    ("terms", "images", "labels", "logits", "projection"),
+    [
+        (Terms(image=1.0), True, False, False, True),
+        (Terms(text=1.0), False, True, False, True),
+        (Terms(labels=1.0), False, True, True, False),
+        (Terms(kd=1.0), True, False, True, False),
+        (Terms(features=1.0), True, False, False, True),
+        (Terms(relations=1.0), False, True, False, True),
+    ],
+)
+def test_a_term_says_what_it_reads(
+    terms: Terms, *, images: bool, labels: bool, logits: bool, projection: bool
+) -> None:
+    assert (terms.reads_images, terms.reads_labels) == (images, labels)
+    assert (terms.reads_logits, terms.reads_projection) == (logits, projection)
+
+
+@pytest.mark.parametrize("head", ["embedding", "text", "identity"])
+def test_every_head_in_the_teachers_space_takes_every_term(head: HeadKind) -> None:
+    terms = Terms(image=1.0, text=1.0, labels=1.0, kd=1.0, features=1.0, relations=1.0)
+    assert _method(head=head, terms=terms).terms_for(SETTINGS) == terms
