@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 from cache import journal
 from cache.errors import CorruptRow, PickleRefused
+from cache.findings import gather
 from cache.journal import Tag
+from cache.ledger_lines import (
+    Credit,
+    Difference,
+    credits_of,
+    false_credits,
+    line_name,
+    most_spent,
+)
+from cache.losses import Lost
 from cache.receipt import Receipt, account_name, chain_breaks, key_id_of
 from cache.records import Records
 from cache.values import StoredReceipt
@@ -16,16 +26,12 @@ from cache.vendor_ledger import VendorLedger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """One line on which the two sides do not agree: which, and how."""
-
-    line: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """The outcome; counts of units are queries, costs are micro-USD."""
+    """The outcome; counts of units are queries, costs are micro-USD.
+
+    `credits` are the vendor's corrections, which need no receipt. `lost` names charges that are
+    known to be paid and whose answers are gone, wholly or in part: no difference, but a loss.
+    """
 
     account: str
     ledger_lines: int
@@ -36,6 +42,8 @@ class Audit:
     receipt_units: int
     receipt_cost_micro_usd: int
     differences: tuple[Difference, ...]
+    credits: tuple[Credit, ...]
+    lost: tuple[Difference, ...]
     not_audited: dict[str, int]
     bought_elsewhere: dict[str, int]
 
@@ -66,14 +74,19 @@ def audit(cache: Records, vendor: VendorLedger) -> Audit:
         receipts.append(stored.receipt)
         if stored.account != name:
             elsewhere[stored.account] += 1
-    in_flight = {intent.idempotency_key for intent in cache.open_intents()}
+    findings = gather(cache)
+    in_flight = {intent.idempotency_key for intent in findings.intents}
     charges = [entry for entry in ledger if entry.kind == "charge"]
+    lost = Lost(findings, receipts, charges, key_id=account.id)
     differences = [
         *(Difference(line="vendor's ledger", detail=fault) for fault in chain_breaks(ledger)),
         *damage,
         *_false_hashes(receipts),
-        *compare(receipts, charges, in_flight),
-        *_sums(receipts, ledger, account.spent_units),
+        *compare(receipts, lost.explainable, in_flight),
+        *lost.differences,
+        *false_credits(ledger),
+        *_sums(receipts, lost.explainable),
+        *_spent(ledger, account.spent_units),
     ]
     return Audit(
         account=name,
@@ -85,6 +98,8 @@ def audit(cache: Records, vendor: VendorLedger) -> Audit:
         receipt_units=sum(receipt.units for receipt in receipts),
         receipt_cost_micro_usd=sum(receipt.cost_micro_usd for receipt in receipts),
         differences=tuple(differences),
+        credits=tuple(credits_of(ledger)),
+        lost=tuple(lost.named),
         not_audited=dict(strangers),
         bought_elsewhere=dict(elsewhere),
     )
@@ -111,7 +126,7 @@ def compare(
     for receipt in unmatched:
         charge = by_seq.pop(receipt.seq, None)
         if charge is None:
-            yield Difference(line=_line(receipt), detail="missing in the vendor's ledger")
+            yield Difference(line=line_name(receipt), detail="missing in the vendor's ledger")
         else:
             left.remove(charge)
             yield from _field_differences(receipt, charge)
@@ -124,7 +139,7 @@ def compare(
             )
         else:
             detail = "missing in the cache"
-        yield Difference(line=_line(charge), detail=detail)
+        yield Difference(line=line_name(charge), detail=detail)
 
 
 def _readable_receipts(cache: Records, damage: list[Difference]) -> Iterator[StoredReceipt]:
@@ -145,26 +160,23 @@ def _false_hashes(receipts: Iterable[Receipt]) -> Iterator[Difference]:
     for receipt in receipts:
         if not receipt.verify():
             detail = "in the cache, its hash is not the hash of its fields"
-            yield Difference(line=_line(receipt), detail=detail)
+            yield Difference(line=line_name(receipt), detail=detail)
 
 
-def _sums(receipts: list[Receipt], ledger: list[Receipt], spent: int) -> Iterator[Difference]:
-    charged = [entry for entry in ledger if entry.kind == "charge"]
-    for name, ours, theirs in (
-        ("units", sum(r.units for r in receipts), sum(c.units for c in charged)),
-        (
-            "cost_micro_usd",
-            sum(r.cost_micro_usd for r in receipts),
-            sum(c.cost_micro_usd for c in charged),
-        ),
-    ):
+def _sums(receipts: Sequence[Receipt], charges: Sequence[Receipt]) -> Iterator[Difference]:
+    for name in ("units", "cost_micro_usd"):
+        ours = sum(getattr(receipt, name) for receipt in receipts)
+        theirs = sum(getattr(charge, name) for charge in charges)
         if ours != theirs:
             detail = f"the receipts add up to {ours}, the vendor's charges to {theirs}"
             yield Difference(line=f"sum of {name}", detail=detail)
-    total = sum(charge.units for charge in charged)
-    # Corrections may move what counts as spent; and what was charged since /v1/key adds to `total`.
-    if spent > total and not any(entry.kind == "correction" for entry in ledger):
-        detail = f"/v1/key says {spent} are spent, the vendor's charges add up to {total}"
+
+
+def _spent(ledger: Sequence[Receipt], spent: int) -> Iterator[Difference]:
+    # The ledger was read after /v1/key: it may have grown or given back since, hence the most.
+    most = most_spent(ledger)
+    if spent > most:
+        detail = f"/v1/key says {spent} are spent, the vendor's charges add up to {most}"
         yield Difference(line="sum of units", detail=detail)
 
 
@@ -176,7 +188,7 @@ def _field_differences(receipt: Receipt, charge: Receipt) -> Iterator[Difference
                 f"field {name} differs: {ours.get(name)!r} in the cache,"
                 f" {theirs.get(name)!r} in the vendor's ledger"
             )
-            yield Difference(line=_line(receipt), detail=detail)
+            yield Difference(line=line_name(receipt), detail=detail)
 
 
 def _grouped(charges: Iterable[Receipt]) -> dict[str, list[Receipt]]:
@@ -184,7 +196,3 @@ def _grouped(charges: Iterable[Receipt]) -> dict[str, list[Receipt]]:
     for charge in charges:
         grouped.setdefault(charge.request_id, []).append(charge)
     return grouped
-
-
-def _line(entry: Receipt) -> str:
-    return f"seq {entry.seq}, request {entry.request_id}"

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -30,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     folder = getattr(arguments, "cache", None) or os.environ.get(CACHE_VARIABLE, DEFAULT_CACHE)
     try:
+        if arguments.changes:
+            change: Callable[[Path, argparse.Namespace], int] = arguments.run
+            return change(Path(folder), arguments)
         with Records.open(folder) as cache:
             run: Callable[[Records, argparse.Namespace], int] = arguments.run
             return run(cache, arguments)
@@ -53,14 +57,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cache-report", description=__doc__, parents=[place])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[Records, argparse.Namespace], int]) -> _Command:
+    def command(name: str, run: Callable[..., int], *, changes: bool = False) -> _Command:
         text = run.__doc__ or ""
-        added = commands.add_parser(name, help=text, description=text, parents=[place])
-        added.set_defaults(run=run)
+        added = commands.add_parser(
+            name, help=text.split("\n")[0], description=text, parents=[place]
+        )
+        added.set_defaults(run=run, changes=changes)
         return added
 
-    for name, run in (("summary", _summary), ("by-day", _by_day), ("verify", _verify)):
+    for name, run in (("summary", _summary), ("by-day", _by_day)):
         command(name, run).add_argument("--json", action="store_true", help="print JSON")
+    verify = command("verify", _verify, changes=True)
+    verify.add_argument(
+        "--repair",
+        action="store_true",
+        help="move what is corrupt aside into DIR/quarantine and write anew what can be known;"
+        " no run may be buying",
+    )
+    verify.add_argument("--json", action="store_true", help="print JSON")
+    merge = command("merge", _merge, changes=True)
+    merge.add_argument("into", metavar="A", type=Path, help="the cache that everything is added to")
+    merge.add_argument("source", metavar="B", type=Path, help="the cache that is added, unchanged")
+    merge.add_argument("--json", action="store_true", help="print JSON")
     export = command("export", _export)
     export.add_argument("--format", choices=("csv", "json"), required=True)
     export.add_argument("--what", choices=("receipts", "rows", "runs"), default="receipts")
@@ -106,19 +124,62 @@ def _by_day(cache: Records, arguments: argparse.Namespace) -> int:
     return EXIT_SOUND
 
 
-def _verify(cache: Records, arguments: argparse.Namespace) -> int:
-    """Check every checksum, every receipt's hash and links, and all sums; name what is wrong."""
-    from dataclasses import asdict
+def _verify(folder: Path, arguments: argparse.Namespace) -> int:
+    """Check every checksum, every receipt's hash and links, and all sums; name what is wrong.
 
+    Exit status: 0 the cache is sound (after --repair: it is now); 1 something is wrong (after
+    --repair: still, as paid rows that must first come back); 2 it cannot be told or repaired.
+    """
     from cache.show import console, show_verification
     from cache.verify import verify
 
-    result = verify(cache)
+    if arguments.repair:
+        return _repair(folder, arguments)
+    with _records(folder) as cache:
+        result = verify(cache)
     if arguments.json:
         _print_json({"is_sound": result.is_sound, **asdict(result)})
     else:
         show_verification(console(), result)
     return EXIT_SOUND if result.is_sound else EXIT_DIFFERS
+
+
+def _repair(folder: Path, arguments: argparse.Namespace) -> int:
+    from cache.repair import repair
+    from cache.show import console, show_repair
+
+    result = repair(folder)
+    is_sound = result.verification.is_sound
+    if arguments.json:
+        _print_json({"is_sound": is_sound, "changed": result.changed, **asdict(result)})
+    else:
+        show_repair(console(), result)
+    return EXIT_SOUND if is_sound else EXIT_DIFFERS
+
+
+def _merge(_: Path, arguments: argparse.Namespace) -> int:
+    """Add everything of cache B to cache A, each receipt once; B stays as it is.
+
+    Exit status: 0 all of B is in A; 2 nothing was added, as on two different receipts of one name.
+    """
+    from cache.merge import merge
+    from cache.paid import PaidCache
+    from cache.show import console, show_merge
+
+    _records(arguments.into).close()  # PaidCache would make a new cache where there is none
+    with _records(arguments.source) as source, PaidCache.open(arguments.into) as into:
+        result = merge(source, into)
+    if arguments.json:
+        _print_json(asdict(result))
+    else:
+        show_merge(console(), result)
+    return EXIT_SOUND
+
+
+def _records(folder: Path) -> Records:
+    from cache.records import Records
+
+    return Records.open(folder)
 
 
 def _export(cache: Records, arguments: argparse.Namespace) -> int:
@@ -140,8 +201,6 @@ def _export(cache: Records, arguments: argparse.Namespace) -> int:
 
 def _audit(cache: Records, arguments: argparse.Namespace) -> int:
     """Compare the receipts with the vendor's ledger, line by line; non-zero on any difference."""
-    from dataclasses import asdict
-
     from cache.audit import audit
     from cache.show import console, show_audit
     from cache.vendor_ledger import VendorLedger

@@ -47,6 +47,10 @@ _TRIGGERS: Final = (
     "CREATE TRIGGER IF NOT EXISTS paid_is_immutable BEFORE UPDATE ON Cache"
     " WHEN OLD.tag IN ('row', 'again', 'receipt', 'paid')"
     " BEGIN SELECT RAISE(ABORT, 'what was paid for is never changed'); END",
+    "CREATE TRIGGER IF NOT EXISTS loss_is_kept BEFORE DELETE ON Cache"
+    " WHEN OLD.tag = 'loss' BEGIN SELECT RAISE(ABORT, 'a loss is never deleted'); END",
+    "CREATE TRIGGER IF NOT EXISTS loss_is_immutable BEFORE UPDATE ON Cache"
+    " WHEN OLD.tag = 'loss' BEGIN SELECT RAISE(ABORT, 'a loss is never changed'); END",
 )
 
 
@@ -151,6 +155,20 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
                 self._sql("ROLLBACK")
             message = f"the cache at {self.directory} could not be written: {error}"
             raise CacheUnavailable(message) from error
+
+    @contextmanager
+    def unprotected(self) -> Iterator[None]:
+        """Let paid records be taken away, within the transaction around it and for repair alone."""
+        for trigger in _TRIGGERS:
+            self._sql(f"DROP TRIGGER {trigger.split()[5]}")
+        yield
+        # Not in a finally: what raised rolls back the dropping, too.
+        for trigger in _TRIGGERS:
+            self._sql(trigger)
+
+    def remove(self, *, key: object, raw: object) -> None:
+        """Take one record away, whatever its key is."""
+        self._sql("DELETE FROM Cache WHERE key IS ? AND raw IS ?", (key, raw))
 
     def _begin(self, stack: ExitStack) -> None:
         deadline = time.monotonic() + self.patience_s

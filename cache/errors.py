@@ -7,6 +7,7 @@ CacheError
 ├── PickleRefused         somebody tried to put a pickle in, or planted one
 ├── ClientBudgetExceeded  a reservation would pass the client's own budget
 ├── AlreadyPaid           a reservation for a purchase whose receipt is already stored
+├── AnswerLost            a reservation for a purchase whose answer is on record as lost
 ├── IntentConflict        one idempotency key, two different purchases
 ├── ReceiptConflict       one request id, two different receipts
 ├── InconsistentAnswer    rows and receipt of one answer do not belong together
@@ -64,6 +65,17 @@ class AlreadyPaid(CacheError):
             " read its rows from the cache"
         )
         self.idempotency_key, self.request_id = idempotency_key, request_id
+
+
+class AnswerLost(CacheError):
+    """The purchase under this key was charged and its answer is gone; buy under a new key."""
+
+    def __init__(self, *, idempotency_key: str, detail: str) -> None:
+        super().__init__(
+            f"the answer to the purchase {idempotency_key} is on record as lost ({detail});"
+            " buy its items again under another key"
+        )
+        self.idempotency_key, self.detail = idempotency_key, detail
 
 
 class IntentConflict(CacheError):

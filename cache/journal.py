@@ -13,7 +13,7 @@ from cache.codec import decode_row, encode_row, read_damaged, seal, unseal
 from cache.errors import CorruptRow
 from cache.identity import EmbeddingKey
 from cache.receipt import Receipt
-from cache.values import Intent, PaidEmbedding, Refusal, RunRecord, Spend, StoredReceipt
+from cache.values import Intent, Loss, PaidEmbedding, Refusal, RunRecord, Spend, StoredReceipt
 
 Value = TypeVar("Value")
 
@@ -28,6 +28,7 @@ class Tag(StrEnum):
     RECEIPT = "receipt"
     PAID = "paid"
     INTENT = "intent"
+    LOSS = "loss"
     REFUSAL = "refusal"
     RUN = "run"
     TOTALS = "totals"
@@ -53,6 +54,11 @@ def intent_name(idempotency_key: str) -> str:
     return f"intent/{idempotency_key}"
 
 
+def loss_name(idempotency_key: str) -> str:
+    """Where it is kept that the answer to a purchase is lost."""
+    return f"loss/{idempotency_key}"
+
+
 def refusal_name(key: EmbeddingKey) -> str:
     """Where it is kept that an item is refused."""
     return f"refusal/{key.digest.hex()}"
@@ -72,6 +78,12 @@ def read_again(name: str, record: bytes) -> PaidEmbedding:
     """The row in a record of `write_again`."""
     header, payload = unseal(name, record)
     return decode_row(_read(name, header, lambda h: bytes.fromhex(h["digest"])), payload)
+
+
+def read_row_anywhere(name: str, record: bytes) -> PaidEmbedding:
+    """The row in a whole record of `encode_row`, wherever it is filed."""
+    header, _ = unseal(name, record)
+    return decode_row(_read(name, header, lambda h: EmbeddingKey(**h["key"]).digest), record)
 
 
 def write_receipt(stored: StoredReceipt) -> bytes:
@@ -107,6 +119,26 @@ def write_intent(intent: Intent) -> bytes:
 def read_intent(name: str, record: bytes) -> Intent:
     """The intent in a record of `write_intent`."""
     return _read(name, unseal(name, record)[0], _intent)
+
+
+def read_damaged_intent(name: str, record: bytes) -> Intent:
+    """As `read_intent` for a record whose checksum is wrong; CorruptRow when nothing is left."""
+    return _read(name, read_damaged(name, record)[0], _intent)
+
+
+def write_loss(loss: Loss) -> bytes:
+    """A purchase whose answer is lost."""
+    return seal(asdict(loss))
+
+
+def read_loss(name: str, record: bytes) -> Loss:
+    """The loss in a record of `write_loss`."""
+    return _read(name, unseal(name, record)[0], _loss)
+
+
+def read_damaged_loss(name: str, record: bytes) -> Loss:
+    """As `read_loss` for a record whose checksum is wrong; CorruptRow when nothing is left."""
+    return _read(name, read_damaged(name, record)[0], _loss)
 
 
 def write_refusal(refusal: Refusal) -> bytes:
@@ -154,6 +186,11 @@ def with_in_flight(spend: Spend, units: int) -> Spend:
     return replace(spend, in_flight_units=spend.in_flight_units + units)
 
 
+def with_lost(spend: Spend, units: int) -> Spend:
+    """The totals after `units` more (or, negative, fewer) queries are lost."""
+    return replace(spend, lost_units=spend.lost_units + units)
+
+
 def _stored_receipt(header: dict[str, Any]) -> StoredReceipt:
     receipt = Receipt.model_validate(header["receipt"])
     return StoredReceipt(account=header["account"], run=header["run"], receipt=receipt)
@@ -162,6 +199,11 @@ def _stored_receipt(header: dict[str, Any]) -> StoredReceipt:
 def _intent(header: dict[str, Any]) -> Intent:
     keys = tuple(EmbeddingKey(**key) for key in header["keys"])
     return Intent(**{**header, "keys": keys})
+
+
+def _loss(header: dict[str, Any]) -> Loss:
+    keys = tuple(EmbeddingKey(**key) for key in header["keys"])
+    return Loss(**{**header, "keys": keys})
 
 
 def _read(name: str, header: dict[str, Any], read: Callable[[dict[str, Any]], Value]) -> Value:

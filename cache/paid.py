@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from cache import journal
-from cache.codec import decode_row, encode_row
+from cache import alive, journal
+from cache.consistent import require_consistent, require_same_purchase, require_same_vector
 from cache.disk import FencedCache
-from cache.errors import (
-    AlreadyPaid,
-    ClientBudgetExceeded,
-    CorruptRow,
-    InconsistentAnswer,
-    IntentConflict,
-    ReceiptConflict,
-)
+from cache.errors import AlreadyPaid, AnswerLost, ClientBudgetExceeded, ReceiptConflict
 from cache.identity import EmbeddingKey
-from cache.journal import Tag
 from cache.place import prepare_folder
 from cache.receipt import Receipt
 from cache.records import Records
-from cache.values import Intent, PaidEmbedding, Refusal, RunRecord, Spend, StoredReceipt
+from cache.transaction import Transaction, transaction
+from cache.values import (
+    Intent,
+    Loss,
+    LostAnswer,
+    PaidEmbedding,
+    Purchase,
+    Refusal,
+    RunRecord,
+    Spend,
+    StoredReceipt,
+)
 
 __all__ = [
     "Intent",
+    "Loss",
+    "LostAnswer",
     "PaidCache",
     "PaidEmbedding",
+    "Purchase",
     "Refusal",
     "RunRecord",
     "Spend",
@@ -66,9 +73,9 @@ class PaidCache(Records):
         place = Path(folder)
         prepare_folder(place)
         cache = cls(place, FencedCache(place, patience_s=patience_s), clock)
-        with cache._store.exclusive():
-            if cache._read(journal.TOTALS) is None:
-                cache._put_totals(cache._recounted())
+        with cache.transaction() as changes:
+            if not changes.has_totals:
+                changes.totals = cache._recounted(changes)
         return cache
 
     def close(self) -> None:
@@ -76,26 +83,41 @@ class PaidCache(Records):
         super().close()
         self._store.close()
 
+    @contextmanager
+    def alive(self, run: str) -> Iterator[None]:
+        """Be known to all processes that share the cache as the living run `run`.
+
+        Hold it from before the first `reserve` until the last answer is stored: others leave the
+        open intents of a living run alone. It ends with the process, also on kill -9. Raises
+        CacheUnavailable when `run` is alive already, or while the cache is repaired or merged.
+        """
+        with alive.alive(self.folder, run):
+            yield
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Several changes of which all are kept or none, with every other writer shut out."""
+        with transaction(self._store, self.folder) as changes:
+            yield changes
+
     def reserve(self, intent: Intent, *, budget: int) -> None:
         """Journal a purchase before it is sent, if all receipts and open intents leave room for it.
 
         `budget` is in queries, over the whole life of the cache and over all processes that share
         it. Reserving an open intent again changes nothing. Raises ClientBudgetExceeded, AlreadyPaid
-        when its receipt is stored, IntentConflict when its key names another purchase.
+        when its receipt is stored, AnswerLost when it is on record as lost, IntentConflict when its
+        key names another purchase.
         """
-        with self._store.exclusive():
-            self._refuse_if_paid(intent.idempotency_key)
-            known = self._open_intent(intent.idempotency_key)
+        with self.transaction() as changes:
+            _refuse_if_ended(changes, intent.idempotency_key)
+            known = changes.intent(intent.idempotency_key)
             if known is not None:
-                _require_same_purchase(known, intent)
+                require_same_purchase(known, intent)
                 return
-            totals = self._totals()
-            remaining = max(0, budget - totals.committed_units)
+            remaining = max(0, budget - changes.totals.committed_units)
             if intent.units > remaining:
                 raise ClientBudgetExceeded(needed=intent.units, remaining=remaining)
-            name = journal.intent_name(intent.idempotency_key)
-            self._store.set(name, journal.write_intent(intent), tag=Tag.INTENT.value)
-            self._put_totals(journal.with_in_flight(totals, intent.units))
+            changes.open(intent)
 
     def commit(
         self,
@@ -112,145 +134,82 @@ class PaidCache(Records):
         beside the first. Raises InconsistentAnswer, with the intent still open, when rows and
         receipt do not belong together, and ReceiptConflict when the request id has another receipt.
         """
-        _require_consistent(intent, embeddings, receipt, account)
-        stored = StoredReceipt(account=account, run=intent.run, receipt=receipt)
-        with self._store.exclusive():
-            known = self._known_receipt(account, receipt.request_id)
-            if known is not None and known != receipt:
-                message = (
-                    f"request {receipt.request_id} already has the receipt {known.hash},"
-                    f" {receipt.hash} is another one"
-                )
-                raise ReceiptConflict(message)
-            totals = self._totals()
-            if known is None:
-                self._add_receipt(stored)
-                totals = journal.with_receipt(totals, receipt)
+        require_consistent(intent, embeddings, receipt, account)
+        with self.transaction() as changes:
+            if not changes.has_receipt(account, receipt):
+                stored = StoredReceipt(account=account, run=intent.run, receipt=receipt)
+                changes.add_receipt(stored)
+                changes.copy(stored.paying_for(intent.keys))
             for row in embeddings:
-                self._add_row(row)
-            self._put_totals(self._without_intent(intent.idempotency_key, totals))
+                changes.add_row(row)
+            changes.end(intent.idempotency_key)
+
+    def restore(self, purchase: Purchase, embeddings: Sequence[PaidEmbedding]) -> int:
+        """Put back the rows of a paid purchase that are gone; how many they were. Costs nothing.
+
+        `embeddings` is the vendor's whole answer, given again. Raises InconsistentAnswer, with
+        nothing changed, when it is not the answer to that receipt or when a row that is still there
+        says otherwise, and ReceiptConflict when that receipt is not stored.
+        """
+        require_consistent(purchase.intent, embeddings, purchase.receipt, purchase.account)
+        with self.transaction() as changes:
+            if not changes.has_receipt(purchase.account, purchase.receipt):
+                message = f"request {purchase.receipt.request_id} has no receipt in this cache"
+                raise ReceiptConflict(message)
+            for row in embeddings:
+                require_same_vector(changes.row(row.key.digest), row)
+            return sum(changes.add_row(row) for row in embeddings)
 
     def abandon(self, idempotency_key: str) -> None:
         """Close an intent that the vendor has certainly not charged; without one, do nothing."""
-        with self._store.exclusive():
-            self._put_totals(self._without_intent(idempotency_key, self._totals()))
+        with self.transaction() as changes:
+            changes.end(idempotency_key)
+
+    def lose(self, intent: Intent, *, account: str, detail: str) -> None:
+        """End a purchase whose answer the vendor does not have any more, and keep that on record.
+
+        Its units stay counted as spent. Does nothing when it is on record already.
+        """
+        loss = Loss(
+            idempotency_key=intent.idempotency_key,
+            account=account,
+            run=intent.run,
+            units=intent.units,
+            keys=intent.keys,
+            detail=detail,
+            created_ms=self._clock(),
+        )
+        with self.transaction() as changes:
+            changes.add_loss(loss)
+            changes.end(intent.idempotency_key)
 
     def refuse(self, key: EmbeddingKey, *, code: str, detail: str) -> None:
         """Remember that the vendor will never embed this item; the first reason given stays."""
         refusal = Refusal(key=key, code=code, detail=detail, created_ms=self._clock())
-        with self._store.exclusive():
-            name = journal.refusal_name(key)
-            self._store.add(name, journal.write_refusal(refusal), tag=Tag.REFUSAL.value)
+        with self.transaction() as changes:
+            changes.add_refusal(refusal)
 
     def record_run(self, run: RunRecord) -> None:
         """Keep what a run planned, found and bought; recording it again replaces it."""
-        with self._store.exclusive():
-            name = journal.run_name(run.run)
-            self._store.set(name, journal.write_run(run), tag=Tag.RUN.value)
+        with self.transaction() as changes:
+            changes.put_run(run)
 
-    def _read(self, name: str | bytes) -> bytes | None:
-        content: bytes | None = self._store.get(name)
-        return content
-
-    def _totals(self) -> Spend:
-        content = self._read(journal.TOTALS)
-        return Spend() if content is None else journal.read_totals(content)
-
-    def _put_totals(self, totals: Spend) -> None:
-        self._store.set(journal.TOTALS, journal.write_totals(totals), tag=Tag.TOTALS.value)
-
-    def _recounted(self) -> Spend:
+    def _recounted(self, changes: Transaction) -> Spend:
         totals = Spend()
         for receipt in self.receipts():
             totals = journal.with_receipt(totals, receipt)
         for intent in self.open_intents():
             totals = journal.with_in_flight(totals, intent.units)
+        for loss in self.losses():
+            if changes.paid_by(loss.idempotency_key) is None:
+                totals = journal.with_lost(totals, loss.units)
         return totals
 
-    def _refuse_if_paid(self, idempotency_key: str) -> None:
-        name = journal.paid_name(idempotency_key)
-        content = self._read(name)
-        if content is not None:
-            _, request_id = journal.read_paid(name, content)
-            raise AlreadyPaid(idempotency_key=idempotency_key, request_id=request_id)
 
-    def _open_intent(self, idempotency_key: str) -> Intent | None:
-        name = journal.intent_name(idempotency_key)
-        content = self._read(name)
-        return None if content is None else journal.read_intent(name, content)
-
-    def _known_receipt(self, account: str, request_id: str) -> Receipt | None:
-        name = journal.receipt_name(account, request_id)
-        content = self._read(name)
-        return None if content is None else journal.read_receipt(name, content).receipt
-
-    def _add_receipt(self, stored: StoredReceipt) -> None:
-        receipt = stored.receipt
-        name = journal.receipt_name(stored.account, receipt.request_id)
-        self._store.add(name, journal.write_receipt(stored), tag=Tag.RECEIPT.value)
-        paid = journal.write_paid(stored.account, receipt.request_id)
-        self._store.add(journal.paid_name(receipt.idempotency_key), paid, tag=Tag.PAID.value)
-
-    def _add_row(self, row: PaidEmbedding) -> None:
-        """Add `row` unless it is there; a row of another request there keeps its place."""
-        digest = row.key.digest
-        if self._store.add(digest, encode_row(row), tag=Tag.ROW.value):
-            return
-        if self._request_of(digest) != row.request_id:
-            name = journal.again_name(row)
-            self._store.add(name, journal.write_again(row), tag=Tag.AGAIN.value)
-
-    def _request_of(self, digest: bytes) -> str | None:
-        """The request that bought a stored row; None when the row is too damaged to tell."""
-        try:
-            return decode_row(digest, self._read(digest) or b"").request_id
-        except CorruptRow:
-            return None
-
-    def _without_intent(self, idempotency_key: str, totals: Spend) -> Spend:
-        intent = self._open_intent(idempotency_key)
-        if intent is None:
-            return totals
-        self._store.delete(journal.intent_name(idempotency_key))
-        return journal.with_in_flight(totals, -intent.units)
-
-
-def _require_same_purchase(known: Intent, intent: Intent) -> None:
-    if not known.is_same_purchase(intent):
-        message = (
-            f"the idempotency key {intent.idempotency_key} is in use for another purchase"
-            f" of run {known.run}"
-        )
-        raise IntentConflict(message)
-
-
-def _require_consistent(
-    intent: Intent, embeddings: Sequence[PaidEmbedding], receipt: Receipt, account: str
-) -> None:
-    """Raise InconsistentAnswer unless every part speaks of one and the same charge."""
-    images = sum(row.key.modality == "image" for row in embeddings)
-    faults = {
-        "no account is named": not account,
-        f"the receipt is a {receipt.kind}, not a charge": receipt.kind != "charge",
-        "the receipt's hash is not the hash of its fields": not receipt.verify(),
-        "the receipt has another idempotency key": (
-            receipt.idempotency_key != intent.idempotency_key
-        ),
-        "the rows are not those that were asked for": (
-            sorted(row.key.digest for row in embeddings)
-            != sorted(key.digest for key in intent.keys)
-        ),
-        "a row is of another request": any(
-            row.request_id != receipt.request_id for row in embeddings
-        ),
-        f"the receipt charges {receipt.images} images and {receipt.texts} texts": (
-            (receipt.images, receipt.texts) != (images, len(embeddings) - images)
-        ),
-    }
-    found = [fault for fault, is_so in faults.items() if is_so]
-    if found:
-        message = (
-            f"the answer to {intent.idempotency_key} was not stored: {'; '.join(found)}."
-            " Its intent stays open, ask the vendor for it again under the same key"
-        )
-        raise InconsistentAnswer(message)
+def _refuse_if_ended(changes: Transaction, idempotency_key: str) -> None:
+    paid = changes.paid_by(idempotency_key)
+    if paid is not None:
+        raise AlreadyPaid(idempotency_key=idempotency_key, request_id=paid[1])
+    loss = changes.loss(idempotency_key)
+    if loss is not None:
+        raise AnswerLost(idempotency_key=idempotency_key, detail=loss.detail)

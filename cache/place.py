@@ -11,6 +11,7 @@ from typing import Final
 from cache.errors import CacheUnavailable
 
 DATABASE: Final = "cache.db"
+RECEIPTS: Final = "receipts.jsonl"
 _MOUNTS: Final = Path("/proc/mounts")
 # fmt: off
 _NETWORK: Final = frozenset((
@@ -45,6 +46,10 @@ def prepare_folder(folder: Path, *, mounts: str | None = None, user: int | None 
         strangers = [path.name for path in folder.iterdir() if path.name != "lost+found"]
         if strangers and not (folder / DATABASE).exists():
             message = f"{folder} holds other things ({strangers[0]}) and no {DATABASE}: not a cache"
+            if RECEIPTS in strangers:
+                message = (
+                    f"{folder} has receipts and no {DATABASE}: run cache-report verify --repair"
+                )
             raise CacheUnavailable(message)
         _make_private(folder, os.geteuid() if user is None else user)
     except OSError as error:

@@ -6,11 +6,12 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from cache import journal
+from cache import alive, journal, lost
 from cache.codec import decode_row
 from cache.disk import FORMAT, inline_bytes
 from cache.errors import CacheUnavailable, CorruptRow, PickleRefused
@@ -18,10 +19,19 @@ from cache.identity import EmbeddingKey
 from cache.journal import Tag
 from cache.place import DATABASE
 from cache.receipt import Receipt
-from cache.values import Intent, PaidEmbedding, Refusal, RunRecord, Spend, StoredReceipt
+from cache.values import (
+    Intent,
+    Loss,
+    LostAnswer,
+    PaidEmbedding,
+    Refusal,
+    RunRecord,
+    Spend,
+    StoredReceipt,
+)
 
 _KEYS_A_QUERY: Final = 500
-_COLUMNS: Final = "key, raw, tag, mode, filename, value"
+COLUMNS: Final = "key, raw, tag, mode, filename, value"
 
 
 class StoredRecord(NamedTuple):
@@ -57,7 +67,8 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: list[_Opened] = []
+        self._opening = threading.Lock()
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:
@@ -75,7 +86,7 @@ class Records:
     def close(self) -> None:
         """Let go of the files."""
         while self._opened:
-            self._opened.pop().close()
+            self._opened.pop().connection.close()
         self._local = threading.local()
 
     def __enter__(self) -> Self:
@@ -105,16 +116,15 @@ class Records:
         """Those of `keys` that were bought; about 10 microseconds each when asked for in bulk."""
         found = {}
         for chunk in _chunks(list({key.digest for key in keys})):
-            for row in self._where_key_in(_COLUMNS, chunk):
+            for row in self._where_key_in(COLUMNS, chunk):
                 paid = _decode(StoredRecord(*row))
                 found[paid.key] = paid
         return found
 
     def spend_on_record(self) -> Spend:
         """What all receipts cost together and what is in flight."""
-        rows = self.query(f"SELECT {_COLUMNS} FROM Cache WHERE key = ? AND raw = 1", journal.TOTALS)
-        for row in rows:
-            return journal.read_totals(StoredRecord(*row).content())
+        for record in self.named(journal.TOTALS):
+            return journal.read_totals(record.content())
         return Spend()
 
     def rows(self) -> Iterator[PaidEmbedding]:
@@ -139,6 +149,24 @@ class Records:
         """The purchases that were about to be sent and whose end is not known, oldest first."""
         return [journal.read_intent(r.name, r.content()) for r in self.scan(Tag.INTENT)]
 
+    def is_alive(self, run: str) -> bool:
+        """Whether a process holds `run` alive (see `PaidCache.alive`), this one included."""
+        return alive.is_alive(self.folder, run)
+
+    def lost_answers(self) -> list[LostAnswer]:
+        """Paid purchases some of whose rows are gone, unless on record as lost for good.
+
+        The vendor gives their answers again under the same key, free of charge. Quick while as
+        many rows are there as receipts pay for, else every row is read. Only purchases whose keys
+        receipts.jsonl knows are found; `verify` counts the others, too.
+        """
+        return lost.lost_answers(self)
+
+    def losses(self) -> Iterator[Loss]:
+        """Every purchase whose answer is on record as lost."""
+        for record in self.scan(Tag.LOSS):
+            yield journal.read_loss(record.name, record.content())
+
     def refusals(self) -> Iterator[Refusal]:
         """Every item that the vendor will not embed."""
         for record in self.scan(Tag.REFUSAL):
@@ -149,7 +177,7 @@ class Records:
         names = [journal.refusal_name(key) for key in dict.fromkeys(keys)]
         found = {}
         for chunk in _chunks(names):
-            for row in self._where_key_in(_COLUMNS, chunk):
+            for row in self._where_key_in(COLUMNS, chunk):
                 record = StoredRecord(*row)
                 refusal = journal.read_refusal(record.name, record.content())
                 found[refusal.key] = refusal
@@ -162,13 +190,28 @@ class Records:
 
     def scan(self, tag: Tag) -> Iterator[StoredRecord]:
         """Every record of one kind as it stands in the file, in the order of storing."""
-        sql = f"SELECT {_COLUMNS} FROM Cache WHERE tag = ? ORDER BY rowid"
+        sql = f"SELECT {COLUMNS} FROM Cache WHERE tag = ? ORDER BY rowid"  # nosec B608: constants
         return (StoredRecord(*row) for row in self.query(sql, tag.value))
+
+    def named(self, name: str | bytes) -> Iterator[StoredRecord]:
+        """The record of that name as it stands in the file, when there is one."""
+        sql = f"SELECT {COLUMNS} FROM Cache WHERE key = ? AND raw = 1"  # nosec B608: constants
+        return (StoredRecord(*row) for row in self.query(sql, name))
 
     def scan_all(self) -> Iterator[StoredRecord]:
         """Every record of the file, of whatever kind."""
-        sql = f"SELECT {_COLUMNS} FROM Cache ORDER BY rowid"
+        sql = f"SELECT {COLUMNS} FROM Cache ORDER BY rowid"  # nosec B608: constants
         return (StoredRecord(*row) for row in self.query(sql))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read the database as it is at the first read, whatever others write meanwhile."""
+        connection = self._connection()
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
 
     def query(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """The rows of one read-only SQL statement."""
@@ -183,7 +226,7 @@ class Records:
 
     def _where_key_in(self, columns: str, keys: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         marks = ",".join("?" * len(keys))
-        sql = f"SELECT {columns} FROM Cache WHERE raw = 1 AND key IN ({marks})"
+        sql = f"SELECT {columns} FROM Cache WHERE raw = 1 AND key IN ({marks})"  # nosec B608: constants
         return self.query(sql, *keys)
 
     def _connection(self) -> sqlite3.Connection:
@@ -191,9 +234,31 @@ class Records:
         if getattr(self._local, "pid", None) != os.getpid():
             self._local.connection = _connect(self.folder)
             self._local.pid = os.getpid()
-            self._opened.append(self._local.connection)
+            with self._opening:
+                self._forget_dead_threads()
+                self._opened.append(_Opened(self._local.connection, threading.current_thread()))
         connection: sqlite3.Connection = self._local.connection
         return connection
+
+    def _forget_dead_threads(self) -> None:
+        """Close what belonged to threads that are gone, or each would leave its files open."""
+        dead = [one for one in self._opened if one.pid == os.getpid() and not one.is_in_use]
+        for opened in dead:
+            self._opened.remove(opened)
+            opened.connection.close()
+
+
+class _Opened:
+    """A connection and whose it is: what a parent opened is not its forked child's to close."""
+
+    def __init__(self, connection: sqlite3.Connection, thread: threading.Thread) -> None:
+        self.connection = connection
+        self.pid = os.getpid()
+        self._thread = thread
+
+    @property
+    def is_in_use(self) -> bool:
+        return self._thread.is_alive()
 
 
 def _decode(record: StoredRecord) -> PaidEmbedding:

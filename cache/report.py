@@ -67,7 +67,8 @@ def spend_summary(cache: Records) -> dict[str, Any]:
     """Everything about the spend as plain JSON values.
 
     `total`, `models` and `accounts` are bills; `runs` tell what was planned, what was found paid
-    (hits) and what that saved; then open intents, refused items and what was bought twice.
+    (hits) and what that saved; then open intents, refused items, lost answers and what was bought
+    twice.
     """
     stored = list(cache.stored_receipts())
     total = _bill(stored)
@@ -75,6 +76,7 @@ def spend_summary(cache: Records) -> dict[str, Any]:
     return {
         "total": total.as_dict(),
         "in_flight_units": spend.in_flight_units,
+        "lost_units": spend.lost_units,
         "receipts_digest": receipts_digest(receipt.receipt for receipt in stored),
         "models": [
             {"model": model, "model_fingerprint": fingerprint, **bill.as_dict()}
@@ -105,6 +107,17 @@ def spend_summary(cache: Records) -> dict[str, Any]:
                 "created": when(refusal.created_ms),
             }
             for refusal in cache.refusals()
+        ],
+        "lost": [
+            {
+                "idempotency_key": loss.idempotency_key,
+                "run": loss.run,
+                "items": len(loss.keys),
+                "units": loss.units,
+                "detail": loss.detail,
+                "created": when(loss.created_ms),
+            }
+            for loss in cache.losses()
         ],
         "bought_twice": sum(1 for _ in cache.rows_bought_again()),
     }
@@ -155,6 +168,7 @@ def markdown_report(cache: Records) -> str:
         "",
         f"Open purchases: {len(summary['open_intents'])}. Refused by the vendor, free of charge:"
         f" {len(summary['refused'])}. Bought twice: {summary['bought_twice']}."
+        f" Answers lost: {len(summary['lost'])}."
         f" Receipts digest: `{summary['receipts_digest']}`.",
         "",
     ]

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cache.audit import Audit
+from cache.merge import Merged
+from cache.repair import Repair
 from cache.report import usd
 from cache.verify import Verification
 
@@ -47,7 +49,11 @@ def show_summary(out: Console, summary: dict[str, Any]) -> None:
     )
     if summary["open_intents"]:
         columns = ("idempotency_key", "run", "items", "units", "created")
-        _show(out, "Open purchases: sent or about to be, not settled", columns, _open(summary))
+        title = "Open purchases: sent or about to be, not settled"
+        _show(out, title, columns, _shortened(summary["open_intents"]))
+    if summary["lost"]:
+        columns = ("idempotency_key", "run", "items", "units", "detail")
+        _show(out, "Lost: counted as spent, no answer", columns, _shortened(summary["lost"]))
     if summary["refused"]:
         columns = ("modality", "item", "view", "code", "detail")
         _show(out, "Refused by the vendor, free of charge", columns, summary["refused"])
@@ -68,8 +74,47 @@ def show_verification(out: Console, result: Verification) -> None:
     """What was checked, and everything that is wrong."""
     for problem in result.problems:
         out.print(f"{problem.name}: {problem.detail}", soft_wrap=True)
+    if result.receipts_without_copy:
+        out.print(
+            f"{result.receipts_without_copy} receipts have no second copy: --repair makes it."
+        )
+    if result.losses:
+        out.print(f"{result.losses} answers are on record as lost.")
     state = "sound" if result.is_sound else f"NOT SOUND, {len(result.problems)} problems"
     out.print(f"{result.rows} embeddings and {result.receipts} receipts checked: {state}.")
+
+
+def show_repair(out: Console, result: Repair) -> None:
+    """What was moved aside and written anew, what is still missing, and how the cache is now."""
+    for moved in result.moved:
+        out.print(f"moved aside: {moved.name}: {moved.detail}", soft_wrap=True)
+    for place in result.quarantine:
+        out.print(f"kept in {place}", soft_wrap=True)
+    for restored in result.restored:
+        out.print(f"written anew: {restored.name}: {restored.detail}", soft_wrap=True)
+    if result.copies_written:
+        out.print(f"{result.copies_written} receipts copied to receipts.jsonl.")
+    if not result.changed:
+        out.print("Nothing to repair.")
+    for short in result.shortages:
+        free = "free of charge by the client's next run, or" if short.is_replayable else "only by"
+        out.print(
+            f"purchase {short.idempotency_key} (request {short.request_id}): {short.queries} paid"
+            f" queries are missing; they come back {free} buying them again for"
+            f" {usd(short.rebuy_micro_usd)} USD",
+            soft_wrap=True,
+        )
+    show_verification(out, result.verification)
+
+
+def show_merge(out: Console, result: Merged) -> None:
+    """What was added."""
+    out.print(
+        f"added: {result.receipts} receipts ({result.units} queries,"
+        f" {usd(result.cost_micro_usd)} USD), {result.rows} embeddings, {result.intents} open"
+        f" purchases, {result.losses} losses, {result.refusals} refusals, {result.runs} runs,"
+        f" {result.copies} lines of receipts.jsonl; {result.intents_ended} open purchases ended."
+    )
 
 
 def show_audit(out: Console, result: Audit) -> None:
@@ -78,6 +123,14 @@ def show_audit(out: Console, result: Audit) -> None:
         out.print(f"not audited here: {count} receipts of {account}", soft_wrap=True)
     for account, count in result.bought_elsewhere.items():
         out.print(f"bought at another address of this key: {count}, {account}", soft_wrap=True)
+    for credit in result.credits:
+        out.print(
+            f"{credit.line}: the vendor gave back {credit.units} queries and"
+            f" {usd(credit.cost_micro_usd)} USD of request {credit.corrects}",
+            soft_wrap=True,
+        )
+    for lost in result.lost:
+        out.print(f"lost: {lost.line}: {lost.detail}", soft_wrap=True)
     for difference in result.differences:
         out.print(f"{difference.line}: {difference.detail}", soft_wrap=True)
     out.print(
@@ -92,9 +145,9 @@ def show_audit(out: Console, result: Audit) -> None:
     out.print(f"{result.account}: {state}", soft_wrap=True)
 
 
-def _open(summary: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    for intent in summary["open_intents"]:
-        yield {**intent, "idempotency_key": f"{intent['idempotency_key'][:16]}…"}
+def _shortened(purchases: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    for purchase in purchases:
+        yield {**purchase, "idempotency_key": f"{purchase['idempotency_key'][:16]}…"}
 
 
 def _show(

@@ -80,16 +80,20 @@ class PaidEmbedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """What the cache has on record: units are queries, cost is micro-USD."""
+    """What the cache has on record: units are queries, cost is micro-USD.
+
+    `lost_units` are those of purchases that ended without a receipt (see `Loss`).
+    """
 
     receipt_units: int = 0
     in_flight_units: int = 0
     cost_micro_usd: int = 0
+    lost_units: int = 0
 
     @property
     def committed_units(self) -> int:
-        """Queries paid for plus queries that may be being paid for right now."""
-        return self.receipt_units + self.in_flight_units
+        """Queries paid for, those that may be being paid for right now, and those lost."""
+        return self.receipt_units + self.in_flight_units + self.lost_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,3 +134,68 @@ class StoredReceipt:
     account: str
     run: str
     receipt: Receipt
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Account and request id, which make it one line of one ledger."""
+        return self.account, self.receipt.request_id
+
+    def paying_for(self, keys: tuple[EmbeddingKey, ...]) -> Purchase:
+        """The purchase that this is the receipt of."""
+        return Purchase(account=self.account, run=self.run, receipt=self.receipt, keys=keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase(StoredReceipt):
+    """A receipt with everything that it paid for: `keys` are in the order in which they were sent.
+
+    Fewer keys than the receipt charges: the rest is not known any more.
+    """
+
+    keys: tuple[EmbeddingKey, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every item that the receipt charges is known."""
+        images = sum(key.modality == "image" for key in self.keys)
+        return (images, len(self.keys) - images) == (self.receipt.images, self.receipt.texts)
+
+    @property
+    def stored(self) -> StoredReceipt:
+        """The receipt without what it paid for."""
+        return StoredReceipt(account=self.account, run=self.run, receipt=self.receipt)
+
+    @property
+    def intent(self) -> Intent:
+        """The intent that would ask for it again, under its own key and so free of charge."""
+        return Intent(
+            idempotency_key=self.receipt.idempotency_key,
+            keys=self.keys,
+            units=self.receipt.units,
+            run=self.run,
+            created_ms=self.receipt.created_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostAnswer:
+    """A purchase whose receipt is there and of whose rows the `missing` ones, at least, are not."""
+
+    purchase: Purchase
+    missing: tuple[EmbeddingKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A purchase that was, or may have been, charged and whose answer nobody has any more.
+
+    Its `units` stay counted as spent unless its receipt is stored.
+    """
+
+    idempotency_key: str
+    account: str
+    run: str
+    units: int
+    keys: tuple[EmbeddingKey, ...]
+    detail: str
+    created_ms: int

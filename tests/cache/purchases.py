@@ -121,9 +121,22 @@ class Ledger:
             **changes,
         )
 
+    def correct(self, charge: Receipt, *, units: int, cost_micro_usd: int) -> Receipt:
+        """Give back some of a charge."""
+        return self._append(
+            kind="correction",
+            request_id=f"corr_{len(self.entries) + 1:04d}",
+            idempotency_key=charge.request_id,
+            model=charge.model,
+            model_fingerprint=charge.model_fingerprint,
+            units=-units,
+            cost_micro_usd=-cost_micro_usd,
+        )
+
     def _append(self, **fields: Any) -> Receipt:
         seq = len(self.entries) + 1
         balance = self.entries[-1].balance_units if self.entries else 0
+        # A correction's units are negative: what it gives back.
         signed = fields["units"] if fields["kind"] == "grant" else -fields["units"]
         entry = {
             "seq": seq,
@@ -179,8 +192,8 @@ def run_record(run: str = "run-1", **changes: Any) -> RunRecord:
 def tamper(folder: Path, sql: str, *values: object) -> int:
     """Change the database behind the cache's back, past its triggers; how many rows it changed."""
     with closing(sqlite3.connect(folder / DATABASE)) as connection, connection:
-        connection.execute("DROP TRIGGER IF EXISTS paid_is_kept")
-        connection.execute("DROP TRIGGER IF EXISTS paid_is_immutable")
+        for trigger in ("paid_is_kept", "paid_is_immutable", "loss_is_kept", "loss_is_immutable"):
+            connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
         return connection.execute(sql, values).rowcount
 
 
@@ -255,7 +268,7 @@ class FakeVendor:
 
 def vendor_of(entries: Sequence[Receipt]) -> FakeVendor:
     """A vendor whose ledger has these lines."""
-    spent = sum(entry.units for entry in entries if entry.kind == "charge")
+    spent = sum(entry.units for entry in entries if entry.kind != "grant")
     return FakeVendor(
         lines=[json.dumps(entry.entry()) for entry in entries],
         key={"id": KEY_ID, "spent_units": spent},

@@ -82,19 +82,6 @@ def test_a_vendor_that_counts_more_as_spent_than_its_ledger_charges_is_named(
     ]
 
 
-def test_corrections_and_top_ups_are_the_vendor_s_own_lines(
-    cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
-) -> None:
-    """They need no receipt, and they may change what counts as spent."""
-    last = receipts[-1]
-    entry = {**last.entry(), "seq": 5, "kind": "correction", "request_id": "req_c", "units": -2}
-    entry |= {"prev_hash": last.hash, "idempotency_key": ""}
-    ledger.entries.append(rehashed(altered(last), **entry))
-    vendor = vendor_of(ledger.entries)
-    vendor.key["spent_units"] = 6
-    assert differences(cache, vendor) == []
-
-
 def test_the_same_charge_twice_in_the_ledger_is_one_too_many(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:

@@ -36,7 +36,6 @@ with PaidCache.open(folder) as cache:
 KILLED_HALF_WAY = """
 import os, signal, sys
 from pathlib import Path
-from cache.journal import with_receipt
 from cache.paid import PaidCache, StoredReceipt
 from tests.cache.purchases import ACCOUNT, Ledger, images, intent_of, rows_of
 
@@ -45,10 +44,10 @@ cache = PaidCache.open(Path(sys.argv[1]))
 intent = intent_of(*images(1, 2, 3), name="killed")
 cache.reserve(intent, budget=10)
 receipt = ledger.charge(intent)
-with cache._store.exclusive():
-    cache._add_receipt(StoredReceipt(account=ACCOUNT, run="r", receipt=receipt))
-    cache._add_row(rows_of(intent, receipt)[0])
-    cache._put_totals(with_receipt(cache._totals(), receipt))
+with cache.transaction() as changes:
+    changes.add_receipt(StoredReceipt(account=ACCOUNT, run="r", receipt=receipt))
+    changes.add_row(rows_of(intent, receipt)[0])
+    changes.finish(cache.folder)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -13,12 +13,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cache.errors import AlreadyPaid, ClientBudgetExceeded, IntentConflict
+from cache.errors import AlreadyPaid, AnswerLost, ClientBudgetExceeded, IntentConflict
 from cache.identity import EmbeddingKey
+from cache.journal import receipt_name
 from cache.paid import Intent, PaidCache, Spend
 from cache.receipt import Receipt
+from cache.repair import repair
+from cache.second_copy import read_copies
 from cache.verify import verify
-from tests.cache.purchases import ACCOUNT, Ledger, image, intent_of, rows_of
+from tests.cache.purchases import (
+    ACCOUNT,
+    Ledger,
+    image,
+    intent_of,
+    overwrite,
+    rows_of,
+    tamper,
+)
 
 NAMES: Final = ("a", "b", "c")
 names = st.sampled_from(NAMES)
@@ -36,6 +47,7 @@ class SpendMachine(RuleBasedStateMachine):
         self.receipts: dict[str, Receipt] = {}
         self.charged: dict[str, tuple[Intent, Receipt]] = {}
         self.bought: set[EmbeddingKey] = set()
+        self.lost: dict[str, Intent] = {}
 
     def teardown(self) -> None:
         """Leave nothing behind."""
@@ -52,6 +64,11 @@ class SpendMachine(RuleBasedStateMachine):
         """What the model has in flight."""
         return sum(intent.units for intent in self.open.values())
 
+    @property
+    def lost_units(self) -> int:
+        """What the model has paid for without ever getting a receipt."""
+        return sum(one.units for name, one in self.lost.items() if name not in self.receipts)
+
     def intent(self, name: str) -> Intent:
         """The purchase of that name: always the same, and two of them share an image."""
         number = NAMES.index(name)
@@ -62,9 +79,12 @@ class SpendMachine(RuleBasedStateMachine):
     def reserve(self, name: str, budget: int) -> None:
         """Within the budget it is open, else nothing has changed."""
         intent = self.intent(name)
-        left = budget - self.paid_units - self.in_flight
+        left = budget - self.paid_units - self.in_flight - self.lost_units
         if name in self.receipts:
             with pytest.raises(AlreadyPaid):
+                self.cache.reserve(intent, budget=budget)
+        elif name in self.lost:
+            with pytest.raises(AnswerLost):
                 self.cache.reserve(intent, budget=budget)
         elif name in self.open or intent.units <= left:
             self.cache.reserve(intent, budget=budget)
@@ -98,6 +118,30 @@ class SpendMachine(RuleBasedStateMachine):
         self.cache.abandon(name)
         self.open.pop(name, None)
 
+    @rule(name=names)
+    def lose(self, name: str) -> None:
+        """Open or not, answered already or not: it is on record once, and counts once."""
+        self.cache.lose(self.intent(name), account=ACCOUNT, detail="purged")
+        self.lost[name] = self.intent(name)
+        self.open.pop(name, None)
+
+    @rule(name=names, is_corrupt=st.booleans())
+    def damage_repair_and_replay(self, name: str, is_corrupt: bool) -> None:
+        """A row and a receipt go, or are no longer what they were: all of it comes back."""
+        if name not in self.receipts:
+            return
+        key, receipt = self.intent(name).keys[0], self.receipts[name]
+        for record in (key.digest, receipt_name(ACCOUNT, receipt.request_id)):
+            if is_corrupt:
+                overwrite(self.folder / "cache", record, b"rubbish")
+            else:
+                tamper(self.folder / "cache", "DELETE FROM Cache WHERE key = ?", record)
+        repair(self.folder / "cache")
+        with self.cache.transaction() as changes:
+            for copy in read_copies(self.folder / "cache").purchases.values():
+                for row in rows_of(copy.intent, copy.receipt):
+                    changes.add_row(row)
+
     @rule()
     def restart(self) -> None:
         """The client is closed and started again."""
@@ -111,6 +155,7 @@ class SpendMachine(RuleBasedStateMachine):
             receipt_units=self.paid_units,
             in_flight_units=self.in_flight,
             cost_micro_usd=100 * self.paid_units,
+            lost_units=self.lost_units,
         )
 
     @invariant()
@@ -119,6 +164,7 @@ class SpendMachine(RuleBasedStateMachine):
         assert {intent.idempotency_key for intent in self.cache.open_intents()} == set(self.open)
         assert {r.idempotency_key: r for r in self.cache.receipts()} == self.receipts
         assert {row.key for row in self.cache.rows()} == self.bought
+        assert {loss.idempotency_key for loss in self.cache.losses()} == set(self.lost)
 
     @invariant()
     def the_cache_is_sound(self) -> None:

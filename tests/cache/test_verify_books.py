@@ -43,14 +43,18 @@ def test_an_altered_receipt_under_a_right_checksum_is_found_by_its_hash(
 def test_a_forged_receipt_with_a_right_hash_breaks_its_account_s_chain(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """Its neighbour still holds the old hash."""
+    """Its neighbour still holds the old hash, and so does the second copy."""
     first = next(cache.receipts())
     store_receipt(folder, rehashed(first, price_version="other"), at=first)
     assert problems(cache) == [
         (
             journal.receipt_name(ACCOUNT, receipt.request_id),
             f"its prev_hash is not the hash of seq {first.seq}",
-        )
+        ),
+        (
+            journal.receipt_name(ACCOUNT, first.request_id),
+            "receipts.jsonl has another receipt for it",
+        ),
     ]
 
 
