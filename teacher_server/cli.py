@@ -32,12 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="serve the model over HTTP"))
-    _add_keys(commands.add_parser("keys", help="create, list, revoke and top up API keys"))
-    ledger = commands.add_parser("ledger", help="check the books")
-    ledger_commands = ledger.add_subparsers(required=True, metavar="COMMAND")
-    verify = ledger_commands.add_parser("verify", help="recompute every chain and balance")
-    _add_common(verify)
-    verify.set_defaults(run=_verify)
+    _add_keys(commands.add_parser("keys", help="create, list, change and top up API keys"))
+    _add_ledger(commands.add_parser("ledger", help="check, purge and correct the books"))
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(run=_openapi)
     return parser
@@ -69,6 +65,13 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         ("--max-queue", int, "items that may wait (default 1024)"),
         ("--max-batch", int, "items per batch of the model (default 64)"),
         ("--max-delay-ms", int, "how long an item waits for company (default 3)"),
+        ("--header-seconds", int, "for a request's headers to arrive (default 10)"),
+        ("--body-seconds", int, "for a request's body to arrive (default 120)"),
+        ("--keep-alive-seconds", int, "that an idle connection is kept (default 15)"),
+        ("--max-connections", int, "connections at a time (default 20000)"),
+        ("--requests-per-minute", int, "requests a minute of one key (default 6000)"),
+        ("--max-concurrent", int, "requests of one key at a time (default 64)"),
+        ("--answer-days", int, "how long paid answers are kept, 0 for ever (default 90)"),
         ("--price-version", str, "name of the price list"),
         ("--micro-usd-per-unit", int, "price of a query in millionths of a dollar (default 100)"),
     ):
@@ -76,7 +79,10 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Every option is also an environment variable (--max-items: TEACHER_MAX_ITEMS) and a key "
         "of the TOML file (max_items). TEACHER_FIRST_KEY=sk_<id>_<secret> with "
-        "TEACHER_FIRST_KEY_BUDGET creates a key at the first start."
+        "TEACHER_FIRST_KEY_BUDGET creates a key at the first start. TEACHER_PEPPER (32 characters "
+        "or more) is what keys are hashed with; without it SQLite's lies beside the database. "
+        "TEACHER_WEBHOOK_URL hears when 80%% and 100%% of a budget are used, signed with "
+        "TEACHER_WEBHOOK_SECRET."
     )
     parser.set_defaults(run=_serve)
 
@@ -86,20 +92,76 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     create = commands.add_parser("create", help="make a key; it is shown once")
     create.add_argument("--name", required=True, help="whose key it is")
     create.add_argument("--budget", required=True, type=int, help="queries that it may spend")
-    create.add_argument("--json", action="store_true", help="print JSON")
-    create.set_defaults(run=_create)
+    create.add_argument(
+        "--period", choices=("none", "day", "month"), default="none", help="grant the budget anew"
+    )
+    create.set_defaults(command="create")
     listing = commands.add_parser("list", help="every key and its standing")
-    listing.add_argument("--json", action="store_true", help="print JSON")
-    listing.set_defaults(run=_list)
+    listing.set_defaults(command="list_keys")
+    limits = commands.add_parser("limits", help="change what a key may do; 0 lifts a limit")
+    limits.set_defaults(command="change_limits")
     revoke = commands.add_parser("revoke", help="refuse a key from now on")
-    revoke.add_argument("id", help="the key's id, the part after sk_")
-    revoke.set_defaults(run=_revoke)
+    revoke.set_defaults(command="revoke")
+    rotate = commands.add_parser("rotate", help="give a key a new secret; it is shown once")
+    rotate.set_defaults(command="rotate")
     topup = commands.add_parser("topup", help="grant a key more queries")
-    topup.add_argument("id", help="the key's id, the part after sk_")
+    topup.set_defaults(command="top_up")
+    for command in (limits, revoke, rotate, topup):
+        command.add_argument("id", help="the key's id, the part after sk_")
     topup.add_argument("--units", required=True, type=int, help="queries to add")
-    topup.set_defaults(run=_topup)
-    for command in (create, listing, revoke, topup):
+    topup.add_argument("--grant-id", help="any name: under the same one a key is granted once")
+    for command in (create, limits):
+        _add_limits(command)
+    for command in (create, rotate, listing):
+        command.add_argument("--json", action="store_true", help="print JSON")
+    for command in (create, listing, limits, revoke, rotate, topup):
         _add_common(command)
+        command.set_defaults(run=_keep_books)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scope",
+        action="append",
+        choices=("embed", "read", "admin"),
+        help="what the key may do, repeatable (default embed and read)",
+    )
+    for flag, text in (
+        ("--expires-days", "days until the key is refused (default never)"),
+        ("--requests-per-minute", "requests a minute (default the vendor's)"),
+        ("--max-concurrent", "requests at a time (default the vendor's)"),
+    ):
+        # Of a name of its own: these are a key's, the vendor's options go by the flag's name.
+        parser.add_argument(flag, type=int, dest="key_" + flag[2:].replace("-", "_"), help=text)
+
+
+def _add_ledger(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    verify = commands.add_parser("verify", help="recompute every chain and balance")
+    verify.set_defaults(command="verify")
+    purge = commands.add_parser("purge", help="drop old stored answers; charges stay")
+    purge.add_argument("--older-than-days", required=True, type=int, help="age of an answer")
+    purge.set_defaults(command="purge")
+    correct = commands.add_parser("correct", help="give back what was charged wrongly")
+    correct.add_argument("request_id", help="the charge's request id")
+    correct.add_argument("--units", type=int, default=0, help="queries to give back")
+    correct.add_argument("--cost-micro-usd", type=int, default=0, help="cost to give back")
+    correct.add_argument("--reason", required=True, help="why; it is kept with the entry")
+    correct.set_defaults(command="correct")
+    for command in (verify, purge, correct):
+        _add_common(command)
+        command.set_defaults(run=_keep_books)
+
+
+def _keep_books(arguments: argparse.Namespace) -> int:
+    from teacher_server import bookkeeping
+
+    told = getattr(bookkeeping, arguments.command)(arguments, _settings(arguments))
+    print(told.text)
+    if told.note:
+        print(told.note, file=sys.stderr)
+    code: int = told.code
+    return code
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -115,92 +177,6 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     serve(settings, announce=lambda url: print(f"listening on {url}", flush=True))
     return 0
-
-
-def _create(arguments: argparse.Namespace) -> int:
-    from teacher_server.ledger.keys import ApiKey, Keys
-    from teacher_server.ledger.ledger import opened, unix_ms
-
-    settings = _settings(arguments)
-    key = ApiKey.new()
-    with opened(settings.database) as engine:
-        Keys(engine, clock=unix_ms).create(
-            key,
-            name=arguments.name,
-            budget=arguments.budget,
-            price_version=settings.price_version,
-        )
-    if arguments.json:
-        shown = {
-            "id": key.id,
-            "name": arguments.name,
-            "budget_units": arguments.budget,
-            "key": key.token,
-        }
-        print(json.dumps(shown))
-    else:
-        print(f"{key.token}")
-        print(f"key {key.id}: {arguments.budget} queries. It is shown only now.", file=sys.stderr)
-    return 0
-
-
-def _list(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
-    from teacher_server.ledger.keys import Keys
-    from teacher_server.ledger.ledger import opened, unix_ms
-
-    with opened(_settings(arguments).database) as engine:
-        found = Keys(engine, clock=unix_ms).all()
-    if arguments.json:
-        print(json.dumps([asdict(a) | {"remaining_units": a.remaining_units} for a in found]))
-        return 0
-    print(f"{'id':<20} {'budget':>10} {'spent':>10} {'reserved':>9} {'left':>10}  name")
-    for account in found:
-        note = "" if account.revoked_ms is None else "  (revoked)"
-        print(
-            f"{account.id:<20} {account.budget_units:>10} {account.spent_units:>10} "
-            f"{account.reserved_units:>9} {account.remaining_units:>10}  {account.name}{note}"
-        )
-    return 0
-
-
-def _revoke(arguments: argparse.Namespace) -> int:
-    from teacher_server.ledger.keys import Keys
-    from teacher_server.ledger.ledger import opened, unix_ms
-
-    with opened(_settings(arguments).database) as engine:
-        account = Keys(engine, clock=unix_ms).revoke(arguments.id)
-    print(f"key {account.id} ({account.name}) is revoked; {account.spent_units} queries were spent")
-    return 0
-
-
-def _topup(arguments: argparse.Namespace) -> int:
-    from teacher_server.ledger.keys import Keys
-    from teacher_server.ledger.ledger import opened, unix_ms
-
-    settings = _settings(arguments)
-    with opened(settings.database) as engine:
-        account = Keys(engine, clock=unix_ms).top_up(
-            arguments.id, units=arguments.units, price_version=settings.price_version
-        )
-    print(f"key {account.id} ({account.name}): {account.remaining_units} queries left")
-    return 0
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    from teacher_server.ledger.books import Books
-    from teacher_server.ledger.ledger import opened
-
-    with opened(_settings(arguments).database) as engine:
-        audit = Books(engine).verify()
-    for fault in audit.faults:
-        print(f"FAULT {fault}")
-    print(
-        f"{audit.keys} keys, {audit.entries} entries, {audit.units_charged} queries charged: "
-        + (f"{len(audit.faults)} faults" if audit.faults else "the books balance")
-    )
-    return 1 if audit.faults else 0
 
 
 def _openapi(arguments: argparse.Namespace) -> int:

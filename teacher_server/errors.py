@@ -6,6 +6,10 @@ VendorError
 ├── SettingsError           an option does not make sense
 ├── LedgerError             the books cannot be opened, or refuse a change
 │   ├── KeyUnknown          no key has this id
+│   ├── KeyRevoked          the key was revoked, and cannot be given a new secret
+│   ├── GrantReused         the id of a top-up came before with other units
+│   ├── ChargeUnknown       no charge has this request id
+│   ├── CorrectionRefused   the charge has not that much left to give back
 │   └── ReservationGone     the reservation was voided before it could be charged
 ├── ImageRefused            the bytes are not an image that is sold for
 └── EncoderFailed           the model failed on this one item
@@ -36,6 +40,22 @@ class LedgerError(VendorError):
 
 class KeyUnknown(LedgerError):
     """No key has this id."""
+
+
+class KeyRevoked(LedgerError):
+    """The key was revoked for good; it cannot be given a new secret."""
+
+
+class GrantReused(LedgerError):
+    """The id of a top-up came before with another number of units; nothing was granted now."""
+
+
+class ChargeUnknown(LedgerError):
+    """No charge in the ledger has this request id."""
+
+
+class CorrectionRefused(LedgerError):
+    """The correction gives back nothing, or more than is left of the charge, or says not why."""
 
 
 class ReservationGone(LedgerError):

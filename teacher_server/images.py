@@ -12,6 +12,7 @@ from io import BytesIO
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from teacher_server.errors import ImageRefused
+from teacher_server.structure import check_structure
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 # A sliver resized by its shorter side would grow to many times the pixels that were checked.
@@ -19,9 +20,22 @@ MAX_ASPECT_RATIO = 100
 
 _DATA_URI = re.compile(r"data:(?P<type>[^,;]*)(?:;[^,;]*)*?;base64,")
 
-# Installed once: warnings filters belong to the process, and changing them per image would race
-# between the threads that decode.
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+# Pixels that are laid on white at once.
+_BAND_PIXELS = 2**20
+_WHITE = (255, 255, 255, 255)
+
+
+def quiet_decoders() -> None:
+    """Let a decoder's warnings reach nobody, but a warning of a bomb be an error.
+
+    One file of 64 KiB can draw thousands of lines. Called once: filters belong to the process, and
+    changing them per image would race between the threads that decode.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+quiet_decoders()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +85,10 @@ def check_size(data: bytes, limits: ImageLimits) -> None:
 def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
     """The image's first frame, wholly decoded: upright, on white, RGB.
 
-    Raises ImageRefused; byte and pixel limits are checked before any pixel is decoded.
+    Raises ImageRefused; bytes, parts and pixels are counted before any pixel is decoded.
     """
     check_size(data, limits)
+    check_structure(data)
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check_pixels(image.size, limits)
@@ -104,13 +119,23 @@ def _check_pixels(size: tuple[int, int], limits: ImageLimits) -> None:
 
 def _flattened(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layer).convert("RGB")
+        return _on_white(image)
     if image.mode.startswith("I"):
         # 16-bit grey; a plain convert would clip everything above 255 to white.
         return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
     return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Band by band: three layers of the whole would take a gigabyte at the pixel limit."""
+    width, height = image.size
+    flat = Image.new("RGB", image.size)
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        layer = image.crop((0, top, width, min(top + rows, height))).convert("RGBA")
+        white = Image.new("RGBA", layer.size, _WHITE)
+        flat.paste(Image.alpha_composite(white, layer).convert("RGB"), (0, top))
+    return flat
 
 
 def _too_large(limits: ImageLimits) -> ImageRefused:

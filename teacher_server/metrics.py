@@ -33,6 +33,14 @@ class Metrics:
         self._voided = Counter(
             "teacher_voided_reservations", "Reservations given back", registry=self._registry
         )
+        self._purged = Counter(
+            "teacher_purged_answers", "Stored answers purged by their age", registry=self._registry
+        )
+        self._alerts = Counter(
+            "teacher_alerts_delivered",
+            "Budget alerts that the webhook took",
+            registry=self._registry,
+        )
         self._batch_size = Histogram(
             "teacher_batch_items",
             "Items per batch that the model ran",
@@ -70,6 +78,14 @@ class Metrics:
     def voided(self) -> None:
         """Count a reservation that was given back."""
         self._voided.inc()
+
+    def purged(self, answers: int) -> None:
+        """Count stored answers that grew too old."""
+        self._purged.inc(answers)
+
+    def alerted(self, alerts: int) -> None:
+        """Count budget alerts that the webhook took."""
+        self._alerts.inc(alerts)
 
     def batch(self, modality: Modality, size: int, seconds: float) -> None:
         """Count a batch that the model ran."""

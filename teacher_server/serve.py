@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from teacher_server.api.app import create_app
+from teacher_server.connections import ConnectionLimits, guarded, raise_open_files
 from teacher_server.errors import SettingsError
 from teacher_server.ledger.keys import ApiKey
 from teacher_server.ledger.ledger import Ledger, opened, serving
@@ -18,20 +20,39 @@ from teacher_server.log import configure_logging
 from teacher_server.model.info import Encoder
 from teacher_server.settings import VendorSettings
 
+_log = logging.getLogger("teacher_server")
+
 
 def serve(settings: VendorSettings, *, announce: Callable[[str], None]) -> None:
     """Serve until a signal stops it; `announce` gets the URL once connections are accepted."""
     configure_logging()
     with (
         opened(settings.database) as engine,
-        serving(engine, lease_seconds=settings.lease_seconds) as ledger,
+        serving(
+            engine, lease_seconds=settings.lease_seconds, pepper=settings.given_pepper
+        ) as ledger,
         _bound(settings.host, settings.port) as listener,
     ):
         _ensure_first_key(ledger, settings)
         encoder = _loaded(settings)
         app = create_app(encoder=encoder, ledger=ledger, settings=settings)
+        limits = ConnectionLimits(
+            header_seconds=settings.header_seconds,
+            body_seconds=settings.body_seconds,
+            max_connections=raise_open_files(settings.max_connections),
+        )
+        if limits.max_connections < settings.max_connections:
+            _log.warning(
+                "the system's limit on open files leaves room for %d of %d connections",
+                limits.max_connections,
+                settings.max_connections,
+            )
         config = uvicorn.Config(
             app,
+            http=guarded(limits),
+            # There is no WebSocket route; an upgrade would leave the guard behind.
+            ws="none",
+            timeout_keep_alive=settings.keep_alive_seconds,
             log_config=None,
             access_log=False,
             server_header=False,

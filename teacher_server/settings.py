@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -44,6 +44,11 @@ class VendorSettings(BaseSettings):
     url_file: Path | None = None
     shutdown_seconds: int = Field(default=20, ge=1)
 
+    header_seconds: int = Field(default=10, ge=1)
+    body_seconds: int = Field(default=120, ge=1)
+    keep_alive_seconds: int = Field(default=15, ge=1)
+    max_connections: int = Field(default=20_000, ge=1)
+
     max_items: int = Field(default=256, ge=1)
     max_image_bytes: int = Field(default=20 * 2**20, ge=1)
     max_image_pixels: int = Field(default=50_000_000, ge=1)
@@ -53,16 +58,37 @@ class VendorSettings(BaseSettings):
     max_batch: int = Field(default=64, ge=1)
     max_delay_ms: int = Field(default=3, ge=0)
 
+    requests_per_minute: int = Field(default=6000, ge=1)
+    max_concurrent: int = Field(default=64, ge=1)
+
     price_version: str = Field(default="2026-11", min_length=1, max_length=64)
     micro_usd_per_unit: int = Field(default=100, ge=0)
 
+    answer_days: int = Field(default=90, ge=0)
+
+    webhook_url: HttpUrl | None = None
+    webhook_secret: SecretStr | None = Field(default=None, min_length=16)
+
+    pepper: SecretStr | None = Field(default=None, min_length=32)
     first_key: SecretStr | None = None
     first_key_budget: int = Field(default=100_000, ge=0)
+
+    @model_validator(mode="after")
+    def _webhook_is_signed(self) -> Self:
+        if self.webhook_url is not None and self.webhook_secret is None:
+            message = "webhook_url needs webhook_secret (TEACHER_WEBHOOK_SECRET) to sign with"
+            raise ValueError(message)
+        return self
 
     @property
     def price(self) -> Price:
         """The price list that these settings publish."""
         return Price(version=self.price_version, micro_usd_per_unit=self.micro_usd_per_unit)
+
+    @property
+    def given_pepper(self) -> str | None:
+        """The pepper that was given, if one was."""
+        return None if self.pepper is None else self.pepper.get_secret_value()
 
 
 def load_settings(flags: Mapping[str, Any], *, config: Path | None = None) -> VendorSettings:
@@ -89,7 +115,8 @@ def load_settings(flags: Mapping[str, Any], *, config: Path | None = None) -> Ve
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         option = ".".join(str(part) for part in first["loc"])
-        message = f"option {option}: {first['msg']}"
+        what = first["msg"].removeprefix("Value error, ")
+        message = f"option {option}: {what}" if option else what
         raise SettingsError(message) from error
     except ValueError as error:
         message = f"{config} is not readable as TOML: {error}"

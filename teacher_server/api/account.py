@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from teacher_server.api.auth import Caller
+from teacher_server.api.access import REFUSALS, Caller, Reader
+from teacher_server.api.body import is_idempotency_key
 from teacher_server.api.document import problems
-from teacher_server.api.embeddings import replay_response
+from teacher_server.api.embeddings import earlier_answer
 from teacher_server.api.problems import Code, Problem
 from teacher_server.api.schemas import (
     Bucket,
@@ -23,35 +24,26 @@ from teacher_server.api.schemas import (
     UsageResult,
 )
 from teacher_server.api.services import Serving
-from teacher_server.ledger.charges import InFlight
+from teacher_server.api.standing import standing_of
 
 router = APIRouter(tags=["account"])
 _WIDTHS = {"1m": 60, "1h": 3600, "1d": 86400}
-_REFUSALS = (Code.MISSING_KEY, Code.INVALID_KEY, Code.INTERNAL_ERROR)
 _LATEST = 2**40
 
 
-@router.get("/v1/key", summary="The key's standing", responses=problems(*_REFUSALS))
-async def key(caller: Caller) -> KeyStanding:
-    """Budget, spent, reserved and remaining units of the key that asks."""
-    return KeyStanding(
-        id=caller.id,
-        name=caller.name,
-        budget_units=caller.budget_units,
-        spent_units=caller.spent_units,
-        reserved_units=caller.reserved_units,
-        remaining_units=caller.remaining_units,
-        created_ms=caller.created_ms,
-    )
+@router.get("/v1/key", summary="The key's standing", responses=problems(*REFUSALS))
+async def key(caller: Caller, services: Serving) -> KeyStanding:
+    """What the key that asks has, may do, and has spent."""
+    return KeyStanding(**standing_of(caller, services.settings))
 
 
 @router.get(
     "/v1/usage",
     summary="Usage by time buckets",
-    responses=problems(Code.INVALID_REQUEST, *_REFUSALS),
+    responses=problems(Code.INVALID_REQUEST, *REFUSALS),
 )
 async def usage(
-    caller: Caller,
+    caller: Reader,
     services: Serving,
     start_time: Annotated[
         int | None, Query(ge=0, le=_LATEST, description="Unix seconds; default: the key's birth.")
@@ -102,11 +94,11 @@ async def usage(
             "description": "One ledger line per line, `seq` ascending; empty when read to the end.",
             "content": {"application/jsonl": {"schema": {"$ref": "#/components/schemas/Receipt"}}},
         },
-        **problems(Code.INVALID_REQUEST, *_REFUSALS),
+        **problems(Code.INVALID_REQUEST, *REFUSALS),
     },
 )
 async def ledger(
-    caller: Caller,
+    caller: Reader,
     services: Serving,
     after: Annotated[int, Query(ge=0, le=2**62, description="The last `seq` already read.")] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
@@ -125,15 +117,14 @@ async def ledger(
     response_class=Response,
     responses={
         200: {"model": EmbeddingResponse},
-        **problems(Code.UNKNOWN_REQUEST, Code.REQUEST_IN_FLIGHT, *_REFUSALS),
+        **problems(Code.UNKNOWN_REQUEST, Code.REQUEST_IN_FLIGHT, Code.ANSWER_PURGED, *REFUSALS),
     },
 )
 async def paid_answer(idempotency_key: str, caller: Caller, services: Serving) -> Response:
     """The stored answer of a charged request, byte for byte; free."""
-    found = await asyncio.to_thread(services.ledger.books.answer, caller.id, idempotency_key)
+    found = None
+    if is_idempotency_key(idempotency_key):
+        found = await asyncio.to_thread(services.ledger.books.answer, caller.id, idempotency_key)
     if found is None:
         raise Problem(Code.UNKNOWN_REQUEST, "no answer of this key is stored under it")
-    if isinstance(found, InFlight):
-        raise Problem(Code.REQUEST_IN_FLIGHT, "the request is being worked on")
-    services.metrics.replayed()
-    return replay_response(found.body)
+    return earlier_answer(found, services)

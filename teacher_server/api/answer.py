@@ -17,8 +17,9 @@ from teacher_server.model.info import ModelInfo
 
 def render_head(
     vectors: Sequence[Vector],
-    intake: Intake,
     reservation: Reservation,
+    *,
+    intake: Intake,
     info: ModelInfo,
     tokens: int,
 ) -> bytes:

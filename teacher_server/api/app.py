@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,23 +15,26 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from teacher_server.api import account, catalogue, document, embeddings, health
+from teacher_server.api import account, admin, catalogue, document, embeddings, health
+from teacher_server.api.gate import Gate
+from teacher_server.api.intake import prepare
 from teacher_server.api.middleware import BodyLimit, RequestContext
 from teacher_server.api.problems import Code, Problem, respond
 from teacher_server.api.services import Services
-from teacher_server.batcher import Batcher, QueueFull
-from teacher_server.health import STUCK_SECONDS, Canary
-from teacher_server.ledger.ledger import Ledger
+from teacher_server.batcher import Batcher
+from teacher_server.health import Canary
+from teacher_server.images import ImageLimits
+from teacher_server.ledger.ledger import Ledger, unix_ms
 from teacher_server.metrics import Metrics
 from teacher_server.model.info import Encoder
+from teacher_server.rates import Rates
 from teacher_server.settings import VendorSettings
-
-_log = logging.getLogger("teacher_server")
-_WATCH_SECONDS = 30.0
+from teacher_server.watch import Watch
+from teacher_server.webhook import Webhook
 
 
 def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) -> FastAPI:
-    """The vendor as an ASGI app; its lifespan runs the model's thread and the canary."""
+    """The vendor as an ASGI app; its lifespan runs the model's thread, the canary and the watch."""
     metrics = Metrics()
     batcher = Batcher(
         encoder,
@@ -40,26 +43,46 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
         max_queue=settings.max_queue,
         observe=metrics.batch,
     )
+    canary = Canary(encoder, batcher, ledger.books.probe)
+    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     services = Services(
-        encoder=encoder,
+        info=encoder.info,
+        prepare=partial(prepare, encoder=encoder, limits=limits),
         ledger=ledger,
-        batcher=batcher,
-        canary=Canary(encoder, batcher, ledger.books.probe),
+        gate=Gate(
+            batcher,
+            ledger.charges,
+            metrics,
+            info=encoder.info,
+            price=settings.price,
+            max_queue=settings.max_queue,
+            answer_seconds=settings.lease_seconds / 2,
+        ),
+        rates=Rates(),
+        health=canary.health,
         metrics=metrics,
         settings=settings,
         decoding=asyncio.Semaphore(os.cpu_count() or 1),
+    )
+    watch = Watch(
+        canary,
+        ledger,
+        metrics,
+        answer_days=settings.answer_days,
+        courier=_courier(ledger, settings),
+        clock_ms=unix_ms,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         batcher.start()
-        watch = asyncio.create_task(_watch(services))
+        watching = asyncio.create_task(watch.run())
         try:
             yield
         finally:
-            watch.cancel()
+            watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await watch
+                await watching
             await asyncio.to_thread(batcher.stop)
 
     app = _routed(lifespan=lifespan)
@@ -68,6 +91,14 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
+
+
+def _courier(ledger: Ledger, settings: VendorSettings) -> Webhook | None:
+    if settings.webhook_url is None or settings.webhook_secret is None:
+        return None
+    return Webhook(
+        str(settings.webhook_url), settings.webhook_secret, ledger.books, clock_ms=unix_ms
+    )
 
 
 def openapi_document() -> dict[str, Any]:
@@ -90,9 +121,11 @@ def _routed(**options: Any) -> FastAPI:
             "402 is never worth a retry, 429 always is."
         ),
         redoc_url=None,
+        # Links, and generated clients, name an operation by its function.
+        generate_unique_id_function=lambda route: route.name,
         **options,
     )
-    for module in (embeddings, account, catalogue, health):
+    for module in (embeddings, account, catalogue, admin, health):
         app.include_router(module.router)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -118,6 +151,11 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     response = respond(request, problem)
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
+    if error.status_code == 405:
+        # Each function is a route of its own, and the first of a path knows of no other.
+        path = request.app.openapi()["paths"].get(getattr(request.scope.get("route"), "path", ""))
+        if path is not None:
+            response.headers["Allow"] = ", ".join(sorted(method.upper() for method in path))
     return response
 
 
@@ -127,19 +165,3 @@ async def _on_invalid_parameter(request: Request, error: Exception) -> Response:
     name = str(first["loc"][-1])
     problem = Problem(Code.INVALID_REQUEST, f"`{name}`: {first['msg'].lower()}", param=name)
     return respond(request, problem)
-
-
-async def _watch(services: Services) -> None:
-    """Keep the canary fresh and leases honest for as long as the server runs."""
-    while True:
-        try:
-            async with asyncio.timeout(STUCK_SECONDS):
-                await services.canary.run()
-            await asyncio.to_thread(services.ledger.charges.void_expired)
-        except (QueueFull, TimeoutError):
-            # Customers come first; a worker that is really stuck is seen by its silence.
-            _log.warning("the queue is long: the canary found no turn")
-        except Exception:
-            services.canary.fail()
-            _log.exception("the canary failed")
-        await asyncio.sleep(_WATCH_SECONDS)

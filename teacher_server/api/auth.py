@@ -30,9 +30,11 @@ async def _account(
         raise Problem(Code.INVALID_KEY, "the Authorization header holds no key of this vendor")
     account = await asyncio.to_thread(services.ledger.keys.authenticate, key)
     if account is None:
-        raise Problem(Code.INVALID_KEY, "the key is unknown, revoked, or its secret is wrong")
+        raise Problem(
+            Code.INVALID_KEY, "the key is unknown, expired or revoked, or its secret is wrong"
+        )
     request.scope["state"]["key_id"] = account.id
     return account
 
 
-Caller = Annotated[Account, Depends(_account)]
+Known = Annotated[Account, Depends(_account)]

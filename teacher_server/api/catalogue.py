@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from teacher_server.api.auth import Caller
+from teacher_server.api.access import REFUSALS, Caller
 from teacher_server.api.document import problems
 from teacher_server.api.problems import Code, Problem
 from teacher_server.api.schemas import Limits, Model, ModelList, Prices, UnitPrices
 from teacher_server.api.services import Services, Serving
 
 router = APIRouter(tags=["catalogue"])
-_REFUSALS = (Code.MISSING_KEY, Code.INVALID_KEY, Code.INTERNAL_ERROR)
 
 
-@router.get("/v1/models", summary="The models on sale", responses=problems(*_REFUSALS))
+@router.get("/v1/models", summary="The models on sale", responses=problems(*REFUSALS))
 async def models(services: Serving, caller: Caller) -> ModelList:
     """One model per vendor, with its fingerprint and the limits on what may be sent."""
     return ModelList(data=[_model(services)])
@@ -23,16 +22,16 @@ async def models(services: Serving, caller: Caller) -> ModelList:
 @router.get(
     "/v1/models/{model:path}",
     summary="One model",
-    responses=problems(Code.UNKNOWN_MODEL, *_REFUSALS),
+    responses=problems(Code.UNKNOWN_MODEL, *REFUSALS),
 )
 async def one_model(model: str, services: Serving, caller: Caller) -> Model:
     """The model of this id."""
-    if model != services.encoder.info.id:
+    if model != services.info.id:
         raise Problem(Code.UNKNOWN_MODEL, f"the model {model[:100]!r} is not served", param="model")
     return _model(services)
 
 
-@router.get("/v1/prices", summary="The price list", responses=problems(*_REFUSALS))
+@router.get("/v1/prices", summary="The price list", responses=problems(*REFUSALS))
 async def prices(services: Serving, caller: Caller) -> Prices:
     """Integers only; the version changes whenever a figure does, and every charge carries it."""
     price = services.settings.price
@@ -41,11 +40,12 @@ async def prices(services: Serving, caller: Caller) -> Prices:
         currency="USD",
         units=UnitPrices(image=price.image_units, text=price.text_units),
         micro_usd_per_unit=price.micro_usd_per_unit,
+        answers_kept_days=services.settings.answer_days,
     )
 
 
 def _model(services: Services) -> Model:
-    info, settings = services.encoder.info, services.settings
+    info, settings = services.info, services.settings
     return Model(
         id=info.id,
         created=info.created,

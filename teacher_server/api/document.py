@@ -7,9 +7,22 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from teacher_server.api.admin_schemas import KeyChange, NewCorrection, NewKey, TopUp
 from teacher_server.api.problems import KINDS, MEDIA_TYPE, Code, problem_document
 from teacher_server.api.schemas import EmbeddingRequest, ProblemDocument
 
+_READ_BY_ROUTES = (EmbeddingRequest, KeyChange, NewCorrection, NewKey, ProblemDocument, TopUp)
+HEADERS: dict[str, Any] = {
+    name: {"description": text, "schema": {"type": "string"}}
+    for name, text in (
+        ("Idempotent-Replayed", "`true` when this answer was paid for before."),
+        ("x-ratelimit-limit-requests", "Requests a minute that the key may send."),
+        ("x-ratelimit-remaining-requests", "How many it may send at once now."),
+        ("x-ratelimit-reset-requests", "Until all of them are back: `20ms`, `1s`, `6m0s`."),
+        ("RateLimit-Policy", "The key's quotas, by draft-ietf-httpapi-ratelimit-headers-11."),
+        ("RateLimit", "What is left of each: requests, concurrent requests, budget in queries."),
+    )
+}
 _EXTRA = {
     Code.BUDGET_EXHAUSTED: {"needed": 1, "remaining": 0},
     Code.REQUEST_EXCEEDS_BUDGET: {"needed": 64, "remaining": 12},
@@ -20,10 +33,19 @@ _EXTRA = {
 }
 
 
+# What any route may answer, before it is asked: the connection itself is at fault, or too many are.
+_ANYWHERE = (
+    Code.INVALID_REQUEST,
+    Code.REQUEST_TIMEOUT,
+    Code.HEADERS_TOO_LARGE,
+    Code.NOT_READY,
+)
+
+
 def problems(*codes: Code) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may refuse with these codes, an example for each."""
     by_status: defaultdict[int, list[Code]] = defaultdict(list)
-    for code in codes:
+    for code in dict.fromkeys((*codes, *_ANYWHERE)):
         by_status[KINDS[code].status].append(code)
     return {status: _response(codes) for status, codes in sorted(by_status.items())}
 
@@ -68,7 +90,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     """FastAPI's document with the bodies that routes read and refuse by themselves, in place."""
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
     _, definitions = models_json_schema(
-        [(EmbeddingRequest, "validation"), (ProblemDocument, "validation")],
+        [(form, "validation") for form in _READ_BY_ROUTES],
         ref_template="#/components/schemas/{model}",
     )
     schemas.update(definitions["$defs"])
@@ -84,4 +106,19 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
                 else:
                     del operation["responses"]["422"]
     document["components"]["schemas"] = dict(sorted(schemas.items()))
+    document["components"]["responses"] = _shared(document["paths"])
     return document
+
+
+def _shared(paths: dict[str, Any]) -> dict[str, Any]:
+    """The refusals that routes have in common, named by status and codes; routes refer to them."""
+    shared = {}
+    for path in paths.values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                refusal = response.get("content", {}).get(MEDIA_TYPE)
+                if refusal is not None:
+                    name = ".".join((status, *refusal["examples"]))
+                    shared[name] = response
+                    operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
+    return dict(sorted(shared.items()))

@@ -13,7 +13,7 @@ from teacher_server.api.services import Serving
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", summary="The process answers")
+@router.get("/livez", summary="The process answers", responses=problems())
 async def livez() -> Liveness:
     """200 as long as the event loop turns."""
     return Liveness()
@@ -22,7 +22,7 @@ async def livez() -> Liveness:
 @router.get("/readyz", summary="The vendor can sell", responses=problems(Code.NOT_READY))
 async def readyz(services: Serving) -> Readiness:
     """200 once a canary went through the model, if its worker lives and the books take writes."""
-    health = await services.canary.health()
+    health = await services.health()
     if not health.is_ready:
         failing = ", ".join(name for name, holds in health.checks.items() if not holds)
         raise Problem(Code.NOT_READY, f"these checks do not hold: {failing}")
@@ -33,10 +33,13 @@ async def readyz(services: Serving) -> Readiness:
     "/metrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **problems(),
+    },
 )
 async def metrics(services: Serving) -> Response:
     """The exposition text."""
-    batcher = services.batcher
-    page = services.metrics.page(depth=batcher.depth, silence=batcher.silence)
+    gate = services.gate
+    page = services.metrics.page(depth=gate.depth, silence=gate.silence)
     return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")

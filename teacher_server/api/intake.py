@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,11 @@ from teacher_server.settings import VendorSettings
 
 EncodingFormat = Literal["float", "base64"]
 _FORM_FIELDS = frozenset({"model", "encoding_format", "image", "text"})
+# What begins or parts things in JSON. 8 MiB of `[],` or of `1,` took the parser gigabytes.
+_NO_MARKS = bytes(set(range(256)) - set(b"[{,:"))
+# Possessive, and content with an end of the body for its closing quote, so that no byte is read
+# twice.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _SHAPE = 'must be a string, or a list of strings, {"text": …} and {"image": …} objects'
 
 
@@ -65,6 +71,7 @@ class Intaker:
 
     def from_json(self, body: bytes) -> Intake:
         """Parse a JSON body; meant for a worker thread, for bodies are large."""
+        self._check_parts(body)
         try:
             request = EmbeddingRequest.model_validate_json(body)
         except ValidationError as error:
@@ -76,6 +83,14 @@ class Intaker:
         self._check_count(len(given))
         items = tuple(self._item(index, item, request.modality) for index, item in enumerate(given))
         return self._checked(request.model, request.encoding_format, items)
+
+    def _check_parts(self, body: bytes) -> None:
+        """Count what a body holds before a parser builds, and a validator complains of, each."""
+        # Five for an item: {"text": "…"}, its two strings, and its comma.
+        most = 5 * (self.settings.max_items + 16)
+        # Texts may hold more; only then is it worth telling them from the rest.
+        if _marks(body) > most and _marks_outside_strings(body, most) > most:
+            raise self._batch_too_large()
 
     async def from_form(self, request: Request) -> Intake:
         """Parse a multipart body: files `image`, then fields `text`, in the order sent."""
@@ -186,6 +201,21 @@ def prepare(
             raise Problem(Code(error.code), happened, param="input", index=index) from error
         prepared.append(encoder.prepare_image(image))
     return prepared
+
+
+def _marks(part: bytes) -> int:
+    return len(part.translate(None, _NO_MARKS))
+
+
+def _marks_outside_strings(body: bytes, most: int) -> int:
+    """How many, counted no further than `most` and a bit; a string counts as one."""
+    marks = position = 0
+    for string in _STRING.finditer(body):
+        marks += _marks(body[position : string.start()]) + 1
+        position = string.end()
+        if marks > most:
+            return marks
+    return marks + _marks(body[position:])
 
 
 def _invalid(error: ValidationError) -> Problem:

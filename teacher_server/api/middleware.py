@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,7 +19,10 @@ _log = logging.getLogger("teacher_server.access")
 
 
 class RequestContext:
-    """Gives each request an id, answers what nobody caught with a 500, and counts the outcome."""
+    """Gives each request an id, answers what nobody caught with a 500, and counts the outcome.
+
+    Whatever the outcome is, an answer to a known key tells the key's limits.
+    """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
@@ -37,11 +41,17 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                if "limits" in state:
+                    headers.update(state["limits"].headers())
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            # Nobody is left to answer, and nothing broke: the line below with its 499 says it all.
+            state["problem_code"] = "client_disconnected"
         except Exception:
             _log.exception("request %s failed", request_id)
             state["problem_code"] = "internal_error"
@@ -64,7 +74,8 @@ class RequestContext:
         route = getattr(scope.get("route"), "path", "unmatched")
         code = state.get("problem_code", "")
         self._metrics.answered(
-            method=scope["method"] if status != 405 else "other",
+            # Only a route's own methods: a stranger must not choose labels.
+            method=scope["method"] if status != 405 and route != "unmatched" else "other",
             route=route,
             status=status or 499,
             code=code,
@@ -98,7 +109,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
-        is_declared_too_large = declared.isdigit() and int(declared) > self._max_bytes
+        is_declared_too_large = declared.isdecimal() and int(declared) > self._max_bytes
         received = 0
 
         async def limited() -> Message:

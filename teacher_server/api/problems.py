@@ -22,11 +22,15 @@ class Code(StrEnum):
     INVALID_KEY = "invalid_key"
     BUDGET_EXHAUSTED = "budget_exhausted"
     REQUEST_EXCEEDS_BUDGET = "request_exceeds_budget"
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    UNKNOWN_KEY = "unknown_key"
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_REQUEST = "unknown_request"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_TIMEOUT = "request_timeout"
     REQUEST_IN_FLIGHT = "request_in_flight"
+    ANSWER_PURGED = "answer_purged"
     BODY_TOO_LARGE = "body_too_large"
     IMAGE_TOO_LARGE = "image_too_large"
     IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels"
@@ -34,21 +38,25 @@ class Code(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     INVALID_IMAGE = "invalid_image"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    HEADERS_TOO_LARGE = "headers_too_large"
     OVERLOADED = "overloaded"
     BUDGET_IN_FLIGHT = "budget_in_flight"
+    RATE_LIMITED = "rate_limited"
+    TOO_MANY_CONCURRENT = "too_many_concurrent"
     INTERNAL_ERROR = "internal_error"
     NOT_READY = "not_ready"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One code of the wire: its status, its title, what to do, and whether a retry can help."""
+    """One code of the wire: its status, title and cost, what to do, whether a retry can help."""
 
     status: int
     title: str
     advice: str
     is_retriable: bool = False
     retry_after: int | None = None
+    cost: str = "Nothing was charged."
 
 
 KINDS: Mapping[Code, Kind] = {
@@ -62,6 +70,10 @@ KINDS: Mapping[Code, Kind] = {
     Code.REQUEST_EXCEEDS_BUDGET: Kind(
         402, "The request costs more than is left", "Send at most `remaining` queries."
     ),
+    Code.INSUFFICIENT_SCOPE: Kind(
+        403, "The key may not do this", "Use a key that has the scope, or have it widened."
+    ),
+    Code.UNKNOWN_KEY: Kind(404, "No key has this id", "GET /admin/keys lists them."),
     Code.UNKNOWN_MODEL: Kind(404, "The model is not served here", "GET /v1/models names it."),
     Code.UNKNOWN_REQUEST: Kind(
         404, "No answer is stored under this key", "It was not charged: send the request again."
@@ -70,12 +82,27 @@ KINDS: Mapping[Code, Kind] = {
     Code.METHOD_NOT_ALLOWED: Kind(
         405, "The path has no such method", "GET /docs lists the methods."
     ),
+    Code.REQUEST_TIMEOUT: Kind(
+        408,
+        "The request came too slowly",
+        "Try again under the same Idempotency-Key.",
+        is_retriable=True,
+    ),
     Code.REQUEST_IN_FLIGHT: Kind(
         409,
         "The same request is being worked on",
         "Wait and send it again under the same Idempotency-Key.",
         is_retriable=True,
         retry_after=1,
+    ),
+    Code.ANSWER_PURGED: Kind(
+        410,
+        "The stored answer was purged",
+        "To buy the items anew, send them under a new Idempotency-Key.",
+        cost=(
+            "Nothing was charged for asking again: the purchase was charged when it was answered, "
+            "and stays on the ledger."
+        ),
     ),
     Code.BODY_TOO_LARGE: Kind(413, "The body is too large", "Send fewer or smaller items."),
     Code.IMAGE_TOO_LARGE: Kind(413, "An image has too many bytes", "Send it smaller."),
@@ -90,6 +117,7 @@ KINDS: Mapping[Code, Kind] = {
     Code.IDEMPOTENCY_KEY_REUSED: Kind(
         422, "The Idempotency-Key belongs to another request", "Use a new one."
     ),
+    Code.HEADERS_TOO_LARGE: Kind(431, "The headers are too large", "Send fewer or shorter ones."),
     Code.OVERLOADED: Kind(
         429, "The server is busy", "Wait and try again.", is_retriable=True, retry_after=1
     ),
@@ -97,6 +125,20 @@ KINDS: Mapping[Code, Kind] = {
         429,
         "Requests in flight hold the rest of the budget",
         "Wait until they end, then try again.",
+        is_retriable=True,
+        retry_after=1,
+    ),
+    Code.RATE_LIMITED: Kind(
+        429,
+        "The key asks too often",
+        "Wait as long as Retry-After says.",
+        is_retriable=True,
+        retry_after=1,
+    ),
+    Code.TOO_MANY_CONCURRENT: Kind(
+        429,
+        "The key has too many requests in progress",
+        "Wait until one has ended, then try again.",
         is_retriable=True,
         retry_after=1,
     ),
@@ -111,6 +153,7 @@ KINDS: Mapping[Code, Kind] = {
 _ERROR_TYPES = {
     401: "authentication_error",
     402: "insufficient_quota",
+    403: "permission_error",
     404: "not_found_error",
     429: "rate_limit_error",
     500: "server_error",
@@ -119,16 +162,26 @@ _ERROR_TYPES = {
 
 
 class Problem(Exception):
-    """Raised anywhere in a request; nothing was charged for it. `extra` joins the document."""
+    """Raised anywhere in a request; nothing was charged for it. `extra` joins the document.
+
+    `retry_after` seconds stand in for the code's own where the wait is known.
+    """
 
     def __init__(
-        self, code: Code, happened: str, *, param: str | None = None, **extra: int
+        self,
+        code: Code,
+        happened: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+        **extra: int,
     ) -> None:
         super().__init__(f"{code}: {happened}")
         self.code = code
         self.kind = KINDS[code]
         self.happened = happened
         self.param = param
+        self.retry_after = self.kind.retry_after if retry_after is None else retry_after
         self.extra = extra
 
     def document(self, request_id: str) -> dict[str, Any]:
@@ -141,8 +194,8 @@ class Problem(Exception):
     def headers(self) -> dict[str, str]:
         """x-should-retry for SDKs, Retry-After where waiting helps, and how to authenticate."""
         headers = {"x-should-retry": "true" if self.kind.is_retriable else "false"}
-        if self.kind.retry_after is not None:
-            headers["Retry-After"] = str(self.kind.retry_after)
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
         if self.kind.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         if self.code == Code.BODY_TOO_LARGE:
@@ -160,7 +213,7 @@ def problem_document(
 ) -> dict[str, Any]:
     """The document of one code; `happened` is a clause without its full stop."""
     kind = KINDS[code]
-    detail = f"{happened[:1].upper()}{happened[1:]}. Nothing was charged. {kind.advice}"
+    detail = f"{happened[:1].upper()}{happened[1:]}. {kind.cost} {kind.advice}"
     return {
         "type": f"urn:problem:{code}",
         "title": kind.title,

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from teacher_server.ledger.account import Scope
+from teacher_server.ledger.period import Period
+
 _EXAMPLE_IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4"
     "z8AAAAMBAQAY3Y2wAAAAAElFTkSuQmCC"
@@ -196,16 +199,24 @@ class UnitPrices(Answer):
 
 
 class Prices(Answer):
-    """What a query costs: units times micro_usd_per_unit."""
+    """What a query costs: units times micro_usd_per_unit.
+
+    A stored answer is kept `answers_kept_days` days (0: for ever), its charge for ever.
+    """
 
     version: str
     currency: Literal["USD"]
     units: UnitPrices
     micro_usd_per_unit: int
+    answers_kept_days: int
 
 
 class KeyStanding(Answer):
-    """Units; remaining = budget - spent - reserved."""
+    """Units; remaining = budget - spent - reserved.
+
+    With a period, `allowance_units` is what it grants and `used_units` what it has used; without
+    one they are the budget and all that was spent. Times are Unix milliseconds.
+    """
 
     id: str
     name: str
@@ -214,6 +225,14 @@ class KeyStanding(Answer):
     reserved_units: int
     remaining_units: int
     created_ms: int
+    scopes: list[Scope]
+    expires_ms: int | None
+    requests_per_minute: int
+    max_concurrent: int
+    period: Period
+    period_start_ms: int | None
+    allowance_units: int
+    used_units: int
 
 
 class UsageResult(Answer):

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import Request
 
-from teacher_server.batcher import Batcher
-from teacher_server.health import Canary
+from teacher_server.api.gate import Gate
+from teacher_server.health import Health
 from teacher_server.images import ImageLimits
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.metrics import Metrics
-from teacher_server.model.info import Encoder
+from teacher_server.model.info import ModelInfo, Prepared
+from teacher_server.rates import Rates
 from teacher_server.settings import VendorSettings
 
-T = TypeVar("T")
+Prepare = Callable[[Sequence[str | bytes]], list[Prepared]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The collaborators of every route."""
+    """The collaborators of every route. The model is not among them: `gate` sells its answers."""
 
-    encoder: Encoder
+    info: ModelInfo
+    prepare: Prepare
     ledger: Ledger
-    batcher: Batcher
-    canary: Canary
+    gate: Gate
+    rates: Rates
+    health: Callable[[], Awaitable[Health]]
     metrics: Metrics
     settings: VendorSettings
     decoding: asyncio.Semaphore
@@ -47,22 +50,3 @@ def _services(request: Request) -> Services:
 
 
 Serving = Annotated[Services, Depends(_services)]
-
-
-async def settled(call: Callable[[], T]) -> T:
-    """Run `call` in a worker thread to its end, even when the caller is cancelled meanwhile.
-
-    A cancelled caller gets its CancelledError only after the call has ended, so that what the
-    call did to the books is known when the clean-up runs.
-    """
-    task = asyncio.ensure_future(asyncio.to_thread(call))
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        task.exception()  # marks it as seen; the cancellation is what the caller hears of
-        raise cancelled
-    return task.result()

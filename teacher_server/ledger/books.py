@@ -1,21 +1,33 @@
-"""Reading the books: entries, stored answers, usage, and the check that they add up."""
+"""Reading the books: entries, stored answers, usage; and what changes them outside a sale."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select, text
+from sqlalchemy import Engine, case, func, select, text, update
 
-from teacher_server.ledger.charges import InFlight, Replay
+from teacher_server.ledger import alerts as outbox
+from teacher_server.ledger.alerts import Alert
+from teacher_server.ledger.audit import Audit, audited, entry_of
+from teacher_server.ledger.charges import InFlight, Purged, Replay, outcome_of
+from teacher_server.ledger.clock import Clock, unix_ms
+from teacher_server.ledger.corrections import Correction, correct
 from teacher_server.ledger.engine import reading, writing
-from teacher_server.ledger.entry import GENESIS, LedgerEntry
-from teacher_server.ledger.tables import accounts, entries, requests
+from teacher_server.ledger.entry import LedgerEntry
+from teacher_server.ledger.tables import alerts, corrections, entries, requests
+
+__all__ = ["Alert", "Audit", "Books", "Correction", "UsageBucket"]
+
+# Answers purged in one transaction, of some 200 kB each: sales wait no longer than that takes.
+_PURGED_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageBucket:
-    """What a key bought in one span of time (Unix seconds, the end not included)."""
+    """What a key bought in one span of time (Unix seconds, the end not included).
+
+    Corrections made in it count against units and cost, which may so be negative.
+    """
 
     start_time: int
     end_time: int
@@ -26,21 +38,12 @@ class UsageBucket:
     num_model_requests: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
-    """What `verify` walked, and each fault as a sentence that names the row."""
-
-    keys: int
-    entries: int
-    units_charged: int
-    faults: tuple[str, ...]
-
-
 class Books:
-    """Read-only; a key only ever sees its own lines."""
+    """What is on record; a key only ever sees its own lines."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, clock: Clock = unix_ms) -> None:
         self._engine = engine
+        self._clock = clock
 
     def entries(self, key_id: str, *, after: int = 0, limit: int = 1000) -> list[LedgerEntry]:
         """The key's entries with seq > after, in order, at most `limit`."""
@@ -51,27 +54,29 @@ class Books:
                 .order_by(entries.c.seq)
                 .limit(limit)
             )
-            return [_entry(row) for row in rows]
+            return [entry_of(row) for row in rows]
 
-    def answer(self, key_id: str, idempotency_key: str) -> Replay | InFlight | None:
-        """The stored answer of a paid request, InFlight while it is worked on, or None."""
+    def answer(self, key_id: str, idempotency_key: str) -> Replay | Purged | InFlight | None:
+        """The stored answer of a paid request, InFlight while it is worked on, or None.
+
+        Purged when it was charged and the answer is kept no longer.
+        """
         with reading(self._engine) as connection:
             row = connection.execute(
-                select(requests.c.state, requests.c.body).where(
+                select(requests.c.request_id, requests.c.state, requests.c.body).where(
                     requests.c.key_id == key_id,
                     requests.c.idempotency_key == idempotency_key,
                     requests.c.state != "voided",
                 )
             ).one_or_none()
-        if row is None:
-            return None
-        return Replay(row.body) if row.state == "posted" else InFlight()
+        return None if row is None else outcome_of(row)
 
     def usage(
         self, key_id: str, *, start_time: int, end_time: int, width: int
     ) -> list[UsageBucket]:
         """Charges by buckets of `width` seconds from `start_time`; empty buckets are left out."""
         number = (entries.c.created_ms // 1000 - start_time) // width
+        is_charge = case((entries.c.kind == "charge", 1), else_=0)
         with reading(self._engine) as connection:
             rows = connection.execute(
                 select(
@@ -80,16 +85,17 @@ class Books:
                     func.sum(entries.c.texts).label("texts"),
                     func.sum(entries.c.units).label("units"),
                     func.sum(entries.c.cost_micro_usd).label("cost"),
-                    func.count().label("calls"),
+                    func.sum(is_charge).label("calls"),
                 )
                 .where(
                     entries.c.key_id == key_id,
-                    entries.c.kind == "charge",
+                    entries.c.kind.in_(("charge", "correction")),
                     entries.c.created_ms >= start_time * 1000,
                     entries.c.created_ms < end_time * 1000,
                 )
-                .group_by(number)
-                .order_by(number)
+                # By name: PostgreSQL takes the same expression with other parameters for another.
+                .group_by(text("number"))
+                .order_by(text("number"))
             ).all()
         return [
             UsageBucket(
@@ -111,77 +117,97 @@ class Books:
 
     def verify(self) -> Audit:
         """Recompute every chain and every balance, in one snapshot of the database."""
-        faults: list[str] = []
-        num_entries = charged = 0
         with reading(self._engine) as connection:
-            keys = connection.execute(select(accounts).order_by(accounts.c.id)).all()
-            for account in keys:
-                rows = connection.execute(
-                    select(entries).where(entries.c.key_id == account.id).order_by(entries.c.seq)
+            return audited(connection)
+
+    def correct(
+        self,
+        request_id: str,
+        *,
+        units: int = 0,
+        cost_micro_usd: int = 0,
+        reason: str,
+        actor: str,
+    ) -> LedgerEntry:
+        """Give units and cost of the charge `request_id` back, as a new entry; it is returned.
+
+        The entry carries them negative, and the charge's request id as its idempotency_key. Raises
+        ChargeUnknown, and CorrectionRefused for more than is left of the charge uncorrected.
+        """
+        with writing(self._engine) as connection:
+            return correct(
+                connection,
+                request_id,
+                units=units,
+                cost_micro_usd=cost_micro_usd,
+                reason=reason,
+                actor=actor,
+                now=self._clock(),
+            )
+
+    def corrections(self, request_id: str) -> list[Correction]:
+        """Every correction of this charge, oldest first, with its reason."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(
+                select(corrections)
+                .join(entries, entries.c.request_id == corrections.c.request_id)
+                .where(corrections.c.corrects == request_id)
+                .order_by(entries.c.seq)
+            )
+            return [Correction(**row._asdict()) for row in rows]
+
+    def purge(self, older_than_ms: int) -> int:
+        """Forget the answers charged before this moment (Unix milliseconds); how many.
+
+        The request, its Idempotency-Key and its charge stay for ever: asking again finds Purged,
+        and is never charged a second time.
+        """
+        purged = 0
+        while True:
+            with writing(self._engine) as connection:
+                old = connection.scalars(
+                    select(requests.c.request_id)
+                    .where(
+                        requests.c.state == "posted",
+                        requests.c.purged_ms.is_(None),
+                        requests.c.resolved_ms < older_than_ms,
+                    )
+                    .limit(_PURGED_AT_ONCE)
+                    .with_for_update(skip_locked=True)
+                ).all()
+                connection.execute(
+                    update(requests)
+                    .where(requests.c.request_id.in_(old))
+                    .values(body=None, purged_ms=self._clock())
                 )
-                walked = [_entry(row) for row in rows]
-                num_entries += len(walked)
-                charged += sum(e.units for e in walked if e.kind == "charge")
-                faults += _chain_faults(account, walked)
-                faults += _request_faults(connection, account, walked)
-        return Audit(
-            keys=len(keys), entries=num_entries, units_charged=charged, faults=tuple(faults)
-        )
+            purged += len(old)
+            if len(old) < _PURGED_AT_ONCE:
+                return purged
 
+    def alerts(self, key_id: str) -> list[Alert]:
+        """Every threshold that the key ever crossed, oldest first, delivered or not."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(
+                select(alerts)
+                .where(alerts.c.key_id == key_id)
+                .order_by(alerts.c.created_ms, alerts.c.percent)
+            )
+            return [outbox.alert_of(row) for row in rows]
 
-def _entry(row: Row[Any]) -> LedgerEntry:
-    fields = row._asdict()
-    return LedgerEntry(**{k: v for k, v in fields.items() if k not in {"row", "key_id"}})
+    def pending_alerts(self, limit: int) -> list[Alert]:
+        """The undelivered alerts that are due, oldest first, for this caller to deliver.
 
+        It has a minute, in which nobody else is handed them; say then what became of each.
+        """
+        with writing(self._engine) as connection:
+            return outbox.claim(connection, limit=limit, now=self._clock())
 
-def _chain_faults(account: Row[Any], walked: list[LedgerEntry]) -> list[str]:
-    faults = []
-    granted = spent = 0
-    head = GENESIS
-    for expected_seq, entry in enumerate(walked, start=1):
-        where = f"key {account.id} seq {entry.seq}"
-        if entry.seq != expected_seq:
-            faults.append(f"{where}: expected seq {expected_seq}, an entry is missing")
-            break
-        if entry.prev_hash != head:
-            faults.append(f"{where}: prev_hash is not the hash of the entry before it")
-        if entry.hash != entry.expected_hash:
-            faults.append(f"{where}: the entry was altered, its hash does not match its fields")
-        granted += entry.units if entry.kind == "grant" else 0
-        spent += entry.units if entry.kind == "charge" else 0
-        if entry.balance_units != granted - spent:
-            faults.append(f"{where}: balance {entry.balance_units}, expected {granted - spent}")
-        head = entry.hash
-    totals = (account.budget_units, account.spent_units, account.last_seq, account.last_hash)
-    if totals != (granted, spent, len(walked), head):
-        faults.append(
-            f"key {account.id}: the account row says budget {account.budget_units}, spent "
-            f"{account.spent_units}, seq {account.last_seq}; the entries say {granted}, {spent}, "
-            f"{len(walked)}"
-        )
-    return faults
+    def alert_delivered(self, alert_id: str) -> None:
+        """It is never handed out again."""
+        with writing(self._engine) as connection:
+            outbox.mark_delivered(connection, alert_id, self._clock())
 
-
-def _request_faults(
-    connection: Connection, account: Row[Any], walked: list[LedgerEntry]
-) -> list[str]:
-    rows = connection.execute(
-        select(requests.c.request_id, requests.c.state, requests.c.units).where(
-            requests.c.key_id == account.id, requests.c.state != "voided"
-        )
-    ).all()
-    posted = {row.request_id: row.units for row in rows if row.state == "posted"}
-    charged = {entry.request_id: entry.units for entry in walked if entry.kind == "charge"}
-    faults = [
-        f"key {account.id} request {request_id}: charged {charged.get(request_id)} units in the "
-        f"ledger, {posted.get(request_id)} by its answer"
-        for request_id in sorted(posted.keys() | charged.keys())
-        if posted.get(request_id) != charged.get(request_id)
-    ]
-    reserved = sum(row.units for row in rows if row.state == "reserved")
-    if reserved != account.reserved_units:
-        faults.append(
-            f"key {account.id}: the account row holds {account.reserved_units} reserved units, "
-            f"its open requests {reserved}"
-        )
-    return faults
+    def alert_failed(self, alert_id: str) -> None:
+        """It is handed out again later: after 2 s, 4 s, 8 s, … up to an hour."""
+        with writing(self._engine) as connection:
+            outbox.mark_failed(connection, alert_id, self._clock())

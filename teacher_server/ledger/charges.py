@@ -2,69 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from teacher_server.errors import KeyUnknown, ReservationGone
+from teacher_server.errors import ReservationGone
+from teacher_server.ledger.alerts import note_thresholds
+from teacher_server.ledger.chain import append, drafted, unknown
+from teacher_server.ledger.clock import Clock
 from teacher_server.ledger.engine import reading, writing
 from teacher_server.ledger.entry import LedgerEntry
+from teacher_server.ledger.liveness import is_dead
+from teacher_server.ledger.period import is_current, renew
 from teacher_server.ledger.price import Price
-from teacher_server.ledger.tables import accounts, entries, requests
+from teacher_server.ledger.purchase import (
+    Earlier,
+    InFlight,
+    KeyReused,
+    Purchase,
+    Purged,
+    Refused,
+    Replay,
+    Reservation,
+)
+from teacher_server.ledger.tables import accounts, requests
 
-Clock = Callable[[], int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purchase:
-    """What a request wants to buy; `payload_sha256` tells a retry from another request."""
-
-    request_id: str
-    key_id: str
-    idempotency_key: str
-    payload_sha256: str
-    images: int
-    texts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
-    """Units set aside at a frozen price; resolves at most once, by post or by void."""
-
-    purchase: Purchase
-    units: int
-    price: Price
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """The same purchase was charged before; `body` is the answer, byte for byte."""
-
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class InFlight:
-    """The same purchase is being worked on."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyReused:
-    """The Idempotency-Key belongs to another payload."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The budget does not reach; `remaining` is what is not spent (others may hold some of it)."""
-
-    needed: int
-    remaining: int
-    is_temporary: bool
-
-
-Earlier = Replay | InFlight | KeyReused
+__all__ = [
+    "Charges",
+    "Clock",
+    "Earlier",
+    "InFlight",
+    "KeyReused",
+    "Purchase",
+    "Purged",
+    "Refused",
+    "Replay",
+    "Reservation",
+]
 
 
 class Charges:
@@ -82,7 +58,10 @@ class Charges:
             return _earlier(connection, purchase)
 
     def reserve(self, purchase: Purchase, price: Price) -> Reservation | Earlier | Refused:
-        """Set the units aside, or say why not; never lets spent + reserved exceed the budget."""
+        """Set the units aside, or say why not; never lets spent + reserved exceed the budget.
+
+        Begins the key's new period when one is due. Raises KeyUnknown.
+        """
         try:
             return self._reserve(purchase, price)
         except IntegrityError:
@@ -99,17 +78,11 @@ class Charges:
             found = _earlier(connection, purchase)
             if found is not None:
                 return found
-            taken = connection.execute(
-                update(accounts)
-                .where(
-                    accounts.c.id == purchase.key_id,
-                    accounts.c.spent_units + accounts.c.reserved_units + units
-                    <= accounts.c.budget_units,
-                )
-                .values(reserved_units=accounts.c.reserved_units + units)
-            )
-            if taken.rowcount == 0:
-                return _refusal(connection, purchase.key_id, units)
+            if not _set_aside(connection, purchase.key_id, units, now):
+                # The budget does not reach, or the key's period is over: a new one may reach.
+                renew(connection, purchase.key_id, now)
+                if not _set_aside(connection, purchase.key_id, units, now):
+                    return _refusal(connection, purchase.key_id, units)
             connection.execute(
                 insert(requests).values(
                     request_id=purchase.request_id,
@@ -139,65 +112,64 @@ class Charges:
     ) -> bytes:
         """Charge and keep the answer in one transaction; the bytes returned are those stored.
 
-        `render` turns the ledger entry into the body, so that the receipt is part of it. Raises
-        ReservationGone when the reservation was voided meanwhile; nothing is charged then.
+        Units and price are those on record since the reservation. `render` turns the ledger entry
+        into the body, so that the receipt is part of it. Raises ReservationGone when the
+        reservation was voided meanwhile; nothing is charged then.
         """
-        purchase, units, now = reservation.purchase, reservation.units, self._clock()
+        now = self._clock()
         with writing(self._engine) as connection:
-            state = connection.scalar(
-                select(requests.c.state)
-                .where(requests.c.request_id == purchase.request_id)
+            held = connection.execute(
+                select(requests)
+                .where(requests.c.request_id == reservation.purchase.request_id)
                 .with_for_update()
-            )
-            if state != "reserved":
+            ).one_or_none()
+            if held is None or held.state != "reserved":
                 message = "the reservation was voided before it could be charged"
                 raise ReservationGone(message)
-            account = connection.execute(
-                update(accounts)
-                .where(accounts.c.id == purchase.key_id)
-                .values(
-                    reserved_units=accounts.c.reserved_units - units,
-                    spent_units=accounts.c.spent_units + units,
-                    last_seq=accounts.c.last_seq + 1,
-                )
-                .returning(accounts)
-            ).one()
-            entry = LedgerEntry(
-                seq=account.last_seq,
+            account = _spend(connection, held, now)
+            entry = drafted(
+                account,
                 kind="charge",
-                request_id=purchase.request_id,
-                idempotency_key=purchase.idempotency_key,
+                request_id=held.request_id,
+                idempotency_key=held.idempotency_key,
                 model=model,
                 model_fingerprint=model_fingerprint,
-                images=purchase.images,
-                texts=purchase.texts,
-                units=units,
-                cost_micro_usd=reservation.price.cost(units),
-                price_version=reservation.price.version,
-                balance_units=account.budget_units - account.spent_units,
-                created_ms=now,
-                prev_hash=account.last_hash,
-            ).sealed()
+                images=held.images,
+                texts=held.texts,
+                units=held.units,
+                cost_micro_usd=held.units * held.micro_usd_per_unit,
+                price_version=held.price_version,
+                now=now,
+            )
             body = render(entry)
             connection.execute(
                 update(requests)
-                .where(requests.c.request_id == purchase.request_id)
+                .where(requests.c.request_id == held.request_id)
                 .values(state="posted", body=body, resolved_ms=now)
             )
-            append(connection, purchase.key_id, entry)
+            append(connection, held.key_id, entry)
+            note_thresholds(connection, account, now)
         return body
 
     def void(self, request_id: str) -> bool:
         """Give a reservation back; False when there was none left to give."""
         with writing(self._engine) as connection:
-            return _void(connection, [request_id], self._clock()) == 1
+            return _void(connection, requests.c.request_id == request_id, self._clock()) == 1
 
     def void_dead(self) -> int:
-        """Give back what other boots left reserved; how many. Only the sole server may call it."""
-        with writing(self._engine) as connection:
-            dead = and_(requests.c.state == "reserved", requests.c.boot_id != self._boot_id)
-            ids = connection.scalars(select(requests.c.request_id).where(dead)).all()
-            return _void(connection, ids, self._clock())
+        """Give back what servers that died left reserved; how many reservations.
+
+        On SQLite only the sole server may call it; on PostgreSQL the dead are told by their locks.
+        """
+        other = and_(requests.c.state == "reserved", requests.c.boot_id != self._boot_id)
+        with reading(self._engine) as connection:
+            boot_ids = connection.scalars(select(requests.c.boot_id).where(other).distinct()).all()
+        voided = 0
+        for boot_id in boot_ids:
+            with writing(self._engine) as connection:
+                if is_dead(connection, boot_id):
+                    voided += _void(connection, requests.c.boot_id == boot_id, self._clock())
+        return voided
 
     def void_expired(self) -> int:
         """Give back every reservation whose lease ran out, whoever held it; how many.
@@ -206,20 +178,46 @@ class Charges:
         """
         now = self._clock()
         with writing(self._engine) as connection:
-            late = and_(requests.c.state == "reserved", requests.c.lease_until_ms < now)
-            ids = connection.scalars(select(requests.c.request_id).where(late)).all()
-            return _void(connection, ids, now)
+            return _void(connection, requests.c.lease_until_ms < now, now)
 
 
-def append(connection: Connection, key_id: str, entry: LedgerEntry) -> None:
-    """Write a sealed entry and make it the head of its key's chain (`last_seq` is the caller's)."""
-    connection.execute(insert(entries).values(key_id=key_id, **entry.document()))
-    connection.execute(update(accounts).where(accounts.c.id == key_id).values(last_hash=entry.hash))
+def _set_aside(connection: Connection, key_id: str, units: int, now: int) -> bool:
+    taken = connection.execute(
+        update(accounts)
+        .where(
+            accounts.c.id == key_id,
+            accounts.c.spent_units + accounts.c.reserved_units + units <= accounts.c.budget_units,
+            is_current(now),
+        )
+        .values(reserved_units=accounts.c.reserved_units + units)
+    )
+    return taken.rowcount == 1
+
+
+def _spend(connection: Connection, held: Row[Any], now: int) -> Row[Any]:
+    """Move the units of a request from reserved to spent, in the period that `now` lies in."""
+    spending = (
+        update(accounts)
+        .where(accounts.c.id == held.key_id, is_current(now))
+        .values(
+            reserved_units=accounts.c.reserved_units - held.units,
+            spent_units=accounts.c.spent_units + held.units,
+            last_seq=accounts.c.last_seq + 1,
+        )
+        .returning(accounts)
+    )
+    account = connection.execute(spending).one_or_none()
+    if account is None:
+        renew(connection, held.key_id, now)
+        account = connection.execute(spending).one()
+    return account
 
 
 def _earlier(connection: Connection, purchase: Purchase) -> Earlier | None:
     row = connection.execute(
-        select(requests.c.payload_sha256, requests.c.state, requests.c.body).where(
+        select(
+            requests.c.request_id, requests.c.payload_sha256, requests.c.state, requests.c.body
+        ).where(
             requests.c.key_id == purchase.key_id,
             requests.c.idempotency_key == purchase.idempotency_key,
             requests.c.state != "voided",
@@ -227,9 +225,14 @@ def _earlier(connection: Connection, purchase: Purchase) -> Earlier | None:
     ).one_or_none()
     if row is None:
         return None
-    if row.payload_sha256 != purchase.payload_sha256:
-        return KeyReused()
-    return Replay(row.body) if row.state == "posted" else InFlight()
+    return outcome_of(row) if row.payload_sha256 == purchase.payload_sha256 else KeyReused()
+
+
+def outcome_of(row: Row[*tuple[Any, ...]]) -> Replay | Purged | InFlight:
+    """What became of a request that was not voided: its row has request_id, state and body."""
+    if row.state != "posted":
+        return InFlight()
+    return Purged(row.request_id) if row.body is None else Replay(row.body)
 
 
 def _refusal(connection: Connection, key_id: str, units: int) -> Refused:
@@ -237,27 +240,29 @@ def _refusal(connection: Connection, key_id: str, units: int) -> Refused:
         select(accounts.c.budget_units, accounts.c.spent_units).where(accounts.c.id == key_id)
     ).one_or_none()
     if row is None:
-        message = f"no key has the id {key_id!r}"
-        raise KeyUnknown(message)
+        raise unknown(key_id)
     remaining = row.budget_units - row.spent_units
     return Refused(needed=units, remaining=remaining, is_temporary=units <= remaining)
 
 
-def _void(connection: Connection, request_ids: Sequence[str], now: int) -> int:
-    voided = 0
-    for request_id in request_ids:
-        row = connection.execute(
+def _void(connection: Connection, which: ColumnElement[bool], now: int) -> int:
+    # In the order of accounts, and past requests that are being posted right now: two sweeps and
+    # a post can then never wait for each other in a circle.
+    rows = connection.execute(
+        select(requests.c.request_id, requests.c.key_id, requests.c.units)
+        .where(which, requests.c.state == "reserved")
+        .order_by(requests.c.key_id, requests.c.request_id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for row in rows:
+        connection.execute(
             update(requests)
-            .where(requests.c.request_id == request_id, requests.c.state == "reserved")
+            .where(requests.c.request_id == row.request_id)
             .values(state="voided", resolved_ms=now)
-            .returning(requests.c.key_id, requests.c.units)
-        ).one_or_none()
-        if row is None:
-            continue
+        )
         connection.execute(
             update(accounts)
             .where(accounts.c.id == row.key_id)
             .values(reserved_units=accounts.c.reserved_units - row.units)
         )
-        voided += 1
-    return voided
+    return len(rows)

@@ -20,6 +20,7 @@ _WRITES = "ledger_writes"
 def open_engine(dsn: str) -> Engine:
     """An engine for the DSN; SQLite gets WAL, synchronous=FULL, foreign keys and a busy timeout.
 
+    PostgreSQL waits as long for a lock, and ends a transaction that a stopped server left open.
     Raises LedgerError when the DSN cannot be read or its driver is missing.
     """
     try:
@@ -31,6 +32,8 @@ def open_engine(dsn: str) -> Engine:
     if is_sqlite and url.database in (None, "", ":memory:"):
         message = "the ledger needs a file: an in-memory database forgets what was paid"
         raise LedgerError(message)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
     if is_sqlite:
         Path(str(url.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -41,6 +44,8 @@ def open_engine(dsn: str) -> Engine:
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _prepare_postgresql)
     return engine
 
 
@@ -57,8 +62,12 @@ def writing(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One read transaction: a consistent snapshot that blocks nobody."""
-    with engine.connect() as connection, connection.begin():
-        yield connection
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            # Its default shows each statement of a transaction a newer state of the books.
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -74,6 +83,15 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _prepare_postgresql(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+    # A server that was stopped in the middle (SIGSTOP, a cut cable) would hold its row for ever.
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {3 * BUSY_TIMEOUT_MS}")
+    cursor.close()
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

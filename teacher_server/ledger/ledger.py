@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from teacher_server.errors import LedgerError
 from teacher_server.ledger.books import Books
-from teacher_server.ledger.charges import Charges, Clock
+from teacher_server.ledger.charges import Charges
+from teacher_server.ledger.clock import Clock, unix_ms
 from teacher_server.ledger.engine import open_engine, writing
 from teacher_server.ledger.keys import Keys
+from teacher_server.ledger.liveness import Life, alive
 from teacher_server.ledger.migrate import migrate
+from teacher_server.ledger.pepper import load_pepper
 from teacher_server.ledger.tables import boots
 
-
-def unix_ms() -> int:
-    """The time on every line of the ledger: Unix milliseconds."""
-    return time.time_ns() // 1_000_000
+__all__ = ["Ledger", "opened", "serving", "unix_ms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +32,15 @@ class Ledger:
     charges: Charges
     books: Books
     boot_id: str
+    life: Life
+
+    def sweep(self) -> int:
+        """Give back what dead servers and late requests hold; how many reservations.
+
+        To be called every few seconds: it also keeps this server known as alive.
+        """
+        self.life.renew()
+        return self.charges.void_dead() + self.charges.void_expired()
 
 
 @contextmanager
@@ -55,35 +60,21 @@ def opened(dsn: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def serving(engine: Engine, *, lease_seconds: int, clock: Clock = unix_ms) -> Iterator[Ledger]:
+def serving(
+    engine: Engine, *, lease_seconds: int, clock: Clock = unix_ms, pepper: str | None = None
+) -> Iterator[Ledger]:
     """The ledger of a running server, with nothing left reserved by a server that died.
 
     On SQLite one server owns the file at a time (LedgerError otherwise), so every reservation of
-    another boot is of a dead one. On PostgreSQL replicas share it, and leases decide.
+    another boot is of a dead one. On PostgreSQL replicas share it: each holds a lock that its death
+    frees, and leases decide where that cannot tell. `pepper` is TEACHER_PEPPER, if set.
     """
     boot_id = "boot_" + secrets.token_hex(8)
+    keys = Keys(engine, clock=clock, pepper=load_pepper(engine, pepper))
     charges = Charges(engine, boot_id=boot_id, lease_ms=lease_seconds * 1000, clock=clock)
-    is_sole = engine.dialect.name == "sqlite"
-    lock = _locked(Path(f"{engine.url.database}.server-lock")) if is_sole else None
-    try:
+    with alive(engine, boot_id) as life:
         with writing(engine) as connection:
             connection.execute(insert(boots).values(boot_id=boot_id, started_ms=clock(), note=""))
-        if is_sole:
-            charges.void_dead()
-        charges.void_expired()
-        yield Ledger(Keys(engine, clock=clock), charges, Books(engine), boot_id)
-    finally:
-        if lock is not None:
-            os.close(lock)
-
-
-def _locked(path: Path) -> int:
-    # The lock belongs to the open file, so the kernel frees it when the process dies in any way.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        message = f"another server is using this ledger (it holds {path})"
-        raise LedgerError(message) from error
-    return descriptor
+        ledger = Ledger(keys, charges, Books(engine, clock=clock), boot_id, life)
+        ledger.sweep()
+        yield ledger

@@ -44,8 +44,27 @@ accounts = Table(
     Column("last_hash", String(64), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger, nullable=True),
+    Column("scopes", String(64), nullable=False, server_default="embed,read"),
+    Column("expires_ms", BigInteger, nullable=True),
+    Column("last_used_ms", BigInteger, nullable=True),
+    Column("requests_per_minute", BigInteger, nullable=True),
+    Column("max_concurrent", BigInteger, nullable=True),
+    Column("budget_period", String(8), nullable=False, server_default="none"),
+    Column("period_units", BigInteger, nullable=True),
+    Column("period_start_ms", BigInteger, nullable=False, server_default="0"),
+    # The head of the key's chain when its period began, and what was spent up to it.
+    Column("period_base_seq", BigInteger, nullable=False, server_default="0"),
+    Column("period_base_units", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("spent_units >= 0 AND reserved_units >= 0", name="not_negative"),
     CheckConstraint("spent_units + reserved_units <= budget_units", name="within_budget"),
+    CheckConstraint(
+        "budget_period IN ('none', 'day', 'month') "
+        "AND (budget_period = 'none') = (period_units IS NULL)",
+        name="period_known",
+    ),
+    CheckConstraint(
+        "period_base_units >= 0 AND period_base_units <= spent_units", name="period_base"
+    ),
 )
 
 requests = Table(
@@ -66,9 +85,12 @@ requests = Table(
     Column("lease_until_ms", BigInteger, nullable=False),
     Column("resolved_ms", BigInteger, nullable=True),
     Column("body", LargeBinary, nullable=True),
+    Column("purged_ms", BigInteger, nullable=True),
     CheckConstraint("state IN ('reserved', 'posted', 'voided')", name="state_known"),
     CheckConstraint("units > 0 AND images >= 0 AND texts >= 0", name="units_positive"),
-    CheckConstraint("(state = 'posted') = (body IS NOT NULL)", name="posted_has_body"),
+    CheckConstraint(
+        "(state = 'posted') = (body IS NOT NULL OR purged_ms IS NOT NULL)", name="posted_has_body"
+    ),
     # A voided request frees its Idempotency-Key: the retry is then the first purchase.
     Index(
         "uq_requests_live_idempotency_key",
@@ -79,6 +101,12 @@ requests = Table(
         postgresql_where=text("state <> 'voided'"),
     ),
     Index("ix_requests_state", "state"),
+    Index(
+        "ix_requests_kept_resolved_ms",
+        "resolved_ms",
+        sqlite_where=text("state = 'posted' AND purged_ms IS NULL"),
+        postgresql_where=text("state = 'posted' AND purged_ms IS NULL"),
+    ),
 )
 
 entries = Table(
@@ -114,4 +142,40 @@ boots = Table(
     Column("boot_id", String(64), primary_key=True),
     Column("started_ms", BigInteger, nullable=False),
     Column("note", Text, nullable=False),
+)
+
+# Why an entry of the kind "correction" was made; the entry itself is in the chain.
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("corrects", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", String(200), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("ix_corrections_corrects", "corrects"),
+)
+
+# An outbox: written with the charge that crosses a threshold, delivered afterwards.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("key_id", String(64), ForeignKey("accounts.id"), nullable=False),
+    Column("percent", Integer, nullable=False),
+    Column("label", String(64), nullable=False),
+    Column("used_units", BigInteger, nullable=False),
+    Column("allowance_units", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("delivered_ms", BigInteger, nullable=True),
+    Column("attempts", Integer, nullable=False),
+    Column("retry_ms", BigInteger, nullable=False),
+    CheckConstraint("percent IN (80, 100)", name="percent_known"),
+    UniqueConstraint("key_id", "percent", "label"),
+    Index(
+        "ix_alerts_pending",
+        "retry_ms",
+        sqlite_where=text("delivered_ms IS NULL"),
+        postgresql_where=text("delivered_ms IS NULL"),
+    ),
 )

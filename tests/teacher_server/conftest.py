@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from teacher_server.model.encoder import OpenClipEncoder, load_encoder
-from tests.teacher_server.bookkeeping import Books
-from tests.teacher_server.in_process import HashEncoder, Vendor, ledger_at, vendor_at
+from tests.teacher_server.in_process import HashEncoder, Vendor, vendor_at
 
 MODEL = {
     "embed_dim": 32,
@@ -74,13 +73,3 @@ async def vendor(tmp_path: Path, encoder: OpenClipEncoder) -> AsyncIterator[Vend
 def hashing() -> HashEncoder:
     """An encoder that can be held up and made to fail."""
     return HashEncoder()
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Iterator[Books]:
-    """A ledger whose key has 10 units and whose leases last 60 seconds."""
-    now = [1_000_000]
-    with ledger_at(tmp_path, clock=lambda: now[0], lease_seconds=60) as (engine, ledger):
-        made = Books(engine, ledger, now)
-        made.open_key(10)
-        yield made

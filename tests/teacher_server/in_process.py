@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from teacher_server.api.app import create_app
 from teacher_server.ledger.books import Audit
 from teacher_server.ledger.charges import Clock
-from teacher_server.ledger.keys import Account, ApiKey
+from teacher_server.ledger.keys import Account, ApiKey, Limits
 from teacher_server.ledger.ledger import Ledger, opened, serving, unix_ms
 from teacher_server.model.info import Encoder, ModelInfo, Prepared, Vectors
 from teacher_server.settings import VendorSettings
@@ -98,6 +98,16 @@ class Vendor:
         body = {"model": self.model, "input": given} | fields
         return await self.http.post("/v1/embeddings", json=body, headers=headers)
 
+    def of(self, key: ApiKey) -> dict[str, str]:
+        """The headers of a request by another key."""
+        return {"Authorization": f"Bearer {key.token}"}
+
+    def another_key(self, *, budget: int = 100, **options: Any) -> ApiKey:
+        """A further key of this vendor."""
+        key = ApiKey.new()
+        self.ledger.keys.create(key, name="another", budget=budget, price_version="p", **options)
+        return key
+
     @property
     def account(self) -> Account:
         return self.ledger.keys.get(self.key.id)
@@ -119,13 +129,18 @@ def ledger_at(
 
 @asynccontextmanager
 async def vendor_at(
-    folder: Path, encoder: Encoder, *, budget: int = 100, **options: Any
+    folder: Path,
+    encoder: Encoder,
+    *,
+    budget: int = 100,
+    limits: Limits | None = None,
+    **options: Any,
 ) -> AsyncIterator[Vendor]:
-    """A vendor whose books lie in the folder, with a fresh key of this budget."""
+    """A vendor whose books lie in the folder, with a fresh key of this budget and these limits."""
     settings = VendorSettings(**{"max_delay_ms": 0} | options)
     with ledger_at(folder) as (engine, ledger):
         key = ApiKey.new()
-        ledger.keys.create(key, name="test", budget=budget, price_version="p")
+        ledger.keys.create(key, name="test", budget=budget, price_version="p", **(limits or {}))
         app = create_app(encoder=encoder, ledger=ledger, settings=settings)
         transport = httpx.ASGITransport(app=app)
         headers = {"Authorization": f"Bearer {key.token}"}

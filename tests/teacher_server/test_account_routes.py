@@ -52,6 +52,7 @@ async def test_prices_are_integers_with_a_version(vendor: Vendor) -> None:
         "currency": "USD",
         "units": {"image": 1, "text": 1},
         "micro_usd_per_unit": 100,
+        "answers_kept_days": 90,
     }
 
 
@@ -68,7 +69,23 @@ async def test_key_shows_what_is_left(vendor: Vendor) -> None:
         "spent_units": 3,
         "reserved_units": 0,
         "remaining_units": 97,
+        "scopes": ["embed", "read"],
+        "expires_ms": None,
+        "requests_per_minute": 6000,
+        "max_concurrent": 64,
+        "period": "none",
+        "period_start_ms": None,
+        "allowance_units": 100,
+        "used_units": 3,
     }
+
+
+async def test_key_shows_its_period_and_what_that_has_used(vendor: Vendor) -> None:
+    key = vendor.another_key(budget=9, period="day", max_concurrent=2)
+    standing = (await vendor.http.get("/v1/key", headers=vendor.of(key))).json()
+    assert (standing["period"], standing["max_concurrent"]) == ("day", 2)
+    assert standing["period_start_ms"] % 86_400_000 == 0
+    assert (standing["allowance_units"], standing["used_units"]) == (9, 0)
 
 
 async def test_usage_adds_up_charges_by_bucket(vendor: Vendor) -> None:

@@ -21,7 +21,7 @@ from tests.teacher_server.in_process import (
     vendor_at,
 )
 
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "max_items": 4,
     "max_image_bytes": 20_000,
     "max_image_pixels": 10_000,

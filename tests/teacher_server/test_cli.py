@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from teacher_server.cli import main
+from teacher_server.ledger.charges import Purchase, Reservation
+from teacher_server.ledger.ledger import opened, serving
+from teacher_server.ledger.price import Price
 from teacher_server.log import RedactingFormatter, redacted
 from teacher_server.serve import write_atomically
 
@@ -74,6 +77,87 @@ def test_keys_are_topped_up_and_revoked(dsn: str, capsys: pytest.CaptureFixture[
     assert "(revoked)" in out
     code, out, err = run("keys", "revoke", "nobody", "--database", dsn, capsys=capsys)
     assert (code, out, err) == (1, "", "error: no key has the id 'nobody'\n")
+
+
+def test_a_key_is_made_with_limits_and_they_are_changed(
+    dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create = ["keys", "create", "--name", "ops", "--budget", "7", "--period", "month", "--json"]
+    create += ["--scope", "admin", "--scope", "read", "--expires-days", "2"]
+    create += ["--requests-per-minute", "30", "--max-concurrent", "4", "--database", dsn]
+    code, out, _ = run(*create, capsys=capsys)
+    made = json.loads(out)
+    assert code == 0
+    assert (made["scopes"], made["budget_period"], made["period_units"]) == (
+        ["read", "admin"],
+        "month",
+        7,
+    )
+    assert (made["requests_per_minute"], made["max_concurrent"]) == (30, 4)
+    assert made["expires_ms"] - made["created_ms"] <= 2 * 86_400_000 + 60_000
+    _, out, _ = run("keys", "list", "--database", dsn, capsys=capsys)
+    assert "read,admin" in out
+    assert "(each month)" in out
+    change = ["keys", "limits", made["id"], "--expires-days", "0", "--requests-per-minute", "0"]
+    code, out, _ = run(*change, "--scope", "embed", "--database", dsn, capsys=capsys)
+    assert code == 0
+    assert out.strip().endswith("embed, expires never, 6000 requests a minute, 4 at a time")
+    code, _, err = run("keys", "limits", made["id"], "--database", dsn, capsys=capsys)
+    assert (code, "nothing to change" in err) == (1, True)
+
+
+def test_a_rotated_key_is_shown_once_and_keeps_its_id(
+    dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = create(dsn, capsys)
+    code, out, err = run("keys", "rotate", made["id"], "--database", dsn, capsys=capsys)
+    assert code == 0
+    assert out.startswith(f"sk_{made['id']}_")
+    assert out.strip() != made["key"]
+    assert "shown only now" in err
+
+
+def test_a_top_up_under_one_grant_id_is_made_once(
+    dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = create(dsn, capsys)
+    top_up = ["keys", "topup", made["id"], "--units", "5", "--grant-id", "invoice-1"]
+    for _ in range(2):
+        code, out, _ = run(*top_up, "--database", dsn, capsys=capsys)
+        assert (code, "14 queries left" in out) == (0, True)
+
+
+def test_a_charge_is_corrected_and_old_answers_are_purged(
+    dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = create(dsn, capsys)
+    with opened(dsn) as engine, serving(engine, lease_seconds=60) as ledger:
+        purchase = Purchase(
+            request_id="req_1",
+            key_id=made["id"],
+            idempotency_key="k",
+            payload_sha256="f" * 64,
+            images=0,
+            texts=3,
+        )
+        held = ledger.charges.reserve(purchase, Price(version="p", micro_usd_per_unit=100))
+        assert isinstance(held, Reservation)
+        ledger.charges.post(held, model="m", model_fingerprint="f", render=lambda entry: b"body")
+    correct = ["ledger", "correct", "req_1", "--units", "2", "--cost-micro-usd", "200"]
+    code, out, _ = run(*correct, "--reason", "too dear", "--database", dsn, capsys=capsys)
+    assert code == 0
+    assert "gives back 2 queries and 200 micro-USD of req_1; 8 queries are unspent" in out
+    code, _, err = run(*correct, "--reason", "again", "--database", dsn, capsys=capsys)
+    assert code == 1
+    assert err.startswith("error: of the charge 'req_1' 1 units")
+    purge = ["ledger", "purge", "--older-than-days"]
+    _, out, _ = run(*purge, "1", "--database", dsn, capsys=capsys)
+    assert out == "0 answers older than 1 days were purged\n"
+    code, _, err = run(*purge, "-1", "--database", dsn, capsys=capsys)
+    assert code == 1
+    code, out, _ = run("ledger", "verify", "--database", dsn, capsys=capsys)
+    told = "1 keys, 3 entries, 3 queries charged (2 given back): the books balance\n"
+    assert (code, out) == (0, told)
 
 
 def test_verify_says_that_the_books_balance_or_which_line_does_not(

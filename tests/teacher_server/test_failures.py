@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from teacher_server.api.services import settled
+from teacher_server.api.settled import settled
 from teacher_server.ledger.charges import Purchase, Reservation
 from teacher_server.ledger.engine import writing
 from teacher_server.ledger.keys import ApiKey
@@ -175,3 +175,37 @@ async def test_a_failure_reaches_the_client_as_a_problem_without_its_cause(
     response: httpx.Response = await vendor.embed(hashing.poison)
     assert "shadow" not in response.text
     assert response.json()["charged_units"] == 0
+
+
+async def test_a_client_that_hangs_up_while_it_sends_is_no_failure_of_the_servers(
+    vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/embeddings",
+        "raw_path": b"/v1/embeddings",
+        "query_string": b"",
+        "http_version": "1.1",
+        "headers": [
+            (b"authorization", f"Bearer {vendor.key.token}".encode()),
+            (b"content-type", b"application/json"),
+        ],
+    }
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}]
+    sent: list[object] = []
+
+    async def receive() -> dict[str, object]:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    with caplog.at_level("INFO"):
+        await vendor.app(scope, receive, send)
+    assert sent == []
+    lines = [record for record in caplog.records if record.name == "teacher_server.access"]
+    assert [record.levelname for record in lines] == ["INFO"]
+    assert "499" in lines[0].getMessage()
+    assert "client_disconnected" in lines[0].getMessage()
+    assert vendor.account.reserved_units == 0

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.ledger import unix_ms
 from tests.teacher_server.in_process import HashEncoder, Vendor, b64, data_uri, picture, vendor_at
 
 
@@ -117,6 +118,24 @@ async def test_an_answer_paid_without_a_key_is_found_by_its_ledger_line(vendor: 
     (line,) = vendor.ledger.books.entries(vendor.key.id, after=1)
     found = await vendor.http.get(f"/v1/requests/{line.idempotency_key}")
     assert found.content == first.content
+
+
+async def test_a_purged_answer_is_gone_but_never_charged_again(vendor: Vendor) -> None:
+    await vendor.embed(["a"], idempotency_key="k")
+    assert vendor.ledger.books.purge(unix_ms() + 1) == 1
+    for answer in (
+        await vendor.embed(["a"], idempotency_key="k"),
+        await vendor.http.get("/v1/requests/k"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (410, "answer_purged")
+        assert answer.headers["x-should-retry"] == "false"
+        assert "was charged when it was answered" in answer.json()["detail"]
+        assert answer.json()["charged_units"] == 0
+    other = await vendor.embed(["b"], idempotency_key="k")
+    assert other.json()["code"] == "idempotency_key_reused"
+    assert vendor.account.spent_units == 1
+    assert (await vendor.embed(["a"], idempotency_key="k2")).status_code == 200
+    assert vendor.audit.faults == ()
 
 
 async def test_an_answer_in_flight_or_unknown_is_said_so(

@@ -34,28 +34,45 @@ async def test_the_running_app_publishes_the_same_document(
     assert (await vendor.http.get("/docs")).status_code == 200
 
 
-def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for path in document["paths"].values() for operation in path.values()]
+
+
+def responses(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """An operation's responses by status, references followed."""
+    shared = document["components"]["responses"]
+    return {
+        status: shared[response["$ref"].rpartition("/")[2]] if "$ref" in response else response
+        for status, response in operation["responses"].items()
+    }
+
+
+def test_every_reference_leads_somewhere_and_every_shared_part_is_used(
+    document: dict[str, Any],
+) -> None:
     text = json.dumps(document)
-    names = {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}
-    assert names
-    assert names <= set(document["components"]["schemas"])
+    for kind in ("schemas", "responses"):
+        start = f'"#/components/{kind}/'
+        names = {part.split('"')[0] for part in text.split(start)[1:]}
+        assert names
+        assert names <= set(document["components"][kind])
+    assert names == set(document["components"]["responses"])
 
 
 def test_every_problem_example_is_a_problem_document_of_its_status(
     document: dict[str, Any],
 ) -> None:
     seen = set()
-    for path in document["paths"].values():
-        for operation in path.values():
-            for status, response in operation["responses"].items():
-                media = response.get("content", {}).get("application/problem+json")
-                if media is None:
-                    assert status.startswith("2")
-                    continue
-                for code, example in media["examples"].items():
-                    problem = ProblemDocument.model_validate(example["value"])
-                    assert (problem.code, str(problem.status)) == (code, status)
-                    seen.add(code)
+    for operation in operations(document):
+        for status, response in responses(document, operation).items():
+            media = response.get("content", {}).get("application/problem+json")
+            if media is None:
+                assert status.startswith("2")
+                continue
+            for code, example in media["examples"].items():
+                problem = ProblemDocument.model_validate(example["value"])
+                assert (problem.code, str(problem.status)) == (code, status)
+                seen.add(code)
     assert seen == {code.value for code in KINDS} - {"not_found", "method_not_allowed"}
 
 
@@ -76,4 +93,36 @@ async def test_a_real_answer_has_the_documented_shape(vendor: Vendor) -> None:
 def test_routes_that_need_a_key_say_so(document: dict[str, Any]) -> None:
     for name, path in document["paths"].items():
         for operation in path.values():
-            assert ("security" in operation) == name.startswith("/v1/")
+            assert ("security" in operation) == name.startswith(("/v1/", "/admin/"))
+
+
+def test_every_link_leads_to_an_operation_and_gives_it_a_parameter(
+    document: dict[str, Any],
+) -> None:
+    takes = {
+        operation["operationId"]: {one["name"] for one in operation.get("parameters", [])}
+        for operation in operations(document)
+    }
+    assert len(takes) == len(operations(document))
+    links = [
+        link
+        for operation in operations(document)
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+    assert {link["operationId"] for link in links} >= {"paid_answer", "get_key", "top_up_key"}
+    for link in links:
+        assert set(link["parameters"]) <= takes[link["operationId"]]
+
+
+def test_the_headers_of_an_answer_are_documented(document: dict[str, Any]) -> None:
+    answers = responses(document, document["paths"]["/v1/embeddings"]["post"])
+    assert set(answers["200"]["headers"]) == {
+        "Idempotent-Replayed",
+        "RateLimit",
+        "RateLimit-Policy",
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+    }
+    assert "Retry-After" in answers["429"]["headers"]

@@ -13,7 +13,7 @@ def test_every_code_has_a_sentence_and_402_is_never_retriable_and_429_always() -
     for code, kind in KINDS.items():
         assert kind.title
         assert kind.advice.endswith(".")
-        assert kind.is_retriable == (kind.status in {409, 429, 500, 503}), code
+        assert kind.is_retriable == (kind.status in {408, 409, 429, 500, 503}), code
     assert json.dumps(Code.OVERLOADED) == '"overloaded"'
     assert set(KINDS) == set(Code)
 
@@ -23,10 +23,23 @@ def test_a_document_says_what_happened_that_it_was_free_and_what_to_do(code: Cod
     problem = Problem(code, "it rained", param="input", index=3)
     document = problem.document("req_1")
     advice = KINDS[code].advice
-    assert document["detail"] == f"It rained. Nothing was charged. {advice}"
+    assert document["detail"] == f"It rained. {KINDS[code].cost} {advice}"
+    assert document["detail"].startswith("It rained. Nothing was charged")
     assert document["error"]["message"] == document["detail"]
     assert (document["request_id"], document["index"]) == ("req_1", 3)
     assert json.loads(json.dumps(document)) == document
+
+
+def test_a_purged_answer_is_said_to_have_been_charged_before() -> None:
+    purged = Problem(Code.ANSWER_PURGED, "it is gone").document("req_1")
+    assert (purged["status"], purged["retriable"], purged["charged_units"]) == (410, False, 0)
+    assert "Nothing was charged." not in purged["detail"]
+    assert "was charged when it was answered" in purged["detail"]
+
+
+def test_a_known_wait_stands_in_for_the_codes_own() -> None:
+    assert Problem(Code.RATE_LIMITED, "x", retry_after=7).headers["Retry-After"] == "7"
+    assert Problem(Code.RATE_LIMITED, "x").headers["Retry-After"] == "1"
 
 
 @pytest.mark.parametrize("code", Code)

@@ -73,3 +73,25 @@ def test_the_first_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({})
     assert secret not in str(caught.value)
+
+
+def test_a_webhook_needs_a_secret_to_sign_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEACHER_WEBHOOK_SECRET", raising=False)
+    with pytest.raises(SettingsError, match=r"^webhook_url needs webhook_secret"):
+        load_settings({"webhook_url": "https://example.org/alerts"})
+    with pytest.raises(SettingsError, match="option webhook_url"):
+        load_settings({"webhook_url": "file:///etc/passwd"})
+
+
+@pytest.mark.parametrize(("name", "short"), [("PEPPER", "x" * 31), ("WEBHOOK_SECRET", "y" * 15)])
+def test_a_secret_that_is_too_short_is_named_but_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, short: str
+) -> None:
+    monkeypatch.setenv(f"TEACHER_{name}", short)
+    with pytest.raises(SettingsError, match=f"option {name.lower()}") as caught:
+        load_settings({})
+    assert short not in str(caught.value)
+    monkeypatch.setenv(f"TEACHER_{name}", short + "z")
+    settings = load_settings({})
+    assert short not in repr(settings)
+    assert short not in settings.model_dump_json()

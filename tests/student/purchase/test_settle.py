@@ -57,3 +57,17 @@ async def test_a_refused_item_in_an_open_purchase_frees_its_mates(shop: Shop) ->
     assert [one.wanted.name for one in end.refused] == ["bad one"]
     assert (shop.vendor.spent, end.bought) == (2, 2)
     shop.assert_books_balance()
+
+
+async def test_an_empty_account_does_not_stop_the_asking_for_what_was_paid_before(
+    shop: Shop,
+) -> None:
+    never_sent, charged, also_charged = (shop.images(2, stem) for stem in ("a", "b", "c"))
+    for number, lot in enumerate((never_sent, charged, also_charged)):
+        intent = leave_intent(shop, lot, run=f"killed-{number}")
+        if lot is not never_sent:
+            await charge(shop, lot, intent)
+    shop.vendor.budget = shop.vendor.spent
+    wanted = [*never_sent, *charged, *also_charged]
+    await shop.buy(wanted)
+    assert shop.paid(wanted) == [False, False, True, True, True, True]

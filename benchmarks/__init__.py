@@ -1,0 +1,1 @@
+"""Measurements that the documents quote; each command writes the JSON that it is quoted from."""

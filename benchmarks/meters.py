@@ -1,0 +1,138 @@
+"""Two ways to keep a cap: the vendor's ledger, and check-then-add beside it on the same database.
+
+Check-then-add is what gateways do that count after the answer: look at what is spent, do the work,
+write down the cost. It stands here so that the benchmark is seen to catch an overshoot.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from sqlalchemy import BigInteger, Column, Engine, MetaData, String, Table, insert, select, update
+
+from teacher_server.ledger.charges import Purchase, Refused, Reservation
+from teacher_server.ledger.engine import reading, writing
+from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.ledger import Ledger, opened, serving
+from teacher_server.ledger.price import Price
+
+WORK_SECONDS = 0.05  # what a batch takes on a processor, between the check and the charge
+PRICE = Price(version="benchmark", micro_usd_per_unit=100)
+
+_naive = Table(
+    "naive_budgets",
+    MetaData(),
+    Column("id", String(64), primary_key=True),
+    Column("budget_units", BigInteger, nullable=False),
+    Column("spent_units", BigInteger, nullable=False),
+)
+
+
+class Meter(Protocol):
+    """Sells `units` to the key: whether it did."""
+
+    def buy(self, units: int) -> bool: ...
+
+
+class NaiveMeter:
+    """Look, work, add."""
+
+    def __init__(self, engine: Engine, key_id: str) -> None:
+        self._engine = engine
+        self._key_id = key_id
+
+    def buy(self, units: int) -> bool:
+        with reading(self._engine) as connection:
+            row = connection.execute(select(_naive).where(_naive.c.id == self._key_id)).one()
+        if row.spent_units + units > row.budget_units:
+            return False
+        time.sleep(WORK_SECONDS)
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(_naive)
+                .where(_naive.c.id == self._key_id)
+                .values(spent_units=_naive.c.spent_units + units)
+            )
+        return True
+
+    @staticmethod
+    def create(engine: Engine, *, key_id: str, budget: int) -> None:
+        """A key of this meter, and its table if need be."""
+        _naive.metadata.create_all(engine)
+        with writing(engine) as connection:
+            connection.execute(insert(_naive).values(id=key_id, budget_units=budget, spent_units=0))
+
+    @staticmethod
+    def spent(engine: Engine, key_id: str) -> int:
+        """What the key has been sold, in units."""
+        with reading(engine) as connection:
+            spent: int = connection.execute(
+                select(_naive.c.spent_units).where(_naive.c.id == key_id)
+            ).scalar_one()
+        return spent
+
+
+class LedgerMeter:
+    """Reserve, work, charge; asked again while others hold what it needs."""
+
+    def __init__(self, ledger: Ledger, key_id: str) -> None:
+        self._ledger = ledger
+        self._key_id = key_id
+
+    def buy(self, units: int) -> bool:
+        while True:
+            name = uuid.uuid4().hex
+            purchase = Purchase(
+                request_id=f"req_{name}",
+                key_id=self._key_id,
+                idempotency_key=name,
+                payload_sha256="0" * 64,
+                images=0,
+                texts=units,
+            )
+            outcome = self._ledger.charges.reserve(purchase, PRICE)
+            if isinstance(outcome, Refused):
+                if not outcome.is_temporary:
+                    return False
+                time.sleep(WORK_SECONDS)
+                continue
+            assert isinstance(outcome, Reservation)
+            time.sleep(WORK_SECONDS)
+            self._ledger.charges.post(
+                outcome,
+                model="benchmark",
+                model_fingerprint="benchmark",
+                render=lambda entry: entry.request_id.encode(),
+            )
+            return True
+
+
+@contextmanager
+def meter(kind: str, dsn: str, secrets: dict[str, Any], key_id: str) -> Iterator[Meter]:
+    """The meter of this kind over a database whose schema is there."""
+    with books(dsn, secrets) as (engine, ledger):
+        if kind == "check-then-add":
+            yield NaiveMeter(engine, key_id)
+        else:
+            yield LedgerMeter(ledger, key_id)
+
+
+@contextmanager
+def books(dsn: str, secrets: dict[str, Any]) -> Iterator[tuple[Engine, Ledger]]:
+    """The ledger as a server holds it, and its database."""
+    with (
+        opened(dsn) as engine,
+        serving(engine, lease_seconds=60, pepper=secrets.get("pepper")) as ledger,
+    ):
+        yield engine, ledger
+
+
+def new_key(ledger: Ledger, budget: int) -> ApiKey:
+    """A key of the vendor's with this budget."""
+    key = ApiKey.new()
+    ledger.keys.create(key, name="benchmark", budget=budget, price_version=PRICE.version)
+    return key

@@ -1,0 +1,189 @@
+"""The check that the books add up: every fault is a sentence that names the row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from teacher_server.ledger.entry import GENESIS, LedgerEntry
+from teacher_server.ledger.tables import accounts, alerts, corrections, entries, requests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What `verify` walked, and each fault as a sentence that names the row.
+
+    `units_charged` is what was ever charged, `units_corrected` what of it was given back.
+    """
+
+    keys: int
+    entries: int
+    units_charged: int
+    units_corrected: int
+    faults: tuple[str, ...]
+
+
+def audited(connection: Connection) -> Audit:
+    """Recompute every chain and balance; the caller's transaction is one snapshot."""
+    faults: list[str] = []
+    num_entries = charged = corrected = 0
+    keys = connection.execute(select(accounts).order_by(accounts.c.id)).all()
+    reasons = {
+        row.request_id: row.corrects
+        for row in connection.execute(select(corrections.c.request_id, corrections.c.corrects))
+    }
+    for account in keys:
+        rows = connection.execute(
+            select(entries).where(entries.c.key_id == account.id).order_by(entries.c.seq)
+        )
+        walked = [entry_of(row) for row in rows]
+        num_entries += len(walked)
+        charged += sum(entry.units for entry in walked if entry.kind == "charge")
+        corrected -= sum(entry.units for entry in walked if entry.kind == "correction")
+        faults += _chain_faults(account, walked)
+        faults += _period_faults(account, walked)
+        faults += _correction_faults(account, walked, reasons)
+        faults += _request_faults(connection, account, walked)
+        faults += _alert_faults(connection, account)
+    faults += [
+        f"correction {request_id} of {corrects}: its reason is on record, its entry is not"
+        for request_id, corrects in sorted(reasons.items())
+    ]
+    return Audit(
+        keys=len(keys),
+        entries=num_entries,
+        units_charged=charged,
+        units_corrected=corrected,
+        faults=tuple(faults),
+    )
+
+
+def entry_of(row: Row[Any]) -> LedgerEntry:
+    """The entry in a row of `ledger_entries`."""
+    fields = row._asdict()
+    return LedgerEntry(**{k: v for k, v in fields.items() if k not in {"row", "key_id"}})
+
+
+def _chain_faults(account: Row[Any], walked: list[LedgerEntry]) -> list[str]:
+    faults = []
+    granted = spent = 0
+    head = GENESIS
+    for expected_seq, entry in enumerate(walked, start=1):
+        where = f"key {account.id} seq {entry.seq}"
+        if entry.seq != expected_seq:
+            faults.append(f"{where}: expected seq {expected_seq}, an entry is missing")
+            break
+        if entry.prev_hash != head:
+            faults.append(f"{where}: prev_hash is not the hash of the entry before it")
+        if entry.hash != entry.expected_hash:
+            faults.append(f"{where}: the entry was altered, its hash does not match its fields")
+        if entry.kind == "grant":
+            granted += entry.units
+        else:
+            spent += entry.units
+        if entry.balance_units != granted - spent:
+            faults.append(f"{where}: balance {entry.balance_units}, expected {granted - spent}")
+        head = entry.hash
+    totals = (account.budget_units, account.spent_units, account.last_seq, account.last_hash)
+    if totals != (granted, spent, len(walked), head):
+        faults.append(
+            f"key {account.id}: the account row says budget {account.budget_units}, spent "
+            f"{account.spent_units}, seq {account.last_seq}; the entries say {granted}, {spent}, "
+            f"{len(walked)}"
+        )
+    return faults
+
+
+def _period_faults(account: Row[Any], walked: list[LedgerEntry]) -> list[str]:
+    # Charges up to the period's first entry, less whatever was given back of them since.
+    before = {
+        entry.request_id: entry.units
+        for entry in walked
+        if entry.kind == "charge" and entry.seq <= account.period_base_seq
+    }
+    given = sum(
+        entry.units
+        for entry in walked
+        if entry.kind == "correction" and entry.idempotency_key in before
+    )
+    spent = sum(before.values()) + given
+    if spent == account.period_base_units:
+        return []
+    return [
+        f"key {account.id}: the account row says {account.period_base_units} units were spent "
+        f"before its period, the entries {spent}"
+    ]
+
+
+def _correction_faults(
+    account: Row[Any], walked: list[LedgerEntry], reasons: dict[str, str]
+) -> list[str]:
+    """Takes what it finds from `reasons`: what stays has no entry."""
+    faults = []
+    units_left: Counter[str] = Counter()
+    cost_left: Counter[str] = Counter()
+    for entry in walked:
+        if entry.kind == "charge":
+            units_left[entry.request_id] += entry.units
+            cost_left[entry.request_id] += entry.cost_micro_usd
+        if entry.kind != "correction":
+            continue
+        charge = entry.idempotency_key
+        where = f"key {account.id} seq {entry.seq}"
+        if reasons.pop(entry.request_id, None) != charge:
+            faults.append(f"{where}: corrects {charge!r}, for which no reason is on record")
+        units_left[charge] += entry.units
+        cost_left[charge] += entry.cost_micro_usd
+        if entry.units > 0 or entry.cost_micro_usd > 0:
+            faults.append(f"{where}: a correction that takes instead of giving back")
+        if units_left[charge] < 0 or cost_left[charge] < 0:
+            faults.append(f"{where}: gives back more than the charge {charge!r} was")
+    return faults
+
+
+def _request_faults(
+    connection: Connection, account: Row[Any], walked: list[LedgerEntry]
+) -> list[str]:
+    rows = connection.execute(
+        select(
+            requests.c.request_id,
+            requests.c.state,
+            requests.c.units,
+            requests.c.micro_usd_per_unit,
+            requests.c.price_version,
+        ).where(requests.c.key_id == account.id, requests.c.state != "voided")
+    ).all()
+    posted = {row.request_id: row for row in rows if row.state == "posted"}
+    charged = {entry.request_id: entry for entry in walked if entry.kind == "charge"}
+    faults = []
+    for request_id in sorted(posted.keys() | charged.keys()):
+        where = f"key {account.id} request {request_id}"
+        row, entry = posted.get(request_id), charged.get(request_id)
+        units = None if entry is None else entry.units
+        answered = None if row is None else row.units
+        if units != answered:
+            faults.append(f"{where}: charged {units} units in the ledger, {answered} by its answer")
+        elif row is not None and entry is not None:
+            price = (row.units * row.micro_usd_per_unit, row.price_version)
+            if (entry.cost_micro_usd, entry.price_version) != price:
+                faults.append(f"{where}: charged at another price than it was reserved at")
+    reserved = sum(row.units for row in rows if row.state == "reserved")
+    if reserved != account.reserved_units:
+        faults.append(
+            f"key {account.id}: the account row holds {account.reserved_units} reserved units, "
+            f"its open requests {reserved}"
+        )
+    return faults
+
+
+def _alert_faults(connection: Connection, account: Row[Any]) -> list[str]:
+    rows = connection.execute(select(alerts).where(alerts.c.key_id == account.id))
+    return [
+        f"alert {row.id}: says {row.percent} % of {row.allowance_units} units were used by "
+        f"{row.used_units}"
+        for row in rows
+        if not row.used_units * 100 >= row.percent * row.allowance_units > 0
+    ]

@@ -1,0 +1,112 @@
+"""Giving back what was charged wrongly: a new entry, never a changed one."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from teacher_server.errors import ChargeUnknown, CorrectionRefused
+from teacher_server.ledger.chain import append, drafted
+from teacher_server.ledger.entry import LedgerEntry
+from teacher_server.ledger.tables import accounts, corrections, entries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """Why an entry corrects another; `request_id` is the correcting entry's."""
+
+    request_id: str
+    corrects: str
+    reason: str
+    actor: str
+    created_ms: int
+
+
+def correct(
+    connection: Connection,
+    request_id: str,
+    *,
+    units: int,
+    cost_micro_usd: int,
+    reason: str,
+    actor: str,
+    now: int,
+) -> LedgerEntry:
+    """Append the entry that gives units and cost of a charge back; `Books.correct` tells more."""
+    charge = connection.execute(
+        select(entries).where(entries.c.request_id == request_id, entries.c.kind == "charge")
+    ).one_or_none()
+    if charge is None:
+        message = f"the ledger has no charge with the request id {request_id!r}"
+        raise ChargeUnknown(message)
+    # Held from here on: two corrections of one charge cannot both see all of it left.
+    account = connection.execute(
+        select(accounts).where(accounts.c.id == charge.key_id).with_for_update()
+    ).one()
+    _check(connection, charge, units, cost_micro_usd, reason, actor)
+    is_of_an_earlier_period = charge.seq <= account.period_base_seq
+    account = connection.execute(
+        update(accounts)
+        .where(accounts.c.id == charge.key_id)
+        .values(
+            spent_units=accounts.c.spent_units - units,
+            period_base_units=accounts.c.period_base_units
+            - (units if is_of_an_earlier_period else 0),
+            last_seq=accounts.c.last_seq + 1,
+        )
+        .returning(accounts)
+    ).one()
+    entry = drafted(
+        account,
+        kind="correction",
+        request_id="corr_" + secrets.token_hex(16),
+        idempotency_key=request_id,
+        model=charge.model,
+        model_fingerprint=charge.model_fingerprint,
+        units=-units,
+        cost_micro_usd=-cost_micro_usd,
+        price_version=charge.price_version,
+        now=now,
+    )
+    append(connection, charge.key_id, entry)
+    connection.execute(
+        insert(corrections).values(
+            request_id=entry.request_id,
+            corrects=request_id,
+            reason=reason,
+            actor=actor,
+            created_ms=now,
+        )
+    )
+    return entry
+
+
+def _check(
+    connection: Connection, charge: Row[Any], units: int, cost: int, reason: str, actor: str
+) -> None:
+    given = connection.execute(
+        select(
+            func.coalesce(func.sum(entries.c.units), 0).label("units"),
+            func.coalesce(func.sum(entries.c.cost_micro_usd), 0).label("cost"),
+        )
+        .join_from(entries, corrections, corrections.c.request_id == entries.c.request_id)
+        .where(corrections.c.corrects == charge.request_id)
+    ).one()
+    left_units, left_cost = charge.units + int(given.units), charge.cost_micro_usd + int(given.cost)
+    message = ""
+    if not (0 <= units <= left_units and 0 <= cost <= left_cost):
+        message = (
+            f"of the charge {charge.request_id!r} {left_units} units and {left_cost} micro-USD are "
+            f"left to give back, not {units} and {cost}"
+        )
+    elif units == 0 and cost == 0:
+        message = "a correction gives units or cost back, and this gives nothing"
+    elif not reason.strip() or not actor.strip():
+        message = "a correction needs a reason and who makes it"
+    elif len(actor) > 200:
+        message = "the name of who makes a correction has 200 characters at most"
+    if message:
+        raise CorrectionRefused(message)

@@ -1,0 +1,292 @@
+"""A slow, endless or malformed sender loses its own connection, and nobody else anything."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from teacher_server.connections import MAX_HEADER_BYTES, ConnectionLimits
+from tests.attacks.wire import PATIENT, Door, Line, head, listening
+
+HASTY = ConnectionLimits(header_seconds=0.2, body_seconds=0.4, max_connections=100)
+
+
+class Counting:
+    """Answers with the number of bytes in the body; at /early without reading it, at /large with
+    more than any socket buffers."""
+
+    def __init__(self) -> None:
+        self.disconnects = threading.Semaphore(0)
+        self.served = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        text = ""
+        if scope["path"] == "/large":
+            text = "x" * 2**24
+        elif scope["path"] != "/early":
+            try:
+                text = str(len(await Request(scope, receive).body()))
+            except ClientDisconnect:
+                self.disconnects.release()
+                return
+        self.served += 1
+        await PlainTextResponse(text)(scope, receive, send)
+
+
+@pytest.fixture
+def app() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def patient(app: Counting) -> Iterator[Door]:
+    with listening(app, PATIENT) as door:
+        yield door
+
+
+@pytest.fixture
+def hasty(app: Counting) -> Iterator[Door]:
+    with listening(app, HASTY) as door:
+        yield door
+
+
+def drip(line: Line, text: bytes, stop: threading.Event) -> None:
+    """Send a byte every now and then, for as long as the server takes them."""
+    with contextlib.suppress(OSError):
+        while not stop.wait(0.02):
+            line.send(text)
+
+
+@contextlib.contextmanager
+def dripping(line: Line, text: bytes) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=drip, args=(line, text, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def test_requests_are_answered_one_after_the_other_on_one_connection(patient: Door) -> None:
+    with patient.line() as line:
+        for size in (0, 5, 100_000):
+            line.send(head("POST", "/", f"Content-Length: {size}") + b"x" * size)
+            assert line.answer().body == str(size).encode()
+
+
+def test_pipelined_requests_are_all_answered(patient: Door) -> None:
+    with patient.line() as line:
+        one = head("POST", "/", "Content-Length: 3") + b"abc"
+        last = head("POST", "/", "Content-Length: 4", "Connection: close") + b"abcd"
+        line.send(one + one + last)
+        assert line.rest().raw.count(b"HTTP/1.1 200 OK") == 3
+
+
+@pytest.mark.parametrize("start", [b"", b"GET", b"GET / HTTP/1.1\r\nHost: a\r\nX: "])
+def test_a_connection_that_sends_no_whole_head_is_closed_with_408(
+    hasty: Door, start: bytes
+) -> None:
+    with hasty.line() as line:
+        line.send(start)
+        assert line.rest().problem["code"] == "request_timeout"
+
+
+@pytest.mark.parametrize(
+    ("start", "text"),
+    [(b"GET /", b"a"), (b"GET / HTTP/1.1\r\nX: ", b"a"), (b"\r\n", b"\r\n")],
+)
+def test_headers_that_drip_are_cut_off_however_often_a_byte_comes(
+    hasty: Door, start: bytes, text: bytes
+) -> None:
+    with hasty.line() as line:
+        line.send(start)
+        with dripping(line, text):
+            assert line.rest().status == 408
+
+
+@pytest.mark.parametrize(("start", "text"), [(b"GET /", b"a"), (b"\r\n", b"\r\n")])
+def test_a_second_request_that_drips_is_cut_off_too(
+    app: Counting, start: bytes, text: bytes
+) -> None:
+    with listening(app, HASTY, keep_alive_seconds=60) as door, door.line() as line:
+        line.send(head("GET", "/"))
+        assert line.answer().status == 200
+        line.send(start)
+        with dripping(line, text):
+            assert line.rest().status == 408
+
+
+def test_a_connection_that_asks_nothing_more_is_closed_in_silence(app: Counting) -> None:
+    with listening(app, PATIENT, keep_alive_seconds=0) as door, door.line() as line:
+        line.send(head("GET", "/"))
+        assert line.answer().status == 200
+        assert line.rest().raw == b""
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [("Content-Length: 100000", b"x"), ("Transfer-Encoding: chunked", b"1\r\nx\r\n")],
+)
+def test_a_body_that_drips_is_cut_off_and_its_request_ends(
+    hasty: Door, app: Counting, header: str, text: bytes
+) -> None:
+    with hasty.line() as line:
+        line.send(head("POST", "/", header))
+        with dripping(line, text):
+            assert line.rest().problem["code"] == "request_timeout"
+    assert app.disconnects.acquire(timeout=30)
+    assert app.served == 0
+
+
+def test_a_body_shorter_than_declared_is_no_request(patient: Door, app: Counting) -> None:
+    with patient.line() as line:
+        line.send(head("POST", "/", "Content-Length: 100") + b"x" * 99)
+    assert app.disconnects.acquire(timeout=30)
+    assert app.served == 0
+
+
+def test_a_body_longer_than_declared_does_not_reach_the_request(
+    patient: Door, app: Counting
+) -> None:
+    with patient.line() as line:
+        line.send(head("POST", "/", "Content-Length: 3") + b"abc")
+        assert line.answer().body == b"3"
+        line.send(b"\x00\x01 and more")
+        assert line.rest().problem["code"] == "invalid_request"
+    assert app.served == 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Content-Length: -1",),
+        ("Content-Length: 1", "Content-Length: 2"),
+        ("Content-Length: 99999999999999999999999",),
+        ("Content-Length: 0x10",),
+        ("Content-Length: 3", "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding: identity, chunked, x",),
+        ("no colon",),
+        ("Name\x00: value",),
+    ],
+)
+def test_a_head_that_could_be_read_two_ways_is_refused(
+    patient: Door, app: Counting, lines: tuple[str, ...]
+) -> None:
+    with patient.line() as line:
+        line.send(head("POST", "/", *lines) + b"0\r\n\r\n")
+        answer = line.rest()
+    assert answer.problem["code"] == "invalid_request"
+    assert app.served == 0
+
+
+def test_an_answer_sent_before_the_body_was_read_ends_the_body_s_patience(hasty: Door) -> None:
+    with hasty.line() as line:
+        line.send(head("POST", "/early", "Content-Length: 1000000"))
+        assert line.answer().status == 200
+        with dripping(line, b"x"):
+            line.rest()
+
+
+def test_a_flood_of_headers_is_refused_while_it_is_still_coming(
+    patient: Door, app: Counting
+) -> None:
+    with patient.line() as line:
+        line.send(b"GET / HTTP/1.1\r\n")
+        with contextlib.suppress(ConnectionError):
+            for number in range(2000):
+                line.send(f"X-{number}: {'y' * 100}\r\n".encode())
+        status = line.rest().raw[:12]
+    # A client that sends on after the refusal may see a reset instead of it.
+    assert status in {b"HTTP/1.1 431", b""}
+    assert app.served == 0
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("X: " + "y" * MAX_HEADER_BYTES,),
+        tuple(f"X-{number}: y" for number in range(MAX_HEADER_BYTES // 4)),
+    ],
+)
+def test_a_large_head_is_refused(patient: Door, app: Counting, lines: tuple[str, ...]) -> None:
+    with patient.line() as line:
+        line.send(head("GET", "/", *lines))
+        assert line.rest().problem["code"] == "headers_too_large"
+    assert app.served == 0
+
+
+def test_a_large_head_that_is_just_small_enough_is_read(patient: Door) -> None:
+    assert patient.get("/", "X: " + "y" * (MAX_HEADER_BYTES - 200)).status == 200
+
+
+@pytest.mark.parametrize("rest", [b"0\r\n" + b"T: x\r\n" * 200_000, b"1;" + b"e" * 1_000_000])
+def test_trailers_and_chunk_extensions_without_end_are_refused(
+    patient: Door, app: Counting, rest: bytes
+) -> None:
+    with patient.line() as line:
+        line.send(head("POST", "/", "Transfer-Encoding: chunked"))
+        with contextlib.suppress(ConnectionError):
+            line.send(rest)
+        assert line.rest().raw[:12] in {b"HTTP/1.1 431", b""}
+    assert app.disconnects.acquire(timeout=30)
+    assert app.served == 0
+
+
+def test_a_client_that_does_not_read_its_answer_is_dropped(hasty: Door) -> None:
+    with hasty.line() as line:
+        line.send(head("GET", "/large"))
+        assert line.socket.recv(1) == b"H"
+        with contextlib.suppress(ConnectionError):
+            # It would wait for ever otherwise: nothing of what is sent here will be answered.
+            while True:
+                line.send(b"GET / HTTP/1.1\r\n\r\n" * 1000)
+
+
+def test_a_client_that_reads_slowly_gets_its_whole_answer(patient: Door) -> None:
+    with patient.line() as line:
+        line.send(head("GET", "/large"))
+        assert len(line.answer().body) == 2**24
+
+
+def test_one_connection_too_many_is_told_so_and_the_others_are_served(app: Counting) -> None:
+    limits = ConnectionLimits(header_seconds=60, body_seconds=60, max_connections=3)
+    with listening(app, limits) as door, contextlib.ExitStack() as held:
+        lines = [held.enter_context(door.line()) for _ in range(3)]
+        for line in lines:
+            line.send(head("GET", "/"))
+            assert line.answer().status == 200
+        refused = door.get()
+        assert refused.problem["code"] == "not_ready"
+        assert refused.headers["retry-after"]
+        lines[0].send(head("GET", "/"))
+        assert lines[0].answer().status == 200
+        lines[0].socket.close()
+        while door.get().status == 503:
+            continue
+        assert door.get().status == 200
+
+
+def test_an_upgrade_to_websocket_is_an_ordinary_request(patient: Door) -> None:
+    upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    with patient.line() as line:
+        line.send(head("GET", "/", *upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
+        assert line.answer().status == 200
+
+
+def test_slow_senders_do_not_stop_service_to_others(patient: Door) -> None:
+    starts = [b"", b"GET / HT", head("POST", "/", "Content-Length: 9") + b"x"] * 30
+    with contextlib.ExitStack() as held:
+        for start in starts:
+            held.enter_context(patient.line()).send(start)
+        for _ in range(10):
+            assert patient.get().status == 200

@@ -1,0 +1,80 @@
+"""Each hostile or odd image is embedded rightly or refused for nothing, and the next is served."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from teacher_server.images import quiet_decoders
+from tests.attacks.image_corpus import GROUPS, reference, send, vendor_of_images
+from tests.attacks.image_files import noise, saved
+from tests.teacher_server.in_process import HashEncoder, Vendor, data_uri
+
+# The number of inputs, as stated in the documentation.
+INPUTS = {
+    "animated": 4,
+    "base64": 24,
+    "bombs": 10,
+    "bytes": 17,
+    "damaged": 300,
+    "foreign": 22,
+    "modes": 12,
+    "names": 25,
+    "orientations": 26,
+    "parts": 14,
+    "polyglots": 28,
+    "profiles": 7,
+    "sizes": 17,
+    "truncated": 80,
+}
+
+
+@pytest.fixture
+async def vendor(tmp_path: Path, hashing: HashEncoder) -> AsyncIterator[Vendor]:
+    # As in production, where decoders' warnings are no errors.
+    quiet_decoders()
+    async with vendor_of_images(tmp_path, hashing) as running:
+        yield running
+
+
+@pytest.mark.parametrize("group", GROUPS)
+async def test_each_image_is_embedded_or_refused_as_foreseen(vendor: Vendor, group: str) -> None:
+    outcomes = [await send(vendor, sample) for sample in GROUPS[group]()]
+    unforeseen = [
+        (outcome.sample.name, outcome.status, outcome.code, outcome.charged)
+        for outcome in outcomes
+        if not outcome.is_right
+    ]
+    assert unforeseen == []
+    assert len(outcomes) == INPUTS[group]
+    assert vendor.account.spent_units == sum(outcome.status == 200 for outcome in outcomes)
+    assert vendor.audit.faults == ()
+    assert (await vendor.http.get("/readyz")).status_code == 200
+
+
+async def test_what_is_embedded_is_what_the_image_looks_like(vendor: Vendor) -> None:
+    wrong, known = [], 0
+    for sample in (sample for made in GROUPS.values() for sample in made()):
+        if sample.looks is None:
+            continue
+        known += 1
+        outcome = await send(vendor, sample)
+        if outcome.vector != await reference(vendor, sample.looks):
+            wrong.append(sample.name)
+    assert wrong == []
+    assert known > 50
+
+
+async def test_an_image_refused_in_a_batch_costs_its_neighbours_nothing(
+    vendor: Vendor, hashing: HashEncoder
+) -> None:
+    before = len(hashing.batches)
+    fine = {"image": data_uri(saved(noise()))}
+    for sample in (sample for sample in GROUPS["base64"]() if sample.code is not None):
+        response = await vendor.embed([fine, {"image": sample.content}, fine])
+        assert response.json()["index"] == 1, sample.name
+    assert vendor.account.spent_units == 0
+    # The canary's batches, one image and one text, are all that ran.
+    assert set(hashing.batches[before:]) <= {1}

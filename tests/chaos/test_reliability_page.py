@@ -1,0 +1,39 @@
+"""docs/reliability.md says what the results say, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.reliability import PAGE, RESULTS, main, read_results, render
+
+
+def test_the_page_is_what_its_command_writes_from_the_results() -> None:
+    assert PAGE.read_text(encoding="utf-8") == render(read_results(RESULTS))
+
+
+def test_a_changed_result_changes_the_page(tmp_path: Path) -> None:
+    for file in RESULTS.glob("*.json"):
+        (tmp_path / file.name).write_text(file.read_text())
+    changed = json.loads((RESULTS / "chaos-sqlite.json").read_text()) | {"doubled": 12_345}
+    (tmp_path / "chaos-sqlite.json").write_text(json.dumps(changed))
+    main(["--results", str(tmp_path), "--page", str(tmp_path / "page.md")])
+    assert "| **charged twice** | 12,345 |" in (tmp_path / "page.md").read_text()
+
+
+def test_what_was_not_measured_is_not_on_the_page(tmp_path: Path) -> None:
+    page = render(read_results(tmp_path))
+    assert "##" not in page
+
+
+def test_the_results_on_the_page_are_clean() -> None:
+    """A page that shows a fault is not one to publish."""
+    results = read_results(RESULTS)
+    for name in ("chaos-sqlite", "chaos-postgresql"):
+        run = results[name]
+        assert run["faults_found"] == []
+        assert run["charged"] == run["receipts"] == run["budget"] < run["queries_wanted"]
+        assert run["lost"] == run["doubled"] == run["overshoot"] == run["stuck"] == 0
+    kept = {row["meter"]: row["overshoot"] for row in results["overshoot"]["rows"]}
+    assert kept["ledger"] == kept["vendor over HTTP"] == 0
+    assert kept["check-then-add"] > 0

@@ -1,0 +1,119 @@
+"""Verifying the books: untouched ones balance, and a forged line is named."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from teacher_server.ledger.engine import reading
+from tests.teacher_server.ledger.bookkeeping import Books, meddle
+
+
+@pytest.fixture
+def traded(books: Books) -> Books:
+    """A grant (seq 1), charges of 2, 1 and 2 units (2 to 4), 1 of the first given back (5)."""
+    first = books.buy(2)
+    books.buy(1)
+    books.buy(2)
+    books.ledger.books.correct(
+        first.request_id, units=1, cost_micro_usd=100, reason="wrong price", actor="ann"
+    )
+    return books
+
+
+def test_untouched_books_balance(traded: Books) -> None:
+    audit = traded.ledger.books.verify()
+    assert (audit.keys, audit.entries, audit.faults) == (1, 5, ())
+    assert (audit.units_charged, audit.units_corrected) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("UPDATE ledger_entries SET units = 3 WHERE seq = 3", "seq 3: the entry was altered"),
+        ("UPDATE ledger_entries SET cost_micro_usd = 0 WHERE seq = 2", "seq 2: the entry was alt"),
+        ("UPDATE ledger_entries SET created_ms = 1 WHERE seq = 4", "seq 4: the entry was altered"),
+        ("UPDATE ledger_entries SET hash = prev_hash WHERE seq = 2", "seq 3: prev_hash is not"),
+        ("DELETE FROM ledger_entries WHERE seq = 3", "seq 4: expected seq 3"),
+        ("DELETE FROM ledger_entries WHERE seq = 5", "the account row says"),
+        ("UPDATE accounts SET spent_units = 3", "the account row says"),
+        ("UPDATE accounts SET budget_units = 1000", "the account row says"),
+        ("UPDATE accounts SET reserved_units = 1", "1 reserved units, its open requests 0"),
+        ("UPDATE accounts SET period_base_units = 1", "1 units were spent before its period"),
+        ("DELETE FROM requests WHERE request_id LIKE '%_2'", "charged 1 units in the ledger, None"),
+        ("UPDATE requests SET units = 9 WHERE request_id LIKE '%_3'", "charged 2 units in the led"),
+        ("UPDATE requests SET micro_usd_per_unit = 1", "charged at another price than it was res"),
+        ("UPDATE requests SET price_version = 'p0'", "charged at another price than it was reser"),
+        (
+            "UPDATE requests SET state = 'voided', body = NULL WHERE request_id LIKE '%_1'",
+            "_1: charged 2 units in the ledger, None by its answer",
+        ),
+        ("DELETE FROM corrections", "seq 5: corrects 'req_"),
+        ("UPDATE corrections SET corrects = 'req_x'", "for which no reason is on record"),
+        ("UPDATE ledger_entries SET units = -3 WHERE seq = 5", "seq 5: gives back more than"),
+        ("UPDATE ledger_entries SET units = 3 WHERE seq = 5", "a correction that takes instead"),
+        (
+            "INSERT INTO corrections VALUES ('corr_x', 'req_x', 'none', 'eve', 1)",
+            "correction corr_x of req_x: its reason is on record, its entry is not",
+        ),
+    ],
+)
+def test_a_forged_line_is_named(traded: Books, statement: str, fault: str) -> None:
+    meddle(traded.engine, statement)
+    assert any(fault in one for one in traded.faults), traded.faults
+
+
+def test_a_forged_alert_is_named(books: Books) -> None:
+    books.buy(8)
+    meddle(books.engine, "UPDATE alerts SET used_units = 1")
+    assert any("80 % of 10 units were used by 1" in one for one in books.faults)
+
+
+def test_a_line_forged_with_its_hash_recomputed_breaks_the_next(traded: Books) -> None:
+    entry = traded.entries[2]
+    meddle(traded.engine, "UPDATE ledger_entries SET texts = 7 WHERE seq = 3")
+    forged = traded.entries[2].sealed()
+    meddle(traded.engine, f"UPDATE ledger_entries SET hash = '{forged.hash}' WHERE seq = 3")
+    assert forged.hash != entry.hash
+    assert any("seq 4: prev_hash" in fault for fault in traded.faults)
+
+
+def test_a_reader_sees_one_moment_of_the_books_whatever_is_charged_meanwhile(
+    books: Books,
+) -> None:
+    count = text("SELECT count(*), max(seq) FROM ledger_entries")
+    with reading(books.engine) as connection:
+        before = connection.execute(count).one()
+        books.buy(2)
+        assert connection.execute(count).one() == before
+    with reading(books.engine) as connection:
+        assert connection.execute(count).one() != before
+
+
+def test_usage_sums_charges_by_time_and_takes_off_what_was_given_back(books: Books) -> None:
+    books.now[0] = 3_600_000 * 10
+    first = books.buy(3)
+    books.buy(2)
+    books.now[0] += 3_600_000
+    books.buy(1)
+    books.ledger.books.correct(
+        first.request_id, units=2, cost_micro_usd=200, reason="r", actor="ann"
+    )
+    buckets = books.ledger.books.usage(
+        books.key.id, start_time=36_000, end_time=36_000 + 5_400, width=3_600
+    )
+    assert [(b.start_time, b.end_time, b.images, b.units, b.cost_micro_usd) for b in buckets] == [
+        (36_000, 39_600, 5, 5, 500),
+        (39_600, 41_400, 1, -1, -100),
+    ]
+    assert [b.num_model_requests for b in buckets] == [2, 1]
+    assert sum(b.units for b in buckets) == books.account.spent_units
+
+
+def test_entries_are_read_page_by_page(traded: Books) -> None:
+    pages = [traded.ledger.books.entries(traded.key.id, after=n, limit=2) for n in (0, 2, 4, 5)]
+    assert [[entry.seq for entry in page] for page in pages] == [[1, 2], [3, 4], [5], []]
+
+
+def test_the_probe_writes(books: Books) -> None:
+    books.ledger.books.probe()

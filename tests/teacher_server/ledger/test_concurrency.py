@@ -1,0 +1,146 @@
+"""Many threads against a small budget, through one server and, on PostgreSQL, several."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from teacher_server.errors import ReservationGone
+from teacher_server.ledger.charges import InFlight, Purchase, Refused, Replay, Reservation
+from teacher_server.ledger.ledger import Ledger
+from tests.teacher_server.ledger.bookkeeping import PRICE, Books, serving_at
+from tests.teacher_server.ledger.racing import at_once
+
+
+@pytest.fixture
+def replicas(books: Books) -> Iterator[list[Ledger]]:
+    """Servers of the same books: three on PostgreSQL, one on SQLite, as in production."""
+    others = 2 if books.engine.dialect.name == "postgresql" else 0
+    with ExitStack() as stack:
+        yield [books.ledger] + [
+            stack.enter_context(serving_at(books.dsn, clock=lambda: books.now[0]))[1]
+            for _ in range(others)
+        ]
+
+
+def buy_or_drop(ledger: Ledger, purchases: list[Purchase], seed: int) -> list[Refused]:
+    """Reserve each; charge most, give some back. What was refused, and why."""
+    chance = random.Random(seed)
+    refused = []
+    for purchase in purchases:
+        outcome = ledger.charges.reserve(purchase, PRICE)
+        if isinstance(outcome, Refused):
+            refused.append(outcome)
+            continue
+        assert isinstance(outcome, Reservation)
+        if chance.random() < 0.3:
+            assert ledger.charges.void(purchase.request_id)
+        else:
+            ledger.charges.post(outcome, model="m", model_fingerprint="f", render=lambda _: b"{}")
+    return refused
+
+
+@given(
+    budget=st.integers(min_value=0, max_value=40),
+    units=st.lists(st.integers(min_value=1, max_value=5), min_size=24, max_size=24),
+    seed=st.integers(min_value=0, max_value=2**32),
+)
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_threads_against_a_small_budget_never_overshoot_it_nor_leave_a_unit_that_fits(
+    books: Books, replicas: list[Ledger], budget: int, units: list[int], seed: int
+) -> None:
+    books.open_key(budget)
+    purchases = [books.purchase(number) for number in units]
+    refusals = at_once(
+        [
+            partial(buy_or_drop, replicas[n % len(replicas)], purchases[n::6], seed + n)
+            for n in range(6)
+        ]
+    )
+    granted, spent, reserved = books.standing
+    assert (granted, reserved) == (budget, 0)
+    assert spent <= budget
+    for refused in (one for some in refusals for one in some):
+        # What was refused for good cannot fit now either: spending never comes back.
+        assert refused.is_temporary or refused.needed > budget - spent
+    audit = books.ledger.books.verify()
+    assert audit.faults == ()
+    entries = books.entries
+    assert sum(entry.units for entry in entries if entry.kind == "charge") == spent
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+
+
+def test_one_purchase_sent_many_times_at_once_is_charged_once(
+    books: Books, replicas: list[Ledger]
+) -> None:
+    def buy(ledger: Ledger, request_id: str) -> str:
+        purchase = books.purchase(2, request_id=request_id, idempotency_key="the same")
+        outcome = ledger.charges.reserve(purchase, PRICE)
+        if isinstance(outcome, Reservation):
+            books.post(outcome)
+        return type(outcome).__name__
+
+    outcomes = at_once([partial(buy, replicas[n % len(replicas)], f"req_{n}") for n in range(12)])
+    assert outcomes.count("Reservation") == 1
+    assert set(outcomes) <= {"Reservation", InFlight.__name__, Replay.__name__}
+    assert books.standing == (10, 2, 0)
+    assert books.faults == ()
+
+
+def test_a_post_racing_with_a_void_of_the_same_request_has_one_winner(books: Books) -> None:
+    books.open_key(100)
+    for _ in range(8):
+        reservation = books.reserve(1)
+
+        def post(one: Reservation = reservation) -> bool:
+            try:
+                books.post(one)
+            except ReservationGone:
+                return False
+            return True
+
+        def void(one: Reservation = reservation) -> bool:
+            return books.ledger.charges.void(one.purchase.request_id)
+
+        assert sorted(at_once([post, void])) == [False, True]
+    assert books.account.reserved_units == 0
+    assert books.faults == ()
+
+
+def test_sweeps_posts_and_reserves_at_once_do_not_wait_for_each_other_in_a_circle(
+    books: Books, replicas: list[Ledger]
+) -> None:
+    keys = []
+    held: list[Reservation] = []
+    for _ in range(4):
+        books.open_key(100)
+        keys.append(books.key)
+        held += [books.reserve(1) for _ in range(6)]
+    books.now[0] += 60_001  # every lease is over: sweepers and posters want the same rows
+
+    def post(one: Reservation) -> int:
+        try:
+            books.post(one)
+        except ReservationGone:
+            return 0
+        return 1
+
+    sweeps: list[Callable[[], int]] = [
+        ledger.charges.void_expired for ledger in replicas for _ in range(2)
+    ]
+    posts: list[Callable[[], int]] = [partial(post, one) for one in held[:8]]
+    at_once(sweeps + posts)
+    for key in keys:
+        account = books.ledger.keys.get(key.id)
+        assert account.spent_units <= 6
+    books.ledger.sweep()
+    assert all(books.ledger.keys.get(key.id).reserved_units == 0 for key in keys)
+    assert books.faults == ()

@@ -1,0 +1,219 @@
+"""Budgets by the day and by the month: renewed once, losing no reservation and no unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from teacher_server.ledger.charges import Refused, Reservation
+from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.ledger import Ledger
+from teacher_server.ledger.period import period_start
+from tests.teacher_server.ledger.bookkeeping import PRICE, Books, serving_at
+from tests.teacher_server.ledger.racing import at_once
+
+DAY_MS = 86_400_000
+
+
+def moment(*parts: int) -> int:
+    return int(datetime(*parts, tzinfo=UTC).timestamp() * 1000)  # type: ignore[arg-type,misc]
+
+
+@pytest.fixture
+def daily(books: Books) -> Books:
+    """A key that is granted 10 units each day; it is noon."""
+    books.now[0] = moment(2026, 11, 24, 12)
+    books.open_key(10, period="day")
+    return books
+
+
+@pytest.mark.parametrize(
+    ("period", "now", "start"),
+    [
+        ("day", moment(2026, 11, 24, 0, 0), moment(2026, 11, 24)),
+        ("day", moment(2026, 11, 25) - 1, moment(2026, 11, 24)),
+        ("month", moment(2026, 12, 1) - 1, moment(2026, 11, 1)),
+        ("month", moment(2026, 12, 1), moment(2026, 12, 1)),
+        ("month", moment(2028, 2, 29, 23, 59), moment(2028, 2, 1)),
+        ("day", moment(2028, 2, 29, 23, 59), moment(2028, 2, 29)),
+        ("none", moment(2026, 11, 24), 0),
+    ],
+)
+def test_a_period_begins_at_midnight_utc(period: str, now: int, start: int) -> None:
+    assert period_start(period, now) == start
+
+
+@given(
+    period=st.sampled_from(["day", "month"]),
+    now=st.integers(min_value=0, max_value=moment(2100, 1, 1)),
+)
+def test_every_moment_lies_in_the_period_that_it_is_said_to_lie_in(period: str, now: int) -> None:
+    start = period_start(period, now)
+    assert start <= now < start + (DAY_MS if period == "day" else 31 * DAY_MS)
+    assert period_start(period, start) == start
+
+
+def test_a_new_day_grants_what_was_used_and_no_more(daily: Books) -> None:
+    daily.buy(7)
+    assert daily.account.used_units == 7
+    daily.now[0] += DAY_MS
+    account = daily.ledger.keys.authenticate(daily.key)
+    assert account is not None
+    assert (account.allowance_units, account.used_units, account.remaining_units) == (10, 0, 10)
+    assert account.period_label == "2026-11-25"
+    grant = daily.entries[-1]
+    assert (grant.kind, grant.units, grant.price_version) == ("grant", 7, "p1")
+    assert grant.request_id == f"period_{daily.key.id}_2026-11-25"
+    assert daily.faults == ()
+
+
+def test_reserving_alone_begins_the_new_day(daily: Books) -> None:
+    daily.buy(3)
+    daily.now[0] += DAY_MS
+    daily.reserve(7)
+    assert daily.standing == (13, 3, 7)
+    assert daily.account.period_label == "2026-11-25"
+
+
+def test_an_exhausted_key_sells_again_when_its_day_has_turned(daily: Books) -> None:
+    daily.buy(10)
+    assert isinstance(daily.ledger.charges.reserve(daily.purchase(), PRICE), Refused)
+    daily.now[0] += DAY_MS
+    assert daily.buy(10).balance_units == 0
+    assert daily.ledger.charges.reserve(daily.purchase(), PRICE) == Refused(
+        needed=1, remaining=0, is_temporary=False
+    )
+    assert daily.faults == ()
+
+
+def test_a_month_is_renewed_on_its_first_day_and_not_before(books: Books) -> None:
+    books.now[0] = moment(2026, 11, 30, 12)
+    books.open_key(10, period="month")
+    books.buy(10)
+    books.now[0] = moment(2026, 12, 1) - 1
+    assert isinstance(books.ledger.charges.reserve(books.purchase(), PRICE), Refused)
+    books.now[0] = moment(2026, 12, 1)
+    assert books.buy(10).balance_units == 0
+
+
+def test_a_day_on_which_nothing_was_used_leaves_no_line_and_does_not_pile_up(
+    daily: Books,
+) -> None:
+    for _ in range(3):
+        daily.now[0] += DAY_MS
+        assert daily.ledger.keys.authenticate(daily.key) is not None
+    assert daily.standing == (10, 0, 0)
+    assert [entry.kind for entry in daily.entries] == ["grant"]
+    assert daily.account.period_start_ms == moment(2026, 11, 27)
+
+
+def test_a_reservation_that_the_turn_of_the_day_finds_open_is_charged_to_the_new_day(
+    daily: Books,
+) -> None:
+    daily.buy(3)
+    is_open = daily.reserve(4)
+    daily.now[0] += DAY_MS
+    daily.post(is_open)
+    account = daily.account
+    assert (account.allowance_units, account.used_units, account.remaining_units) == (10, 4, 6)
+    assert daily.faults == ()
+
+
+def test_a_reservation_voided_after_the_turn_of_the_day_gives_back_all_of_it(daily: Books) -> None:
+    is_open = daily.reserve(4)
+    daily.now[0] += DAY_MS
+    daily.buy(6)
+    assert isinstance(daily.ledger.charges.reserve(daily.purchase(), PRICE), Refused)
+    daily.ledger.charges.void(is_open.purchase.request_id)
+    assert daily.buy(4).balance_units == 0
+
+
+def test_a_clock_that_went_back_brings_no_second_grant(daily: Books) -> None:
+    daily.buy(10)
+    daily.now[0] += DAY_MS
+    daily.buy(10)
+    for back in (DAY_MS, -DAY_MS):
+        daily.now[0] -= back
+        assert isinstance(daily.ledger.charges.reserve(daily.purchase(), PRICE), Refused)
+        assert daily.ledger.keys.authenticate(daily.key) is not None
+    assert [entry.units for entry in daily.entries if entry.kind == "grant"] == [10, 10]
+
+
+def test_days_that_were_slept_through_are_granted_once(daily: Books) -> None:
+    daily.buy(10)
+    daily.now[0] += 40 * DAY_MS
+    assert daily.buy(10).balance_units == 0
+    assert daily.faults == ()
+
+
+def test_a_top_up_after_the_turn_of_the_day_comes_on_top(daily: Books) -> None:
+    daily.buy(10)
+    daily.now[0] += DAY_MS
+    account = daily.ledger.keys.top_up(daily.key.id, units=5, price_version="p2")
+    assert (account.allowance_units, account.remaining_units) == (15, 15)
+    daily.now[0] += DAY_MS
+    daily.buy(15)
+    daily.now[0] += DAY_MS
+    assert daily.buy(10).balance_units == 0
+    assert daily.faults == ()
+
+
+def test_units_given_back_count_in_the_period_that_they_were_charged_in(daily: Books) -> None:
+    yesterday = daily.buy(6)
+    daily.now[0] += DAY_MS
+    today = daily.buy(5)
+    daily.ledger.books.correct(yesterday.request_id, units=6, reason="r", actor="ann")
+    account = daily.account
+    assert (account.used_units, account.remaining_units) == (5, 11)
+    daily.ledger.books.correct(today.request_id, units=2, reason="r", actor="ann")
+    account = daily.account
+    assert (account.used_units, account.remaining_units) == (3, 13)
+    assert daily.faults == ()
+
+
+def test_the_longest_key_id_is_renewed_too(books: Books) -> None:
+    books.now[0] = moment(2026, 11, 24)
+    books.key = ApiKey("k" * 64, "s" * 43)
+    books.ledger.keys.create(books.key, name="n", budget=2, price_version="p1", period="day")
+    for _ in range(2):
+        charge = books.ledger.charges.reserve(
+            books.purchase(2, request_id=f"req_{books.now[0]}"), PRICE
+        )
+        assert isinstance(charge, Reservation)
+        books.post(charge)
+        books.now[0] += DAY_MS
+    assert len(books.entries[2].request_id) <= 64
+    assert books.faults == ()
+
+
+@pytest.fixture
+def replicas(daily: Books) -> Iterator[list[Ledger]]:
+    """Servers of the same books: several on PostgreSQL, one on SQLite, as in production."""
+    with ExitStack() as stack:
+        yield [daily.ledger] + [
+            stack.enter_context(serving_at(daily.dsn, clock=lambda: daily.now[0]))[1]
+            for _ in range(2 if daily.engine.dialect.name == "postgresql" else 0)
+        ]
+
+
+def test_first_uses_racing_into_a_new_day_renew_it_once(
+    daily: Books, replicas: list[Ledger]
+) -> None:
+    daily.buy(10)
+    daily.now[0] += DAY_MS
+    purchases = [daily.purchase(2) for _ in range(9)]
+    outcomes = at_once(
+        [
+            partial(replicas[number % len(replicas)].charges.reserve, one, PRICE)
+            for number, one in enumerate(purchases)
+        ]
+    )
+    assert sum(isinstance(outcome, Reservation) for outcome in outcomes) == 5
+    assert [entry.units for entry in daily.entries if entry.kind == "grant"] == [10, 10]
+    assert daily.faults == ()

@@ -1,0 +1,26 @@
+"""Every route of an app, as the app itself knows them: those of routers and mounted apps too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from starlette.routing import BaseRoute, Mount
+
+
+def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """(method, path template) of each."""
+    yield from _walked(app.routes, "")
+
+
+def _walked(routes: Sequence[BaseRoute], prefix: str) -> Iterator[tuple[str, str]]:
+    for route in iter_route_contexts(routes):
+        if isinstance(route.route, Mount):
+            yield from _walked(route.route.routes, prefix + route.route.path)
+            continue
+        # A kind without a path or methods would have to be understood before it can be driven.
+        assert route.path is not None, route
+        assert route.methods, route
+        for method in sorted(route.methods):
+            yield method, prefix + route.path
