@@ -49,6 +49,9 @@ def training_settings(settings: JobSettings) -> TrainingSettings:
         batch_per_domain=settings.batch_per_domain,
         lmd=settings.lmd,
         averaging=settings.averaging,
+        align=settings.align,
+        between=settings.between,
+        mix=settings.mix,
         eval_every=settings.eval_every,
         freeze_batch_norm=settings.freeze_batch_norm,
         device=settings.device,
@@ -86,7 +89,8 @@ class Experimenter:
 
         checkpoints = self._settings.out / "checkpoints"
         return train(
-            METHODS[method],
+            # What the user asked for by name wins over what the method would choose.
+            METHODS[method].yielding(self._settings.model_fields_set),
             self.data,
             self._images[VALIDATION],
             training_settings(self._settings),

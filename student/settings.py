@@ -65,10 +65,17 @@ class JobSettings(BaseSettings):
     align_steps: Positive = Field(5001, description="Align steps, on precomputed features")
     lr: float = Field(5e-5, gt=0, description="Distill learning rate (Adam)")
     align_lr: float = Field(5e-5, gt=0, description="Align learning rate (Adam)")
-    schedule: Literal["constant", "one-cycle"] = Field("constant", description="of the rate")
+    schedule: Literal["constant", "one-cycle", "cosine"] = Field(
+        "constant", description="of the rate"
+    )
     batch_per_domain: Positive = Field(32, description="images a step from each source domain")
     lmd: float = Field(0.5, ge=0, le=1, description="weight of the image term")
-    averaging: Literal["swad", "none"] = Field("swad", description="of the weights")
+    averaging: Literal["swad", "ema", "none"] = Field("swad", description="of the weights")
+    align: Literal["sgd", "ridge"] = Field("sgd", description="how Align fits the projection")
+    between: float = Field(
+        0.0, ge=0, le=1, description="chance of a fresh view against the mean of the bought ones"
+    )
+    mix: Literal["none", "mixup", "cutmix"] = Field("none", description="blends pairs in Distill")
     eval_every: Positive = Field(200, description="steps between source validations")
     freeze_batch_norm: bool = Field(True, description="keep ImageNet's batch-norm statistics")
     device: str = Field("auto", description='"auto", "cpu", "cuda", …')
@@ -110,7 +117,7 @@ def read_settings(argv: Sequence[str]) -> JobSettings:
             _cli_parse_args=list(argv), _cli_prog_name="distill-client", _cli_exit_on_error=True
         )
         # Of the public class, so that it can be told to another process.
-        return JobSettings.model_construct(**dict(read))
+        return JobSettings.model_construct(_fields_set=set(read.model_fields_set), **dict(read))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in one['loc']).replace('_', '-')}: {one['msg']}"
