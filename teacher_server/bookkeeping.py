@@ -147,6 +147,7 @@ def correct(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
             cost_micro_usd=arguments.cost_micro_usd,
             reason=arguments.reason,
             actor=f"command line, uid {os.getuid()}",
+            correction_id=arguments.correction_id,
         )
     return Told(
         f"{entry.request_id} gives back {-entry.units} queries and {-entry.cost_micro_usd} "

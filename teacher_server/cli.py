@@ -146,6 +146,7 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
     correct.add_argument("request_id", help="the charge's request id")
     correct.add_argument("--units", type=int, default=0, help="queries to give back")
     correct.add_argument("--cost-micro-usd", type=int, default=0, help="cost to give back")
+    correct.add_argument("--correction-id", help="under one id a charge is corrected once")
     correct.add_argument("--reason", required=True, help="why; it is kept with the entry")
     correct.set_defaults(command="correct")
     for command in (verify, purge, correct):

@@ -9,6 +9,7 @@ VendorError
 │   ├── KeyRevoked          the key was revoked, and cannot be given a new secret
 │   ├── GrantReused         the id of a top-up came before with other units
 │   ├── ChargeUnknown       no charge has this request id
+│   ├── CorrectionReused    the id of a correction came before with other figures
 │   ├── CorrectionRefused   the charge has not that much left to give back
 │   └── ReservationGone     the reservation was voided before it could be charged
 ├── ImageRefused            the bytes are not an image that is sold for
@@ -52,6 +53,10 @@ class GrantReused(LedgerError):
 
 class ChargeUnknown(LedgerError):
     """No charge in the ledger has this request id."""
+
+
+class CorrectionReused(LedgerError):
+    """The id of a correction came before with other figures; nothing was given back now."""
 
 
 class CorrectionRefused(LedgerError):

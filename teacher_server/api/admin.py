@@ -33,6 +33,7 @@ from teacher_server.api.standing import record_of
 from teacher_server.errors import (
     ChargeUnknown,
     CorrectionRefused,
+    CorrectionReused,
     GrantReused,
     KeyRevoked,
     KeyUnknown,
@@ -53,6 +54,18 @@ _LINKS: dict[str, Any] = {
         ("Rotate", "rotate_key"),
         ("Revoke", "revoke_key"),
     )
+}
+
+_ONCE: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": True,
+            "description": "1..255 visible ASCII: a retry under it moves nothing more.",
+            "schema": {"type": "string", **VISIBLE_ASCII},
+        }
+    ]
 }
 
 
@@ -124,32 +137,17 @@ async def change_key(admin: Admin, key_id: KeyId, request: Request, services: Se
     "/keys/{key_id}/topup",
     summary="Grant a key more units",
     responses=problems(Code.UNKNOWN_KEY, Code.IDEMPOTENCY_KEY_REUSED, *_BODY_REFUSALS),
-    openapi_extra=reads(TopUp)
-    | {
-        "parameters": [
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": True,
-                "description": "1..255 visible ASCII: a retry under it grants nothing more.",
-                "schema": {"type": "string", **VISIBLE_ASCII},
-            }
-        ]
-    },
+    openapi_extra=reads(TopUp) | _ONCE,
 )
 async def top_up_key(
     admin: Admin,
     key_id: KeyId,
     request: Request,
     services: Serving,
-    # Documented above as required: its absence gets a better answer than FastAPI's.
     idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> KeyRecord:
     """Under one Idempotency-Key a key is granted its units once, however often it is asked."""
-    if idempotency_key is None:
-        happened = "a top-up needs an Idempotency-Key, so that a retry cannot grant twice"
-        raise Problem(Code.INVALID_REQUEST, happened, param="Idempotency-Key")
-    grant_id = checked_idempotency_key(idempotency_key)
+    grant_id = _required(idempotency_key)
     body = await json_body(request, TopUp)
     top_up = partial(
         services.ledger.keys.top_up,
@@ -188,11 +186,18 @@ async def rotate_key(admin: Admin, key_id: KeyId, services: Serving) -> Response
     "/corrections",
     summary="Give back what was charged wrongly",
     status_code=201,
-    responses=problems(Code.UNKNOWN_REQUEST, *_BODY_REFUSALS),
-    openapi_extra=reads(NewCorrection),
+    responses=problems(Code.UNKNOWN_REQUEST, Code.IDEMPOTENCY_KEY_REUSED, *_BODY_REFUSALS),
+    openapi_extra=reads(NewCorrection) | _ONCE,
 )
-async def correct_charge(request: Request, admin: Admin, services: Serving) -> Receipt:
-    """A new entry of the charge's key with negative figures; nothing written is changed."""
+async def correct_charge(
+    request: Request,
+    admin: Admin,
+    services: Serving,
+    idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Receipt:
+    """A new entry of the charge's key with negative figures, once for an Idempotency-Key; nothing
+    written is changed."""
+    correction_id = _required(idempotency_key)
     body = await json_body(request, NewCorrection)
     correct = partial(
         services.ledger.books.correct,
@@ -201,6 +206,7 @@ async def correct_charge(request: Request, admin: Admin, services: Serving) -> R
         cost_micro_usd=body.cost_micro_usd,
         reason=body.reason,
         actor=f"key {admin.id}",
+        correction_id=correction_id,
     )
     return Receipt(**(await _done(correct)).document())
 
@@ -219,6 +225,14 @@ async def verify_ledger(admin: Admin, services: Serving) -> Verification:
     )
 
 
+def _required(idempotency_key: str | None) -> str:
+    # Documented as required: its absence gets a better answer than FastAPI's.
+    if idempotency_key is None:
+        happened = "this needs an Idempotency-Key, so that a retry cannot do it twice"
+        raise Problem(Code.INVALID_REQUEST, happened, param="Idempotency-Key")
+    return checked_idempotency_key(idempotency_key)
+
+
 async def _done(change: Callable[[], T]) -> T:
     """The change, made whole even when the caller is gone; the ledger's refusals as Problems."""
     try:
@@ -227,7 +241,7 @@ async def _done(change: Callable[[], T]) -> T:
         raise Problem(Code.UNKNOWN_KEY, str(error)) from error
     except ChargeUnknown as error:
         raise Problem(Code.UNKNOWN_REQUEST, str(error)) from error
-    except GrantReused as error:
+    except (GrantReused, CorrectionReused) as error:
         raise Problem(Code.IDEMPOTENCY_KEY_REUSED, str(error)) from error
     except (KeyRevoked, CorrectionRefused) as error:
         raise Problem(Code.INVALID_REQUEST, str(error)) from error

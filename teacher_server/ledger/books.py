@@ -128,11 +128,14 @@ class Books:
         cost_micro_usd: int = 0,
         reason: str,
         actor: str,
+        correction_id: str | None = None,
     ) -> LedgerEntry:
         """Give units and cost of the charge `request_id` back, as a new entry; it is returned.
 
-        The entry carries them negative, and the charge's request id as its idempotency_key. Raises
-        ChargeUnknown, and CorrectionRefused for more than is left of the charge uncorrected.
+        The entry carries them negative, and the charge's request id as its idempotency_key. Under
+        one `correction_id` a charge is corrected once, however often it is asked. Raises
+        ChargeUnknown, CorrectionRefused for more than is left of the charge uncorrected, and
+        CorrectionReused when the `correction_id` came with other figures.
         """
         with writing(self._engine) as connection:
             return correct(
@@ -142,6 +145,7 @@ class Books:
                 cost_micro_usd=cost_micro_usd,
                 reason=reason,
                 actor=actor,
+                correction_id=correction_id,
                 now=self._clock(),
             )
 

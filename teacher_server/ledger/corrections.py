@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from teacher_server.errors import ChargeUnknown, CorrectionRefused
+from teacher_server.errors import ChargeUnknown, CorrectionRefused, CorrectionReused
+from teacher_server.ledger.audit import entry_of
 from teacher_server.ledger.chain import append, drafted
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.tables import accounts, corrections, entries
@@ -33,6 +35,7 @@ def correct(
     cost_micro_usd: int,
     reason: str,
     actor: str,
+    correction_id: str | None,
     now: int,
 ) -> LedgerEntry:
     """Append the entry that gives units and cost of a charge back; `Books.correct` tells more."""
@@ -46,6 +49,18 @@ def correct(
     account = connection.execute(
         select(accounts).where(accounts.c.id == charge.key_id).with_for_update()
     ).one()
+    correcting_id = _correcting_id(request_id, correction_id)
+    known = connection.execute(
+        select(entries).where(entries.c.request_id == correcting_id)
+    ).one_or_none()
+    if known is not None:
+        if (known.units, known.cost_micro_usd) != (-units, -cost_micro_usd):
+            message = (
+                f"this correction was made before and gave back {-known.units} units and "
+                f"{-known.cost_micro_usd} micro-USD instead of {units} and {cost_micro_usd}"
+            )
+            raise CorrectionReused(message)
+        return entry_of(known)
     _check(connection, charge, units, cost_micro_usd, reason, actor)
     is_of_an_earlier_period = charge.seq <= account.period_base_seq
     account = connection.execute(
@@ -62,7 +77,7 @@ def correct(
     entry = drafted(
         account,
         kind="correction",
-        request_id="corr_" + secrets.token_hex(16),
+        request_id=correcting_id,
         idempotency_key=request_id,
         model=charge.model,
         model_fingerprint=charge.model_fingerprint,
@@ -82,6 +97,13 @@ def correct(
         )
     )
     return entry
+
+
+def _correcting_id(request_id: str, correction_id: str | None) -> str:
+    if correction_id is None:
+        return "corr_" + secrets.token_hex(16)
+    digest = hashlib.sha256(f"{request_id}\0{correction_id}".encode()).hexdigest()
+    return f"corr_{digest[:48]}"
 
 
 def _check(

@@ -39,7 +39,8 @@ def open_engine(dsn: str) -> Engine:
     try:
         engine = create_engine(url, pool_pre_ping=not is_sqlite, hide_parameters=True)
     except ImportError as error:
-        message = f"the driver for {url.drivername} is not installed: {error}"
+        reason = str(error).splitlines()[0]
+        message = f"the driver for {url.drivername} is not installed: {reason}"
         raise LedgerError(message) from error
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)

@@ -47,6 +47,10 @@ class Office:
             headers={"Idempotency-Key": name},
         )
 
+    async def correct(self, name: str = "c-1", **body: object) -> httpx.Response:
+        headers = {"Idempotency-Key": name}
+        return await self.ask("POST", "/corrections", json=body, headers=headers)
+
 
 @pytest.fixture
 async def office(tmp_path: Path, hashing: HashEncoder) -> AsyncIterator[Office]:
@@ -181,7 +185,7 @@ async def test_a_wrong_charge_is_corrected_by_a_new_entry(office: Office) -> Non
     made = await office.create()
     receipt = (await office.embed(made["key"], ["a", "b"])).json()["receipt"]
     correction = {"request_id": receipt["request_id"], "units": 1, "cost_micro_usd": 100}
-    answer = await office.ask("POST", "/corrections", json=correction | {"reason": "too dear"})
+    answer = await office.correct(**correction, reason="too dear")
     assert answer.status_code == 201
     entry = answer.json()
     assert (entry["kind"], entry["units"], entry["cost_micro_usd"]) == ("correction", -1, -100)
@@ -195,9 +199,7 @@ async def test_a_wrong_charge_is_corrected_by_a_new_entry(office: Office) -> Non
     assert [json.loads(line) for line in ledger.iter_lines()][1:] == [receipt, entry]
     standing = (await office.ask("GET", f"/keys/{made['id']}")).json()
     assert (standing["spent_units"], standing["remaining_units"]) == (1, 8)
-    over = await office.ask(
-        "POST", "/corrections", json=correction | {"units": 2, "reason": "again"}
-    )
+    over = await office.correct("c-2", **correction | {"units": 2}, reason="again")
     refused(over, 400, "invalid_request")
     assert office.vendor.audit.faults == ()
 
@@ -219,7 +221,21 @@ async def test_a_correction_that_makes_no_sense_is_refused(
     made = await office.create()
     receipt = (await office.embed(made["key"])).json()["receipt"]
     body = {"request_id": receipt["request_id"], "units": 1, "reason": "r"} | changes
-    refused(await office.ask("POST", "/corrections", json=body), status, code)
+    refused(await office.correct(**body), status, code)
+
+
+async def test_a_correction_is_made_once_however_often_it_is_sent(office: Office) -> None:
+    made = await office.create()
+    receipt = (await office.embed(made["key"], ["a", "b", "c"])).json()["receipt"]
+    body = {"request_id": receipt["request_id"], "units": 1, "reason": "r"}
+    answers = await asyncio.gather(*(office.correct("ticket-7", **body) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["hash"] for answer in answers}) == 1
+    assert (await office.ask("GET", f"/keys/{made['id']}")).json()["spent_units"] == 2
+    more = body | {"units": 2}
+    refused(await office.correct("ticket-7", **more), 422, "idempotency_key_reused")
+    refused(await office.ask("POST", "/corrections", json=body), 400, "invalid_request")
+    assert office.vendor.audit.faults == ()
 
 
 async def test_the_books_are_checked_over_http(office: Office) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from teacher_server.errors import ChargeUnknown, CorrectionRefused
+from teacher_server.errors import ChargeUnknown, CorrectionRefused, CorrectionReused
 from teacher_server.ledger.entry import LedgerEntry
 from tests.teacher_server.ledger.bookkeeping import Books
 from tests.teacher_server.ledger.racing import at_once
@@ -109,4 +109,22 @@ def test_corrections_racing_for_one_charge_give_it_back_once(books: Books) -> No
 
     assert sum(at_once([race] * 6)) == 1
     assert books.standing == (10, 0, 0)
+    assert books.faults == ()
+
+
+def test_one_correction_racing_with_its_own_retries_is_made_once(books: Books) -> None:
+    charge = books.buy(5)
+
+    def retry() -> str:
+        entry = books.ledger.books.correct(
+            charge.request_id, units=2, reason="r", actor="ann", correction_id="ticket-7"
+        )
+        return entry.request_id
+
+    assert len(set(at_once([retry] * 6))) == 1
+    assert books.standing == (10, 3, 0)
+    with pytest.raises(CorrectionReused, match="gave back 2 units"):
+        books.ledger.books.correct(
+            charge.request_id, units=1, reason="r", actor="ann", correction_id="ticket-7"
+        )
     assert books.faults == ()
