@@ -40,7 +40,8 @@ REFUSED_ALTHOUGH_VALID = {
     # JSON Schema's integers include 1.0; the units and the money of this vendor do not.
     "POST /admin/keys": ["400"],
     "PATCH /admin/keys/{key_id}": ["400"],
-    "POST /admin/corrections": ["400"],
+    # As above; and an Idempotency-Key may have come before with other figures.
+    "POST /admin/corrections": ["400", "422"],
     # As above; and a key is met in the state that earlier requests left it in, revoked ones too.
     "POST /admin/keys/{key_id}/topup": ["400", "422"],
     "POST /admin/keys/{key_id}/rotate": ["400"],
