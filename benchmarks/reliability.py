@@ -42,8 +42,8 @@ _OVERSHOOT = """\
 at what is spent, works for 50 ms and writes down the cost, as gateways do that count after the
 answer; it stands beside the ledger, on the same database in the same run, so that the benchmark is
 seen to catch an overshoot. A request that others hold the budget of is asked again until it is sold
-or refused for good. Over HTTP the model takes no time, so that the meter is measured. PostgreSQL runs
-as the tests start it, with `fsync` off: its requests a second are not those of a durable one.
+or refused for good. Over HTTP the model takes no time, so that the meter is measured. PostgreSQL
+runs as the tests start it, with `fsync` off: its requests a second are not a durable one's.
 """
 
 _IMAGES = """\

@@ -16,7 +16,8 @@ class Outages:
     """How an outage of the vendor is noticed and how long it is sat out; times in seconds.
 
     `failures` in a row, over all requests, open the breaker: connections that break, times that
-    run out, and 5xx. `total_seconds` is the longest that one outage is waited for.
+    run out, and 5xx. `total_seconds` is the longest that one outage is waited for,
+    `first_seconds` while nothing has ever answered: then the address is wrong more often than not.
     """
 
     failures: int = 5
@@ -24,6 +25,7 @@ class Outages:
     longest_wait: float = 15.0
     probe_seconds: float = 10.0
     total_seconds: float = 300.0
+    first_seconds: float = 20.0
 
     def wait(self, probe: int, dice: Random) -> float:
         """Seconds before the probe of this number (from 1): doubling, capped, half of it jitter.
@@ -61,6 +63,7 @@ class Breaker:
         self._since: float | None = None
         self._cause = ""
         self._has_given_up = False
+        self._has_answered = False
         self._turn = asyncio.Lock()
 
     @property
@@ -72,18 +75,25 @@ class Breaker:
     def story(self) -> str:
         """What has happened, as the end of a sentence."""
         return (
+            f"{'is down' if self._has_answered else 'could not be reached'}: "
             f"{self._failures} failures in a row (the last: {self._cause}), and /readyz, asked "
-            f"{self._probes} times in {self._outages.total_seconds:.0f} s, did not say that it is "
-            "ready"
+            f"{self._probes} times in {self._patience:.0f} s, did not say that it is ready"
         )
 
     def succeeded(self) -> None:
         """The vendor answered something that is no 5xx."""
+        self._has_answered = True
         self._failures = self._probes = 0
         self._since = None
 
-    def failed(self, cause: str) -> None:
+    @property
+    def _patience(self) -> float:
+        outages = self._outages
+        return outages.total_seconds if self._has_answered else outages.first_seconds
+
+    def failed(self, cause: str, *, answered: bool = False) -> None:
         """The vendor could not be reached, or answered 5xx."""
+        self._has_answered = self._has_answered or answered
         self._failures += 1
         self._cause = cause
         if self.is_open and self._since is None:
@@ -93,7 +103,7 @@ class Breaker:
                 "it says that it is ready, %.0f s at most",
                 self._failures,
                 cause,
-                self._outages.total_seconds,
+                self._patience,
             )
 
     async def passes(self) -> bool:
@@ -112,7 +122,7 @@ class Breaker:
         now = self._clock()
         started = now if self._since is None else self._since
         wait = self._outages.wait(self._probes + 1, self._random)
-        if now - started + wait > self._outages.total_seconds:
+        if now - started + wait > self._patience:
             self._has_given_up = True
             return
         await self._sleep(wait)

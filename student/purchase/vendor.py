@@ -158,7 +158,7 @@ class VendorClient:
         attempt = 0
         while True:
             if not await self._breaker.passes():
-                detail = f"The vendor at {self.url} is down: {self._breaker.story}."
+                detail = f"The vendor at {self.url} {self._breaker.story}."
                 raise VendorUnreachable(detail, charged=None if doubtful else False)
             attempt += 1
             wait: float | None = None
@@ -178,7 +178,7 @@ class VendorClient:
             else:
                 status = reply.status
                 if status >= 500:
-                    self._breaker.failed(f"HTTP {status}")
+                    self._breaker.failed(f"HTTP {status}", answered=True)
                 else:
                     self._breaker.succeeded()
                 if status == 200:

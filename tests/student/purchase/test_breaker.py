@@ -17,7 +17,9 @@ from student.purchase.retry import Retries
 from tests.student.purchase.ledger_vendor import LedgerVendor, lost_answer, problem
 from tests.student.purchase.shop import Clock, Shop, client_of
 
-OUTAGES = Outages(failures=3, first_wait=1.0, longest_wait=8.0, total_seconds=100.0)
+OUTAGES = Outages(
+    failures=3, first_wait=1.0, longest_wait=8.0, total_seconds=100.0, first_seconds=20
+)
 
 
 class Probe:
@@ -38,7 +40,7 @@ def breaker_of(probe: Probe, clock: Clock, outages: Outages = OUTAGES) -> Breake
 
 def fail(breaker: Breaker, times: int) -> None:
     for _ in range(times):
-        breaker.failed("ConnectError")
+        breaker.failed("ConnectError", answered=True)
 
 
 async def test_fewer_failures_in_a_row_than_the_limit_let_requests_through(clock: Clock) -> None:
@@ -183,7 +185,7 @@ async def test_a_vendor_that_stays_away_stops_the_run_with_a_clear_word(shop: Sh
     shop.handler = dead
     started = shop.clock.now
     with pytest.raises(
-        VendorUnreachable, match=r"is down: \d failures in a row.*/readyz"
+        VendorUnreachable, match=r"could not be reached: \d failures in a row.*/readyz"
     ) as caught:
         await shop.buy(shop.images(40), retries=Retries(attempts=50, total_seconds=10_000))
     assert shop.clock.now - started < 2 * Outages().total_seconds
@@ -226,3 +228,13 @@ async def test_a_refusal_is_a_sign_of_life(clock: Clock, status: int) -> None:
             with pytest.raises(VendorError):
                 await client.prices()
     assert "/readyz" not in paths
+
+
+async def test_a_vendor_that_never_answered_is_given_up_sooner(clock: Clock) -> None:
+    breaker = breaker_of(Probe(), clock)
+    started = clock.now
+    for _ in range(3):
+        breaker.failed("ConnectError")
+    assert not await breaker.passes()
+    assert 10 < clock.now - started <= OUTAGES.first_seconds
+    assert breaker.story.startswith("could not be reached: 3 failures")
