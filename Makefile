@@ -34,7 +34,8 @@ check: setup ## the fast part: lint, types, import contracts, container files
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy teacher_server student cache tests examples benchmarks
 	@$(BIN)/lint-imports
-	@$(BIN)/bandit -q -c pyproject.toml -r teacher_server student cache
+	@$(BIN)/bandit -q -c pyproject.toml -r teacher_server student cache 2> .venv/bandit.txt \
+	  || { cat .venv/bandit.txt; exit 1; }
 	@$(BIN)/pip-audit -r requirements.lock --require-hashes --disable-pip --progress-spinner off \
 	  $(ACCEPTED_ADVISORIES) > .venv/pip-audit.txt 2>&1 || { cat .venv/pip-audit.txt; exit 1; }
 	@echo "pip-audit: $$(head -1 .venv/pip-audit.txt);" \

@@ -96,7 +96,7 @@ def _salvage_into(folder: Path, ready: Path, patience_s: float) -> Iterator[Prob
 
 def _salvage(database: Path) -> Iterator[StoredRecord]:
     """Every record that SQLite can still reach, in order; ranges that it cannot read are halved."""
-    sql = f"SELECT {COLUMNS} FROM Cache WHERE rowid BETWEEN ? AND ? ORDER BY rowid"  # nosec B608: constants
+    sql = f"SELECT {COLUMNS} FROM Cache WHERE rowid BETWEEN ? AND ? ORDER BY rowid"  # constants  # nosec B608
     with closing(sqlite3.connect(database)) as connection:
         last = _last_rowid(connection, database)
         ranges = [

@@ -190,17 +190,17 @@ class Records:
 
     def scan(self, tag: Tag) -> Iterator[StoredRecord]:
         """Every record of one kind as it stands in the file, in the order of storing."""
-        sql = f"SELECT {COLUMNS} FROM Cache WHERE tag = ? ORDER BY rowid"  # nosec B608: constants
+        sql = f"SELECT {COLUMNS} FROM Cache WHERE tag = ? ORDER BY rowid"  # constants  # nosec B608
         return (StoredRecord(*row) for row in self.query(sql, tag.value))
 
     def named(self, name: str | bytes) -> Iterator[StoredRecord]:
         """The record of that name as it stands in the file, when there is one."""
-        sql = f"SELECT {COLUMNS} FROM Cache WHERE key = ? AND raw = 1"  # nosec B608: constants
+        sql = f"SELECT {COLUMNS} FROM Cache WHERE key = ? AND raw = 1"  # constants  # nosec B608
         return (StoredRecord(*row) for row in self.query(sql, name))
 
     def scan_all(self) -> Iterator[StoredRecord]:
         """Every record of the file, of whatever kind."""
-        sql = f"SELECT {COLUMNS} FROM Cache ORDER BY rowid"  # nosec B608: constants
+        sql = f"SELECT {COLUMNS} FROM Cache ORDER BY rowid"  # constants  # nosec B608
         return (StoredRecord(*row) for row in self.query(sql))
 
     @contextmanager
@@ -226,7 +226,7 @@ class Records:
 
     def _where_key_in(self, columns: str, keys: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         marks = ",".join("?" * len(keys))
-        sql = f"SELECT {columns} FROM Cache WHERE raw = 1 AND key IN ({marks})"  # nosec B608: constants
+        sql = f"SELECT {columns} FROM Cache WHERE raw = 1 AND key IN ({marks})"  # constants  # nosec B608
         return self.query(sql, *keys)
 
     def _connection(self) -> sqlite3.Connection:

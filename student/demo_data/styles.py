@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from xml.etree import ElementTree  # nosec B405: reads files of an installed wheel only
+from xml.etree import ElementTree  # reads files of an installed wheel only  # nosec B405
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -104,7 +104,7 @@ def _vector(folder: Path, *, with_fill: bool) -> Draw:
 
 def _without_fill(svg: str) -> str:
     ElementTree.register_namespace("", SVG)
-    root = ElementTree.fromstring(svg)  # nosec B314: a file of an installed wheel
+    root = ElementTree.fromstring(svg)  # a file of an installed wheel  # nosec B314
     for group in list(root):
         if any(word in group.get("id", "").lower() for word in FILL_GROUPS):
             root.remove(group)

@@ -6,7 +6,7 @@ The only importer of timm. No file is ever unpickled: safetensors, or tensors al
 from __future__ import annotations
 
 import difflib
-import pickle  # nosec B403: for the error that torch raises when it refuses one
+import pickle  # for the error that torch raises when it refuses one  # nosec B403
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
