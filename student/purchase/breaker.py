@@ -98,7 +98,9 @@ class Breaker:
         self._cause = cause
         if self.is_open and self._since is None:
             self._since = self._clock()
-            _log.warning(
+            # A vendor that never answered is the error that the command ends with, said once.
+            _log.log(
+                logging.WARNING if self._has_answered else logging.INFO,
                 "the vendor is down (%d failures in a row, the last: %s): nothing is bought until "
                 "it says that it is ready, %.0f s at most",
                 self._failures,

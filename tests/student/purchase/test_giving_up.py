@@ -201,12 +201,12 @@ async def test_a_paid_view_whose_file_is_gone_is_kept(shop: Shop) -> None:
     shop.assert_books_balance()
 
 
-async def test_an_empty_account_leaves_the_other_open_purchases_for_later(shop: Shop) -> None:
+async def test_an_empty_account_ends_every_open_purchase_and_frees_its_units(shop: Shop) -> None:
     first = leave_intent(shop, shop.images(2), run="one")
     second = leave_intent(shop, shop.images(2, "more"), run="two")
     shop.vendor.budget = 0
     end = await shop.buy([*shop.images(2), *shop.images(2, "more")])
-    assert (end.ending, open_intents(shop)) == ("vendor budget", [second])
+    assert (end.ending, open_intents(shop)) == ("vendor budget", [])
     shop.vendor.budget = 100
     await shop.buy([*shop.images(2), *shop.images(2, "more")])
     keys = [post.idempotency_key for post in shop.vendor.posts]
