@@ -67,9 +67,15 @@ def methods_of(settings: JobSettings) -> tuple[str, ...]:
 
 
 class Experimenter:
-    """Trains and measures methods on one split's images; the network is not used."""
+    """Trains and measures methods on one split's images; the network is not used.
 
-    def __init__(self, split: Split, scanned: Scanned, paid: Paid, settings: JobSettings) -> None:
+    Pixels may have been scanned in more views than the settings ask for: the first are used. With
+    nothing paid, only methods that ask the teacher nothing can be trained.
+    """
+
+    def __init__(
+        self, split: Split, scanned: Scanned, paid: Paid | None, settings: JobSettings
+    ) -> None:
         self._split = split
         self._settings = settings
         self._num_classes = len(scanned.catalogue.classes)
@@ -113,27 +119,42 @@ class Experimenter:
 
 
 def _training_data(
-    split: Split, scanned: Scanned, paid: Paid, settings: JobSettings
+    split: Split, scanned: Scanned, paid: Paid | None, settings: JobSettings
 ) -> TrainingData:
     row_of = where(scanned.training)
     rows = [row_of[item.path] for item in split.train]
+    is_whole = rows == list(range(len(scanned.stored)))
+    views = settings.views
+    # A whole table stays memory-mapped; a part of it is copied.
+    pixels = scanned.stored[:, :views] if is_whole else scanned.stored[rows, :views]
+    images, bought, texts = _bought(split, scanned, paid, settings)
+    return TrainingData(
+        pixels=pixels,
+        labels=np.array([scanned.label(item) for item in split.train], dtype=np.int64),
+        domains=np.array([split.sources.index(i.domain) for i in split.train], dtype=np.int64),
+        image_embeddings=images,
+        bought=bought,
+        text_embeddings=texts,
+    )
+
+
+def _bought(
+    split: Split, scanned: Scanned, paid: Paid | None, settings: JobSettings
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    """Image embeddings (N, K, D), which of them are bought (N, K), and the class texts (C, D)."""
+    shape = (len(split.train), settings.views)
+    classes = scanned.catalogue.classes
+    if paid is None:
+        nothing = np.zeros((*shape, 1), dtype=np.float32)
+        return nothing, np.zeros(shape, dtype=bool), np.zeros((len(classes), 1), dtype=np.float32)
     fingerprint = paid.table.model_fingerprint
     keys = [
         view_keys(fingerprint, item, views=settings.views, size=settings.image_size)
         for item in split.train
     ]
     vectors, bought = image_embeddings(paid.table, paid.rows, keys)
-    prompts = [
-        prompts_for(name, split.sources, settings.prompts) for name in scanned.catalogue.classes
-    ]
-    return TrainingData(
-        pixels=scanned.stored if rows == list(range(len(scanned.stored))) else scanned.stored[rows],
-        labels=np.array([scanned.label(item) for item in split.train], dtype=np.int64),
-        domains=np.array([split.sources.index(i.domain) for i in split.train], dtype=np.int64),
-        image_embeddings=vectors,
-        bought=bought,
-        text_embeddings=class_embeddings(paid.table, paid.rows, fingerprint, prompts),
-    )
+    prompts = [prompts_for(name, split.sources, settings.prompts) for name in classes]
+    return vectors, bought, class_embeddings(paid.table, paid.rows, fingerprint, prompts)
 
 
 def _labelled(

@@ -45,6 +45,13 @@ def scan(settings: JobSettings, terminal: Terminal) -> Scanned:
         split(catalogue, targets=targets, seed=settings.seed)
         for targets in _target_choices(catalogue, settings.target_domain)
     ]
+    return rendered(catalogue, splits, settings, terminal)
+
+
+def rendered(
+    catalogue: Catalogue, splits: Sequence[Split], settings: JobSettings, terminal: Terminal
+) -> Scanned:
+    """The pixels of these splits at the settings' size and number of views, kept under `out`."""
     training = _distinct(item for one in splits for item in one.train)
     measured = _distinct(
         item for one in splits for part in (one.validation, *one.tests.values()) for item in part

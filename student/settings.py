@@ -26,8 +26,9 @@ Count = Annotated[int, Field(ge=0)]
 class JobSettings(BaseSettings):
     """Buy a rented teacher's embeddings within a budget and distil them into a small student.
 
-    Subcommands: `distill-client predict IMAGE…`, `distill-client demo-data`. Every option can also
-    stand in the environment (DISTILL_BUDGET=…) and in the TOML file given with --config.
+    Subcommands: `distill-client predict IMAGE…`, `distill-client plan RUN…` (what more queries
+    would add), `distill-client demo-data`. Every option can also stand in the environment
+    (DISTILL_BUDGET=…) and in the TOML file given with --config.
     """
 
     model_config = SettingsConfigDict(
@@ -50,6 +51,11 @@ class JobSettings(BaseSettings):
     seed: Count = Field(0, description="split, order of buying, views and training")
     teacher: str | None = Field(None, description="vendor's model id; none: its first")
     views: Positive = Field(1, description="stored views bought for each image")
+    selector: str = Field(
+        "random",
+        description="which images are bought first: random (balanced over class and domain), "
+        "herding, centroid, typiclust, k-center, margin or hybrid",
+    )
     prompts: Literal["class", "domain"] = Field(
         "class", description='"a photo of a {class}", or "A {domain} of a {class}" averaged'
     )

@@ -60,11 +60,21 @@ def wanted_images(
 ) -> list[Wanted]:
     """Every view of every item, best first: any prefix is balanced over domain and class.
 
+    The rest is as `wanted_in_order` says.
+    """
+    order = stratified_order([(item.domain, item.class_name) for item in items], seed)
+    return wanted_in_order(fingerprint, items, pixels, order)
+
+
+def wanted_in_order(
+    fingerprint: str, items: Sequence[Item], pixels: NDArray[np.uint8], order: Sequence[int]
+) -> list[Wanted]:
+    """Every view of the items that `order` names by row, in that order.
+
     `pixels` (N, K, S, S, 3) is row for row with `items`; view 0 is sent as the file stands, the
     others as the very pixels that the student trains on.
     """
     views, size = pixels.shape[1:3]
-    order = stratified_order([(item.domain, item.class_name) for item in items], seed)
     wanted: list[Wanted] = []
     for row in order:
         item = items[row]
@@ -81,9 +91,18 @@ def class_embeddings(
     prompts_of_class: Sequence[Sequence[str]],
 ) -> NDArray[np.float32]:
     """The text classifier: per class the mean of its prompts' unit vectors, made unit, (C, D)."""
+    return class_means(lambda key: table.vectors[rows[key]], fingerprint, prompts_of_class)
+
+
+def class_means(
+    vector_of: Callable[[EmbeddingKey], NDArray[np.float32]],
+    fingerprint: str,
+    prompts_of_class: Sequence[Sequence[str]],
+) -> NDArray[np.float32]:
+    """The same from wherever the prompts' embeddings are kept."""
     means = np.stack(
         [
-            np.mean([table.vectors[rows[text_key(fingerprint, t)]] for t in prompts], axis=0)
+            np.mean([vector_of(text_key(fingerprint, text)) for text in prompts], axis=0)
             for prompts in prompts_of_class
         ]
     )

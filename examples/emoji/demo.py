@@ -70,13 +70,14 @@ def _port(folder: Path) -> int:
 
 
 @contextmanager
-def vendor(folder: Path, database: str) -> Iterator[str]:
+def vendor(folder: Path, database: str, *, model: str = "embedded") -> Iterator[str]:
     """The vendor's URL, while its process runs; it is stopped, gracefully, at the end."""
     url_file = folder / "url"
     url_file.unlink(missing_ok=True)
     command = (
         *("teacher-server", "serve", "--port", str(_port(folder))),
         *("--database", database, "--url-file", str(url_file)),
+        *(() if model == "embedded" else ("--model", model)),
     )
     print(f"\n$ {shlex.join(command)} &", flush=True)
     with (folder / "vendor.log").open("ab") as log:

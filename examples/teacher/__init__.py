@@ -1,0 +1,1 @@
+"""Trains small CLIP teachers, for the data sets of the examples."""

@@ -1,0 +1,210 @@
+"""Charts of series: accuracy against queries, and bars of differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from student.bench.series import Column, Series
+from student.bench.statistics import Mean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which the colour-blind tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")
+MARKS = "osD^vPX*"
+LEVELS = ("#57606a", "#8250df", "#9a6700")
+GREY = "#6e7781"
+_LINE: dict[str, Any] = {"markersize": 5, "linewidth": 1.4, "capsize": 2, "elinewidth": 0.8}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Series of one kind at ever more queries, joined by a line where there are several."""
+
+    label: str
+    points: Sequence[Series]
+
+
+def against_queries(
+    path: Path,
+    curves: Sequence[Curve],
+    columns: Sequence[Column],
+    *,
+    levels: Mapping[str, Series],
+    title: str,
+) -> bool:
+    """A panel a column: accuracy against queries, with 95% intervals; `levels` are horizontal.
+
+    Whether there was anything to draw; without, no file is written.
+    """
+    if not any(point.rows for curve in curves for point in curve.points):
+        return False
+    figure, panels = _panels(len(columns), title)
+    counts = sorted(
+        {point.queries or 0.0 for curve in curves for point in curve.points if point.rows}
+    )
+    for axis, column in zip(panels, columns, strict=True):
+        for number, (label, level) in enumerate(levels.items()):
+            if (mean := level.mean(column)) is not None:
+                _level(axis, label, mean, number)
+        for number, curve in enumerate(curves):
+            # Side by side, so that no interval hides another.
+            _draw(axis, curve, column, number, aside=1.025 ** (number - (len(curves) - 1) / 2))
+        axis.set_xscale("symlog", linthresh=20)
+        axis.set_xticks(counts, [_short(count) for count in counts], fontsize=8)
+        axis.minorticks_off()
+        axis.set_title(column.title, loc="left", fontsize=10, fontweight="bold")
+        axis.set_xlabel("queries bought for one student")
+        axis.grid(visible=True, axis="y", color="#d8dee4", linewidth=0.6)
+    panels[0].set_ylabel("accuracy, %")
+    _legend(figure, panels[0])
+    _save(figure, path)
+    return True
+
+
+def bars(
+    path: Path,
+    lines: Sequence[Series],
+    other: Series,
+    columns: Sequence[Column],
+    *,
+    title: str,
+) -> bool:
+    """A panel a column: points above `other`, best first, with 95% intervals.
+
+    Whether there was anything to draw.
+    """
+    drawn = [one for one in lines if one.rows and one.above(other, columns[0]) is not None]
+    if not drawn:
+        return False
+    figure, panels = _panels(len(columns), title, height=1.4 + 0.28 * len(drawn))
+    first = {one.title: one.above(other, columns[0]) for one in drawn}
+    drawn.sort(key=lambda one: mean.value if (mean := first[one.title]) else 0.0)
+    for axis, column in zip(panels, columns, strict=True):
+        for place, one in enumerate(drawn):
+            mean = one.above(other, column)
+            if mean is None:
+                continue
+            axis.barh(
+                place,
+                100 * mean.value,
+                xerr=None if mean.reach is None else 100 * mean.reach,
+                color=COLOURS[0] if mean.value >= 0 else COLOURS[1],
+                error_kw={"ecolor": GREY, "elinewidth": 1.2, "capsize": 2},
+                height=0.7,
+            )
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.set_yticks(range(len(drawn)), [one.title for one in drawn], fontsize=8)
+        axis.set_title(column.title, loc="left", fontsize=10, fontweight="bold")
+        axis.set_xlabel(f"points above {other.title}")
+        axis.grid(visible=True, axis="x", color="#d8dee4", linewidth=0.6)
+        axis.set_axisbelow(True)
+    for axis in panels[1:]:
+        axis.set_yticklabels([])
+    _save(figure, path)
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """A named point with an interval each way; both are shares."""
+
+    name: str
+    x: Mean
+    y: Mean
+
+
+def against(
+    path: Path,
+    panels: Mapping[str, Mapping[str, Sequence[Spot]]],
+    *,
+    across: str,
+    up: str,
+    title: str,
+) -> bool:
+    """A panel each: one figure against another, a line for each label through its named points.
+
+    Whether there was anything to draw.
+    """
+    if not any(spots for lines in panels.values() for spots in lines.values()):
+        return False
+    figure, axes = _panels(len(panels), title)
+    for axis, (name, lines) in zip(axes, panels.items(), strict=True):
+        for number, (label, spots) in enumerate(lines.items()):
+            ordered = sorted(spots, key=lambda spot: spot.x.value)
+            axis.errorbar(
+                [100 * spot.x.value for spot in ordered],
+                [100 * spot.y.value for spot in ordered],
+                xerr=[100 * (spot.x.reach or 0.0) for spot in ordered],
+                yerr=[100 * (spot.y.reach or 0.0) for spot in ordered],
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKS[number % len(MARKS)],
+                label=label,
+                **_LINE,
+            )
+            for spot in ordered if number == 0 else ():
+                at = (100 * spot.x.value, 100 * spot.y.value)
+                axis.annotate(spot.name, at, (4, -10), textcoords="offset points", fontsize=7)
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.set_title(name, loc="left", fontsize=10, fontweight="bold")
+        axis.set_xlabel(across)
+        axis.grid(visible=True, color="#d8dee4", linewidth=0.6)
+    axes[0].set_ylabel(up)
+    _legend(figure, axes[0])
+    _save(figure, path)
+    return True
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+
+
+def _short(count: float) -> str:
+    return f"{count:.0f}" if count < 1000 else f"{count / 1000:.1f}k"
+
+
+def _draw(axis: Axes, curve: Curve, column: Column, number: int, *, aside: float) -> None:
+    found = [
+        (point.queries, mean)
+        for point in curve.points
+        if (mean := point.mean(column)) is not None and point.queries is not None
+    ]
+    found.sort(key=lambda one: one[0])
+    axis.errorbar(
+        [queries * aside for queries, _ in found],
+        [100 * mean.value for _, mean in found],
+        yerr=[100 * (mean.reach or 0.0) for _, mean in found],
+        color=COLOURS[number % len(COLOURS)],
+        marker=MARKS[number % len(MARKS)],
+        label=curve.label,
+        **_LINE,
+    )
+
+
+def _level(axis: Axes, label: str, mean: Mean, number: int) -> None:
+    colour = LEVELS[number % len(LEVELS)]
+    dash = ("--", ":", "-.")[number % 3]
+    axis.axhline(100 * mean.value, color=colour, linestyle=dash, linewidth=1.4, label=label)
+    if mean.reach is not None:
+        low, high = 100 * (mean.value - mean.reach), 100 * (mean.value + mean.reach)
+        axis.axhspan(low, high, color=colour, alpha=0.08, linewidth=0)
+
+
+def _panels(count: int, title: str, *, height: float = 3.8) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(6.0, 4.4 * count), height), dpi=110, layout="constrained")
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # No date and no version inside: the same rows give the same file.
+    figure.savefig(path, metadata={"Software": None})

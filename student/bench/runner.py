@@ -1,0 +1,214 @@
+"""Makes the missing rows of a grid: buys once, then trains, several processes side by side."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from student.bench.material import Chooser, Material, data_digest, gather
+from student.bench.names import NO_TEACHER
+from student.bench.rows import Row, add_row, read_rows
+from student.bench.run import Grid, Run, identity, resolved
+from student.bench.shop import Bought, Counters, buy_for, keys_of
+from student.bench.train import Outcome, Shared, Task, Trainer, forget
+from student.experiment import VALIDATION
+from student.terminal import Terminal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a row says of how it was made."""
+
+    command: str
+    commit: str
+
+
+def missing_runs(grid: Grid, rows: Path) -> list[Run]:
+    """The runs of the grid that have no row yet, in its order, each once."""
+    done = read_rows(rows)
+    return [run for name, run in grid.ids().items() if name not in done]
+
+
+def run_grid(
+    grid: Grid,
+    rows: Path,
+    *,
+    counters: Counters,
+    budget: int | None,
+    processes: int,
+    source: Source,
+    terminal: Terminal,
+    most: int | None = None,
+) -> int:
+    """Adds a row for each run that has none, at most `most`; how many were added.
+
+    The network is not used once training has begun. Killed at any point, the same call goes on:
+    rows stand, answers are paid, and runs have checkpoints. Raises StudentError and CacheError.
+    """
+    runs = missing_runs(grid, rows)[:most]
+    terminal.say(f"{grid.name}: {len(runs)} of {len(grid.ids())} runs to make")
+    if not runs:
+        return 0
+    material = gather(grid, terminal)
+    chooser = Chooser(material, grid.base, terminal)
+    bought = buy_for(
+        runs,
+        grid.base,
+        material,
+        chooser,
+        counters=counters,
+        budget=budget,
+        command=source.command,
+        terminal=terminal,
+    )
+    if grid.base.dry_run:
+        terminal.say("dry run: nothing was bought")
+        return 0
+    tables = {
+        teacher: (one.paid.table.folder, tuple(one.paid.rows)) for teacher, one in bought.items()
+    }
+    clerk = _Clerk(grid, material, bought, source, rows)
+    tasks = [_task(run, grid, material, chooser, bought.get(run.teacher)) for run in runs]
+    terminal.heading(f"training {len(tasks)} runs, {processes} at a time")
+    for done, (task, outcome) in enumerate(
+        _outcomes(tasks, Shared(grid=grid, tables=tables), processes), start=1
+    ):
+        row = clerk.write(task, outcome)
+        terminal.say(f"{done} of {len(tasks)}: {summary(row)}")
+    return len(tasks)
+
+
+def summary(row: Row) -> str:
+    """A line on a finished run."""
+    scores = ", ".join(f"{part} {one.accuracy:.1%}" for part, one in row.accuracies.items())
+    return (
+        f"{row.method}, {'+'.join(row.targets)}, seed {row.seed}, {row.queries:,} queries, "
+        f"{row.seconds:.0f} s: {scores}"
+    )
+
+
+def _task(
+    run: Run, grid: Grid, material: Material, chooser: Chooser, bought: Bought | None
+) -> Task:
+    items = chooser.chosen(run, bought.paid if bought else None)
+    return Task(run=run, keys=tuple(keys_of(run, grid.base, material, items, bought)))
+
+
+class _Clerk:
+    """Writes the rows; the one writer of the file."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        material: Material,
+        bought: dict[str, Bought],
+        source: Source,
+        rows: Path,
+    ) -> None:
+        self._grid = grid
+        self._material = material
+        self._bought = bought
+        self._source = source
+        self._rows = rows
+        self._data = data_digest(material.scanned)
+
+    def write(self, task: Task, outcome: Outcome) -> Row:
+        run = task.run
+        split = self._material.split_of(run)
+        settings = resolved(run, self._grid.base)
+        bought = self._bought.get(run.teacher)
+        queries = sum(bought.prices.units_for(key.modality) for key in task.keys) if bought else 0
+        counts = dict(outcome.counts)
+        row = Row(
+            id=identity(run, self._grid.base),
+            kind=self._grid.name,
+            dataset=run.dataset,
+            method=run.method,
+            seed=run.seed,
+            sources=split.sources,
+            targets=split.targets,
+            views=run.views,
+            fraction=run.fraction,
+            selector=run.selector,
+            options=dict(run.options),
+            steps=settings.steps if run.is_student else 0,
+            lmd=settings.lmd,
+            images=len(split.train),
+            queries=queries,
+            cost_micro_usd=bought.prices.cost(queries) if bought else 0,
+            validation=counts.pop(VALIDATION),
+            accuracies=counts,
+            chosen=outcome.chosen,
+            seconds=outcome.seconds,
+            teacher=run.teacher,
+            fingerprint=bought.fingerprint if bought else NO_TEACHER,
+            data_sha256=self._data,
+            command=self._source.command,
+            commit=self._source.commit,
+            machine=machine_name(settings.device),
+        )
+        add_row(self._rows, row)
+        forget(run, self._grid)
+        return row
+
+
+def machine_name(device: str) -> str:
+    """What trained, in words."""
+    import torch
+
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {os.cpu_count()} threads, one a run"
+
+
+_trainer: list[Trainer] = []
+"""In a child process: what it trains with. A pool has no other place for it."""
+
+
+def _begin(shared: Shared) -> None:
+    _trainer.append(Trainer(shared))
+
+
+def _train(task: Task) -> Outcome:
+    return _trainer[0].train(task)
+
+
+def _outcomes(tasks: list[Task], shared: Shared, processes: int) -> Iterator[tuple[Task, Outcome]]:
+    """Each task with its outcome, as they end; with one process, in this one."""
+    if processes == 1:
+        trainer = Trainer(shared)
+        return ((task, trainer.train(task)) for task in tasks)
+    return _side_by_side(tasks, shared, processes)
+
+
+def _side_by_side(
+    tasks: list[Task], shared: Shared, processes: int
+) -> Iterator[tuple[Task, Outcome]]:
+    """Each task with its outcome, as they end. An error of one ends the others' queue, and is
+    raised when those that run have ended and are given."""
+    context = get_context("spawn")  # a fork of a process that has threads may never end
+    workers = min(processes, len(tasks))
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_begin, initargs=(shared,)
+    ) as pool:
+        queue = iter(tasks)
+        running: dict[Future[Outcome], Task] = {}
+        failed: BaseException | None = None
+        while True:
+            while failed is None and len(running) < workers and (task := next(queue, None)):
+                running[pool.submit(_train, task)] = task
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task = running.pop(future)
+                if error := future.exception():
+                    failed = failed or error
+                else:
+                    yield task, future.result()
+        if failed is not None:
+            raise failed

@@ -1,0 +1,82 @@
+"""Means over seeds with their 95% interval, and paired differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# Student's t, 97.5%, by degrees of freedom (any table); beyond it the normal distribution's.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160)
+_Z = 1.960
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """A mean over `count` seeds and half its 95% interval; None where one seed says nothing of it.
+
+    A share between 0 and 1, or a difference of two.
+    """
+
+    value: float
+    reach: float | None
+    count: int
+
+    @property
+    def low(self) -> float:
+        """The interval's lower end."""
+        return self.value - (self.reach or 0.0)
+
+    def percent(self, *, signed: bool = False) -> str:
+        """In percent or, signed, in points."""
+        sign = "+" if signed else ""
+        reach = "" if self.reach is None else f" ± {100 * self.reach:.1f}"
+        return f"{100 * self.value:{sign}.1f}{reach}"
+
+
+def mean_of(values: Sequence[float]) -> Mean:
+    """Their mean, with Student's interval from two values on. Raises ValueError for none."""
+    if not values:
+        message = "there is no mean of nothing"
+        raise ValueError(message)
+    count = len(values)
+    mean = math.fsum(values) / count
+    if count == 1:
+        return Mean(value=mean, reach=None, count=1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
+    t = _T[count - 2] if count - 2 < len(_T) else _Z
+    return Mean(value=mean, reach=t * math.sqrt(variance / count), count=count)
+
+
+def ratio_of(values: Sequence[float], others: Sequence[float]) -> Mean | None:
+    """The ratio of two means over the same seeds, with the delta method's interval; None where
+    there is none, because nothing is known or the second mean is not above zero."""
+    if not values or math.fsum(others) <= 0.0:
+        return None
+    count = len(values)
+    base = math.fsum(others) / count
+    ratio = math.fsum(values) / count / base
+    residuals = [(one - ratio * other) / base for one, other in zip(values, others, strict=True)]
+    return Mean(value=ratio, reach=mean_of(residuals).reach, count=count)
+
+
+Place = tuple[tuple[str, ...], int]
+"""The targets and the seed of a run: two methods at one place saw the same images."""
+
+
+def by_seed(values: Mapping[Place, float]) -> dict[int, float]:
+    """Each seed's mean over its targets, in the order of the seeds."""
+    found: dict[int, list[float]] = {}
+    for (_, seed), value in values.items():
+        found.setdefault(seed, []).append(value)
+    return {seed: math.fsum(found[seed]) / len(found[seed]) for seed in sorted(found)}
+
+
+def over_seeds(values: Mapping[Place, float]) -> Mean | None:
+    """The mean over seeds of each seed's mean over its targets; None for no value."""
+    return mean_of(list(by_seed(values).values())) if values else None
+
+
+def difference(values: Mapping[Place, float], others: Mapping[Place, float]) -> Mean | None:
+    """The same of the differences, at the places that both have."""
+    return over_seeds({at: value - others[at] for at, value in values.items() if at in others})

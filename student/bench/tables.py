@@ -1,0 +1,62 @@
+"""Markdown tables of series; a figure that no row gives is said to be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from student.bench.series import Column, Series
+from student.bench.statistics import Mean
+from student.report.markdown import table
+
+NOT_YET = "not yet run"
+
+
+def accuracy_table(lines: Sequence[Series], columns: Sequence[Column]) -> list[str]:
+    """Accuracy in percent with half its 95% interval over seeds, a row a series."""
+    titles = ["", "queries", *(column.title for column in columns), "runs"]
+    return table(
+        titles,
+        [
+            [
+                one.title,
+                _queries(one),
+                *(_cell(one.mean(column)) for column in columns),
+                _runs(one),
+            ]
+            for one in lines
+        ],
+    )
+
+
+def difference_table(
+    lines: Sequence[Series], against: Sequence[Series], columns: Sequence[Column]
+) -> list[str]:
+    """Points above each of `against`, paired by targets and seed."""
+    titles = ["points", *(f"{column.title}" for column in columns), "runs"]
+    return table(
+        titles,
+        [
+            [
+                f"{one.title} above {other.title}",
+                *(_cell(one.above(other, column), signed=True) for column in columns),
+                _runs(one),
+            ]
+            for other in against
+            for one in lines
+            if one is not other
+        ],
+    )
+
+
+def _cell(mean: Mean | None, *, signed: bool = False) -> str:
+    return "" if mean is None else mean.percent(signed=signed)
+
+
+def _queries(one: Series) -> str:
+    return "" if one.queries is None else f"{one.queries:,.0f}"
+
+
+def _runs(one: Series) -> str:
+    if not one.rows:
+        return NOT_YET
+    return f"{len(one.rows)}" if one.is_whole else f"{len(one.rows)} of {one.planned}"

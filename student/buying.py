@@ -1,0 +1,248 @@
+"""The purchase of a job: plan, then buy, all at once or in rounds where the selector wants that."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from cache.paid import PaidCache, now_ms
+from cache.values import RunRecord
+from student.demo_data.mark import is_demo_data
+from student.errors import BadInput
+from student.purchase.buyer import buy
+from student.purchase.plan import Plan, Wanted, make_plan
+from student.purchase.progress import Bought
+from student.purchase.vendor import VendorClient
+from student.purchase.wire import Account, Model, Prices
+from student.scan import Scanned
+from student.selection.candidates import Rounds
+from student.selection.orders import SELECTORS, order, selector
+from student.settings import JobSettings
+from student.shopping_list import ShoppingList, candidates_for
+from student.terminal import Terminal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Settled:
+    """A purchase that is over. `plan` is of all that was wanted."""
+
+    plan: Plan
+    bought: Bought
+    run: str
+
+
+async def purchase(
+    vendor: VendorClient,
+    settings: JobSettings,
+    scanned: Scanned,
+    cache: PaidCache,
+    terminal: Terminal,
+    command: str,
+) -> Settled | None:
+    """Plans and buys; None after a dry run. Raises StudentError and CacheError."""
+    if not await vendor.ready():
+        terminal.say(f"the vendor at {vendor.url} is not ready; asking again for some minutes")
+    model = _chosen(await vendor.models(), settings.teacher)
+    prices = await vendor.prices()
+    account = await vendor.account()
+    till = _Till(
+        settings=settings,
+        cache=cache,
+        vendor=vendor,
+        model=model,
+        prices=prices,
+        account=account,
+        terminal=terminal,
+        command=command,
+        payable=cache.spend_on_record().committed_units + account.remaining_units,
+    )
+    shopping = ShoppingList(settings, scanned, model)
+    plan, rounds = _planned(settings, scanned, shopping, till, terminal)
+    terminal.heading(f"purchase from {vendor.url}")
+    terminal.plan(plan)
+    _warn(settings, plan, till, terminal)
+    if settings.dry_run:
+        terminal.say("dry run: nothing was bought")
+        return None
+    plan.require_texts()
+    if rounds is None:
+        bought = await till.buy(plan)
+    else:
+        bought = await _buy_in_rounds(rounds, till, plan, shopping)
+    _report(plan, bought, terminal)
+    return Settled(plan=plan, bought=bought, run=till.run)
+
+
+def _planned(
+    settings: JobSettings,
+    scanned: Scanned,
+    shopping: ShoppingList,
+    till: _Till,
+    terminal: Terminal,
+) -> tuple[Plan, Rounds | None]:
+    """The plan, in the selector's order; and the rounds, where that order depends on what comes.
+
+    Such a plan says what will be spent, not yet on what. Where the budget reaches everything, there
+    is nothing to choose, and no image is looked at.
+    """
+    chosen = selector(settings.selector)
+    at_random = SELECTORS["random"]
+    candidates = candidates_for(at_random, scanned, settings, terminal)
+    plan = till.plan(shopping.wanted(order("random", candidates, seed=settings.seed)))
+    if chosen is at_random or not plan.left_out:
+        return plan, None
+    candidates = candidates_for(chosen, scanned, settings, terminal)
+    if chosen.in_rounds is not None:
+        return plan, chosen.in_rounds(candidates, seed=settings.seed)
+    # No image costs less than one unit: what comes later in the order cannot be bought.
+    ranked = order(chosen.name, candidates, seed=settings.seed, length=plan.budget)
+    return till.plan(shopping.wanted(ranked)), None
+
+
+def _new_run() -> str:
+    return f"run-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Till:
+    """Plans and buys within one budget, and keeps a record of each purchase."""
+
+    settings: JobSettings
+    cache: PaidCache
+    vendor: VendorClient
+    model: Model
+    prices: Prices
+    account: Account
+    terminal: Terminal
+    command: str
+    payable: int
+    run: str = field(default_factory=_new_run)
+
+    def plan(self, wanted: Sequence[Wanted]) -> Plan:
+        """The plan for these, within the budget and what the account can pay."""
+        # What the account can still pay caps the plan too, so that texts come first in it as well.
+        asked = self.settings.budget
+        return make_plan(
+            wanted,
+            cache=self.cache,
+            model=self.model,
+            prices=self.prices,
+            budget=self.payable if asked is None else min(asked, self.payable),
+        )
+
+    async def buy(self, plan: Plan, *, part: int = 1) -> Bought:
+        """Buys a plan; `part` tells the rounds of a job apart."""
+        run = self.run if part == 1 else f"{self.run}.{part}"
+        started_ms = now_ms()
+        with self.terminal.buying() as progress:
+            bought = await buy(
+                plan,
+                cache=self.cache,
+                vendor=self.vendor,
+                budget=plan.budget,
+                run=run,
+                account=self.vendor.ledger_name(self.account),
+                batch_size=self.settings.batch_size,
+                concurrency=self.settings.concurrency,
+                progress=progress,
+            )
+        self.cache.record_run(
+            RunRecord(
+                run=run,
+                started_ms=started_ms,
+                command=self.command,
+                model=plan.model.id,
+                model_fingerprint=plan.model.fingerprint,
+                planned=len(plan.ordered),
+                already_paid=plan.already_paid,
+                bought_units=bought.units,
+                cost_micro_usd=bought.cost_micro_usd,
+                micro_usd_per_unit=plan.prices.micro_usd_per_unit,
+            )
+        )
+        return bought
+
+
+async def _buy_in_rounds(
+    rounds: Rounds, till: _Till, whole: Plan, shopping: ShoppingList
+) -> Bought:
+    """Chooses, buys, and chooses by what came, until the budget is spent or nothing is left.
+
+    What a round chooses depends on the seed and on the answers to the rounds before it alone: the
+    same command, run again, chooses the same and finds it paid for.
+    """
+    rows = list(next(rounds))
+    parts: list[Bought] = []
+    while True:
+        plan = till.plan(shopping.wanted(rows))
+        # The first purchase also ends what a killed run left open.
+        if plan.pending or not parts:
+            till.terminal.say(
+                f"{len(rows):,} images chosen so far, {plan.units:,} queries to buy now"
+            )
+            parts.append(await till.buy(plan, part=len(parts) + 1))
+            if parts[-1].left_out or not shopping.has_texts(till.cache):
+                break
+        try:
+            rows += rounds.send(shopping.answers(rows, till.cache))
+        except StopIteration:
+            break
+    return _together(parts, whole, till.cache)
+
+
+def _together(parts: Sequence[Bought], whole: Plan, cache: PaidCache) -> Bought:
+    """The purchases of a job as one: what the whole plan wanted, and what became of it."""
+    unpaid = cache.missing([one.key for one in whole.ordered])
+    return replace(
+        parts[-1],
+        bought=sum(part.bought for part in parts),
+        recovered=sum(part.recovered for part in parts),
+        cached=whole.already_paid,
+        refused=tuple(refused for part in parts for refused in part.refused),
+        left_out=len(set(unpaid) - cache.refused(unpaid).keys()),
+        units=sum(part.units for part in parts),
+        cost_micro_usd=sum(part.cost_micro_usd for part in parts),
+        requests=sum(part.requests for part in parts),
+        retries=sum(part.retries for part in parts),
+        restored=sum(part.restored for part in parts),
+        lost=sum(part.lost for part in parts),
+    )
+
+
+def _chosen(models: Sequence[Model], name: str | None) -> Model:
+    for model in models:
+        if name is None or model.id == name:
+            return model
+    message = f"the vendor has no model {name}; it sells {', '.join(m.id for m in models)}"
+    raise BadInput(message)
+
+
+def _warn(settings: JobSettings, plan: Plan, till: _Till, terminal: Terminal) -> None:
+    if plan.model.embedded and not is_demo_data(settings.data) and plan.to_buy:
+        terminal.warn(
+            "the vendor sells its embedded model, a small stand-in that knows emoji, and these "
+            "are not the demo images: point the vendor at a real CLIP (README)"
+        )
+    if settings.budget is not None and till.payable < settings.budget and plan.left_out:
+        terminal.warn(
+            f"the account at the vendor has {till.account.remaining_units:,} queries left; "
+            "buying stops there"
+        )
+
+
+def _report(plan: Plan, bought: Bought, terminal: Terminal) -> None:
+    terminal.say(
+        f"bought {bought.units:,} queries; {plan.already_paid:,} answers were already paid for"
+        + (f"; {bought.left_out:,} left out ({bought.ending})" if bought.left_out else "")
+    )
+    if bought.restored:
+        terminal.say(f"{bought.restored:,} paid answers had gone from the cache: restored for free")
+    if bought.lost:
+        terminal.warn(
+            f"{bought.lost:,} answers were paid for once and the vendor has deleted them; "
+            "`cache-report` names the purchases"
+        )
+    for refused in bought.refused:
+        terminal.warn(f"the vendor refused {refused.wanted.name}, free of charge: {refused.detail}")

@@ -1,0 +1,234 @@
+"""Accuracy against queries, from the rows of a bench or the folders of finished jobs."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from student.bench.rows import Row, read_rows
+from student.errors import BadInput
+from student.forecast import LEAST_LEVELS, Forecast, Point, forecast
+
+META = "meta.json"
+# Settings of a job that do not bend its curve: money, places and machines.
+_ELSEWHERE = frozenset(
+    [
+        "budget",
+        "vendor",
+        "key_file",
+        "cache",
+        "out",
+        "config",
+        "dry_run",
+        "seed",
+        "batch_size",
+        "concurrency",
+        "compare",
+        "device",
+        "threads",
+        "target_domain",
+        "data",
+        "method",
+        "views",
+        "selector",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Title:
+    """What the points of a curve have in common; `rest` is what no column shows."""
+
+    data: str
+    method: str
+    selector: str
+    views: int
+    targets: tuple[str, ...]
+    rest: str
+
+    def __str__(self) -> str:
+        held_out = f", held out {'+'.join(self.targets)}" if self.targets else ""
+        views = "1 view" if self.views == 1 else f"{self.views} views"
+        return f"{self.data}: {self.method}, {self.selector}, {views}{held_out}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Points of one title."""
+
+    title: Title
+    points: tuple[Point, ...]
+
+    @property
+    def num_levels(self) -> int:
+        """At how many budgets it was measured."""
+        return len({point.level for point in self.points})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Student:
+    title: Title
+    fraction: float | None  # of the images; None where a job does not say
+    queries: int
+    seed: int
+    scores: dict[str, tuple[int, int]]  # right and all, by part
+
+    def point(self, parts: Sequence[str]) -> Point | None:
+        """Right on these parts together: the targets where none is named; None without them."""
+        found = [self.scores[part] for part in parts or self.title.targets if part in self.scores]
+        if not found:
+            return None
+        return Point(
+            level=self.queries if self.fraction is None else self.fraction,
+            queries=self.queries,
+            correct=sum(correct for correct, _ in found),
+            images=sum(images for _, images in found),
+            seed=self.seed,
+        )
+
+
+def read_curves(paths: Iterable[Path], *, parts: Sequence[str] = ()) -> list[Curve]:
+    """The curves of bench files (JSON lines) and of folders that jobs have written.
+
+    Accuracy is on the held-out domains together, or on the `parts` that are named. What buys
+    nothing, and what buys everything, belongs to every selector: it is the same purchase. Raises
+    BadInput where there is nothing of the kind.
+    """
+    students = [student for path in paths for student in _read(path)]
+    by_title: dict[Title, list[Point]] = defaultdict(list)
+    titles = {one.title for one in students}
+    for one in students:
+        point = one.point(parts)
+        if point is None:
+            continue
+        for title in titles:
+            if _belongs(one, title):
+                by_title[title].append(point)
+    if not by_title:
+        known = sorted({part for one in students for part in one.scores})
+        message = f"no student was measured on that; there are {', '.join(known) or 'no students'}"
+        raise BadInput(message)
+    return [Curve(title=title, points=tuple(by_title[title])) for title in sorted(by_title)]
+
+
+def foretell(
+    curves: Sequence[Curve], *, further: int, seed: int = 0
+) -> list[tuple[Title, Forecast]]:
+    """A forecast for each curve that has budgets enough; BadInput where none has."""
+    told = [
+        (one.title, forecast(one.points, further=further, seed=seed))
+        for one in curves
+        if one.num_levels >= LEAST_LEVELS
+    ]
+    if not told:
+        most = max((one.num_levels for one in curves), default=0)
+        message = (
+            f"no method was trained at {LEAST_LEVELS} budgets or more with all else alike (at most "
+            f"{most}); the smallest may be 0 images"
+        )
+        raise BadInput(message)
+    return told
+
+
+COLUMNS = ("curve", "queries", "accuracy, %", "added, points", "95%", "held back", "no change")
+
+
+def cells(title: Title, told: Forecast) -> list[str]:
+    """A forecast as the cells of a table under COLUMNS; errors are mean absolute ones, in points.
+
+    "held back" is the error of forecasting a larger budget that was measured from smaller ones, "no
+    change" the error of saying that it adds nothing.
+    """
+    return [
+        str(title),
+        f"{told.queries:,.0f}",
+        f"{100 * told.accuracy:.1f}",
+        f"{100 * told.gain:+.1f}",
+        f"{100 * told.low:+.1f} to {100 * told.high:+.1f}",
+        _points(told.mean_error),
+        _points(told.mean_error_of_no_change),
+    ]
+
+
+def as_json(title: Title, told: Forecast) -> dict[str, Any]:
+    """A forecast with all its figures."""
+    errors = {
+        "mean_error": told.mean_error,
+        "mean_error_of_no_change": told.mean_error_of_no_change,
+    }
+    return {**asdict(title), **asdict(told), **errors}
+
+
+def _points(share: float | None) -> str:
+    return "untested" if share is None else f"{100 * share:.1f}"
+
+
+def _belongs(one: _Student, title: Title) -> bool:
+    own = one.title
+    if own == title:
+        return True
+    is_same_but_for_choice = (own.data, own.method, own.targets, own.rest) == (
+        *(title.data, title.method, title.targets, title.rest),
+    )
+    if not is_same_but_for_choice:
+        return False
+    return one.fraction == 0.0 or (one.fraction == 1.0 and own.views == title.views)
+
+
+def _read(path: Path) -> list[_Student]:
+    if path.is_dir():
+        metas = [path / META] if (path / META).exists() else sorted(path.glob(f"*/{META}"))
+        if not metas:
+            message = f"{path} is no folder of a finished job: it has no {META}"
+            raise BadInput(message)
+        return [_of_job(meta) for meta in metas]
+    if not path.is_file():
+        message = f"there is no {path}"
+        raise BadInput(message)
+    return [_of_row(row) for row in read_rows(path).values()]
+
+
+def _of_row(row: Row) -> _Student:
+    rest = [row.teacher, row.steps, row.lmd, sorted(row.options.items())]
+    return _Student(
+        title=Title(
+            data=row.dataset,
+            method=row.method,
+            selector=row.selector,
+            views=row.views,
+            targets=row.targets,
+            rest=json.dumps(rest),
+        ),
+        fraction=row.fraction,
+        queries=row.queries,
+        seed=row.seed,
+        scores={part: (one.correct, one.images) for part, one in row.accuracies.items()},
+    )
+
+
+def _of_job(path: Path) -> _Student:
+    try:
+        meta: dict[str, Any] = json.loads(path.read_text())
+        settings: dict[str, Any] = meta["settings"]
+        rest = {name: value for name, value in settings.items() if name not in _ELSEWHERE}
+        return _Student(
+            title=Title(
+                data=str(settings["data"]),
+                method=meta["method"],
+                selector=settings.get("selector", "random"),
+                views=settings["views"],
+                targets=tuple(meta["targets"]),
+                rest=json.dumps([meta["teacher"]["fingerprint"], rest], sort_keys=True),
+            ),
+            fraction=None,
+            queries=meta["queries"],
+            seed=meta["seed"],
+            scores={part: (one["correct"], one["images"]) for part, one in meta["scores"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{path} is not what a finished job writes: {error!r}"
+        raise BadInput(message) from error

@@ -1,0 +1,73 @@
+"""What a selector may look at: what is free, and what has been bought so far.
+
+Shapes: N images, F features of the student, D teacher dimensions, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rounds = Generator[list[int], "Answers", None]
+"""Asks for rows of images, round after round, and is sent the answers to all it has asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidates:
+    """The images that could be bought, by row. All of it is free.
+
+    features (N, F) float32 of the student's backbone before training, labels and domains (N,)
+    int64. Raises ValueError where shapes disagree.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    domains: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or not (
+            len(self.features) == len(self.labels) == len(self.domains)
+        ):
+            message = (
+                f"{self.features.shape} features, {self.labels.shape} labels and "
+                f"{self.domains.shape} domains are not of the same images"
+            )
+            raise ValueError(message)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def strata(self) -> list[tuple[int, int]]:
+        """The domain and class of each row."""
+        return list(zip(self.domains.tolist(), self.labels.tolist(), strict=True))
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the rows have."""
+        return len(np.unique(self.labels))
+
+    def directions(self) -> NDArray[np.float32]:
+        """The features at unit length (N, F), so that distances are of cosines."""
+        length = np.linalg.norm(self.features, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = self.features / np.maximum(length, np.float32(1e-12))
+        return unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answers:
+    """The bought embeddings: images (N, D), of which the rows of `known` (N,) are to be read, and
+    the class texts (C, D), row by label."""
+
+    texts: NDArray[np.float32]
+    images: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+    def of(self, rows: Sequence[int]) -> Answers:
+        """The same, with the images outside `rows` forgotten."""
+        asked = np.zeros_like(self.known)
+        asked[list(rows)] = True
+        return Answers(texts=self.texts, images=self.images, known=self.known & asked)

@@ -1,0 +1,83 @@
+"""Tables and pages say what the rows say, and say where there are none."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from student.bench.command import run_bench
+from student.bench.folder import folder_grid, write_report
+from student.bench.options import parser
+from student.bench.rows import Row, add_row
+from student.bench.run import Run
+from student.bench.series import Series, part, parts, series
+from student.bench.tables import accuracy_table, difference_table
+from student.errors import BadInput
+from student.terminal import Terminal
+from tests.pictures import write_domains
+from tests.student.bench.small import row, run, settings
+
+BASE = settings(Path("pets"))
+COLUMN = parts("unseen domains", lambda one: one.targets)
+
+
+def of(title: str, runs: list[Run], rows: list[Row]) -> Series:
+    return series(title, runs, BASE, {one.id: one for one in rows})
+
+
+ERM = [run("erm", seed=seed) for seed in (0, 1)]
+OURS = [run("ours", seed=seed) for seed in (0, 1)]
+ERM_ROWS = [row(ERM[0], BASE, d2=40), row(ERM[1], BASE, d2=50)]
+OURS_ROWS = [row(OURS[0], BASE, queries=18, d2=50), row(OURS[1], BASE, queries=18, d2=60)]
+
+
+def test_a_line_has_the_mean_over_seeds_its_interval_the_queries_and_the_runs() -> None:
+    lines = accuracy_table([of("ours", OURS, OURS_ROWS)], [COLUMN])
+    assert lines[-1] == "| ours | 18 | 55.0 ± 63.5 | 2 |"
+
+
+def test_a_paired_difference_is_sharper_than_the_spread_of_its_sides() -> None:
+    ours, erm = of("ours", OURS, OURS_ROWS), of("ERM", ERM, ERM_ROWS)
+    lines = difference_table([ours], [erm], [COLUMN])
+    assert lines[-1] == "| ours above ERM | +10.0 ± 0.0 | 2 |"
+
+
+def test_missing_rows_are_said_to_be_missing() -> None:
+    none, half = of("ours", OURS, []), of("ours", OURS, OURS_ROWS[:1])
+    lines = accuracy_table([none, half], [COLUMN])
+    assert lines[-2:] == ["| ours |  |  | not yet run |", "| ours | 18 | 50.0 | 1 of 2 |"]
+
+
+def test_a_part_that_a_row_does_not_have_has_no_figure() -> None:
+    assert of("ours", OURS, OURS_ROWS).mean(part("known to nobody, source domains")) is None
+
+
+def test_the_report_on_a_folder_is_made_of_its_rows_alone(tmp_path: Path) -> None:
+    pets = write_domains(tmp_path / "pets")
+    base = settings(pets, method="ours", target_domain=["d2"])
+    grid = folder_grid(base, methods=["erm", "ours"], seeds=[0, 1], shares=[0.5])
+    for number, one in enumerate(grid.runs):
+        add_row(tmp_path / "rows.jsonl", row(one, base, queries=number, d2=40 + number))
+    page = write_report(grid, tmp_path / "rows.jsonl", tmp_path)
+    text = page.read_text()
+    assert "| ours, 1 view of 50.0% (random) |" in text
+    assert "| ours, 1 view above erm |" in text
+    assert "6 of 6 runs" in text
+    assert (tmp_path / "bench-queries.png").stat().st_size > 5000
+    assert write_report(grid, tmp_path / "rows.jsonl", tmp_path).read_text() == text
+
+
+def test_a_folder_of_several_domains_holds_each_out_in_turn(tmp_path: Path) -> None:
+    base = settings(write_domains(tmp_path / "pets"))
+    grid = folder_grid(base, methods=["erm"], seeds=[0], shares=[])
+    assert [one.targets for one in grid.runs] == [("d0",), ("d1",), ("d2",)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--budget", "5", "--seeds", "0"]])
+def test_a_bench_that_cannot_end_well_is_refused_before_it_begins(arguments: list[str]) -> None:
+    options, rest = parser().parse_known_args(arguments)
+    with pytest.raises(BadInput):
+        run_bench(options, rest, Terminal(Console(file=StringIO())), command="")

@@ -1,0 +1,75 @@
+"""What tells two runs apart, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from student.bench.names import NO_TEACHER
+from student.bench.run import identity, resolved
+from student.errors import BadInput
+from tests.student.bench.small import run, settings
+
+PETS = Path("pets")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        run(seed=1),
+        run(target="d1"),
+        run("kd"),
+        run(views=2),
+        run(fraction=0.5),
+        run(fraction=0.5, selector_name="herding"),
+        run(teacher="another"),
+        run(options={"lmd": 0.7}),
+        run(options={"prompts": "domain"}),
+    ],
+)
+def test_whatever_decides_a_result_is_in_the_identity(other: object) -> None:
+    assert identity(other, settings(PETS)) != identity(run(), settings(PETS))  # type: ignore[arg-type]
+
+
+def test_where_a_run_is_made_is_not_in_its_identity() -> None:
+    here = settings(PETS)
+    there = settings(Path("elsewhere"), threads=7, device="cuda", budget=3, vendor="http://x")
+    assert identity(run(), here) == identity(run(), there)
+
+
+def test_an_option_at_the_value_it_had_anyway_is_the_same_run() -> None:
+    assert identity(run(options={"lmd": 0.5}), settings(PETS)) == identity(run(), settings(PETS))
+
+
+def test_the_methods_own_setting_yields_to_one_that_the_run_names() -> None:
+    base = settings(PETS)
+    assert resolved(run("ours"), base).lmd != 0.5
+    assert resolved(run("ours", options={"lmd": 0.5}), base).lmd == 0.5
+
+
+def test_a_method_that_asks_the_teacher_nothing_is_one_run_whatever_could_be_bought() -> None:
+    erm = run("erm", views=4, fraction=0.5, selector_name="herding", teacher="x")
+    assert erm == run("erm")
+    assert (erm.teacher, erm.fraction) == (NO_TEACHER, 0.0)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_with_nothing_or_everything_bought_the_selector_does_not_matter(fraction: float) -> None:
+    assert run(fraction=fraction, selector_name="herding") == run(fraction=fraction)
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        {"options": {"image_size": 32}},
+        {"options": {"seed": 1}},
+        {"selector_name": "none"},
+        {"fraction": 1.5},
+        {"views": 0},
+        {"method": "magic"},
+    ],
+)
+def test_a_run_that_no_grid_can_hold_is_refused(unfit: dict[str, object]) -> None:
+    with pytest.raises(BadInput):
+        run(**unfit)  # type: ignore[arg-type]

@@ -1,0 +1,141 @@
+"""A grid buys once, trains what is missing, and can be cut short anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from student.bench.names import ZERO_SHOT
+from student.bench.rows import read_rows
+from student.bench.run import Grid
+from student.bench.runner import missing_runs
+from student.bench.train import Shared, Task, Trainer
+from student.errors import PlanExceedsBudget, PurchaseError
+from tests.pictures import write_domains
+from tests.student.bench.small import grid, make, run
+from tests.student.purchase.ledger_vendor import LedgerVendor, problem
+
+TEXTS = 2
+TRAINED_ON = 2 * 2 * 4  # two source domains, two classes, four of five pictures
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    return write_domains(tmp_path / "pets")
+
+
+def test_what_two_runs_share_is_bought_once_and_counted_for_each(pets: Path) -> None:
+    vendor = LedgerVendor()
+    rows = make(grid(pets, [run("kd"), run("ours"), run("erm")]), vendor)
+    assert vendor.spent == TEXTS + TRAINED_ON
+    found = {row.method: row for row in read_rows(rows).values()}
+    assert found["kd"].queries == found["ours"].queries == TEXTS + TRAINED_ON
+    assert found["ours"].cost_micro_usd == 100 * (TEXTS + TRAINED_ON)
+    assert (found["erm"].queries, found["erm"].fingerprint) == (0, "none")
+
+
+def test_a_row_tells_how_it_was_made_and_scores_every_part(pets: Path) -> None:
+    (found,) = read_rows(make(grid(pets, [run(options={"lmd": 0.7})]), LedgerVendor())).values()
+    assert (found.command, found.commit) == ("the command", "the commit")
+    assert (found.options, found.lmd, found.steps) == ({"lmd": 0.7}, 0.7, 2)
+    assert (found.sources, found.targets) == (("d0", "d1"), ("d2",))
+    assert (found.images, found.accuracies["d2"].images, found.validation.images) == (16, 10, 4)
+
+
+def test_erm_alone_needs_no_vendor(pets: Path) -> None:
+    vendor = LedgerVendor()
+    assert len(read_rows(make(grid(pets, [run("erm")]), vendor))) == 1
+    assert not vendor.seen
+
+
+def test_a_run_with_a_row_is_not_made_again_and_nothing_is_asked_for_it(pets: Path) -> None:
+    vendor = LedgerVendor()
+    one = grid(pets, [run(seed=0), run(seed=1)])
+    rows = make(one, vendor, most=1)
+    assert missing_runs(one, rows) == [run(seed=1)]
+    before = rows.read_bytes()
+    make(one, vendor)
+    assert rows.read_bytes().startswith(before)
+    asked = len(vendor.seen)
+    make(one, vendor)
+    assert (len(read_rows(rows)), len(vendor.seen)) == (2, asked)
+
+
+def test_a_bigger_share_is_trained_on_what_a_smaller_one_bought_and_more(pets: Path) -> None:
+    vendor = LedgerVendor()
+    shares = [0.0, 0.25, 0.5, 1.0]
+    rows = make(grid(pets, [run("ours", fraction=share) for share in shares]), vendor)
+    assert vendor.spent == TEXTS + TRAINED_ON
+    assert [row.queries - TEXTS for row in read_rows(rows).values()] == [0, 4, 8, 16]
+
+
+def test_a_share_alone_costs_no_more_than_it_holds(pets: Path) -> None:
+    vendor = LedgerVendor()
+    make(grid(pets, [run("ours", fraction=0.25, views=2, selector_name="herding")]), vendor)
+    assert vendor.spent == TEXTS + 2 * 4
+
+
+def test_a_selector_in_rounds_is_replayed_on_a_purchase_of_all_images(pets: Path) -> None:
+    vendor = LedgerVendor()
+    rows = make(grid(pets, [run("ours", fraction=0.5, selector_name="margin")]), vendor)
+    assert vendor.spent == TEXTS + TRAINED_ON
+    assert [row.queries for row in read_rows(rows).values()] == [TEXTS + 8]
+
+
+def test_a_grid_beyond_the_budget_buys_nothing_at_all(pets: Path) -> None:
+    vendor = LedgerVendor()
+    with pytest.raises(PlanExceedsBudget, match="18 queries and the budget has 17"):
+        make(grid(pets, [run()]), vendor, budget=17)
+    assert vendor.spent == 0
+
+
+def test_a_dry_run_asks_the_price_and_nothing_else(pets: Path) -> None:
+    vendor = LedgerVendor()
+    rows = make(grid(pets, [run()], dry_run=True), vendor)
+    assert (vendor.spent, rows.exists()) == (0, False)
+
+
+def test_a_vendor_that_stops_paying_out_stops_the_grid_before_it_trains(pets: Path) -> None:
+    vendor = LedgerVendor()
+    vendor.faults.extend([lambda *_: problem(402, "budget_exhausted")] * 20)
+    with pytest.raises(PurchaseError):
+        make(grid(pets, [run()]), vendor)
+    assert not (pets.parent / "out/rows.jsonl").exists()
+
+
+def test_the_zero_shot_teacher_is_asked_about_every_image_that_measures(pets: Path) -> None:
+    vendor = LedgerVendor()
+    (found,) = read_rows(make(grid(pets, [run(ZERO_SHOT)]), vendor)).values()
+    assert vendor.spent == found.queries == TEXTS + 10 + 4
+    assert (found.accuracies["d2"].images, found.steps, found.chosen) == (10, 0, "none")
+
+
+def test_fewer_views_of_a_rich_purchase_train_as_if_no_more_had_been_bought(pets: Path) -> None:
+    poor = make(grid(pets, [run(views=2)]), LedgerVendor())
+    rich_home = write_domains(pets.parent / "rich" / "pets")
+    rich = make(grid(rich_home, [run(views=3), run(views=2)]), LedgerVendor())
+    (alone,) = read_rows(poor).values()
+    beside = read_rows(rich)[alone.id]
+    assert beside.accuracies == alone.accuracies
+    assert (beside.queries, beside.validation) == (alone.queries, alone.validation)
+
+
+def test_another_process_counts_the_same_answers_as_this_one(pets: Path) -> None:
+    vendor = LedgerVendor()
+    runs = [run("ours")]
+    alone = read_rows(make(grid(pets, runs), vendor))
+    (pets.parent / "out/rows.jsonl").unlink()
+    beside = read_rows(make(grid(pets, runs), vendor, processes=2))
+    assert {key: row.accuracies for key, row in beside.items()} == {
+        key: row.accuracies for key, row in alone.items()
+    }
+
+
+def test_a_checkpoint_is_kept_until_the_row_is_written_and_no_longer(pets: Path) -> None:
+    one: Grid = grid(pets, [run("erm")])
+    Trainer(Shared(grid=one, tables={})).train(Task(run=run("erm"), keys=()))
+    running = pets.parent / "out/running"
+    assert [path.name for path in running.iterdir()] == list(one.ids())
+    make(one, LedgerVendor())
+    assert not list(running.iterdir())

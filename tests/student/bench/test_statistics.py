@@ -1,0 +1,60 @@
+"""Means, intervals and paired differences, against figures worked out by hand."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+from student.bench.statistics import Place, difference, mean_of, over_seeds, ratio_of
+
+A: tuple[str, ...] = ("a",)
+B: tuple[str, ...] = ("b",)
+
+
+def test_the_interval_is_students() -> None:
+    values = [0.50, 0.52, 0.57]
+    found = mean_of(values)
+    assert found.value == pytest.approx(statistics.mean(values))
+    # 4.303 is the 97.5% point at two degrees of freedom.
+    assert found.reach == pytest.approx(4.303 * statistics.stdev(values) / 3**0.5)
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert mean_of([0.5]).reach is None
+    assert mean_of([0.5]).percent() == "50.0"
+
+
+def test_nothing_has_no_mean() -> None:
+    with pytest.raises(ValueError, match="nothing"):
+        mean_of([])
+    assert over_seeds({}) is None
+
+
+def test_the_spread_between_targets_is_not_taken_for_one_between_seeds() -> None:
+    values: dict[Place, float] = {(A, 0): 0.2, (B, 0): 0.8, (A, 1): 0.3, (B, 1): 0.7}
+    found = over_seeds(values)
+    assert found is not None
+    assert (found.percent(), found.count) == ("50.0 ± 0.0", 2)
+
+
+def test_a_difference_is_of_the_places_that_both_have() -> None:
+    found = difference({(A, 0): 0.6, (B, 0): 0.9, (A, 1): 0.7}, {(A, 0): 0.5, (A, 1): 0.6})
+    assert found is not None
+    assert found.percent(signed=True) == "+10.0 ± 0.0"
+
+
+def test_a_ratio_is_of_the_means_and_sure_where_every_seed_has_it() -> None:
+    found = ratio_of([0.05, 0.1], [0.1, 0.2])
+    assert found is not None
+    assert found.percent() == "50.0 ± 0.0"
+    unsure = ratio_of([0.05, 0.1], [0.2, 0.1])
+    assert unsure is not None
+    assert unsure.value == pytest.approx(0.5)
+    # Residuals of (0.05 - 0.1) / 0.15 and its opposite, times 12.706 / sqrt(2) by their spread.
+    assert unsure.reach == pytest.approx(12.706 * (0.05 / 0.15))
+
+
+def test_there_is_no_part_of_a_gain_that_there_is_not() -> None:
+    assert ratio_of([0.1], [0.0]) is None
+    assert ratio_of([], []) is None

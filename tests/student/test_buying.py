@@ -1,0 +1,197 @@
+"""A selector's order at a real client: what a budget buys, and what a bigger one adds."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from cache.identity import image_item
+from cache.paid import PaidCache
+from student.buying import Settled, purchase
+from student.errors import BadInput
+from student.job import run_job
+from student.scan import Scanned, scan
+from student.selection.orders import SELECTORS, order
+from student.settings import JobSettings
+from student.shopping_list import ShoppingList, candidates_for
+from student.terminal import Terminal, quiet
+from tests.pictures import write_domains
+from tests.student.purchase.ledger_vendor import LedgerVendor, problem
+from tests.student.purchase.shop import client_of
+
+TEXTS = 2
+IMAGES = 3 * 2 * 4  # three domains, two classes, four of five pictures
+RANKED_BY_LOOKS = [name for name in SELECTORS if SELECTORS[name].reads_features]
+IN_ROUNDS = [name for name in SELECTORS if SELECTORS[name].in_rounds]
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    return write_domains(tmp_path / "pets", domains=4)
+
+
+def job(pets: Path, **more: object) -> JobSettings:
+    """Settings as a user would give them, for pictures of 16 pixels."""
+    folder = pets.parent
+    options: dict[str, object] = {
+        "data": pets,
+        "cache": folder / "cache",
+        "out": folder / "out",
+        "target_domain": ["d3"],
+        "backbone": "test_efficientnet",
+        "weights": "none",
+        "image_size": 16,
+        "batch_size": 4,
+        "threads": 1,
+        "device": "cpu",
+    }
+    return JobSettings.model_validate({**options, **more})
+
+
+async def bought(
+    settings: JobSettings, vendor: Callable[[httpx.Request], httpx.Response]
+) -> tuple[Settled, list[int]]:
+    """Buys, and says which images are paid for afterwards, by row."""
+    scanned = scan(settings, quiet())
+    with PaidCache.open(settings.cache) as cache:
+        async with client_of(vendor) as client:
+            settled = await purchase(client, settings, scanned, cache, quiet(), "distill-client")
+        assert settled is not None
+        return settled, paid_rows(settings, scanned, cache, settled)
+
+
+def paid_rows(
+    settings: JobSettings, scanned: Scanned, cache: PaidCache, settled: Settled
+) -> list[int]:
+    shopping = ShoppingList(settings, scanned, settled.plan.model)
+    return [
+        row
+        for row in range(len(scanned.training))
+        if not cache.missing([one.key for one in shopping.wanted([row])])
+    ]
+
+
+@pytest.mark.parametrize("name", RANKED_BY_LOOKS)
+async def test_a_bigger_budget_goes_on_where_a_smaller_one_ended(name: str, pets: Path) -> None:
+    vendor = LedgerVendor()
+    _, few = await bought(job(pets, selector=name, budget=TEXTS + 7), vendor)
+    _, more = await bought(job(pets, selector=name, budget=TEXTS + 13), vendor)
+    assert (len(few), len(more)) == (7, 13)
+    assert set(few) < set(more)
+    assert vendor.spent == TEXTS + 13
+    fresh = job(pets, selector=name, budget=TEXTS + 13, cache=pets.parent / "fresh")
+    assert (await bought(fresh, LedgerVendor()))[1] == more
+
+
+@pytest.mark.parametrize("name", IN_ROUNDS)
+async def test_rounds_choose_what_a_replay_on_the_full_purchase_chooses(
+    name: str, pets: Path
+) -> None:
+    settings = job(pets, selector=name, budget=TEXTS + 11)
+    _, few = await bought(settings, LedgerVendor())
+    everything = job(pets, budget=TEXTS + IMAGES, cache=pets.parent / "full")
+    settled, every = await bought(everything, LedgerVendor())
+    scanned = scan(settings, quiet())
+    with PaidCache.open(everything.cache) as cache:
+        answers = ShoppingList(settings, scanned, settled.plan.model).answers(every, cache)
+    candidates = candidates_for(SELECTORS[name], scanned, settings, quiet())
+    assert sorted(order(name, candidates, seed=0, answers=answers)[:11]) == few
+
+
+@pytest.mark.parametrize("name", IN_ROUNDS)
+async def test_rounds_bought_again_cost_nothing(name: str, pets: Path) -> None:
+    settings = job(pets, selector=name, budget=TEXTS + 11)
+    vendor = LedgerVendor()
+    first, few = await bought(settings, vendor)
+    again, same = await bought(settings, vendor)
+    assert (first.bought.units, again.bought.units, vendor.spent) == (13, 0, 13)
+    assert same == few
+    assert again.bought.left_out == IMAGES - 11
+    assert again.bought.ending == "client budget"
+
+
+async def test_rounds_are_recorded_as_purchases_of_one_job(pets: Path) -> None:
+    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    settled, _ = await bought(settings, LedgerVendor())
+    with PaidCache.open(settings.cache) as cache:
+        runs = {run.run: run.bought_units for run in cache.runs()}
+    # Two images, then four in all, then eight, then what is left of eleven; the texts first.
+    assert [runs[settled.run], *(runs[f"{settled.run}.{part}"] for part in (2, 3, 4))] == [
+        *(TEXTS + 2, 2, 4, 3)
+    ]
+    assert sum(runs.values()) == settled.bought.units == 13
+    assert settled.bought.bought == 13
+
+
+async def test_a_vendor_that_runs_dry_ends_the_rounds(pets: Path) -> None:
+    settled, few = await bought(
+        job(pets, selector="hybrid", budget=1000), LedgerVendor(budget=TEXTS + 5)
+    )
+    assert len(few) == 5
+    assert settled.bought.left_out == IMAGES - 5
+
+
+async def test_every_view_of_a_chosen_image_is_bought(pets: Path) -> None:
+    settings = job(pets, selector="margin", budget=TEXTS + 12, views=3)
+    _, few = await bought(settings, LedgerVendor())
+    assert len(few) == 4
+
+
+async def test_a_refused_image_is_passed_over_and_the_next_is_chosen(pets: Path) -> None:
+    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    _, expected = await bought(settings, LedgerVendor())
+    hated = scan(settings, quiet()).training[expected[0]].digest
+    vendor = LedgerVendor()
+
+    def picky(request: httpx.Request) -> httpx.Response:
+        sent = json.loads(request.content)["input"] if request.method == "POST" else []
+        for index, one in enumerate(sent):
+            if image_item(base64.b64decode(one.get("image", ""))) == hated:
+                return problem(422, "invalid_image", index=index)
+        return vendor(request)
+
+    fresh = job(pets, selector="margin", budget=TEXTS + 11, cache=pets.parent / "fresh")
+    settled, few = await bought(fresh, picky)
+    assert len(few) == 11
+    assert expected[0] not in few
+    assert len(settled.bought.refused) == 1
+    assert settled.bought.left_out == IMAGES - 12
+
+
+async def test_where_the_budget_reaches_everything_no_image_is_looked_at(pets: Path) -> None:
+    settings = job(pets, selector="margin", budget=TEXTS + IMAGES)
+    settled, every = await bought(settings, LedgerVendor())
+    assert len(every) == IMAGES
+    assert settled.bought.ending == "complete"
+    assert not (settings.out / "features").exists()
+
+
+async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pets: Path) -> None:
+    settings = job(pets, selector="hybrid", budget=TEXTS + 11, dry_run=True)
+    vendor, said = LedgerVendor(), StringIO()
+    with PaidCache.open(settings.cache) as cache:
+        async with client_of(vendor) as client:
+            settled = await purchase(
+                client,
+                settings,
+                scan(settings, quiet()),
+                cache,
+                Terminal(Console(file=said, width=120)),
+                "distill-client",
+            )
+    assert settled is None
+    assert vendor.spent == 0
+    assert "2 texts, 11 images" in said.getvalue()
+
+
+def test_an_unknown_selector_is_refused_before_anything_is_read(pets: Path) -> None:
+    settings = job(pets, selector="magic", budget=1, data=Path("/nowhere"))
+    with pytest.raises(BadInput, match="no selector magic"):
+        run_job(settings, quiet(), command="distill-client")
