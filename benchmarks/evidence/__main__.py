@@ -1,0 +1,102 @@
+"""Makes the missing rows of docs/results/evidence.jsonl, then writes docs/evidence.md from them.
+
+    python -m benchmarks.evidence [--grid headline ...] [--quick] [--page]
+
+Resumable: killed at any point, the same command goes on; a run with a row is not made again, an
+answer that was paid for is not bought again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.evidence.grids import RUNS, grid, quick
+from benchmarks.evidence.page import write_page
+from benchmarks.evidence.protocol import FOLDER
+from benchmarks.evidence.vendors import local_vendors
+from student.bench.folder import write_report
+from student.bench.run import Grid
+from student.bench.runner import Source, run_grid
+from student.errors import StudentError
+from student.terminal import Terminal
+
+ROOT = Path(__file__).parents[2]
+ROWS, DOCS = ROOT / "docs/results/evidence.jsonl", ROOT / "docs"
+BUDGET = 400_000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the grids that are named, all where none is, and writes the page."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(arguments)
+    terminal = Terminal(Console())
+    grids = [quick()] if options.quick else [grid(name) for name in options.grid or RUNS]
+    rows: Path = FOLDER / "quick/rows.jsonl" if options.quick else ROWS
+    source = Source(
+        command=shlex.join(["python", "-m", "benchmarks.evidence", *arguments]), commit=commit()
+    )
+    try:
+        for one in [] if options.page else grids:
+            on_device = one.base.model_copy(update={"device": options.device})
+            run_grid(
+                Grid(name=one.name, base=on_device, runs=one.runs),
+                rows,
+                counters=local_vendors(FOLDER / "vendor", budget=options.budget),
+                budget=options.budget,
+                processes=options.processes,
+                source=source,
+                terminal=terminal,
+                most=options.most,
+            )
+        if options.quick:
+            page = write_report(grids[0], rows, FOLDER / "quick")
+        else:
+            page = DOCS / "evidence.md"
+            write_page(rows, DOCS)
+    except KeyboardInterrupt:
+        terminal.say("interrupted: rows and paid answers stand; the same command goes on from here")
+        return 130
+    except StudentError as error:
+        terminal.warn(str(error))
+        return error.exit_code
+    terminal.say(f"wrote {page}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evidence", description="Accuracy on unseen domains, per query."
+    )
+    parser.add_argument("--grid", action="append", choices=list(RUNS), help="repeatable; all")
+    parser.add_argument("--quick", action="store_true", help="a few short runs, in minutes")
+    parser.add_argument("--page", action="store_true", help="only write the page from the rows")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="runs at once")
+    parser.add_argument("--most", type=int, default=None, help="runs to make at most, of each grid")
+    parser.add_argument("--budget", type=int, default=BUDGET, help="queries ever, of all grids")
+    parser.add_argument("--device", default="auto", help='"auto", "cpu", "cuda"')
+    return parser
+
+
+def commit() -> str:
+    """The commit of the tree, with a plus where it has changes beside results."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return (git("rev-parse", "HEAD") or "unknown") + ("+" if changed else "")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

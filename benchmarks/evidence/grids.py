@@ -1,0 +1,181 @@
+"""The grids by name, each in the order in which its runs are made: what a reader needs first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from benchmarks.evidence.protocol import (
+    HOUSES,
+    NEVER_TRAINED_ON,
+    PUBLISHED_VIEWS,
+    SEEDS,
+    TWO_HOUSES,
+    settings_for,
+)
+from student.bench.names import ZERO_SHOT
+from student.bench.run import Grid, Option, Run, new_run
+from student.selection.orders import SELECTORS
+
+FRACTIONS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+DIGITS = ("print", "inverted", "coloured", "outlined", "noisy", "dots", "display", "handwritten")
+EQUAL_SPEND = (1, 2, 4, 8, 16)
+"""Views of each image, K, of 1/K, 4/K and so on of the images."""
+
+
+def emoji(method: str, house: str, seed: int, **more: object) -> Run:
+    """One vendor's style held out, beside the three styles that nobody trains on."""
+    return new_run(
+        dataset="emoji",
+        targets=(house, *NEVER_TRAINED_ON),
+        seed=seed,
+        method=method,
+        **more,  # type: ignore[arg-type]  # checked by the callee
+    )
+
+
+def headline(houses: Sequence[str] = HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
+    """ERM, KD and VL2V-ADiP as published, and ours; also at a fraction of its views."""
+    return tuple(run for seed in seeds for house in houses for run in _headline_of(house, seed))
+
+
+def _headline_of(house: str, seed: int) -> Iterator[Run]:
+    yield emoji("erm", house, seed)
+    yield emoji("vl2v-adip", house, seed, views=PUBLISHED_VIEWS)
+    yield emoji("ours", house, seed, views=1)
+    yield emoji("ours", house, seed, views=4)
+    yield emoji("kd", house, seed, views=PUBLISHED_VIEWS)
+    yield emoji("vl2v-adip", house, seed, views=1)
+    yield emoji("vl2v-adip", house, seed, views=4)
+    yield emoji(ZERO_SHOT, house, seed)
+
+
+def methods(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
+    """Every other method and every lever of ours, at four views."""
+    named = ("lp-ft", "linear-probe", "text-only", "image-only", "one-stage", "simkd", "rise", "kd")
+    return tuple(
+        run
+        for seed in seeds
+        for house in houses
+        for run in (
+            *(emoji(method, house, seed, views=4) for method in named),
+            *(emoji("ours", house, seed, views=4, options=dict(lever)) for lever in LEVERS),
+        )
+    )
+
+
+LEVERS: tuple[tuple[tuple[str, Option], ...], ...] = (
+    (("lmd", 0.5),),
+    (("lmd", 0.7),),
+    (("lmd", 1.0),),
+    (("averaging", "none"),),
+    (("averaging", "ema"),),
+    (("align", "ridge"),),
+    (("between", 0.3),),
+    (("mix", "mixup"),),
+    (("mix", "cutmix"),),
+    (("schedule", "cosine"),),
+    (("prompts", "domain"),),
+    (("steps", 840),),
+)
+"""What differs from ours in a run of the ablation, one thing at a time."""
+
+
+def curves(
+    houses: Sequence[str] = TWO_HOUSES[:1],
+    seeds: Sequence[int] = SEEDS,
+    selectors: Sequence[str] = tuple(SELECTORS),
+) -> tuple[Run, ...]:
+    """Accuracy against queries: ours at one view of ever more images, by selector."""
+    return tuple(
+        emoji("ours", house, seed, fraction=fraction, selector_name=name)
+        for name in selectors
+        for seed in seeds
+        for house in houses
+        for fraction in FRACTIONS
+    )
+
+
+def spend(houses: Sequence[str] = TWO_HOUSES[:1], seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
+    """N images in one view against N/K images in K, at the price of all, and at four times it."""
+    return tuple(
+        emoji("ours", house, seed, views=views, fraction=times / views)
+        for seed in seeds
+        for house in houses
+        for times in (1, 4)
+        for views in EQUAL_SPEND
+        if times <= views
+    )
+
+
+def teachers(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
+    """What the teacher's own knowledge of a style is worth to the student."""
+    return tuple(
+        emoji(method, house, seed, views=4, teacher=teacher)
+        for seed in seeds
+        for house in houses
+        for teacher in ("embedded", "styles-unseen", "weak")
+        for method in (ZERO_SHOT, "erm", "vl2v-adip", "ours")
+    )
+
+
+def digits(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
+    """Another data set, with the very settings that were found on emoji."""
+    return tuple(
+        new_run(
+            dataset="digits",
+            targets=(look,),
+            seed=seed,
+            method=method,
+            views=views,
+            teacher="digits",
+        )
+        for seed in seeds
+        for look in DIGITS
+        for method, views in (
+            *(("erm", 1), ("vl2v-adip", PUBLISHED_VIEWS), ("ours", 1), ("ours", 4)),
+            *(("kd", PUBLISHED_VIEWS), (ZERO_SHOT, 1)),
+        )
+    )
+
+
+RUNS: Mapping[str, Callable[[], tuple[Run, ...]]] = MappingProxyType(
+    {
+        "headline": headline,
+        "methods": methods,
+        "curves": curves,
+        "spend": spend,
+        "teachers": teachers,
+        "digits": digits,
+    }
+)
+"""In the order in which a machine with little time should make them."""
+
+
+def grid(name: str, **more: object) -> Grid:
+    """The grid of this name at the protocol's settings, or at those given."""
+    dataset = "digits" if name == "digits" else "emoji"
+    return Grid(name=name, base=settings_for(dataset, **more), runs=RUNS[name]())
+
+
+QUICK: Mapping[str, object] = MappingProxyType(
+    {"steps": 40, "align_steps": 100, "eval_every": 20, "batch_per_domain": 8}
+)
+
+
+def quick() -> Grid:
+    """A few short runs: the machinery from purchase to page, not a result."""
+    seeds, houses = (0, 1), TWO_HOUSES[:1]
+    runs = tuple(
+        run
+        for seed in seeds
+        for house in houses
+        for run in (
+            emoji("erm", house, seed),
+            emoji("vl2v-adip", house, seed, views=2),
+            emoji("ours", house, seed, views=1),
+            emoji("ours", house, seed, views=1, fraction=0.1),
+            emoji(ZERO_SHOT, house, seed),
+        )
+    )
+    return Grid(name="quick", base=settings_for("emoji", **QUICK), runs=runs)

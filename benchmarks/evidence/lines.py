@@ -1,0 +1,170 @@
+"""The lines and columns of the page: which rows stand for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.evidence.grids import EQUAL_SPEND, FRACTIONS, LEVERS, grid
+from benchmarks.evidence.protocol import HOUSES, LINE_DRAWINGS, PUBLISHED_VIEWS, TWO_HOUSES
+from student.bench.charts import Curve
+from student.bench.names import ZERO_SHOT
+from student.bench.rows import Row
+from student.bench.run import Grid, Run
+from student.bench.series import VALIDATION, Series, part, parts, series
+from student.selection.orders import SELECTORS
+
+HOUSE = parts("house style", lambda row: [name for name in row.targets if name in HOUSES])
+OPENMOJI = part("openmoji", "OpenMoji")
+LINES = parts("line drawings", lambda _: LINE_DRAWINGS)
+SHIFTS = (HOUSE, OPENMOJI, LINES)
+TEACHER_ONLY = part("known to the teacher only, source domains", "teacher only, seen styles")
+KINDS = (
+    VALIDATION,
+    TEACHER_ONLY,
+    part("known to nobody, source domains", "nobody, seen styles"),
+    parts("trained on, unseen styles", lambda row: row.targets),
+    part("known to the teacher only, target domains", "teacher only, unseen styles"),
+    part("known to nobody, target domains", "nobody, unseen styles"),
+)
+DIGITS_SHIFT = (parts("unseen look", lambda row: row.targets), VALIDATION)
+
+HEADLINE = [
+    ("erm", 1),
+    ("kd", PUBLISHED_VIEWS),
+    ("vl2v-adip", PUBLISHED_VIEWS),
+    ("vl2v-adip", 4),
+    ("vl2v-adip", 1),
+    ("ours", 4),
+    ("ours", 1),
+    (ZERO_SHOT, 1),
+]
+
+NAMES = {
+    "erm": "ERM",
+    "kd": "KD",
+    "vl2v-adip": "VL2V-ADiP",
+    "lp-ft": "LP-FT",
+    "linear-probe": "linear probe",
+    "simkd": "SimKD",
+    "rise": "RISE-style",
+    "one-stage": "one stage (no Align)",
+    "text-only": "text term only",
+    "image-only": "image term only",
+    ZERO_SHOT: "the teacher, zero-shot",
+}
+
+
+def titled(run: Run) -> str:
+    """What a run's line is called."""
+    name = NAMES.get(run.method, run.method)
+    if run.method == "vl2v-adip" and run.views == PUBLISHED_VIEWS:
+        return f"{name}, as published"
+    if run.fraction == 0.0:
+        return name
+    return f"{name}, {run.views} view{'s' if run.views > 1 else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The rows by id, and the series of a grid that are to be had of them."""
+
+    rows: Mapping[str, Row]
+
+    def where(self, one: Grid, title: str, **wanted: object) -> Series:
+        """The runs of a grid of which these fields have these values."""
+        runs = [
+            run
+            for run in one.runs
+            if all(getattr(run, name) == value for name, value in wanted.items())
+        ]
+        return series(title, runs, one.base, self.rows)
+
+    def headline(self) -> list[Series]:
+        """The main lines, over all house styles."""
+        return self._plain(grid("headline"), HEADLINE)
+
+    def digits(self) -> list[Series]:
+        """The same lines on digits."""
+        return self._plain(grid("digits"), HEADLINE)
+
+    def methods(self) -> list[Series]:
+        """Every method on two house styles, at four views where it reads any."""
+        kept = [("erm", 1), ("vl2v-adip", 4), ("ours", 4), (ZERO_SHOT, 1)]
+        others = grid("methods")
+        named = list(dict.fromkeys((r.method, r.views) for r in others.runs if not r.options))
+        return [*self._plain(_of_two_houses(), kept), *self._plain(others, named)]
+
+    def levers(self) -> list[Series]:
+        """Ours with one thing changed."""
+        one = grid("methods")
+        return [
+            self.where(one, ", ".join(f"{name} {value}" for name, value in lever), options=lever)
+            for lever in LEVERS
+        ]
+
+    def curves(self) -> list[Curve]:
+        """Ours at ever more images, by selector."""
+        one = grid("curves")
+        return [
+            Curve(
+                label=name,
+                points=[
+                    self.where(
+                        one,
+                        f"{name}, {fraction:.0%}",
+                        fraction=fraction,
+                        # With none or all there is nothing to select.
+                        selector="random" if fraction in (0.0, 1.0) else name,
+                    )
+                    for fraction in FRACTIONS
+                ],
+            )
+            for name in SELECTORS
+        ]
+
+    def curve_levels(self) -> dict[str, Series]:
+        """What the curves are compared with, at the same held-out style."""
+        one = grid("headline")
+        targets = next(iter(grid("curves").runs)).targets
+        return {
+            title: self.where(one, title, method=method, views=views, targets=targets)
+            for title, method, views in (
+                ("ERM", "erm", 1),
+                ("VL2V-ADiP, as published", "vl2v-adip", PUBLISHED_VIEWS),
+            )
+        }
+
+    def spend(self, times: int) -> list[Series]:
+        """K views of a part of the images, at the price of `times` views of all."""
+        one = grid("spend")
+        return [
+            self.where(
+                one,
+                f"{times / views:.1%} of the images, {views} views",
+                views=views,
+                fraction=times / views,
+            )
+            for views in EQUAL_SPEND
+            if views >= times
+        ]
+
+    def teacher(self, teacher: str, method: str) -> Series:
+        """A method with one of the teachers."""
+        wanted = {"method": method} if method == "erm" else {"method": method, "teacher": teacher}
+        return self.where(grid("teachers"), f"{NAMES.get(method, method)}, {teacher}", **wanted)
+
+    def _plain(self, one: Grid, kinds: Sequence[tuple[str, int]]) -> list[Series]:
+        found = []
+        for method, views in kinds:
+            runs = [r for r in one.runs if (r.method, r.views, r.options) == (method, views, ())]
+            if runs:
+                found.append(series(titled(runs[0]), runs, one.base, self.rows))
+        return found
+
+
+def _of_two_houses() -> Grid:
+    """The part of the headline that the smaller grids are compared with."""
+    one = grid("headline")
+    runs = tuple(run for run in one.runs if set(run.targets) & set(TWO_HOUSES))
+    return Grid(name=one.name, base=one.base, runs=runs)

@@ -1,0 +1,251 @@
+"""docs/evidence.md and its charts, wholly from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.evidence.grids import RUNS, grid
+from benchmarks.evidence.lines import DIGITS_SHIFT, HOUSE, KINDS, LINES, SHIFTS, Found
+from benchmarks.evidence.protocol import PUBLISHED_VIEWS, TEACHERS, settings_for
+from benchmarks.evidence.targets import kept_at_a_tenth, target_table
+from benchmarks.evidence.words import (
+    CURVES,
+    DIGITS,
+    HEAD,
+    HEADLINE,
+    KINDS_OF_PICTURE,
+    METHODS,
+    NOT_SHOWN,
+    PROTOCOL,
+    SPEND,
+    TARGETS,
+    TEACHERS_TEXT,
+)
+from student.bench.charts import Curve, Spot, against, against_queries, bars
+from student.bench.names import ZERO_SHOT
+from student.bench.rows import Row, read_rows
+from student.bench.run import identity
+from student.bench.series import Series
+from student.bench.statistics import Mean
+from student.bench.tables import NOT_YET, accuracy_table, difference_table
+from student.purchase.plan import dollars
+from student.report.markdown import table
+from student.selection.orders import SELECTORS
+
+
+def write_page(rows: Path, docs: Path) -> None:
+    """Writes docs/evidence.md and docs/images/evidence-*.png; equal rows give an equal page.
+
+    Raises BadInput for a file of rows that cannot be read.
+    """
+    found = Found(rows=read_rows(rows))
+    docs.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(_page(found, docs / "images")) + "\n"
+    (docs / "evidence.md").write_text(text)
+
+
+def _page(found: Found, images: Path) -> Iterator[str]:
+    settings = settings_for("emoji")
+    yield HEAD
+    yield from _headline(found, images)
+    yield from ["## What was hoped for", "", TARGETS, *target_table(found), ""]
+    yield from _curves(found, images)
+    yield from _spend(found)
+    yield from _methods(found, images)
+    yield from _teachers(found, images)
+    yield from _digits(found)
+    yield from ["## What was not shown", "", NOT_SHOWN]
+    yield PROTOCOL.format(
+        steps=settings.steps,
+        align_steps=settings.align_steps,
+        batch=settings.batch_per_domain,
+        lr=settings.lr,
+        published=PUBLISHED_VIEWS,
+    )
+    yield from _made_of(found)
+
+
+def _headline(found: Found, images: Path) -> Iterator[str]:
+    lines = found.headline()
+    erm, kd, published, *rest = lines
+    teacher = lines[-1]
+    students = [one for one in rest if one is not teacher]
+    drawn = against_queries(
+        images / "evidence-headline.png",
+        _curves_of(found, lines),
+        SHIFTS,
+        levels={"ERM": erm},  # the teacher's own line lies far above and would flatten the rest
+        title="Accuracy on styles that nobody labelled, against the queries bought",
+    )
+    yield from _picture("evidence-headline.png", "Accuracy against queries", drawn=drawn)
+    yield from ["## Styles that nobody labelled", "", HEADLINE]
+    yield from [*accuracy_table(lines, SHIFTS), ""]
+    yield from [*difference_table([published, *students], [erm], SHIFTS), ""]
+    yield from [*difference_table([published, *students], [kd], SHIFTS), ""]
+    yield from [*difference_table(students, [published], SHIFTS), ""]
+    yield from ["## Pictures that nobody labelled", "", KINDS_OF_PICTURE]
+    yield from [*accuracy_table(lines, KINDS), ""]
+    yield from [*difference_table([published, *students], [erm], KINDS), ""]
+
+
+def _curves_of(found: Found, lines: Sequence[Series]) -> list[Curve]:
+    _, kd, published, adip_4, adip_1, ours_4, ours_1, _ = lines
+    return [
+        Curve(label="ours (1 and 4 views)", points=[ours_1, ours_4]),
+        Curve(
+            label=f"VL2V-ADiP (1, 4 and {PUBLISHED_VIEWS} views; the last as published)",
+            points=[adip_1, adip_4, published],
+        ),
+        Curve(label=f"KD ({PUBLISHED_VIEWS} views)", points=[kd]),
+    ]
+
+
+def _curves(found: Found, images: Path) -> Iterator[str]:
+    curves = found.curves()
+    drawn = against_queries(
+        images / "evidence-curves.png",
+        curves,
+        SHIFTS,
+        levels=found.curve_levels(),
+        title="Ours at one view of ever more images, by the selector that chooses them",
+    )
+    yield from ["## Accuracy against queries", "", CURVES]
+    yield from _picture("evidence-curves.png", "Accuracy against queries by selector", drawn=drawn)
+    for column in (HOUSE, LINES):
+        titles = [point.title.split(", ")[1] for point in curves[0].points]
+        yield from [
+            f"{column.title}, %, by the share of the images that is bought:".capitalize(),
+            "",
+        ]
+        rows = [
+            [curve.label, *(_percent(point.mean(column)) for point in curve.points)]
+            for curve in curves
+        ]
+        yield from [*table(["selector", *titles], rows), ""]
+        yield from [f"Points above random at the same price, {column.title}:", ""]
+        rows = [
+            [
+                curve.label,
+                *(
+                    _percent(point.above(base, column), signed=True)
+                    for point, base in zip(curve.points[1:-1], curves[0].points[1:-1], strict=True)
+                ),
+            ]
+            for curve in curves[1:]
+        ]
+        yield from [*table(["selector", *titles[1:-1]], rows), ""]
+    kept = [
+        [name, *(_percent(kept_at_a_tenth(found, column, name)) for column in (HOUSE, LINES))]
+        for name in SELECTORS
+    ]
+    yield from ["Part of the full-budget gain over ERM that is kept at 10% of the images, %:", ""]
+    yield from [*table(["selector", HOUSE.title, LINES.title], kept), ""]
+
+
+def _spend(found: Found) -> Iterator[str]:
+    yield from ["## More images or more views", "", SPEND]
+    for times in (1, 4):
+        words = "one query" if times == 1 else f"{times} queries"
+        yield from [f"At the price of {words} for each image:", ""]
+        yield from [*accuracy_table(found.spend(times), SHIFTS), ""]
+
+
+def _methods(found: Found, images: Path) -> Iterator[str]:
+    lines = found.methods()
+    erm, _, ours, teacher, *_ = lines
+    yield from ["## Every method, and what each part is worth", "", METHODS]
+    drawn = bars(
+        images / "evidence-methods.png",
+        [one for one in lines if one is not erm and one is not teacher],
+        erm,
+        SHIFTS,
+        title="Every method on the same images and the same purchase",
+    )
+    yield from _picture("evidence-methods.png", "Points above ERM by method", drawn=drawn)
+    yield from [*accuracy_table(lines, SHIFTS), ""]
+    levers = found.levers()
+    drawn = bars(
+        images / "evidence-ablation.png",
+        levers,
+        ours,
+        SHIFTS,
+        title="Ours with one thing changed",
+    )
+    yield from _picture("evidence-ablation.png", "Points above ours by lever", drawn=drawn)
+    yield from [*difference_table(levers, [ours], SHIFTS), ""]
+
+
+def _teachers(found: Found, images: Path) -> Iterator[str]:
+    yield from ["## What the teacher knows", "", TEACHERS_TEXT]
+    names = [name for name in TEACHERS if name != "digits"]
+    lines: list[Series] = []
+    spots: dict[str, dict[str, list[Spot]]] = {column.title: {} for column in SHIFTS}
+    for name in names:
+        teacher, erm = found.teacher(name, ZERO_SHOT), found.teacher(name, "erm")
+        students = [found.teacher(name, method) for method in ("ours", "vl2v-adip")]
+        lines += [teacher, *students]
+        for method, one in zip(("ours, 4 views", "VL2V-ADiP, 4 views"), students, strict=True):
+            for column in SHIFTS:
+                gain, knows = one.above(erm, column), teacher.mean(column)
+                if gain is not None and knows is not None:
+                    of_method = spots[column.title].setdefault(method, [])
+                    of_method.append(Spot(name=name, x=knows, y=gain))
+    drawn = against(
+        images / "evidence-teachers.png",
+        spots,
+        across="the teacher's own accuracy there, %",
+        up="the student's gain over ERM, points",
+        title="The student's gain against what its teacher knows",
+    )
+    yield from _picture("evidence-teachers.png", "Gain against the teacher's accuracy", drawn=drawn)
+    erm = found.teacher(names[0], "erm")
+    yield from [*accuracy_table([*lines, erm], SHIFTS), ""]
+    students = [one for one in lines if not one.title.startswith("the teacher")]
+    yield from [*difference_table(students, [erm], SHIFTS), ""]
+
+
+def _digits(found: Found) -> Iterator[str]:
+    lines = found.digits()
+    erm, _, published, *rest = lines
+    yield from ["## Digits, with the settings found on emoji", "", DIGITS]
+    yield from [*accuracy_table(lines, DIGITS_SHIFT), ""]
+    yield from [*difference_table([published, *rest[:-1]], [erm], DIGITS_SHIFT), ""]
+
+
+def _picture(name: str, words: str, *, drawn: bool) -> list[str]:
+    return [f"![{words}](images/{name})", ""] if drawn else [f"({words}: {NOT_YET}.)", ""]
+
+
+def _percent(mean: Mean | None, *, signed: bool = False) -> str:
+    return "" if mean is None else mean.percent(signed=signed)
+
+
+def _made_of(found: Found) -> Iterator[str]:
+    """What the page was made of: rows, commits, machines, hours, and what is still to run."""
+    yield from ["## What this page is made of", ""]
+    lines = []
+    for name in RUNS:
+        one = grid(name)
+        ids = {identity(run, one.base) for run in one.runs}
+        there = [found.rows[key] for key in ids if key in found.rows]
+        lines.append(
+            [
+                name,
+                f"{len(there)} of {len(ids)}" if there else NOT_YET,
+                f"{sum(row.seconds for row in there) / 3600:.1f}",
+                ", ".join(sorted({row.commit[:7] + _dirty(row) for row in there})),
+                ", ".join(sorted({row.machine for row in there})),
+            ]
+        )
+    yield from [*table(["grid", "runs", "hours", "commits", "machines"], lines), ""]
+    dearest = max(found.rows.values(), key=lambda row: row.queries, default=None)
+    if dearest is not None:
+        yield (
+            f"The dearest single student here cost {dearest.queries:,} queries "
+            f"({dollars(dearest.cost_micro_usd)}); an answer serves every run that asks for it.\n"
+        )
+
+
+def _dirty(row: Row) -> str:
+    return "+" if row.commit.endswith("+") else ""

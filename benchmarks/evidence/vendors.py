@@ -1,0 +1,36 @@
+"""The vendor of each teacher, in a process of its own while its answers are bought."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from benchmarks.evidence.protocol import TEACHERS
+from examples.emoji.demo import issue_key, vendor
+from student.bench.shop import Counter
+from student.errors import BadInput
+from student.purchase.vendor import connect
+
+
+def local_vendors(folder: Path, *, budget: int) -> Callable[[str], AbstractContextManager[Counter]]:
+    """Opens teachers one at a time, all on one ledger and one key under `folder`.
+
+    Raises BadInput, naming the command that makes it, where a teacher's weights are not there.
+    """
+
+    @contextmanager
+    def opened(teacher: str) -> Iterator[Counter]:
+        model = TEACHERS[teacher].model
+        if (made_by := TEACHERS[teacher].made_by) and not Path(model).is_dir():
+            message = f"no teacher in {model}; make it with: {made_by}"
+            raise BadInput(message)
+        folder.mkdir(parents=True, exist_ok=True)
+        database = f"sqlite:///{folder}/ledger.db"
+        key = SecretStr(issue_key(folder, database, budget).read_text().strip())
+        with vendor(folder, database, model=model) as url:
+            yield Counter(open=lambda: connect(url, key))
+
+    return opened

@@ -1,0 +1,74 @@
+"""What the page says around its figures; nothing here depends on how they come out."""
+
+HEAD = """\
+# Evidence: accuracy on unseen domains, per query bought
+
+<!-- Written by `python -m benchmarks.evidence` from docs/results/evidence.jsonl; edit neither. -->
+
+Every figure is from a row of [evidence.jsonl](results/evidence.jsonl), which names its command,
+commit, machine, seed, queries and price. Accuracy is in percent, the mean over seeds with Student's
+95% interval over seeds (± half of it); differences are paired: the same images, the same seed, the
+same held-out styles. A figure without an interval is of one seed. Where rows are missing, the table
+says how many runs it stands on, or *not yet run*.
+"""
+HEADLINE = """\
+*House style*: each of seven vendors' styles is held out in turn, the other six are labelled; the
+figure is the held-out style. *Line drawings*: OpenMoji's outlines and Noto's glyphs, on which no
+student ever trains. *OpenMoji* in colour is a further style that no student trains on. "As
+published" means a fresh view of an image each time it is shown, the paper's equal weights of the
+two terms, and every view paid for. The queries of the zero-shot line are those of asking it about
+every test image.
+"""
+KINDS_OF_PICTURE = """\
+Emoji that the student trained on, emoji that only the teacher knows, emoji that nobody has seen;
+each in the styles that were labelled (seen) and in those that were not. Source validation holds
+pictures of the first kind in seen styles; students are chosen on it alone.
+"""
+TARGETS = """\
+Set before these runs. "Met" means that the mean reaches it, and says so where the interval does,
+too.
+"""
+CURVES = """\
+One held-out vendor's style (Windows) with OpenMoji and the line drawings. A selector puts all
+images into one order and a budget buys its beginning, so that a bigger budget contains the smaller
+one. Every selector looks at the student's own features alone, which are free. Random is stratified
+by class and style. At 0% the student learns from the class texts and the labels.
+"""
+SPEND = """\
+A budget buys one view of every image, or several views of fewer images.
+"""
+METHODS = """\
+Two held-out styles (Windows, Apple), the same images, steps, batches and learning rates for every
+method; a method that reads image embeddings has four views of each.
+"""
+TEACHERS_TEXT = """\
+The embedded teacher has seen every style, as a web-scale model has. *styles-unseen* never saw the
+held-out styles; *weak* was trained for a few steps. Each is measured on the very styles that the
+student is measured on.
+"""
+DIGITS = """\
+Handwritten digits, digits of typefaces in several looks and those of a display; each look held out
+in turn. Nothing was tuned here: methods and settings are those of emoji.
+"""
+NOT_SHOWN = """\
+One small convolutional student at 64 pixels, small teachers that were trained for these data sets,
+two data sets of drawn symbols. Nothing here says how large the gains are on photographs, at 224
+pixels, with a transformer as student, or with a teacher of the web; the recipe for the published
+data sets is in [benchmarks/paper](../benchmarks/paper/README.md), and it has not been run. Three
+seeds give wide intervals. `ours` weighs the image term by 0.9 because of single runs on four of
+these styles ([experiments](experiments.md)), so its lead on them may flatter it; no other method
+was tuned, and none has settings of its own. The published method was not run at its own 5,001
+steps. RISE and KD are our versions of them, not their authors' code.
+"""
+PROTOCOL = """\
+## Protocol
+
+Emoji: ten styles, 30 classes by meaning; a fifth of each labelled style validates; weights are
+chosen on that alone (the best raw weights or the averaged ones). Student: EfficientNet-Lite0 from
+ImageNet weights at 64 pixels. Every method trains {steps} steps (and {align_steps} on stored
+features where it has an Align or probe stage) of {batch} images a style, Adam, one cycle to {lr},
+one CPU thread a run or one GPU. {published} stored views are as many as the epochs: each is shown
+about once. Equal compute for all, and no tuning but of `ours`. One training run is scored on all
+its unseen styles at once. `make evidence` makes missing rows and this page; `python -m
+benchmarks.evidence --quick` exercises all of it in minutes.
+"""
