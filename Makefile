@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 ACCEPTED_ADVISORIES := --ignore-vuln CVE-2025-69872 --ignore-vuln GHSA-w8v5-vhqr-4h9v
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt serve data teacher lock openapi compose-test chaos clean
+.PHONY: help setup demo test check fmt serve data teacher lock openapi compose-test chaos evidence evidence-quick clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,13 @@ chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries
 	@$(BIN)/python -m tests.chaos.run --database postgresql --out docs/results/chaos-postgresql.json
 	@$(BIN)/python -m benchmarks.overshoot --out docs/results/overshoot.json
 	@$(BIN)/python -m benchmarks.reliability
+
+evidence: data ## accuracy on unseen domains per query bought: all grids, resumable (hours)
+	@$(BIN)/python -m examples.digits.lay_out --out data/digits
+	@$(BIN)/python -m benchmarks.evidence
+
+evidence-quick: data ## the same on a few short runs
+	@$(BIN)/python -m benchmarks.evidence --quick
 
 clean: ## remove the environment and the tools' caches; runs, data and paid answers stay
 	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
