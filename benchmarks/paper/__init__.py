@@ -1,0 +1,1 @@
+"""The recipe of the published tables, for who has the data and a GPU."""

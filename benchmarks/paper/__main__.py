@@ -1,0 +1,186 @@
+"""Runs a part of the paper's tables through `distill-client`, and writes the tables.
+
+    python -m benchmarks.paper --dataset PACS --root DIR                 # what it would cost
+    python -m benchmarks.paper --dataset PACS --root DIR --budget 10000  # buys, trains, writes
+    python -m benchmarks.paper --tables                                  # the tables alone
+
+Resumable: a run whose report is there is not made again, an answer that was paid for is not bought
+again. What follows `--` goes to every `distill-client` as it stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.paper.cost import estimate
+from benchmarks.paper.datasets import DATASETS, find
+from benchmarks.paper.recipe import STUDENTS, Recipe, clear_scratch, targets_of
+from benchmarks.paper.reports import read_reports
+from benchmarks.paper.tables import render
+from student.data.folder import discover
+from student.errors import BadInput, PlanExceedsBudget, StudentError, VendorError
+from student.purchase.breaker import Outages
+from student.purchase.retry import Retries
+from student.purchase.vendor import connect
+from student.purchase.wire import Prices
+from student.settings import JobSettings, api_key
+from student.terminal import Terminal
+from student.training.methods import METHODS
+from student.training.saved import replace_file
+
+OUT = Path("runs/paper")
+PAGE = "TABLES.md"
+_ITS_OWN = frozenset(
+    f"--{name}"
+    for name in (
+        *("data", "target-domain", "method", "seed", "views", "cache", "out", "budget"),
+        *("config", "dry-run", "compare"),
+    )
+)
+Execute = Callable[[Sequence[str]], int]
+"""Runs one command of the project to its end and gives its exit code."""
+
+
+def main(argv: Sequence[str] | None = None, *, execute: Execute | None = None) -> int:
+    """The estimate; with a budget the runs that are missing, then the tables. Returns 0, the exit
+    code of the command that failed, or 2 for what cannot be asked."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments[:at])
+    terminal = Terminal(Console())
+    try:
+        if not options.tables:
+            if not options.dataset or options.root is None:
+                parser.error("name --dataset and --root, or --tables")
+            code = _run(options, tuple(arguments[at + 1 :]), terminal, execute or _execute)
+            if code or options.budget is None:
+                return code
+        return _write(options.out, terminal)
+    except KeyboardInterrupt:
+        terminal.say("interrupted: reports and paid answers stand; the same command goes on")
+        return 130
+    except StudentError as error:
+        terminal.warn(str(error))
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.paper",
+        description="The paper's tables on your copy of its data; see benchmarks/paper/README.md.",
+    )
+    parser.add_argument("--dataset", choices=list(DATASETS))
+    parser.add_argument("--root", type=Path, help="DomainBed's data folder")
+    parser.add_argument(
+        "--student", default="vit", help=f"{' or '.join(STUDENTS)}, or a TOML file of options"
+    )
+    parser.add_argument("--methods", nargs="+", default=["vl2v-adip", "erm"], metavar="METHOD")
+    parser.add_argument("--targets", nargs="+", default=[], metavar="DOMAIN", help="default: each")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
+    parser.add_argument("--views", type=int, default=1, help="stored views bought for each image")
+    parser.add_argument(
+        "--budget", type=int, help="queries that the set's cache may ever pay for; none: buy none"
+    )
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--keep-scratch", action="store_true", help="keep the rendered images")
+    parser.add_argument("--tables", action="store_true", help="only write the tables")
+    return parser
+
+
+def _run(
+    options: argparse.Namespace, more: tuple[str, ...], terminal: Terminal, execute: Execute
+) -> int:
+    recipe = _recipe(options, more)
+    if options.student not in STUDENTS and not Path(options.student).is_file():
+        message = f"no student {options.student}: {', '.join(STUDENTS)}, or a TOML file"
+        raise BadInput(message)
+    terminal.say(f"counting the images of {recipe.data}")
+    counted = estimate(recipe, discover(recipe.data))
+    runs = list(recipe.runs())
+    prices = _prices(runs[0].settings(), terminal)
+    title = f"{recipe.dataset.name}, {recipe.student_name}, {len(runs)} students"
+    terminal.table((title, ""), counted.rows(prices))
+    if options.budget is None:
+        terminal.say("nothing was bought: name the most queries to pay for with --budget")
+        return 0
+    if (needed := counted.units(prices)) > options.budget:
+        # What a budget leaves out trains on the class texts alone: no row of the paper's tables.
+        raise PlanExceedsBudget(needed=needed, remaining=options.budget)
+    for place in dict.fromkeys(run.place for run in runs):
+        missing = [run for run in runs if run.place == place and not run.is_done()]
+        for run in missing:
+            command = run.command(budget=options.budget)
+            terminal.say(f"\n$ {shlex.join(command)}")
+            if code := execute(command):
+                return code
+            run.keep()
+        if not options.keep_scratch:
+            clear_scratch(place)
+    return 0
+
+
+def _recipe(options: argparse.Namespace, more: tuple[str, ...]) -> Recipe:
+    if owned := [word for word in more if word.partition("=")[0] in _ITS_OWN]:
+        message = f"{', '.join(owned)} cannot follow --: it is the recipe's own"
+        raise BadInput(message)
+    if unknown := [name for name in options.methods if name not in METHODS]:
+        message = f"no method {', '.join(unknown)}; there are {', '.join(METHODS)}"
+        raise BadInput(message)
+    if options.views < 1 or min(options.seeds) < 0 or (options.budget or 0) < 0:
+        message = "views are at least one, and neither a seed nor the budget is negative"
+        raise BadInput(message)
+    dataset = DATASETS[options.dataset]
+    return Recipe(
+        dataset=dataset,
+        data=find(options.root, dataset),
+        student=options.student,
+        methods=tuple(dict.fromkeys(options.methods)),
+        targets=targets_of(dataset, options.targets),
+        seeds=tuple(dict.fromkeys(options.seeds)),
+        views=options.views,
+        out=options.out,
+        options=more,
+    )
+
+
+def _prices(settings: JobSettings, terminal: Terminal) -> Prices | None:
+    """The vendor's price list; None, with the reason said, where it cannot be had."""
+
+    async def ask() -> Prices:
+        patience = Retries(attempts=2, total_seconds=15.0)
+        outages = Outages(total_seconds=10.0, first_seconds=5.0)
+        key = api_key(settings)
+        async with connect(settings.vendor, key, retries=patience, outages=outages) as vendor:
+            return await vendor.prices()
+
+    try:
+        return asyncio.run(ask())
+    except (BadInput, VendorError) as error:
+        terminal.warn(f"the price is not known: {error}")
+        return None
+
+
+def _execute(command: Sequence[str]) -> int:
+    program = Path(sys.executable).parent / command[0]
+    return subprocess.run([str(program), *command[1:]], check=False).returncode
+
+
+def _write(out: Path, terminal: Terminal) -> int:
+    reports = read_reports(out)
+    out.mkdir(parents=True, exist_ok=True)
+    replace_file(out / PAGE, render(reports).encode())
+    terminal.say(f"wrote {out / PAGE} from {len(reports)} reports")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

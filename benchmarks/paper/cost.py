@@ -1,0 +1,109 @@
+"""What a recipe would buy, counted in the user's own folder by the product's own split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from benchmarks.paper.recipe import Recipe
+from student.data.folder import Catalogue
+from student.data.split import Split, split
+from student.purchase.plan import dollars
+from student.purchase.wire import Prices
+from student.shopping import prompts_for
+
+PIXEL_BYTES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """The queries of a recipe, and of the published code at the same targets and seeds.
+
+    `views` are distinct: a picture that several targets, seeds or students train on is bought once.
+    `fresh` is a new view of each image at each step of Align and Distill, as published; nothing of
+    it is ever asked twice, so each target and seed pays again. `scratch_bytes` is the most that the
+    rendered images of one place take on the disk.
+    """
+
+    images: int
+    classes: int
+    domains: int
+    views: int
+    prompts: int
+    fresh: int
+    scratch_bytes: int
+
+    @property
+    def items(self) -> int:
+        """What is bought at the most; less what the cache already holds."""
+        return self.views + self.prompts
+
+    def units(self, prices: Prices | None) -> int:
+        """The same in the vendor's units: what `--budget` has to reach."""
+        image, text = (1, 1) if prices is None else (prices.units.image, prices.units.text)
+        return self.views * image + self.prompts * text
+
+    def rows(self, prices: Prices | None) -> list[list[str]]:
+        """For a table of a label and a figure."""
+
+        def priced(units: int) -> str:
+            return "" if prices is None else f", {dollars(prices.cost(units))}"
+
+        fresh = self.fresh * (1 if prices is None else prices.units.image)
+        rows = [
+            ["images", f"{self.images:,} of {self.classes} classes in {self.domains} domains"],
+            ["views to buy, at most", f"{self.views:,}"],
+            ["prompts to buy, at most", f"{self.prompts:,}"],
+            ["queries", f"{self.units(prices):,}{priced(self.units(prices))}"],
+            ["as published, a fresh view at every step", f"{fresh:,}{priced(fresh)}"],
+            ["disk for rendered images, at a time", f"{self.scratch_bytes / 1e9:.1f} GB"],
+        ]
+        if prices is not None:
+            rows.insert(
+                4,
+                [
+                    "price list",
+                    f"{prices.version}: {prices.micro_usd_per_unit:,} micro-USD a query",
+                ],
+            )
+        return rows
+
+
+def estimate(recipe: Recipe, catalogue: Catalogue) -> Estimate:
+    """Counts what the recipe's runs train on. Raises StudentError for what cannot be split."""
+    shown: set[str] = set()
+    prompts: set[str] = set()
+    fresh = scratch = 0
+    # The methods of a place are trained on the same images: one of them stands for all.
+    for run in {(run.target, run.seed): run for run in recipe.runs()}.values():
+        settings = run.settings()
+        share = split(catalogue, targets=[run.target], seed=run.seed)
+        shown.update(item.digest for item in share.train)
+        prompts.update(
+            prompt
+            for name in catalogue.classes
+            for prompt in prompts_for(name, share.sources, settings.prompts)
+        )
+        steps = settings.align_steps + settings.steps
+        fresh += steps * settings.batch_per_domain * len(share.sources)
+        pixels = settings.image_size**2 * PIXEL_BYTES
+        scratch = max(scratch, pixels * _pictures(share, recipe.views))
+    return Estimate(
+        images=len(catalogue.items),
+        classes=len(catalogue.classes),
+        domains=len(catalogue.domains),
+        views=len(shown) * recipe.views,
+        prompts=len(prompts),
+        fresh=fresh,
+        scratch_bytes=scratch,
+    )
+
+
+def published_queries(*, steps: int, sources: int, batch_per_domain: int = 32) -> int:
+    """What the published code asks for one student: every image of every step of both stages."""
+    return 2 * steps * batch_per_domain * sources
+
+
+def _pictures(share: Split, views: int) -> int:
+    measured: Iterable[int] = (len(part) for part in (share.validation, *share.tests.values()))
+    return len(share.train) * views + sum(measured)

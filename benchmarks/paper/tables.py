@@ -1,0 +1,197 @@
+"""The published tables with the columns of one's own runs beside them, in Markdown."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.paper.cost import published_queries
+from benchmarks.paper.datasets import DATASETS, HERE
+from benchmarks.paper.recipe import STUDENTS
+from benchmarks.paper.reports import Report, at_target, average, one_of
+from student.errors import BadInput
+from student.report.markdown import table
+
+Group = tuple[str, int]
+"""A student's name and how many views of an image were bought for it."""
+
+# The page's order of the sets, and the names of its columns.
+_COLUMNS = {
+    "OfficeHome": "Office-Home",
+    "TerraIncognita": "TerraInc",
+    "VLCS": "VLCS",
+    "PACS": "PACS",
+    "DomainNet": "DomainNet",
+}
+_TITLES = {"vit": "ViT-B/16 student", "resnet50": "ResNet-50 student"}
+
+_HEAD = """\
+# The published tables, and yours
+
+<!-- Written by `python -m benchmarks.paper --tables`; edit benchmarks/paper/*.toml or run more. -->
+
+Accuracy in percent on the domain that was held out, the mean over a set's targets. *Paper*: arXiv
+2310.08255, as on its project page; one figure, no interval. *Here*: the mean over seeds with
+Student's 95% interval over them, ± half of it, once every target of the set is there; an empty
+column is yours to fill. *Average* and *source validation* are means over the five sets; the paper's
+figure under source validation is its "Avg-ID". Read "What differs from the published code" in
+benchmarks/paper/README.md before you compare.
+"""
+_COST = """\
+## What it costs
+
+The published code shows the teacher a new view of every image in every step of both stages. Bought
+views are kept: K of each image that some seed trains on, for all targets, methods and students
+together, and a prompt a class. The last columns are upper bounds at any number of seeds, those of
+the published code are for one student and one seed. A run counts your own folder before it buys.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A row of the paper's table. `ours` is the method's name here, where there is one."""
+
+    name: str
+    ours: str | None
+    figures: dict[str, float]
+
+    def figure(self, column: str) -> str:
+        """In percent, as printed there."""
+        value = self.figures.get(column)
+        return "" if value is None else f"{value:.2f}"
+
+
+def published(part: str) -> list[Published]:
+    """The rows of a part of published.toml."""
+    rows: dict[str, dict[str, Any]] = tomllib.loads((HERE / "published.toml").read_text())[part]
+    return [
+        Published(
+            name=name,
+            ours=facts.get("ours"),
+            figures={key: value for key, value in facts.items() if key != "ours"},
+        )
+        for name, facts in rows.items()
+    ]
+
+
+def render(reports: Sequence[Report]) -> str:
+    """The page. Raises BadInput where students of two teachers would stand in one table."""
+    lines = [_HEAD]
+    known: list[Group] = [(name, 1) for name in STUDENTS]
+    for group in dict.fromkeys([*known, *sorted((one.student, one.views) for one in reports)]):
+        own = [one for one in reports if (one.student, one.views) == group]
+        lines += _section(group, own)
+    lines += [_COST, *_cost_table(), ""]
+    return "\n".join(lines)
+
+
+def _section(group: Group, own: Sequence[Report]) -> Iterator[str]:
+    student, views = group
+    yield f"## {_TITLES.get(student, student)}, {views} stored view{'s' * (views > 1)} an image"
+    yield ""
+    if student != "vit":
+        yield "The project page has no table of this student: there is nothing to set beside it."
+        yield ""
+    yield from _main_table(own, with_paper=student == "vit")
+    yield ""
+    yield from _provenance(own)
+    for name in DATASETS:
+        if of_set := [one for one in own if one.dataset == name]:
+            yield from _target_table(name, of_set)
+
+
+def _main_table(own: Sequence[Report], *, with_paper: bool) -> list[str]:
+    columns = ["method"]
+    for title in (*_COLUMNS.values(), "average", "source validation"):
+        columns += [f"{title}, paper", f"{title}, here"] if with_paper else [title]
+    rows = []
+    for one in _rows(own, with_paper=with_paper):
+        cells = [one.name]
+        for column in (*_COLUMNS, "average", "id"):
+            cells += [one.figure(column)] if with_paper else []
+            cells.append(_own_cell(own, one.ours, column))
+        rows.append(cells)
+    return table(columns, rows)
+
+
+def _rows(own: Sequence[Report], *, with_paper: bool) -> list[Published]:
+    """The paper's rows in its order, then the methods that only this project has."""
+    rows = [*published("teacher"), *published("vit")]
+    if not with_paper:
+        rows = [one for one in rows if one.ours]
+    listed = {one.ours for one in rows}
+    more = dict.fromkeys(["ours", *sorted(one.method for one in own)])
+    titles = {"ours": "`ours` of this project"}
+    return [
+        *rows,
+        *(
+            Published(name=titles.get(name, f"`{name}`"), ours=name, figures={})
+            for name in more
+            if name not in listed
+        ),
+    ]
+
+
+def _own_cell(own: Sequence[Report], method: str | None, column: str) -> str:
+    if method is None:
+        return ""
+    if column == "id":
+        return str(average(own, method, part="validation"))
+    return str(average(own, method) if column == "average" else one_of(own, column, method))
+
+
+def _provenance(own: Sequence[Report]) -> Iterator[str]:
+    teachers = sorted({one.teacher for one in own})
+    if len(teachers) > 1:
+        message = f"the runs are of {len(teachers)} teachers ({', '.join(teachers)}): part them"
+        raise BadInput(message)
+    if teachers:
+        backbones = ", ".join(sorted({f"`{one.backbone}`" for one in own}))
+        yield f"Here: teacher `{teachers[0]}`, student {backbones}."
+        yield ""
+    if changed := sorted({said for one in own for said in one.changed}):
+        yield f"**Not the paper's settings** in these runs: {'; '.join(changed)}."
+        yield ""
+
+
+def _target_table(name: str, of_set: Sequence[Report]) -> Iterator[str]:
+    methods = list(dict.fromkeys(one.method for one in of_set))
+    images = {one.target: one.images for one in of_set}
+    yield f"### {name}, target by target"
+    yield ""
+    yield from table(
+        ["target", *methods, "images"],
+        [
+            [
+                target,
+                *(str(at_target(of_set, name, method, target)) for method in methods),
+                f"{images[target]:,}",
+            ]
+            for target in DATASETS[name].domains
+            if target in images
+        ],
+    )
+    yield ""
+
+
+def _cost_table() -> list[str]:
+    rows = []
+    for name, dataset in DATASETS.items():
+        domains = len(dataset.domains)
+        one = published_queries(steps=dataset.steps, sources=domains - 1)
+        rows.append(
+            [
+                name,
+                f"{dataset.images:,}",
+                f"{one:,}",
+                f"{one * domains:,}",
+                *(f"{dataset.images * views + dataset.classes:,}" for views in (1, 4, 16)),
+            ]
+        )
+    columns = [
+        *("set", "images", "as published, one target", "as published, all targets"),
+        *(f"K = {views}, all targets" for views in (1, 4, 16)),
+    ]
+    return table(columns, rows)
