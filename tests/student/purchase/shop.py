@@ -20,6 +20,7 @@ from student.purchase.buyer import buy
 from student.purchase.plan import Plan, Wanted, make_plan
 from student.purchase.progress import Bought
 from student.purchase.retry import Retries
+from student.purchase.till import Till
 from student.purchase.vendor import VendorClient
 from student.purchase.wire import Model, Prices
 from tests.student.purchase.ledger_vendor import KEY, LedgerVendor
@@ -131,6 +132,18 @@ class Shop:
         with PaidCache.open(self.folder) as cache:
             async with client_of(handler, self.clock, retries) as client:
                 return await buy(plan, cache=cache, vendor=client, budget=budget, **options)
+
+    def till(self, cache: PaidCache, run: str) -> Till:
+        """The till of a run that wants four images."""
+        return Till(
+            self.plan(self.images(4)),
+            cache=cache,
+            account=ACCOUNT,
+            budget=1000,
+            run=run,
+            listener=lambda _: None,
+            now_ms=self.clock.now_ms,
+        )
 
     def assert_books_balance(self) -> None:
         """What the vendor charged is what the cache holds receipts for, line by line."""

@@ -16,9 +16,8 @@ from student.errors import VendorUnreachable
 from student.purchase.plan import Wanted
 from student.purchase.progress import Bought
 from student.purchase.retry import Retries
-from student.purchase.till import Till
 from tests.student.purchase.journal import OLD_MS, leave_intent, open_intents
-from tests.student.purchase.shop import ACCOUNT, Shop
+from tests.student.purchase.shop import Shop
 from tests.student.purchase.test_kill import (
     PATIENCE,
     assert_paid_once,
@@ -127,23 +126,11 @@ async def test_what_a_living_run_gives_up_its_rival_takes_over(shop: Shop) -> No
     shop.assert_books_balance()
 
 
-def till_of(shop: Shop, cache: PaidCache, run: str) -> Till:
-    return Till(
-        shop.plan(shop.images(4)),
-        cache=cache,
-        account=ACCOUNT,
-        budget=1000,
-        run=run,
-        listener=lambda _: None,
-        now_ms=shop.clock.now_ms,
-    )
-
-
 def test_a_dead_run_has_one_successor_at_a_time(shop: Shop) -> None:
     """Or one would give a purchase up that the other is just sending again."""
     intent = leave_intent(shop, shop.images(4), run="dead")
     with PaidCache.open(shop.folder) as here, PaidCache.open(shop.folder) as there:
-        one, two = till_of(shop, here, "one"), till_of(shop, there, "two")
+        one, two = shop.till(here, "one"), shop.till(there, "two")
         with one.standing_in_for(intent) as is_mine:
             assert is_mine
             assert there.is_alive(intent.run)

@@ -9,8 +9,7 @@ import pytest
 
 from cache.paid import PaidCache
 from student.purchase.progress import Bought
-from student.purchase.till import Till
-from tests.student.purchase.shop import ACCOUNT, Shop
+from tests.student.purchase.shop import Shop
 
 
 async def slowly(shop: Shop, request: httpx.Request) -> httpx.Response:
@@ -58,23 +57,11 @@ async def test_buyers_whose_wishes_overlap_in_another_order_pay_once(shop: Shop)
     shop.assert_books_balance()
 
 
-def till_of(shop: Shop, cache: PaidCache, run: str) -> Till:
-    return Till(
-        shop.plan(shop.images(4)),
-        cache=cache,
-        account=ACCOUNT,
-        budget=1000,
-        run=run,
-        listener=lambda _: None,
-        now_ms=shop.clock.now_ms,
-    )
-
-
 def test_of_two_claims_on_one_item_the_later_withdraws_before_anything_is_sent(shop: Shop) -> None:
     wanted = shop.images(4)
     with PaidCache.open(shop.folder) as cache:
-        first = till_of(shop, cache, "one").claim(wanted[:3])
-        second = till_of(shop, cache, "two").claim(wanted[2:])
+        first = shop.till(cache, "one").claim(wanted[:3])
+        second = shop.till(cache, "two").claim(wanted[2:])
         assert first.intent is not None
         assert second.intent is None
         assert second.is_contested
@@ -85,7 +72,7 @@ def test_of_two_claims_on_one_item_the_later_withdraws_before_anything_is_sent(s
 async def test_what_was_paid_meanwhile_is_not_claimed(shop: Shop) -> None:
     wanted = shop.images(4)
     with PaidCache.open(shop.folder) as cache:
-        till = till_of(shop, cache, "late")
+        till = shop.till(cache, "late")
         await shop.buy(wanted[:2])
         claim = till.claim(wanted)
         assert claim.intent is None
