@@ -11,6 +11,8 @@ from cache.paid import PaidCache, now_ms
 from cache.values import RunRecord
 from student.demo_data.mark import is_demo_data
 from student.errors import BadInput
+from student.experiment import methods_of, training_settings
+from student.networks import check_space
 from student.purchase.buyer import buy
 from student.purchase.plan import Plan, Wanted, make_plan
 from student.purchase.progress import Bought
@@ -22,6 +24,7 @@ from student.selection.orders import SELECTORS, order, selector
 from student.settings import JobSettings
 from student.shopping_list import ShoppingList, candidates_for
 from student.terminal import Terminal
+from student.training.methods import METHODS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,6 +48,8 @@ async def purchase(
     if not await vendor.ready():
         terminal.say(f"the vendor at {vendor.url} is not ready; asking again for some minutes")
     model = _chosen(await vendor.models(), settings.teacher)
+    for name in methods_of(settings):
+        check_space(METHODS[name], training_settings(settings), model.dim)
     prices = await vendor.prices()
     account = await vendor.account()
     till = _Till(

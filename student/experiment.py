@@ -13,6 +13,7 @@ from cache.identity import EmbeddingKey
 from cache.table import EmbeddingTable
 from student.data.folder import Item
 from student.data.split import Split
+from student.networks import make_student
 from student.results import MethodResult, Tally
 from student.scan import Scanned, where
 from student.settings import JobSettings
@@ -49,8 +50,12 @@ def training_settings(settings: JobSettings) -> TrainingSettings:
         batch_per_domain=settings.batch_per_domain,
         lmd=settings.lmd,
         averaging=settings.averaging,
+        wise_ft=settings.wise_ft,
         align=settings.align,
         between=settings.between,
+        exact=settings.exact,
+        drawn=settings.drawn,
+        stand_ins=settings.stand_ins,
         mix=settings.mix,
         eval_every=settings.eval_every,
         freeze_batch_norm=settings.freeze_batch_norm,
@@ -104,6 +109,7 @@ class Experimenter:
             progress=follow,
             # It knows its own data and settings: with others, training starts anew.
             checkpoint=checkpoints / "+".join((method, *self._split.targets)),
+            make_student=make_student,
         )
 
     def measure(self, method: str, trained: Trained) -> MethodResult:

@@ -13,7 +13,8 @@ from cache.table import materialise
 from student.buying import Settled, purchase
 from student.compare import run_experiment
 from student.errors import BadInput, PurchaseError
-from student.experiment import Paid, methods_of
+from student.experiment import Paid, methods_of, training_settings
+from student.networks import check_networks
 from student.purchase.vendor import connect
 from student.report.artefacts import write_artefacts
 from student.report.economics import bulk_milliseconds
@@ -64,7 +65,10 @@ def _check(settings: JobSettings) -> SecretStr:
     if settings.budget is None and not settings.dry_run:
         message = "no budget: name the most queries to pay for with --budget (see --dry-run first)"
         raise BadInput(message)
-    return api_key(settings)
+    key = api_key(settings)
+    trained = training_settings(settings)
+    check_networks((METHODS[name], trained) for name in methods_of(settings))
+    return key
 
 
 async def _purchase(

@@ -23,10 +23,11 @@ def predict_images(images: Sequence[Path], folder: Path) -> Iterator[Prediction]
     Raises BadInput for a folder without a student, DataError for a file that is no image; both
     before the first prediction for the folder, at its turn for an image.
     """
+    from student.networks import network_beside
     from student.training.evaluate import predict
     from student.training.saved import load_student
 
-    student, meta = load_student(folder)
+    student, meta = load_student(folder, network=lambda one: network_beside(one, folder))
     size = student.architecture.image_size
     for path in images:
         pixels = render(open_rgb(path), "", 0, size)[None]

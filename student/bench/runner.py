@@ -13,10 +13,11 @@ from pathlib import Path
 from student.bench.material import Chooser, Material, data_digest, gather
 from student.bench.names import NO_TEACHER
 from student.bench.rows import Row, add_row, read_rows
-from student.bench.run import Grid, Run, identity, resolved
+from student.bench.run import Grid, Run, identity, known_method, resolved
 from student.bench.shop import Bought, Counters, buy_for, keys_of
 from student.bench.train import Outcome, Shared, Task, Trainer, forget
 from student.experiment import VALIDATION
+from student.networks import check_networks
 from student.terminal import Terminal
 
 
@@ -54,6 +55,9 @@ def run_grid(
     terminal.say(f"{grid.name}: {len(runs)} of {len(grid.ids())} runs to make")
     if not runs:
         return 0
+    check_networks(
+        (known_method(run.method), resolved(run, grid.base)) for run in runs if run.is_student
+    )
     material = gather(grid, terminal)
     chooser = Chooser(material, grid.base, terminal)
     bought = buy_for(

@@ -24,10 +24,11 @@ from student.bench.material import (
     text_keys,
 )
 from student.bench.names import NO_TEACHER, ZERO_SHOT
-from student.bench.run import Run
+from student.bench.run import Run, known_method, resolved
 from student.data.folder import Item
 from student.errors import BadInput, PlanExceedsBudget, PurchaseError
 from student.experiment import Paid
+from student.networks import check_space
 from student.purchase.buyer import buy
 from student.purchase.plan import Plan, Wanted, make_plan
 from student.purchase.vendor import VendorClient
@@ -118,6 +119,9 @@ class _Shop:
             if not await vendor.ready():
                 terminal.say(f"the vendor at {vendor.url} is not ready; asking again")
             model = _sold(await vendor.models(), counter.model)
+            for one in runs:
+                if one.is_student:
+                    check_space(known_method(one.method), resolved(one, base), model.dim)
             prices = await vendor.prices()
             account = await vendor.account()
             payable = cache.spend_on_record().committed_units + account.remaining_units

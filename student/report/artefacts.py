@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from student.networks import keep_network
 from student.report.economics import Economics, weigh
 from student.report.markdown import model_card, report, score_rows
 from student.report.picture import draw_answers
@@ -40,6 +41,7 @@ def write_artefacts(
         for result in one.results:
             where = folder if result is one.student else folder / result.method
             meta = _meta(settings, scanned, one, result, purchase, economics)
+            keep_network(settings.backbone, where)
             save_student(result.trained.student, where, meta)
         replace_file(folder / "MODEL_CARD.md", model_card(settings, one, purchase).encode())
         if one.targets:

@@ -68,7 +68,7 @@ def model_card(settings: JobSettings, one: Experiment, purchase: Purchase) -> st
         [
             f"# {settings.backbone} distilled from {purchase.model}",
             "",
-            f"Method `{one.student.method}`, {one.num_train:,} images of "
+            f"Method `{one.student.method}`{_share(settings)}, {one.num_train:,} images of "
             f"{', '.join(one.sources)}, {one.num_bought:,} bought embeddings "
             f"({settings.views} stored views an image), seed {settings.seed}.",
             "",
@@ -93,6 +93,11 @@ def model_card(settings: JobSettings, one: Experiment, purchase: Purchase) -> st
             "",
         ]
     )
+
+
+def _share(settings: JobSettings) -> str:
+    """WiSE-FT, where the backbone is not the trained one alone."""
+    return f" (WiSE-FT, {settings.wise_ft:g} of the way)" if settings.wise_ft < 1.0 else ""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

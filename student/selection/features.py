@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from student.networks import load_network
 from student.training.align import features_of
 from student.training.machine import machine
 from student.training.sampling import torch_seed
 from student.training.settings import TrainingSettings
-from student.training.student import new_student
+from student.training.student import with_head
 
 _RECIPE = "features/1"
 _CHUNK = 1024
@@ -41,9 +42,9 @@ def frozen_features(
         return stored
     with machine(settings) as device:
         torch.manual_seed(torch_seed(settings.seed))  # of a backbone without weights
-        student = new_student(
+        student = with_head(
+            load_network(settings),
             backbone=settings.backbone,
-            weights=settings.weights,
             image_size=settings.image_size,
             num_classes=2,
             text_embeddings=None,

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from student.training.augment import random_views
 from student.training.dataset import TrainingData
+from student.training.drawing import drawn_views
 from student.training.sampling import BalancedSampler, random_source, torch_source
 
-_PICK, _AUGMENT, _BETWEEN = 1, 2, 3  # purposes of a random source
+_PICK, _AUGMENT, _BETWEEN, _EXACT, _DRAW = 1, 2, 3, 4, 5  # purposes of a random source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,9 +54,10 @@ class PixelBatches:
 
     A bought view is shown as it was sent, so that teacher and student see the same pixels. Where
     the clean image alone was bought, or nothing, a fresh view of the clean image is shown: one
-    query keeps more of the gain with ordinary augmentation than without. Where other views were
-    bought, too, the same is done with the chance `between`: then the target is of no one view, but
-    the mean of the image's bought embeddings.
+    query keeps more of the gain with ordinary augmentation than without. With the chance `exact` it
+    is shown as it stands even there. Where other views were bought, too, a fresh view is shown with
+    the chance `between`: then the target is of no one view, but the mean of the image's bought
+    embeddings. A fresh view is redrawn in ink with the chance `drawn`.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class PixelBatches:
         bought: NDArray[np.bool_],
         device: torch.device,
         between: float = 0.0,
+        exact: float = 0.0,
+        drawn: float = 0.0,
     ) -> None:
         self._data = data
         self._sampler = sampler
@@ -74,24 +78,26 @@ class PixelBatches:
         self._bought = bought
         self._device = device
         self._between = between
+        self._exact = exact
+        self._drawn = drawn
 
     def __call__(self, step: int) -> Batch:
         rows_B = self._sampler.indices(step)
         bought_BK = self._bought[rows_B]
         views_B, paid_B = pick_views(bought_BK, random_source(*self._seed, _PICK, step))
-        fresh_B = ~bought_BK[:, 1:].any(axis=1)
-        between_B = np.zeros_like(fresh_B)
-        if self._between > 0:
-            chances_B = random_source(*self._seed, _BETWEEN, step).random(len(rows_B))
-            between_B = ~fresh_B & (chances_B < self._between)
-            views_B = np.where(between_B, 0, views_B)
-            fresh_B |= between_B
+        alone_B = ~bought_BK[:, 1:].any(axis=1)
+        between_B = ~alone_B & self._chosen(step, _BETWEEN, self._between, len(rows_B))
+        views_B = np.where(between_B, 0, views_B)
+        fresh_B = between_B | (alone_B & ~self._chosen(step, _EXACT, self._exact, len(rows_B)))
         pixels = torch.from_numpy(self._data.pixels[rows_B, views_B]).to(self._device)
         if fresh_B.any():
             augmented = random_views(
                 pixels[torch.from_numpy(fresh_B).to(self._device)],
                 torch_source(*self._seed, _AUGMENT, step),
             )
+            if self._drawn > 0:
+                draws = torch_source(*self._seed, _DRAW, step)
+                augmented = drawn_views(augmented, draws, chance=self._drawn)
             if fresh_B.all():
                 pixels = augmented
             else:
@@ -103,6 +109,11 @@ class PixelBatches:
                 self._data.image_embeddings[rows_B[between_B]], bought_BK[between_B]
             )
         return _batch(self._data, pixels, rows_B, image_BD, paid_B, self._device)
+
+    def _chosen(self, step: int, purpose: int, chance: float, count: int) -> NDArray[np.bool_]:
+        if chance == 0.0:
+            return np.zeros(count, dtype=bool)
+        return random_source(*self._seed, purpose, step).random(count) < chance
 
 
 class FeatureBatches:

@@ -12,10 +12,13 @@
 | erm          | class     | labels                                 | fine-tune                 |
 | lp-ft        | class     | labels                                 | probe, fine-tune          |
 | linear-probe | class     | labels                                 | probe                     |
-| ours         | embedding | image and text cosine                  | align, distill            |
+| ours         | embedding | image and text cosine, stand-ins       | align, distill            |
+| vl2v-sd      | identity  | image and text cosine                  | distill                   |
+| clip-ft      | identity  | labels                                 | fine-tune                 |
 
 Align trains the projection and probe the head, on stored features; distill after align trains the
-backbone alone; fine-tune trains everything.
+backbone alone; fine-tune trains everything. An identity head predicts by the features' own cosine
+to the class texts: the backbone is the teacher's image tower (the white box), in its space already.
 
 kd (arXiv 1503.02531) weighs both terms alike at temperature 1, as the published baseline means to.
 simkd (CVPR 2022) reuses the teacher's classifier: the class texts. rise (ICCV 2023) is simplified:
@@ -53,7 +56,7 @@ class Method:
     terms: Terms = field(default_factory=Terms)
     parts: tuple[tuple[str, Part], ...]
     shares_lmd: bool = False
-    overrides: tuple[tuple[str, float | str], ...] = ()
+    overrides: tuple[tuple[str, float | str | bool], ...] = ()
 
     def __post_init__(self) -> None:
         reads_projection = self.shares_lmd or self.terms.reads_projection
@@ -142,8 +145,16 @@ _ALL = (
         head="embedding",
         shares_lmd=True,
         parts=_ALIGN_THEN_DISTILL,
-        overrides=(("lmd", 0.9),),  # the values come from docs/experiments.md
+        overrides=(  # the values come from docs/experiments.md
+            ("lmd", 0.9),
+            ("exact", 0.5),
+            ("between", 0.4),
+            ("drawn", 0.8),
+            ("stand_ins", True),
+        ),
     ),
+    Method(name="vl2v-sd", head="identity", shares_lmd=True, parts=(("distill", "backbone"),)),
+    Method(name="clip-ft", head="identity", terms=_LABELS, parts=(("fine-tune", "backbone"),)),
 )
 
 METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method in _ALL})

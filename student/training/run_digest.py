@@ -14,6 +14,7 @@ from student.training.methods import Method
 from student.training.settings import TrainingSettings
 
 _FORMAT = "training/2"  # 2: the terms of the loss, and settings beyond the paper's
+_AFTERWARDS = frozenset({"wise_ft"})  # after the last checkpoint: one training serves every share
 _SAMPLED = 512  # rows of pixels and embeddings looked at: tables may be larger than memory
 
 
@@ -32,7 +33,7 @@ def run_digest(
         "format": _FORMAT,
         "torch": torch.__version__,
         "method": asdict(method),
-        "settings": asdict(settings),
+        "settings": {k: v for k, v in asdict(settings).items() if k not in _AFTERWARDS},
         "classes": num_classes,
     }
     hashed.update(json.dumps(plain, sort_keys=True).encode())

@@ -25,9 +25,13 @@ class TrainingSettings:
     What the paper does not have stands at a value that changes nothing. `align` "ridge" solves the
     projection in closed form, with a penalty of `ridge` times the features' mean variance.
     `between` is the chance that an image with stored views is shown as a fresh view of itself, with
-    the mean of its bought embeddings as target. `mix` blends pixels, embeddings and labels of two
-    images while the backbone trains, in shares from Beta(mix_alpha, mix_alpha). `ema_decay` is what
-    averaging "ema" keeps at each step.
+    the mean of its bought embeddings as target; `exact` the chance that an image without any is
+    shown as it stands, not as a fresh view; `drawn` the chance that a fresh view is redrawn in ink,
+    its target unchanged; with `stand_ins` the class's text stands in, in the image term, for an
+    embedding that was not bought. `mix` blends pixels, embeddings and labels of two images while
+    the backbone trains, in shares from Beta(mix_alpha, mix_alpha). `ema_decay` is what averaging
+    "ema" keeps at each step. `wise_ft` is the share of the trained weights in a backbone that is
+    laid between them and the untrained ones once training has ended (WiSE-FT).
     """
 
     backbone: str = "vit_base_patch16_224"
@@ -43,9 +47,13 @@ class TrainingSettings:
     lmd: float = 0.5
     averaging: Averaging = "swad"
     ema_decay: float = 0.999
+    wise_ft: float = 1.0
     align: AlignBy = "sgd"
     ridge: float = 0.01
     between: float = 0.0
+    exact: float = 0.0
+    drawn: float = 0.0
+    stand_ins: bool = False
     mix: Mix = "none"
     mix_alpha: float = 1.0
     eval_every: int = 200
@@ -69,7 +77,10 @@ class TrainingSettings:
         for name, meaning in (
             ("lmd", "weighs the image term"),
             ("between", "is a chance"),
+            ("exact", "is a chance"),
+            ("drawn", "is a chance"),
             ("ema_decay", "is a share"),
+            ("wise_ft", "is a share"),
         ):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 message = f"{name} {meaning} and lies between 0 and 1, not {getattr(self, name)}"

@@ -73,6 +73,8 @@ class StageParts:
             bought=self._bought,
             device=self._student.device,
             between=self._settings.between,
+            exact=self._settings.exact,
+            drawn=self._settings.drawn,
         )
         mix = self._settings.mix
         if mix == "none":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,14 +18,16 @@ from student.errors import BadInput, DataError
 from student.training.averaging import LossValley, MovingAverage
 from student.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.evaluate import Score
+from student.training.evaluate import Score, logits_of, score
 from student.training.fit import Report, Row, StageState, fit, put, settle
+from student.training.interpolate import interpolate
 from student.training.machine import machine
 from student.training.methods import Method
 from student.training.run_digest import run_digest
 from student.training.sampling import torch_seed
 from student.training.settings import TrainingSettings
 from student.training.stage_parts import StageParts, useful_images
+from student.training.stand_in import with_text_stand_ins
 from student.training.student import Student, new_student
 
 _INIT, _DROPOUT = 0, 3  # purposes of a random source, beside those of a stage's parts
@@ -36,13 +38,15 @@ class Chosen:
     """Which weights became the student, by source validation alone; of equals, the average.
 
     `step` is that of the best raw weights, whichever was chosen; `average` is None where nothing
-    was averaged.
+    was averaged. `interpolated` is the score of the student itself where the chosen weights were
+    then mixed with the untrained ones (WiSE-FT), and None where they were not.
     """
 
     weights: Literal["raw", "average"]
     step: int
     raw: Score
     average: Score | None
+    interpolated: Score | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,6 +120,8 @@ def train(
     settings = method.settings_for(settings)
     terms = method.terms_for(settings)
     _check(method, data, validation, settings, num_classes)
+    if settings.stand_ins and terms.reads_images:
+        data = with_text_stand_ins(data)
     started = time.perf_counter()
     with machine(settings) as device:
         digest = run_digest(method, data, validation, settings, num_classes) if checkpoint else ""
@@ -179,6 +185,13 @@ def train(
                 )
             history = [*history, *state.rows]
             chosen = choose(student, state, validate)
+        if settings.wise_ft < 1.0:
+            start = starting_backbone(
+                method, data, settings, num_classes=num_classes, make_student=make_student
+            )
+            put(student, interpolate(start, _backbone(student), alpha=settings.wise_ft))
+            mixed = score(logits_of(student, validation.pixels), validation.labels)
+            chosen = replace(chosen, interpolated=mixed)
     student.requires_grad_(False).eval()
     return Trained(
         student=student,
@@ -221,6 +234,10 @@ def starting_backbone(
     with machine(settings):
         torch.manual_seed(torch_seed(settings.seed, _INIT))
         student = make_student(method, data, settings, num_classes=num_classes, pretrained=True)
+    return _backbone(student)
+
+
+def _backbone(student: Student) -> dict[str, Tensor]:
     held = student.state_dict()
     return {name: tensor for name, tensor in held.items() if name.startswith("backbone.")}
 

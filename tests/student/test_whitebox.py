@@ -19,12 +19,13 @@ from student.training.saved import load_student, save_student
 from student.training.settings import TrainingSettings
 from student.training.student import Student
 from student.training.train import starting_backbone, train
-from student.whitebox import PREFIX, VL2V_SD, clip_network, clip_student
+from student.whitebox import PREFIX, clip_network, clip_student
 from teacher_server.model.encoder import load_encoder
 
 MODEL = Path(__file__).resolve().parents[2] / "teacher_server" / "embedded"
 WEIGHTS = MODEL / "open_clip_model.safetensors"
 SIZE, DIM, CLASSES = 64, 256, 2
+VL2V_SD = METHODS["vl2v-sd"]
 SETTINGS = TrainingSettings(
     backbone=f"{PREFIX}local-dir:{MODEL}",
     weights=str(WEIGHTS),
@@ -101,8 +102,10 @@ def test_what_is_no_clip_or_does_not_fit_is_refused(data: TrainingData, tmp_path
         _student(data, replace(SETTINGS, backbone=f"{PREFIX}ViT-nowhere"))
     with pytest.raises(BadInput, match="open_clip cannot make local-dir"):
         _student(data, replace(SETTINGS, backbone=f"{PREFIX}local-dir:{tmp_path}"))
-    with pytest.raises(BadInput, match="takes vl2v-sd alone"):
+    with pytest.raises(BadInput, match="say --method vl2v-sd or clip-ft"):
         clip_student(METHODS["ours"], data, SETTINGS, num_classes=CLASSES, pretrained=True)
+    with pytest.raises(BadInput, match="come from a file of the teacher's, not from 'hub'"):
+        _student(data, replace(SETTINGS, weights="hub"))
     tensors = {key: t for key, t in load_file(WEIGHTS).items() if not key.startswith("visual.")}
     save_file(tensors, tmp_path / "text.safetensors")
     with pytest.raises(BadInput, match="it lacks"):

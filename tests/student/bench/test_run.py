@@ -26,6 +26,8 @@ PETS = Path("pets")
         run(teacher="another"),
         run(options={"lmd": 0.7}),
         run(options={"prompts": "domain"}),
+        run(options={"wise_ft": 0.5}),
+        run(options={"backbone": "test_vit"}),
     ],
 )
 def test_whatever_decides_a_result_is_in_the_identity(other: object) -> None:
@@ -39,7 +41,9 @@ def test_where_a_run_is_made_is_not_in_its_identity() -> None:
 
 
 def test_an_option_at_the_value_it_had_anyway_is_the_same_run() -> None:
-    assert identity(run(options={"lmd": 0.5}), settings(PETS)) == identity(run(), settings(PETS))
+    plain = identity(run(), settings(PETS))
+    for options in ({"lmd": 0.5}, {"wise_ft": 1.0}):
+        assert identity(run(options=options), settings(PETS)) == plain
 
 
 def test_the_methods_own_setting_yields_to_one_that_the_run_names() -> None:

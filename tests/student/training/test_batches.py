@@ -18,7 +18,12 @@ CPU = torch.device("cpu")
 
 
 def _pixels(
-    data: TrainingData, *, bought: NDArray[np.bool_] | None = None, between: float = 0.0
+    data: TrainingData,
+    *,
+    bought: NDArray[np.bool_] | None = None,
+    between: float = 0.0,
+    exact: float = 0.0,
+    drawn: float = 0.0,
 ) -> PixelBatches:
     return PixelBatches(
         data,
@@ -27,6 +32,8 @@ def _pixels(
         bought=data.bought if bought is None else bought,
         device=CPU,
         between=between,
+        exact=exact,
+        drawn=drawn,
     )
 
 
@@ -155,6 +162,35 @@ def test_images_of_which_only_the_clean_view_was_bought_have_nothing_between() -
     with_chance, without = _pixels(data, between=1.0)(0), _pixels(data)(0)
     assert torch.equal(with_chance.inputs, without.inputs)
     assert torch.equal(with_chance.images, without.images)
+
+
+def test_one_query_an_image_shows_it_as_it_stands_as_often_as_is_wished() -> None:
+    data = make_data(views=1)
+    batches, exact = _pixels(data, exact=0.25), 0
+    for step in range(50):
+        batch = batches(step)
+        for row, pixels in zip(_rows(data, step), batch.inputs.numpy(), strict=True):
+            exact += int(np.array_equal(pixels, data.pixels[row, 0]))
+    assert 70 < exact < 130  # of 400
+
+
+def test_an_image_without_a_query_is_shown_as_it_stands_as_often_as_one_with() -> None:
+    data = make_data(views=1)
+    nothing = np.zeros((18, 1), dtype=bool)
+    batch = _pixels(data, bought=nothing, exact=1.0)(0)
+    np.testing.assert_array_equal(batch.inputs.numpy(), data.pixels[_rows(data, 0), 0])
+
+
+def test_stored_views_are_never_redrawn_and_fresh_ones_keep_their_target() -> None:
+    stored = make_data(views=3)
+    shown = _pixels(stored, drawn=1.0, between=0.5)(0)
+    plain = _pixels(stored, between=0.5)(0)
+    assert torch.equal(shown.images, plain.images)
+    for row, drawing, picture in zip(
+        _rows(stored, 0), shown.inputs.numpy(), plain.inputs.numpy(), strict=True
+    ):
+        is_stored = any(np.array_equal(picture, view) for view in stored.pixels[row])
+        assert np.array_equal(drawing, picture) == is_stored
 
 
 def test_only_useful_images_are_shown_and_a_domain_without_any_is_left_out() -> None:

@@ -24,7 +24,7 @@ def test_every_method_of_the_comparison_is_one_name() -> None:
     """The zero-shot teacher has no student, and so no method."""
     assert set(METHODS) == {
         *("vl2v-adip", "image-only", "text-only", "one-stage", "simkd", "rise"),
-        *("kd", "erm", "lp-ft", "linear-probe", "ours"),
+        *("kd", "erm", "lp-ft", "linear-probe", "ours", "vl2v-sd", "clip-ft"),
     }
     assert all(name == method.name for name, method in METHODS.items())
 
@@ -37,6 +37,15 @@ def test_the_published_method_weighs_both_cosines_by_lmd() -> None:
     assert METHODS["image-only"].terms_for(SETTINGS) == Terms(image=1.0)
     assert METHODS["text-only"].terms_for(SETTINGS) == Terms(text=1.0)
     assert METHODS["erm"].terms_for(SETTINGS) == Terms(labels=1.0)
+
+
+def test_the_white_box_has_no_projection_and_is_trained_at_once() -> None:
+    sd, fine_tuned = METHODS["vl2v-sd"], METHODS["clip-ft"]
+    assert sd.terms_for(SETTINGS) == METHODS["vl2v-adip"].terms_for(SETTINGS)
+    assert fine_tuned.terms_for(SETTINGS) == Terms(labels=1.0, logit_scale=100.0)
+    for one in (sd, fine_tuned):
+        assert one.head == "identity"
+        assert [stage.trains for stage in one.stages(SETTINGS)] == ["backbone"]
 
 
 def test_a_recipes_overrides_win_over_a_runs_settings_unless_it_yields_them() -> None:

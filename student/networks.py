@@ -1,0 +1,117 @@
+"""Which network a student stands on: a timm model, or the teacher's own image tower where the
+backbone's name says so. The one place that knows both; open_clip is imported for a tower alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from student.errors import BadInput
+from student.training.backbone import load_backbone
+from student.training.dataset import TrainingData
+from student.training.methods import Method
+from student.training.saved import replace_file, timm_network
+from student.training.settings import TrainingSettings
+from student.training.student import Architecture, Student
+from student.training.train import timm_student
+from student.whitebox import (
+    CONFIG,
+    LOCAL,
+    PREFIX,
+    check_method,
+    clip_network,
+    clip_student,
+    embedding_dim,
+    load_tower,
+)
+
+_LOCAL_TOWER = f"{PREFIX}{LOCAL}"
+
+
+def check_networks(asked: Iterable[tuple[Method, TrainingSettings]]) -> None:
+    """Refuses a method on a network that it cannot train, and a tower that cannot be had.
+
+    Every tower is made once, its weights read: what is refused here costs nothing. Raises BadInput.
+    """
+    towers: dict[tuple[str, str, int], None] = {}
+    for method, settings in asked:
+        _check_pair(method, settings)
+        if is_tower(settings.backbone):
+            towers[settings.backbone, settings.weights, settings.image_size] = None
+    for backbone, weights, image_size in towers:
+        load_tower(backbone, weights, image_size=image_size)
+
+
+def check_space(method: Method, settings: TrainingSettings, dim: int) -> None:
+    """Refuses a tower whose embeddings have not the vendor's `dim` numbers, where no projection
+    could bring them there. Raises BadInput."""
+    if method.head != "identity":
+        return
+    own = embedding_dim(settings.backbone)
+    if own != dim:
+        message = (
+            f"{settings.backbone} gives {own} numbers an image and the vendor's model {dim}: "
+            f"{method.name} takes the vendor's own architecture and weights"
+        )
+        raise BadInput(message)
+
+
+def is_tower(backbone: str) -> bool:
+    """Whether the name is that of a teacher's own image tower."""
+    return backbone.startswith(PREFIX)
+
+
+def load_network(settings: TrainingSettings) -> nn.Module:
+    """The untrained backbone of these settings. Raises BadInput and TrainingError."""
+    backbone, weights, size = settings.backbone, settings.weights, settings.image_size
+    if is_tower(backbone):
+        return load_tower(backbone, weights, image_size=size)
+    return load_backbone(backbone, weights, image_size=size)
+
+
+def make_student(
+    method: Method,
+    data: TrainingData,
+    settings: TrainingSettings,
+    *,
+    num_classes: int,
+    pretrained: bool,
+) -> Student:
+    """The student that a run starts from, on the network that the settings name. Raises BadInput
+    and TrainingError."""
+    _check_pair(method, settings)
+    maker = clip_student if is_tower(settings.backbone) else timm_student
+    return maker(method, data, settings, num_classes=num_classes, pretrained=pretrained)
+
+
+def keep_network(backbone: str, folder: Path) -> None:
+    """Lays beside a saved student what its network is made after, where that is a local file."""
+    if backbone.startswith(_LOCAL_TOWER):
+        config = (Path(backbone.removeprefix(_LOCAL_TOWER)) / CONFIG).read_bytes()
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / CONFIG, config)
+
+
+def network_beside(architecture: Architecture, folder: Path) -> nn.Module:
+    """The network of the student saved in `folder`, its weights yet to come. Raises BadInput."""
+    if not is_tower(architecture.backbone):
+        return timm_network(architecture)
+    if architecture.backbone.startswith(_LOCAL_TOWER) and (folder / CONFIG).is_file():
+        architecture = replace(architecture, backbone=f"{_LOCAL_TOWER}{folder}")
+    return clip_network(architecture)
+
+
+def _check_pair(method: Method, settings: TrainingSettings) -> None:
+    if is_tower(settings.backbone):
+        check_method(method, settings.backbone)
+    elif method.head == "identity":
+        message = (
+            f"{method.name} trains the teacher's own image tower, and {settings.backbone} is none: "
+            f"name it with --backbone {PREFIX}ARCHITECTURE (or {_LOCAL_TOWER}FOLDER) and its "
+            "weights with --weights FILE"
+        )
+        raise BadInput(message)

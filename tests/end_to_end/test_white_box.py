@@ -1,0 +1,38 @@
+"""The white box with real processes: the vendor's own model, whose weights are at hand, trained
+against what it sells."""
+
+import json
+import shutil
+from pathlib import Path
+
+from tests.end_to_end.conftest import Shop, invoke
+from tests.end_to_end.test_main_job import QUERIES, TRAINED_ON, job, spent
+
+MODEL = Path(__file__).resolve().parents[2] / "teacher_server" / "embedded"
+WEIGHTS = "open_clip_model.safetensors"
+
+
+def test_a_job_buys_trains_the_tower_and_its_student_predicts_without_the_teachers_folder(
+    shop: Shop, emoji: Path, tmp_path: Path
+) -> None:
+    key = shop.new_key(1_000)
+    theirs = shutil.copytree(MODEL, tmp_path / "teacher")
+    tower = (
+        *("--method", "vl2v-sd", "--backbone", f"open_clip:local-dir:{theirs}"),
+        *("--weights", str(theirs / WEIGHTS), "--wise-ft", "0.5", "--threads", "1"),
+    )
+    said = invoke(*job(shop, emoji, tmp_path, *tower), key=key).stdout
+    assert f"bought {QUERIES} queries" in said
+    assert spent(shop, key) == QUERIES
+    out = tmp_path / "out"
+    meta = json.loads((out / "meta.json").read_text())
+    assert (meta["method"], meta["embeddings_bought"]) == ("vl2v-sd", 2 * TRAINED_ON)
+    assert meta["architecture"]["head"] == "identity"
+    validated = meta["scores"]["source validation"]["accuracy"]
+    assert round(meta["chosen"]["interpolated"]["accuracy"], 4) == validated
+    assert "`vl2v-sd` (WiSE-FT, 0.5 of the way)" in (out / "MODEL_CARD.md").read_text()
+    assert (out / "report.md").stat().st_size > 200
+    shutil.rmtree(theirs)
+    picture = str(next((emoji / "outline" / "bird").iterdir()))
+    predict = ("distill-client", "predict", "--student", str(out), "--json", picture)
+    assert json.loads(invoke(*predict).stdout)["class"] in {"bird", "drink", "heart"}
