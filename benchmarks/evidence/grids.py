@@ -10,7 +10,11 @@ from benchmarks.evidence.protocol import (
     NEVER_TRAINED_ON,
     PUBLISHED_VIEWS,
     SEEDS,
+    STEPS_AS_PUBLISHED,
+    STYLES_UNSEEN,
+    TEACHERS,
     TWO_HOUSES,
+    VIEWS_AT_THESE,
     settings_for,
 )
 from student.bench.names import ZERO_SHOT
@@ -133,6 +137,47 @@ def teachers(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -
     )
 
 
+def published_steps(
+    houses: Sequence[str] = TWO_HOUSES[:1], seeds: Sequence[int] = SEEDS
+) -> tuple[Run, ...]:
+    """The published recipe at its own number of steps, a fresh view at each, and ours at one query
+    an image, as long."""
+    longer: dict[str, Option] = {
+        "steps": STEPS_AS_PUBLISHED,
+        "align_steps": STEPS_AS_PUBLISHED,
+        "eval_every": STEPS_AS_PUBLISHED // 8,
+    }
+    return tuple(
+        emoji(method, house, seed, views=views, options=longer)
+        for seed in seeds
+        for house in houses
+        for method, views in (("vl2v-adip", VIEWS_AT_THESE), ("ours", 1))
+    )
+
+
+def white_box(
+    houses: Sequence[str] = TWO_HOUSES[:1], seeds: Sequence[int] = SEEDS
+) -> tuple[Run, ...]:
+    """The teacher's own image tower as the student, where its weights are at hand, and half way
+    back to them; of the teacher that never saw the held-out styles, for the other has no gap."""
+    folder = TEACHERS[STYLES_UNSEEN].model
+    tower: dict[str, Option] = {
+        "backbone": f"open_clip:local-dir:{folder}",
+        "weights": f"{folder}/open_clip_model.safetensors",
+    }
+    return tuple(
+        emoji(method, house, seed, teacher=STYLES_UNSEEN, options={**tower, **half})
+        for seed in seeds
+        for house in houses
+        for method in WHITE_BOX
+        for half in HALF_WAY
+    )
+
+
+WHITE_BOX = ("vl2v-sd", "clip-ft")
+HALF_WAY: tuple[dict[str, Option], ...] = ({}, {"wise_ft": 0.5})
+
+
 def digits(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
     """Another data set, with the very settings that were found on emoji."""
     return tuple(
@@ -163,6 +208,8 @@ RUNS: Mapping[str, Callable[[], tuple[Run, ...]]] = MappingProxyType(
         "spend": spend,
         "teachers": teachers,
         "digits": digits,
+        "published-steps": published_steps,
+        "white-box": white_box,
     }
 )
 """In the order in which a machine with little time should make them."""

@@ -5,8 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.evidence.grids import EQUAL_SPEND, FRACTIONS, INK, LEVERS, emoji, grid
-from benchmarks.evidence.protocol import HOUSES, LINE_DRAWINGS, PUBLISHED_VIEWS, TWO_HOUSES
+from benchmarks.evidence.grids import (
+    EQUAL_SPEND,
+    FRACTIONS,
+    HALF_WAY,
+    INK,
+    LEVERS,
+    WHITE_BOX,
+    emoji,
+    grid,
+)
+from benchmarks.evidence.protocol import (
+    HOUSES,
+    LINE_DRAWINGS,
+    PUBLISHED_VIEWS,
+    STYLES_UNSEEN,
+    TWO_HOUSES,
+)
 from student.bench.charts import Curve
 from student.bench.names import ZERO_SHOT
 from student.bench.rows import Row
@@ -48,6 +63,8 @@ NAMES = {
     "one-stage": "one stage (no Align)",
     "text-only": "text term only",
     "image-only": "image term only",
+    "vl2v-sd": "VL2V-SD",
+    "clip-ft": "the tower fine-tuned on labels",
     ZERO_SHOT: "the teacher, zero-shot",
 }
 
@@ -162,6 +179,38 @@ class Found:
         """A method with one of the teachers."""
         wanted = {"method": method} if method == "erm" else {"method": method, "teacher": teacher}
         return self.where(grid("teachers"), f"{NAMES.get(method, method)}, {teacher}", **wanted)
+
+    def published_steps(self) -> list[Series]:
+        """The published recipe at its own number of steps; ours as long, and as in all else."""
+        one = grid("published-steps")
+        return [
+            self.where(one, "VL2V-ADiP, 5,001 steps, as published", method="vl2v-adip"),
+            self.where(one, "ours, 1 view, 5,001 steps", method="ours"),
+            self.lever_start(),
+        ]
+
+    def white_box(self) -> list[Series]:
+        """The teacher, its tower distilled into and fine-tuned, each also half way back."""
+        one = grid("white-box")
+        lines = []
+        for method in WHITE_BOX:
+            for half in HALF_WAY:
+                runs = [
+                    run
+                    for run in one.runs
+                    if run.method == method and ("wise_ft" in dict(run.options)) == bool(half)
+                ]
+                title = NAMES[method] + (", WiSE-FT with half of it" if half else "")
+                lines.append(series(title, runs, one.base, self.rows))
+        targets = one.runs[0].targets
+        teacher = self.where(
+            grid("teachers"),
+            NAMES[ZERO_SHOT],
+            method=ZERO_SHOT,
+            teacher=STYLES_UNSEEN,
+            targets=targets,
+        )
+        return [teacher, *lines]
 
     def _plain(self, one: Grid, kinds: Sequence[tuple[str, int]]) -> list[Series]:
         found = []

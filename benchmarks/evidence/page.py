@@ -18,9 +18,11 @@ from benchmarks.evidence.words import (
     METHODS,
     NOT_SHOWN,
     PROTOCOL,
+    PUBLISHED_STEPS,
     SPEND,
     TARGETS,
     TEACHERS_TEXT,
+    WHITE_BOX,
 )
 from student.bench.charts import Curve, Spot, against, against_queries, bars
 from student.bench.names import ZERO_SHOT
@@ -50,10 +52,12 @@ def _page(found: Found, images: Path) -> Iterator[str]:
     yield HEAD
     yield from _headline(found, images)
     yield from ["## What was hoped for", "", TARGETS, *target_table(found), ""]
+    yield from _published_steps(found)
     yield from _curves(found, images)
     yield from _spend(found)
     yield from _methods(found, images)
     yield from _teachers(found, images)
+    yield from _white_box(found)
     yield from _digits(found)
     yield from ["## What was not shown", "", NOT_SHOWN]
     yield PROTOCOL.format(
@@ -200,6 +204,20 @@ def _teachers(found: Found, images: Path) -> Iterator[str]:
     yield from [*accuracy_table([*lines, erm], SHIFTS), ""]
     students = [one for one in lines if not one.title.startswith("the teacher")]
     yield from [*difference_table(students, [erm], SHIFTS), ""]
+
+
+def _published_steps(found: Found) -> Iterator[str]:
+    published, *ours = found.published_steps()
+    yield from ["## At the published number of steps", "", PUBLISHED_STEPS]
+    yield from [*accuracy_table([published, *ours], SHIFTS), ""]
+    yield from [*difference_table(ours, [published], SHIFTS), ""]
+
+
+def _white_box(found: Found) -> Iterator[str]:
+    teacher, *students = found.white_box()
+    yield from ["## Where the weights are at hand", "", WHITE_BOX]
+    yield from [*accuracy_table([teacher, *students], SHIFTS), ""]
+    yield from [*difference_table(students, [teacher], SHIFTS), ""]
 
 
 def _digits(found: Found) -> Iterator[str]:

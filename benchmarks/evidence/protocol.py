@@ -24,6 +24,10 @@ PUBLISHED_VIEWS = 18
 with so many stored views each is shown about once, which is the published fresh view at every step
 of both stages, metered."""
 
+STEPS_AS_PUBLISHED = 5001
+VIEWS_AT_THESE = 106
+"""The same at the published steps of both stages, still of 24 images: 106 times each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teacher:
@@ -37,13 +41,14 @@ class Teacher:
     made_by: str = ""
 
 
+STYLES_UNSEEN = "styles-unseen"
 TEACHERS: Mapping[str, Teacher] = MappingProxyType(
     {
         one.name: one
         for one in (
             Teacher(name="embedded"),
             Teacher(
-                name="styles-unseen",
+                name=STYLES_UNSEEN,
                 model="work/teachers/emoji-without-apple-glyph-openmoji-outline-windows",
                 made_by=(
                     "python -m examples.emoji.train_teacher "
