@@ -24,6 +24,7 @@ from cache.identity import EmbeddingKey
 from cache.table import open_table
 from student.data.split import Split
 from student.experiment import Experimenter, Paid, methods_of
+from student.orphans import end_with_parent
 from student.results import Experiment, MethodResult
 from student.scan import Scanned, scan
 from student.settings import JobSettings
@@ -106,7 +107,7 @@ def _train_side_by_side(
     context = get_context("spawn")  # a fork of a process that has threads may never end
     with ExitStack() as stack:
         told = stack.enter_context(Manager()).Queue()
-        pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
+        pool = stack.enter_context(ProcessPoolExecutor(workers, context, end_with_parent))
         update = stack.enter_context(terminal.bars([_label(method) for method in methods]))
         running = [
             pool.submit(

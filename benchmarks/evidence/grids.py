@@ -140,8 +140,8 @@ def teachers(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -
 def published_steps(
     houses: Sequence[str] = TWO_HOUSES[:1], seeds: Sequence[int] = SEEDS
 ) -> tuple[Run, ...]:
-    """The published recipe at its own number of steps, a fresh view at each, and ours at one query
-    an image, as long."""
+    """The published recipe at its own number of steps, a fresh view at each; ours at one query an
+    image, and ERM, as long."""
     longer: dict[str, Option] = {
         "steps": STEPS_AS_PUBLISHED,
         "align_steps": STEPS_AS_PUBLISHED,
@@ -151,7 +151,7 @@ def published_steps(
         emoji(method, house, seed, views=views, options=longer)
         for seed in seeds
         for house in houses
-        for method, views in (("vl2v-adip", VIEWS_AT_THESE), ("ours", 1))
+        for method, views in (("vl2v-adip", VIEWS_AT_THESE), ("ours", 1), ("erm", 1))
     )
 
 

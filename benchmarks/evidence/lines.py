@@ -181,12 +181,13 @@ class Found:
         return self.where(grid("teachers"), f"{NAMES.get(method, method)}, {teacher}", **wanted)
 
     def published_steps(self) -> list[Series]:
-        """The published recipe at its own number of steps; ours as long, and as in all else."""
+        """The published recipe at its own number of steps, and others; ours also at all others'."""
         one = grid("published-steps")
         return [
             self.where(one, "VL2V-ADiP, 5,001 steps, as published", method="vl2v-adip"),
             self.where(one, "ours, 1 view, 5,001 steps", method="ours"),
             self.lever_start(),
+            self.where(one, "ERM, 5,001 steps", method="erm"),
         ]
 
     def white_box(self) -> list[Series]:

@@ -207,10 +207,11 @@ def _teachers(found: Found, images: Path) -> Iterator[str]:
 
 
 def _published_steps(found: Found) -> Iterator[str]:
-    published, *ours = found.published_steps()
+    published, *ours, erm = found.published_steps()
     yield from ["## At the published number of steps", "", PUBLISHED_STEPS]
-    yield from [*accuracy_table([published, *ours], SHIFTS), ""]
+    yield from [*accuracy_table([published, *ours, erm], SHIFTS), ""]
     yield from [*difference_table(ours, [published], SHIFTS), ""]
+    yield from [*difference_table([published, *ours], [erm], SHIFTS), ""]
 
 
 def _white_box(found: Found) -> Iterator[str]:

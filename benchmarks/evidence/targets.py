@@ -44,7 +44,7 @@ def target_table(found: Found) -> list[str]:
 
 def _targets(found: Found) -> Iterator[Target]:
     erm, kd, published, ours, _ = found.headline()
-    long, _, short = found.published_steps()
+    long, _, short, _ = found.published_steps()
     for column, least in ((HOUSE, 5), (LINES, 10)):
         for other in (erm, kd):
             yield _points("published", published, other, column, least)

@@ -18,6 +18,7 @@ from student.bench.shop import Bought, Counters, buy_for, keys_of
 from student.bench.train import Outcome, Shared, Task, Trainer, forget
 from student.experiment import VALIDATION
 from student.networks import check_networks
+from student.orphans import end_with_parent
 from student.terminal import Terminal
 
 
@@ -175,6 +176,7 @@ _trainer: list[Trainer] = []
 
 
 def _begin(shared: Shared) -> None:
+    end_with_parent()
     _trainer.append(Trainer(shared))
 
 
