@@ -104,17 +104,25 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
     def __init__(self, folder: Path, *, patience_s: float) -> None:
         _claim(folder / DATABASE, patience_s)
         self.patience_s = patience_s
-        try:
-            super().__init__(
-                str(folder),
-                timeout=min(patience_s / 4, _LOCK_SLICE_S),
-                disk=BytesOnlyDisk,
-                **SETTINGS,
-            )
-            ((health,),) = self._sql("PRAGMA quick_check(1)").fetchall()
-        except sqlite3.Error as error:
-            message = f"the cache at {folder} cannot be opened: {error}"
-            raise CacheUnavailable(message) from error
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                super().__init__(
+                    str(folder),
+                    timeout=min(patience_s / 4, _LOCK_SLICE_S),
+                    disk=BytesOnlyDisk,
+                    **SETTINGS,
+                )
+                ((health,),) = self._sql("PRAGMA quick_check(1)").fetchall()
+                break
+            except sqlite3.Error as error:
+                self.close()
+                # Another process may be laying out the same new file: diskcache retries some of the
+                # statements that this takes, and lets "locked" escape from the others.
+                if not _is_locked(error) or time.monotonic() >= deadline:
+                    message = f"the cache at {folder} cannot be opened: {error}"
+                    raise CacheUnavailable(message) from error
+                time.sleep(_PAUSE_S)
         if health != "ok":
             message = f"the cache at {folder} is damaged ({health}): copy it away before all else"
             raise CacheUnavailable(message)

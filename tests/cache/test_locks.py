@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,25 @@ def test_a_waiting_writer_gets_its_turn(cache: PaidCache, folder: Path) -> None:
     cache.reserve(intent_of(image(1)), budget=10)
     thread.join()
     assert len(cache.open_intents()) == 1
+
+
+def test_a_new_cache_opens_although_another_process_writes_to_it_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """diskcache lays out a new file with no patience at all, and half of it without a retry."""
+    lay_out = FencedCache.create_tag_index
+    attempts = []
+
+    def lay_out_behind_a_writer(store: FencedCache) -> None:
+        attempts.append(store)
+        with stuck_lock(tmp_path) if len(attempts) == 1 else nullcontext():
+            store._sql("CREATE INDEX IF NOT EXISTS Cache_tag_rowid ON Cache(tag, rowid)")
+        lay_out(store)
+
+    monkeypatch.setattr(FencedCache, "create_tag_index", lay_out_behind_a_writer)
+    with PaidCache.open(tmp_path, patience_s=5.0) as cache:
+        cache.reserve(intent_of(image(1)), budget=10)
+    assert len(attempts) == 2
 
 
 def test_a_transaction_shuts_out_other_writers_from_its_beginning(
