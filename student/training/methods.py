@@ -147,9 +147,9 @@ _ALL = (
         parts=_ALIGN_THEN_DISTILL,
         overrides=(  # the values come from docs/experiments.md
             ("lmd", 0.9),
-            ("exact", 0.5),
+            ("exact", 0.7),
             ("between", 0.4),
-            ("drawn", 0.8),
+            ("drawn", 0.5),
             ("stand_ins", True),
         ),
     ),
