@@ -17,8 +17,8 @@ figure is the held-out style. *Line drawings*: OpenMoji's outlines and Noto's gl
 student ever trains. *OpenMoji* in colour is a further style that no student trains on. "As
 published" means a fresh view of an image each time it is shown, in Align and in Distill, the
 paper's equal weights of the two terms, and every view paid for. *Ours* buys the embedding of each
-image once, as it stands, and shows the student half of the time that very image and else a fresh
-view of it, four of five of these redrawn in ink from its own contours; its image term weighs 0.9.
+image once, as it stands, and shows the student seven times of ten that very image and else a fresh
+view of it, half of these redrawn in ink from its own contours; its image term weighs 0.9.
 No drawing that anybody made is ever shown to it, and none is bought. The queries of the zero-shot
 line are those of asking it about every test image.
 """
@@ -73,7 +73,7 @@ One small convolutional student at 48 pixels, small teachers that were trained f
 two data sets of drawn symbols. Nothing here says how large the gains are on photographs, at 224
 pixels, with a transformer as student, or with a teacher of the web; the recipe for the published
 data sets is in [benchmarks/paper](../benchmarks/paper/README.md), and it has not been run. Three
-seeds give wide intervals. The recipe of `ours` was chosen by about thirty single runs on four of
+seeds give wide intervals. The recipe of `ours` was chosen by about fifty single runs on
 these styles ([experiments](experiments.md)), the line drawings among them, so its lead there may
 flatter it; a drawing made from a picture's contours is also nearer to a line drawing than to other
 shifts. No other method was tuned, and none has settings of its own; steps and batch were chosen
