@@ -12,7 +12,7 @@ from cache.values import RunRecord
 from student.demo_data.mark import is_demo_data
 from student.errors import BadInput
 from student.experiment import methods_of, training_settings
-from student.networks import check_space
+from student.networks import check_space, foreign_weights
 from student.purchase.buyer import buy
 from student.purchase.plan import Plan, Wanted, make_plan
 from student.purchase.progress import Bought
@@ -230,6 +230,8 @@ def _warn(settings: JobSettings, plan: Plan, till: _Till, terminal: Terminal) ->
             "the vendor sells its embedded model, a small stand-in that knows emoji, and these "
             "are not the demo images: point the vendor at a real CLIP (README)"
         )
+    if foreign := foreign_weights(training_settings(settings), plan.model.weights_sha256):
+        terminal.warn(foreign)
     if settings.budget is not None and till.payable < settings.budget and plan.left_out:
         terminal.warn(
             f"the account at the vendor has {till.account.remaining_units:,} queries left; "

@@ -4,6 +4,7 @@ backbone's name says so. The one place that knows both; open_clip is imported fo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,26 @@ def check_space(method: Method, settings: TrainingSettings, dim: int) -> None:
             f"{method.name} takes the vendor's own architecture and weights"
         )
         raise BadInput(message)
+
+
+def foreign_weights(settings: TrainingSettings, sold_sha256: str) -> str:
+    """What to say where a tower's weights are not, byte for byte, the file that the vendor sells
+    by; nothing where they are, or where there is no tower.
+
+    Not an error: a file of another format may hold the same weights.
+    """
+    file = Path(settings.weights)
+    if not is_tower(settings.backbone) or not file.is_file():
+        return ""
+    with file.open("rb") as opened:
+        own = hashlib.file_digest(opened, "sha256").hexdigest()
+    if own == sold_sha256:
+        return ""
+    return (
+        f"{file} (sha256 {own[:12]}) is not the file that the vendor sells by "
+        f"({sold_sha256[:12]}): unless it holds the same weights in another format, the student "
+        "starts from another model than the one whose answers are bought"
+    )
 
 
 def is_tower(backbone: str) -> bool:

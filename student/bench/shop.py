@@ -28,7 +28,7 @@ from student.bench.run import Run, known_method, resolved
 from student.data.folder import Item
 from student.errors import BadInput, PlanExceedsBudget, PurchaseError
 from student.experiment import Paid
-from student.networks import check_space
+from student.networks import check_space, foreign_weights
 from student.purchase.buyer import buy
 from student.purchase.plan import Plan, Wanted, make_plan
 from student.purchase.vendor import VendorClient
@@ -119,9 +119,14 @@ class _Shop:
             if not await vendor.ready():
                 terminal.say(f"the vendor at {vendor.url} is not ready; asking again")
             model = _sold(await vendor.models(), counter.model)
+            foreign = set[str]()
             for one in runs:
                 if one.is_student:
-                    check_space(known_method(one.method), resolved(one, base), model.dim)
+                    settings = resolved(one, base)
+                    check_space(known_method(one.method), settings, model.dim)
+                    foreign.add(foreign_weights(settings, model.weights_sha256))
+            for warning in sorted(foreign - {""}):
+                terminal.warn(warning)
             prices = await vendor.prices()
             account = await vendor.account()
             payable = cache.spend_on_record().committed_units + account.remaining_units

@@ -21,8 +21,9 @@ def test_a_job_buys_trains_the_tower_and_its_student_predicts_without_the_teache
         *("--method", "vl2v-sd", "--backbone", f"open_clip:local-dir:{theirs}"),
         *("--weights", str(theirs / WEIGHTS), "--wise-ft", "0.5", "--threads", "1"),
     )
-    said = invoke(*job(shop, emoji, tmp_path, *tower), key=key).stdout
-    assert f"bought {QUERIES} queries" in said
+    done = invoke(*job(shop, emoji, tmp_path, *tower), key=key)
+    assert f"bought {QUERIES} queries" in done.stdout
+    assert "not the file that the vendor sells by" not in done.stdout + done.stderr
     assert spent(shop, key) == QUERIES
     out = tmp_path / "out"
     meta = json.loads((out / "meta.json").read_text())

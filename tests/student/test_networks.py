@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from student.errors import BadInput
 from student.networks import (
     check_networks,
     check_space,
+    foreign_weights,
     keep_network,
     make_student,
     network_beside,
@@ -165,6 +167,18 @@ def test_a_tower_of_another_space_than_the_vendors_is_refused(settings: Training
     check_space(METHODS["erm"], settings, 512)  # it reads no embedding
     with pytest.raises(BadInput, match="gives 8 numbers an image and the vendor's model 512"):
         check_space(METHODS["vl2v-sd"], settings, 512)
+
+
+def test_weights_that_are_not_the_vendors_own_file_are_warned_of(
+    settings: TrainingSettings,
+) -> None:
+    sold = hashlib.sha256(Path(settings.weights).read_bytes()).hexdigest()
+    assert foreign_weights(settings, sold) == ""
+    assert foreign_weights(replace(settings, weights="none"), "0" * 64) == ""
+    assert foreign_weights(replace(settings, backbone="resnet18"), "0" * 64) == ""
+    warning = foreign_weights(settings, "0" * 64)
+    assert sold[:12] in warning
+    assert "another model than the one whose answers are bought" in warning
 
 
 def test_nobody_is_warned_of_weights_that_are_filled_in_at_once(
