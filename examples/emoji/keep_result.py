@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 KEPT = (
-    *("method", "settings", "seed", "sources", "targets", "images_trained_on"),
+    *("method", "settings", "recipe", "seed", "sources", "targets", "images_trained_on"),
     *("embeddings_bought", "queries", "cost_micro_usd", "teacher", "chosen", "train_seconds"),
     *("compared", "economics", "weights_sha256"),
 )

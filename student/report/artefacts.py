@@ -15,6 +15,7 @@ from student.results import Experiment, MethodResult, Purchase
 from student.scan import Scanned
 from student.settings import JobSettings
 from student.terminal import Terminal
+from student.training.methods import METHODS
 from student.training.saved import replace_file, save_student
 
 
@@ -82,6 +83,8 @@ def _meta(
         "sources": list(one.sources),
         "targets": list(one.targets),
         "settings": settings.model_dump(mode="json", exclude={"key_file"}),
+        # What the method itself set in the place of these.
+        "recipe": dict(METHODS[result.method].yielding(settings.model_fields_set).overrides),
         "seed": settings.seed,
         "chosen": asdict(result.trained.chosen),
         "train_seconds": round(result.trained.seconds, 1),

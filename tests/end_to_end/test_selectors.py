@@ -14,6 +14,7 @@ def test_a_job_in_rounds_keeps_to_its_budget_and_its_books_balance(
 ) -> None:
     key = shop.new_key(1_000)
     few = job(shop, emoji, tmp_path, "--views", "1", "--selector", "hybrid", "--budget", "15")
+    few += ("--method", "ours", "--exact", "0.6")
     said = invoke(*few, key=key).stdout
     assert "3 images chosen so far" in said
     assert "12 images chosen so far" in said
@@ -22,6 +23,8 @@ def test_a_job_in_rounds_keeps_to_its_budget_and_its_books_balance(
     meta = json.loads((tmp_path / "out" / "meta.json").read_text())
     assert meta["embeddings_bought"] == 15 - PROMPTS
     assert meta["settings"]["selector"] == "hybrid"
+    assert (meta["method"], meta["settings"]["exact"]) == ("ours", 0.6)
+    assert meta["recipe"] == {"lmd": 0.9, "between": 0.4, "drawn": 0.5, "stand_ins": True}
     invoke(
         *("cache-report", "--cache", str(tmp_path / "cache"), "audit", "--vendor", shop.url),
         key=key,
