@@ -77,7 +77,8 @@ seeds give wide intervals. The recipe of `ours` was chosen by about fifty single
 these styles ([experiments](experiments.md)), the line drawings among them, so its lead there may
 flatter it; a drawing made from a picture's contours is also nearer to a line drawing than to other
 shifts. No other method was tuned, and none has settings of its own; steps and batch were chosen
-once, for all. RISE and KD are our versions of them, not their authors' code.
+once, for all. ERM gains more than the others from longer training, so its distance to them is that
+of this many steps. RISE and KD are our versions of them, not their authors' code.
 """
 PROTOCOL = """\
 ## Protocol
