@@ -64,11 +64,6 @@ class Series:
         counts = [row.queries for row in self.rows.values()]
         return sum(counts) / len(counts) if counts else None
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether every run has its row."""
-        return len(self.rows) == self.planned
-
 
 def series(title: str, runs: Sequence[Run], base: JobSettings, rows: Mapping[str, Row]) -> Series:
     """The series of these runs, of which no two are at one place."""

@@ -21,7 +21,7 @@ def accuracy_table(lines: Sequence[Series], columns: Sequence[Column]) -> list[s
                 one.title,
                 _queries(one),
                 *(_cell(one.mean(column)) for column in columns),
-                _runs(one),
+                _runs(len(one.rows), one.planned),
             ]
             for one in lines
         ],
@@ -39,7 +39,7 @@ def difference_table(
             [
                 f"{one.title} above {other.title}",
                 *(_cell(one.above(other, column), signed=True) for column in columns),
-                _runs(one),
+                _runs(len(one.rows.keys() & other.rows.keys()), min(one.planned, other.planned)),
             ]
             for other in against
             for one in lines
@@ -56,7 +56,7 @@ def _queries(one: Series) -> str:
     return "" if one.queries is None else f"{one.queries:,.0f}"
 
 
-def _runs(one: Series) -> str:
-    if not one.rows:
+def _runs(made: int, planned: int) -> str:
+    if not made:
         return NOT_YET
-    return f"{len(one.rows)}" if one.is_whole else f"{len(one.rows)} of {one.planned}"
+    return f"{made}" if made == planned else f"{made} of {planned}"

@@ -45,6 +45,13 @@ def test_a_paired_difference_is_sharper_than_the_spread_of_its_sides() -> None:
     assert lines[-1] == "| ours above ERM | +10.0 ± 0.0 | 2 |"
 
 
+def test_a_difference_counts_the_runs_that_have_a_partner() -> None:
+    ours, erm = of("ours", OURS, OURS_ROWS), of("ERM", ERM, ERM_ROWS[:1])
+    lines = difference_table([ours], [erm, of("KD", ERM, [])], [COLUMN])
+    assert lines[-2] == "| ours above ERM | +10.0 | 1 of 2 |"
+    assert lines[-1] == "| ours above KD |  | not yet run |"
+
+
 def test_missing_rows_are_said_to_be_missing() -> None:
     none, half = of("ours", OURS, []), of("ours", OURS, OURS_ROWS[:1])
     lines = accuracy_table([none, half], [COLUMN])
