@@ -28,7 +28,8 @@ class TrainingSettings:
     the mean of its bought embeddings as target; `exact` the chance that an image without any is
     shown as it stands, not as a fresh view; `drawn` the chance that a fresh view is redrawn in ink,
     its target unchanged; with `stand_ins` the class's text stands in, in the image term, for an
-    embedding that was not bought. `mix` blends pixels, embeddings and labels of two images while
+    embedding that was not bought, and those that were are moved by the gap between images and
+    texts. `mix` blends pixels, embeddings and labels of two images while
     the backbone trains, in shares from Beta(mix_alpha, mix_alpha). `ema_decay` is what averaging
     "ema" keeps at each step. `wise_ft` is the share of the trained weights in a backbone that is
     laid between them and the untrained ones once training has ended (WiSE-FT).

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from student.training.dataset import TrainingData
 
@@ -16,14 +17,40 @@ def with_text_stand_ins(data: TrainingData) -> TrainingData:
     """The same data, in which a labelled image that was not bought has its class's text as the
     embedding of its clean view, so that it counts as much as one that was bought.
 
-    Without this it has the text term alone, which weighs little where lmd is large.
+    Without this it has the text term alone, which weighs little where lmd is large. A CLIP's images
+    and texts lie apart, by nearly one vector for all (the modality gap, arXiv 2203.02053); lest the
+    bought and the others pull two ways, the bought are moved by it, to unit length.
     """
     missing_N = ~data.bought.any(axis=1) & (data.labels >= 0)
     if not missing_N.any():
         return data
     images_NKD, bought_NK = data.image_embeddings.copy(), data.bought.copy()
-    text_CD = data.text_embeddings
-    unit_CD = text_CD / np.linalg.norm(text_CD, axis=1, keepdims=True)
-    images_NKD[missing_N, 0] = unit_CD[data.labels[missing_N]]
+    text_CD = _unit(data.text_embeddings)
+    unit_MD = _unit(images_NKD[bought_NK])
+    images_NKD[bought_NK] = _unit(unit_MD - modality_gap(data, unit_MD, text_CD))
+    images_NKD[missing_N, 0] = text_CD[data.labels[missing_N]]
     bought_NK[missing_N, 0] = True
     return replace(data, image_embeddings=images_NKD, bought=bought_NK)
+
+
+def modality_gap(
+    data: TrainingData, unit_MD: NDArray[np.float32], text_CD: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The mean bought embedding of labelled images less that of their texts (D,); 0 without any.
+
+    unit_MD are the embeddings of the M bought views, in the order of `data.bought`.
+    """
+    labels_M = np.broadcast_to(data.labels[:, None], data.bought.shape)[data.bought]
+    told_M = labels_M >= 0
+    if not told_M.any():
+        return np.zeros(data.dim, dtype=np.float32)
+    gap_D: NDArray[np.float32] = unit_MD[told_M].mean(axis=0) - text_CD[labels_M[told_M]].mean(
+        axis=0
+    )
+    return gap_D
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    unit: NDArray[np.float32] = rows / np.maximum(length, np.finfo(np.float32).tiny)
+    return unit
