@@ -56,25 +56,26 @@ def _headline_of(house: str, seed: int) -> Iterator[Run]:
 
 def methods(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
     """Ours and the published method at other numbers of views, the controls, and every other
-    method, on two house styles; then every lever of ours, on one."""
-    redrawn = dict(INK)
-    others = tuple(
+    method, on two house styles; with them every lever of ours, on one."""
+    return tuple(
         run
         for seed in seeds
-        for house in houses
         for run in (
-            emoji("ours", house, seed, views=4),
-            emoji("vl2v-adip", house, seed, views=1),
-            emoji("vl2v-adip", house, seed, views=4),
-            emoji("erm", house, seed, options=redrawn),
-            emoji("vl2v-adip", house, seed, views=1, options=redrawn),
-            *(emoji(method, house, seed, views=4) for method in OTHERS),
+            *(run for house in houses for run in _methods_on(house, seed)),
+            *(emoji("ours", houses[0], seed, options=dict(lever)) for lever in LEVERS),
         )
     )
-    levers = (
-        emoji("ours", houses[0], seed, options=dict(lever)) for seed in seeds for lever in LEVERS
-    )
-    return (*others, *levers)
+
+
+def _methods_on(house: str, seed: int) -> Iterator[Run]:
+    redrawn = dict(INK)
+    yield emoji("ours", house, seed, views=4)
+    for views in (1, 4):
+        yield emoji("vl2v-adip", house, seed, views=views)
+    yield emoji("erm", house, seed, options=redrawn)
+    yield emoji("vl2v-adip", house, seed, views=1, options=redrawn)
+    for method in OTHERS:
+        yield emoji(method, house, seed, views=4)
 
 
 OTHERS = ("lp-ft", "linear-probe", "text-only", "image-only", "one-stage", "simkd", "rise")
