@@ -7,13 +7,14 @@ from pathlib import Path
 
 from benchmarks.evidence.grids import RUNS, grid
 from benchmarks.evidence.lines import DIGITS_SHIFT, HOUSE, KINDS, LINES, SHIFTS, Found
-from benchmarks.evidence.protocol import PUBLISHED_VIEWS, TEACHERS, settings_for
+from benchmarks.evidence.protocol import HOUSES, PUBLISHED_VIEWS, TEACHERS, settings_for
 from benchmarks.evidence.targets import kept_at_a_tenth, target_table
 from benchmarks.evidence.words import (
     CURVES,
     DIGITS,
     HEAD,
     HEADLINE,
+    HOUSE_BY_HOUSE,
     KINDS_OF_PICTURE,
     METHODS,
     NOT_SHOWN,
@@ -88,9 +89,24 @@ def _headline(found: Found, images: Path) -> Iterator[str]:
     yield from [*difference_table([published, *students], [erm], SHIFTS), ""]
     yield from [*difference_table([published, *students], [kd], SHIFTS), ""]
     yield from [*difference_table(students, [published], SHIFTS), ""]
+    yield from _house_by_house(published, students[-1], [erm, kd])
     yield from ["## Pictures that nobody labelled", "", KINDS_OF_PICTURE]
     yield from [*accuracy_table(lines, KINDS), ""]
     yield from [*difference_table([published, *students], [erm], KINDS), ""]
+
+
+def _house_by_house(published: Series, ours: Series, others: Sequence[Series]) -> Iterator[str]:
+    yield HOUSE_BY_HOUSE
+    lines = [*others, published, ours]
+    rows = []
+    for house in HOUSES:
+        held_out = [one.of_targets(house) for one in lines]
+        gain = held_out[-1].above(held_out[-2], HOUSE)
+        rows.append(
+            [house, *(_percent(one.mean(HOUSE)) for one in held_out), _percent(gain, signed=True)]
+        )
+    columns = ["held out", *(one.title for one in lines), "the last above the one before"]
+    yield from [*table(columns, rows), ""]
 
 
 def _curves_of(found: Found, lines: Sequence[Series]) -> list[Curve]:

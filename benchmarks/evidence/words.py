@@ -22,6 +22,9 @@ view of it, half of these redrawn in ink from its own contours; its image term w
 No drawing that anybody made is ever shown to it, and none is bought. The queries of the zero-shot
 line are those of asking it about every test image.
 """
+HOUSE_BY_HOUSE = """\
+The house styles one by one, %:
+"""
 KINDS_OF_PICTURE = """\
 Emoji that the student trained on, emoji that only the teacher knows, emoji that nobody has seen;
 each in the styles that were labelled (seen) and in those that were not. Source validation holds
@@ -73,7 +76,7 @@ One small convolutional student at 48 pixels, small teachers that were trained f
 two data sets of drawn symbols. Nothing here says how large the gains are on photographs, at 224
 pixels, with a transformer as student, or with a teacher of the web; the recipe for the published
 data sets is in [benchmarks/paper](../benchmarks/paper/README.md), and it has not been run. Three
-seeds give wide intervals. The recipe of `ours` was chosen by about fifty single runs on
+seeds give wide intervals. The recipe of `ours` was chosen by about sixty single runs on
 these styles ([experiments](experiments.md)), the line drawings among them, so its lead there may
 flatter it; a drawing made from a picture's contours is also nearer to a line drawing than to other
 shifts. No other method was tuned, and none has settings of its own; steps and batch were chosen

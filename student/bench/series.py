@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from student.bench.rows import Row
 from student.bench.run import Run, identity
@@ -57,6 +57,11 @@ class Series:
     def above(self, other: Series, column: Column) -> Mean | None:
         """The paired difference to another series."""
         return difference(self.values(column), other.values(column))
+
+    def of_targets(self, *names: str) -> Series:
+        """The part of it in which all these styles are held out."""
+        held_out = {at: row for at, row in self.rows.items() if set(names) <= set(at[0])}
+        return replace(self, planned=len(held_out), rows=held_out)
 
     @property
     def queries(self) -> float | None:

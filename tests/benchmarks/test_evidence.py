@@ -87,6 +87,24 @@ def test_the_page_gives_the_gain_that_the_rows_hold(full: tuple[str, Path]) -> N
     assert "| ours, 1 view above ERM, teacher only, seen styles: at least 3 points | +12" in full[0]
 
 
+def test_the_houses_are_also_shown_one_by_one(full: tuple[str, Path]) -> None:
+    # Seeds 0, 1 and 2 are one point apart, so a mean of three has an interval of 2.5.
+    of_house = [
+        line
+        for line in full[0].splitlines()
+        if line.startswith(tuple(f"| {house} |" for house in HOUSES))
+    ]
+    assert len(of_house) == len(HOUSES)
+    for line in of_house:
+        assert line.split(" | ")[1:] == [
+            "51.0 ± 2.5",
+            "53.0 ± 2.5",
+            "58.0 ± 2.5",
+            "63.0 ± 2.5",
+            "+5.0 ± 0.0 |",
+        ]
+
+
 def test_a_target_that_is_not_reached_is_said_to_be_missed(full: tuple[str, Path]) -> None:
     line = next(x for x in full[0].splitlines() if "published above ERM, line drawings" in x)
     assert line.endswith("| **missed** |")

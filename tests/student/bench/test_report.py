@@ -62,6 +62,13 @@ def test_a_part_that_a_row_does_not_have_has_no_figure() -> None:
     assert of("ours", OURS, OURS_ROWS).mean(part("known to nobody, source domains")) is None
 
 
+def test_a_series_of_one_held_out_style_has_its_rows_alone() -> None:
+    ours = of("ours", OURS, OURS_ROWS)
+    assert ours.of_targets("d2").rows == ours.rows
+    assert not ours.of_targets("d1").rows
+    assert not ours.of_targets("d1", "d2").rows
+
+
 def test_the_report_on_a_folder_is_made_of_its_rows_alone(tmp_path: Path) -> None:
     pets = write_domains(tmp_path / "pets")
     base = settings(pets, method="ours", target_domain=["d2"])
