@@ -11,7 +11,7 @@ from cache.paid import PaidCache, now_ms
 from cache.values import RunRecord
 from student.demo_data.mark import is_demo_data
 from student.errors import BadInput
-from student.experiment import methods_of, training_settings
+from student.experiment import learns_from_images, methods_of, training_settings
 from student.networks import check_space, foreign_weights
 from student.purchase.buyer import buy
 from student.purchase.plan import Plan, Wanted, make_plan
@@ -90,8 +90,13 @@ def _planned(
     """The plan, in the selector's order; and the rounds, where that order depends on what comes.
 
     Such a plan says what will be spent, not yet on what. Where the budget reaches everything, there
-    is nothing to choose, and no image is looked at.
+    is nothing to choose, and no image is looked at. Where nothing that is to be trained would read
+    an image's embedding, the plan has the prompts alone.
     """
+    if not learns_from_images(settings):
+        names = ", ".join(methods_of(settings))
+        terminal.say(f"{names}: no image embedding would be read, so none is bought")
+        return till.plan(shopping.wanted([])), None
     chosen = selector(settings.selector)
     at_random = SELECTORS["random"]
     candidates = candidates_for(at_random, scanned, settings, terminal)

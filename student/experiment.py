@@ -20,7 +20,7 @@ from student.settings import JobSettings
 from student.shopping import class_embeddings, image_embeddings, prompts_for, view_keys
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.evaluate import predict
-from student.training.methods import METHODS
+from student.training.methods import METHODS, Method
 from student.training.settings import TrainingSettings
 from student.training.train import Trained, train
 
@@ -71,6 +71,18 @@ def methods_of(settings: JobSettings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((settings.method, *compared)))
 
 
+def named_method(name: str, settings: JobSettings) -> Method:
+    """The method, in which what the user asked for by name wins over what it would choose."""
+    return METHODS[name].yielding(settings.model_fields_set)
+
+
+def learns_from_images(settings: JobSettings) -> bool:
+    """Whether any of the job's methods reads image embeddings, so that they are worth money."""
+    plain = training_settings(settings)
+    methods = (named_method(name, settings) for name in methods_of(settings))
+    return any(method.terms_for(plain).reads_images for method in methods)
+
+
 class Experimenter:
     """Trains and measures methods on one split's images; the network is not used.
 
@@ -100,8 +112,7 @@ class Experimenter:
 
         checkpoints = self._settings.out / "checkpoints"
         return train(
-            # What the user asked for by name wins over what the method would choose.
-            METHODS[method].yielding(self._settings.model_fields_set),
+            named_method(method, self._settings),
             self.data,
             self._images[VALIDATION],
             training_settings(self._settings),

@@ -78,6 +78,18 @@ def test_the_student_folder_explains_itself(done: tuple[Path, str]) -> None:
         assert (out / name).stat().st_size > 200
 
 
+def test_a_job_whose_method_reads_no_image_embedding_pays_for_the_prompts_alone(
+    shop: Shop, emoji: Path, tmp_path: Path
+) -> None:
+    key = shop.new_key(1_000)
+    said = invoke(*job(shop, emoji, tmp_path, "--method", "erm"), key=key).stdout
+    assert "erm: no image embedding would be read, so none is bought" in said
+    assert spent(shop, key) == 3
+    assert json.loads((tmp_path / "out" / "meta.json").read_text())["embeddings_bought"] == 0
+    cache = str(tmp_path / "cache")
+    invoke("cache-report", "--cache", cache, "audit", "--vendor", shop.url, key=key)
+
+
 def test_the_student_predicts_with_no_vendor(done: tuple[Path, str], emoji: Path) -> None:
     picture = next((emoji / "outline" / "bird").iterdir())
     said = invoke(

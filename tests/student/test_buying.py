@@ -78,6 +78,39 @@ def paid_rows(
     ]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"method": "erm"},
+        {"method": "lp-ft"},
+        {"method": "text-only"},
+        {"method": "erm", "selector": "margin"},
+        {"method": "vl2v-adip", "lmd": 0.0},
+    ],
+)
+async def test_what_no_method_would_read_is_not_bought(more: dict[str, object], pets: Path) -> None:
+    vendor = LedgerVendor()
+    settled, images = await bought(job(pets, budget=1_000, **more), vendor)
+    assert (vendor.spent, images) == (TEXTS, [])
+    assert settled.bought.left_out == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"method": "vl2v-adip", "compare": True},  # with two that read none
+        {"method": "kd"},
+        {"method": "image-only"},
+        {"method": "ours"},  # whatever lmd is where it is not named
+        {"method": "vl2v-adip"},
+    ],
+)
+async def test_what_one_of_the_methods_reads_is_bought(more: dict[str, object], pets: Path) -> None:
+    vendor = LedgerVendor()
+    await bought(job(pets, budget=1_000, **more), vendor)
+    assert vendor.spent == TEXTS + IMAGES
+
+
 @pytest.mark.parametrize("name", RANKED_BY_LOOKS)
 async def test_a_bigger_budget_goes_on_where_a_smaller_one_ended(name: str, pets: Path) -> None:
     vendor = LedgerVendor()
