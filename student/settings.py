@@ -86,9 +86,7 @@ class JobSettings(BaseSettings):
     between: float = Field(
         0.0, ge=0, le=1, description="chance of a fresh view against the mean of the bought ones"
     )
-    exact: float = Field(
-        0.0, ge=0, le=1, description="with one view: chance that the image is shown as it stands"
-    )
+    exact: float = Field(0.0, ge=0, le=1, description="chance that an image is shown as it stands")
     drawn: float = Field(
         0.0, ge=0, le=1, description="chance that a fresh view is redrawn in ink, target unchanged"
     )

@@ -44,7 +44,8 @@ from the class texts alone, which cost 30 queries.
 """
 SPEND = """\
 A budget buys one view of every image, or several views of fewer images. With several views, ours
-shows them as they were sent, and else (four times of ten) a fresh view against their mean.
+shows a picture as it stands seven times of ten, and else another bought view, or (four times of
+ten) a fresh one against their mean.
 """
 METHODS = """\
 Two held-out styles (Windows, Apple), the same images, steps, batches and learning rates for every

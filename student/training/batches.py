@@ -54,10 +54,11 @@ class PixelBatches:
 
     A bought view is shown as it was sent, so that teacher and student see the same pixels. Where
     the clean image alone was bought, or nothing, a fresh view of the clean image is shown: one
-    query keeps more of the gain with ordinary augmentation than without. With the chance `exact` it
-    is shown as it stands even there. Where other views were bought, too, a fresh view is shown with
-    the chance `between`: then the target is of no one view, but the mean of the image's bought
-    embeddings. A fresh view is redrawn in ink with the chance `drawn`.
+    query keeps more of the gain with ordinary augmentation than without. With the chance `exact`
+    the clean image is shown as it stands, wherever it was bought or nothing was. Else, where other
+    views were bought, too, a fresh view is shown with the chance `between`: then the target is of
+    no one view, but the mean of the image's bought embeddings. A fresh view is redrawn in ink with
+    the chance `drawn`.
     """
 
     def __init__(
@@ -86,9 +87,11 @@ class PixelBatches:
         bought_BK = self._bought[rows_B]
         views_B, paid_B = pick_views(bought_BK, random_source(*self._seed, _PICK, step))
         alone_B = ~bought_BK[:, 1:].any(axis=1)
-        between_B = ~alone_B & self._chosen(step, _BETWEEN, self._between, len(rows_B))
-        views_B = np.where(between_B, 0, views_B)
-        fresh_B = between_B | (alone_B & ~self._chosen(step, _EXACT, self._exact, len(rows_B)))
+        exact_B = self._chosen(step, _EXACT, self._exact, len(rows_B))
+        clean_B = exact_B & bought_BK[:, 0]
+        between_B = ~alone_B & ~clean_B & self._chosen(step, _BETWEEN, self._between, len(rows_B))
+        views_B = np.where(between_B | clean_B, 0, views_B)
+        fresh_B = between_B | (alone_B & ~exact_B)
         pixels = torch.from_numpy(self._data.pixels[rows_B, views_B]).to(self._device)
         if fresh_B.any():
             augmented = random_views(

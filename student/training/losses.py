@@ -39,9 +39,6 @@ def objective(
                 terms=terms,
             )
             losses.append(-cosines_B.mean())
-        if terms.features > 0:
-            error_B = feature_error(projected_BD, paid_BD)
-            losses.append(terms.features * torch.where(batch.bought, error_B, 0.0).mean())
         if terms.relations > 0:
             error_B = relation_error(projected_BD, text_BD, text_CD)
             losses.append(terms.relations * torch.where(labelled_B, error_B, 0.0).mean())
@@ -111,11 +108,6 @@ def distillation_loss(logits_BC: Tensor, teacher_BC: Tensor, *, temperature: flo
     target_BC = functional.log_softmax(teacher_BC / temperature, dim=-1)
     kl_BC = functional.kl_div(student_BC, target_BC, reduction="none", log_target=True)
     return temperature**2 * kl_BC.sum(-1)
-
-
-def feature_error(projected_BD: Tensor, image_BD: Tensor) -> Tensor:
-    """The mean squared error to the embedding as the teacher sent it (SimKD, CVPR 2022): (B,)."""
-    return (projected_BD.float() - image_BD).square().mean(-1)
 
 
 def relation_error(projected_BD: Tensor, text_BD: Tensor, text_CD: Tensor) -> Tensor:

@@ -6,7 +6,7 @@
 | image-only   | embedding | image cosine                           | align, distill            |
 | text-only    | embedding | text cosine                            | align, distill            |
 | one-stage    | embedding | image and text cosine                  | distill (with the head)   |
-| simkd        | embedding | squared error to the bought embedding  | distill (with the head)   |
+| simkd        | embedding | image cosine                           | distill (with the head)   |
 | rise         | text      | KD, labels, text cosine, relations     | distill (with the head)   |
 | kd           | class     | KD and labels                          | distill (with the head)   |
 | erm          | class     | labels                                 | fine-tune                 |
@@ -21,10 +21,12 @@ backbone alone; fine-tune trains everything. An identity head predicts by the fe
 to the class texts: the backbone is the teacher's image tower (the white box), in its space already.
 
 kd (arXiv 1503.02531) weighs both terms alike at temperature 1, as the published baseline means to.
-simkd (CVPR 2022) reuses the teacher's classifier: the class texts. rise (ICCV 2023) is simplified:
-its anchors are the class texts, not texts worded by domain and class; its projection is a layer of
-its own, where RISE needs a backbone as wide as the teacher's space; optimiser and schedule are the
-settings', as every method's are. Weights and temperature are of its published grid.
+simkd (CVPR 2022) reuses the teacher's classifier: the class texts. Its squared distance is taken
+between vectors of unit length, as CLIP's last layer makes them: 2 - 2 cos. rise (ICCV 2023) is
+simplified: its anchors are the class texts, not texts worded by domain and class; its projection is
+a layer of its own, where RISE needs a backbone as wide as the teacher's space; optimiser and
+schedule are the settings', as every method's are. Weights and temperature are of its published
+grid.
 """
 
 from __future__ import annotations
@@ -133,7 +135,7 @@ _ALL = (
     Method(name="lp-ft", head="class", terms=_LABELS, parts=_PROBE + _FINE_TUNE),
     Method(name="linear-probe", head="class", terms=_LABELS, parts=_PROBE),
     Method(name="kd", head="class", terms=Terms(labels=0.5, kd=0.5), parts=_TOGETHER),
-    Method(name="simkd", head="embedding", terms=Terms(features=1.0), parts=_TOGETHER),
+    Method(name="simkd", head="embedding", terms=Terms(image=1.0), parts=_TOGETHER),
     Method(
         name="rise",
         head="text",

@@ -24,15 +24,15 @@ class TrainingSettings:
 
     What the paper does not have stands at a value that changes nothing. `align` "ridge" solves the
     projection in closed form, with a penalty of `ridge` times the features' mean variance.
-    `between` is the chance that an image with stored views is shown as a fresh view of itself, with
-    the mean of its bought embeddings as target; `exact` the chance that an image without any is
-    shown as it stands, not as a fresh view; `drawn` the chance that a fresh view is redrawn in ink,
+    `exact` is the chance that an image is shown as it stands, not as another view; `between` the
+    chance that, if not, one with several stored views is shown as a fresh view of itself, with the
+    mean of its bought embeddings as target; `drawn` the chance that a fresh view is redrawn in ink,
     its target unchanged; with `stand_ins` the class's text stands in, in the image term, for an
     embedding that was not bought, and those that were are moved by the gap between images and
-    texts. `mix` blends pixels, embeddings and labels of two images while
-    the backbone trains, in shares from Beta(mix_alpha, mix_alpha). `ema_decay` is what averaging
-    "ema" keeps at each step. `wise_ft` is the share of the trained weights in a backbone that is
-    laid between them and the untrained ones once training has ended (WiSE-FT).
+    texts. `mix` blends pixels, embeddings and labels of two images while the backbone trains, in
+    shares from Beta(mix_alpha, mix_alpha). `ema_decay` is what averaging "ema" keeps at each step.
+    `wise_ft` is the share of the trained weights in a backbone that is laid between them and the
+    untrained ones once training has ended (WiSE-FT).
     """
 
     backbone: str = "vit_base_patch16_224"

@@ -14,17 +14,15 @@ class Terms:
 
     `image`, `text`: minus the cosine to the image's bought embedding, and to its label's text.
     `labels`: cross-entropy of the head's logits. `kd`: KL divergence from the teacher's zero-shot
-    answer, at `temperature`. `features`: squared error to the bought embedding. `relations`:
-    squared error between the image's and its label's places among the class texts. An embedding
-    head's logits are `logit_scale` times the cosines; with `learns_scale` this is where the scale
-    starts, and the label and KD terms move it.
+    answer, at `temperature`. `relations`: squared error between the image's and its label's places
+    among the class texts. An embedding head's logits are `logit_scale` times the cosines; with
+    `learns_scale` this is where the scale starts, and the label and KD terms move it.
     """
 
     image: float = 0.0
     text: float = 0.0
     labels: float = 0.0
     kd: float = 0.0
-    features: float = 0.0
     relations: float = 0.0
     temperature: float = 1.0
     logit_scale: float = 100.0
@@ -46,7 +44,7 @@ class Terms:
     @property
     def reads_images(self) -> bool:
         """Whether bought image embeddings count at all."""
-        return max(self.image, self.kd, self.features) > 0
+        return max(self.image, self.kd) > 0
 
     @property
     def reads_labels(self) -> bool:
@@ -61,4 +59,4 @@ class Terms:
     @property
     def reads_projection(self) -> bool:
         """Whether the student must project into the teacher's space."""
-        return max(self.image, self.text, self.features, self.relations) > 0
+        return max(self.image, self.text, self.relations) > 0

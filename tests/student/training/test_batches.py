@@ -174,6 +174,34 @@ def test_one_query_an_image_shows_it_as_it_stands_as_often_as_is_wished() -> Non
     assert 70 < exact < 130  # of 400
 
 
+def test_of_several_stored_views_the_clean_one_is_shown_as_often_as_is_wished() -> None:
+    """With its own embedding; else another stored view, or a fresh one."""
+    data = make_data(views=3)
+    batches, clean = _pixels(data, exact=0.5, between=1.0), 0
+    for step in range(50):
+        batch = batches(step)
+        for row, pixels, embedding in zip(
+            _rows(data, step), batch.inputs.numpy(), batch.images.numpy(), strict=True
+        ):
+            if np.array_equal(pixels, data.pixels[row, 0]):
+                clean += 1
+                np.testing.assert_array_equal(embedding, data.image_embeddings[row, 0])
+            else:
+                mean = data.image_embeddings[row].mean(axis=0)
+                np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), rtol=1e-5)
+    assert 160 < clean < 240  # of 400
+
+
+def test_a_clean_view_that_was_not_bought_is_not_shown_in_place_of_those_that_were() -> None:
+    bought = np.ones((18, 3), dtype=bool)
+    bought[:, 0] = False
+    data = make_data(views=3, bought=bought)
+    batch = _pixels(data, exact=1.0)(0)
+    assert bool(batch.bought.all())
+    for row, pixels in zip(_rows(data, 0), batch.inputs.numpy(), strict=True):
+        assert any(np.array_equal(pixels, view) for view in data.pixels[row, 1:])
+
+
 def test_an_image_without_a_query_is_shown_as_it_stands_as_often_as_one_with() -> None:
     data = make_data(views=1)
     nothing = np.zeros((18, 1), dtype=bool)

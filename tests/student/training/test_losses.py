@@ -182,13 +182,11 @@ def test_the_teachers_own_answer_is_clips() -> None:
     torch.testing.assert_close(zero_shot_logits(3 * batch.images, _texts()), expected)
 
 
-def test_the_feature_term_is_torchs_mean_squared_error() -> None:
+def test_the_image_term_alone_is_simkds_squared_distance_between_unit_vectors() -> None:
     batch = replace(_batch(), bought=torch.ones(ROWS, dtype=torch.bool))
-    expected = functional.mse_loss(batch.inputs, batch.images)
-    torch.testing.assert_close(_loss(Terms(features=1.0), batch), expected)
-    some = replace(batch, bought=torch.tensor(BOUGHT))
-    paid = functional.mse_loss(batch.inputs[some.bought], batch.images[some.bought])
-    torch.testing.assert_close(_loss(Terms(features=1.0), some), paid * sum(BOUGHT) / ROWS)
+    unit = functional.normalize(batch.inputs, dim=-1)
+    squared = (unit - batch.images).square().sum(-1).mean()
+    torch.testing.assert_close(2 + 2 * _loss(Terms(image=1.0), batch), squared)
 
 
 def test_the_relation_term_is_rises_with_the_class_texts_as_anchors() -> None:
@@ -220,7 +218,7 @@ def test_a_text_head_classifies_from_the_texts_and_is_trained_from_there() -> No
 
 @pytest.mark.parametrize(
     "terms",
-    [ADIP, Terms(kd=1.0), Terms(features=1.0), Terms(image=0.5, labels=0.1, kd=0.2)],
+    [ADIP, Terms(kd=1.0), Terms(image=0.5, labels=0.1, kd=0.2)],
 )
 def test_an_embedding_that_was_not_bought_is_never_read(terms: Terms) -> None:
     """Not even when its row holds no number: loss and gradient are those of any other row there."""

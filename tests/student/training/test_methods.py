@@ -75,7 +75,7 @@ def test_align_by_ridge_is_one_step_in_closed_form_and_probing_stays_as_it_is() 
     [
         ({"terms": Terms()}, "no term has a weight"),
         ({"head": "class"}, "no embedding"),
-        ({"head": "class", "terms": Terms(features=1.0)}, "no embedding"),
+        ({"head": "class", "terms": Terms(image=1.0)}, "no embedding"),
         ({"head": "class", "terms": Terms(), "shares_lmd": True}, "no embedding"),
         ({"head": "text", "terms": Terms(labels=1.0, learns_scale=True)}, "scale to learn"),
         ({"shares_lmd": True}, "lmd"),
@@ -117,7 +117,6 @@ def test_weights_that_make_no_sense_are_refused(change: dict[str, Any], reason: 
         (Terms(text=1.0), False, True, False, True),
         (Terms(labels=1.0), False, True, True, False),
         (Terms(kd=1.0), True, False, True, False),
-        (Terms(features=1.0), True, False, False, True),
         (Terms(relations=1.0), False, True, False, True),
     ],
 )
@@ -130,5 +129,5 @@ def test_a_term_says_what_it_reads(
 
 @pytest.mark.parametrize("head", ["embedding", "text", "identity"])
 def test_every_head_in_the_teachers_space_takes_every_term(head: HeadKind) -> None:
-    terms = Terms(image=1.0, text=1.0, labels=1.0, kd=1.0, features=1.0, relations=1.0)
+    terms = Terms(image=1.0, text=1.0, labels=1.0, kd=1.0, relations=1.0)
     assert _method(head=head, terms=terms).terms_for(SETTINGS) == terms
