@@ -120,9 +120,12 @@ def _curves_of(found: Found, lines: Sequence[Series]) -> list[Curve]:
 
 def _curves(found: Found, images: Path) -> Iterator[str]:
     curves = found.curves()
+    first, *others = curves
+    # With none or all bought there is nothing to select: those points are the first curve's alone.
+    between = [Curve(label=one.label, points=one.points[1:-1]) for one in others]
     drawn = against_queries(
         images / "evidence-curves.png",
-        curves,
+        [first, *(one for one in between if any(point.rows for point in one.points))],
         SHIFTS,
         levels=found.curve_levels(),
         title="Ours at one view of ever more images, by the selector that chooses them",
