@@ -80,8 +80,8 @@ data sets is in [benchmarks/paper](../benchmarks/paper/README.md), and it has no
 seeds give wide intervals. The recipe of `ours` was chosen by about sixty single runs on
 these styles ([experiments](experiments.md)), the line drawings among them, so its lead there may
 flatter it; moving what was bought onto the texts, where only a part was, was chosen among four ways
-on the very runs at a tenth of the images. A drawing made from a picture's contours is also nearer to
-a line drawing than to other shifts. No other method was tuned, and none has settings of its own;
+on the very runs at a tenth of the images. A drawing made from a picture's contours is also nearer
+to a line drawing than to other shifts. No other method was tuned, and none has settings of its own;
 steps and batch were chosen once, for all. ERM gains more than the others from longer training, so
 its distance to them is that of this many steps. KD, SimKD and RISE are our versions of them, not
 their authors' code.
