@@ -38,9 +38,10 @@ CURVES = """\
 One held-out vendor's style (Windows) with OpenMoji and the line drawings. A selector puts all
 images into one order and a budget buys its beginning, so that a bigger budget contains the smaller
 one. Selectors look at the student's own features, which are free; margin and hybrid choose in
-rounds, by the answers that were bought so far, too. Random is stratified by class and style. Where an embedding was not bought, the text of the image's class stands in, and
-the bought ones are moved onto the texts by the mean gap between the two: at 0% the student learns
-from the class texts alone, which cost 30 queries.
+rounds, by the answers that were bought so far, too. Random is stratified by class and style. Where
+an embedding was not bought, the text of the image's class stands in, and the bought ones are moved
+onto the texts by the mean gap between the two: at 0% the student learns from the class texts alone,
+which cost 30 queries.
 """
 SPEND = """\
 A budget buys one view of every image, or several views of fewer images. With several views, ours
