@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,9 +45,7 @@ def against_queries(
     if not any(point.rows for curve in curves for point in curve.points):
         return False
     figure, panels = _panels(len(columns), title)
-    counts = sorted(
-        {point.queries or 0.0 for curve in curves for point in curve.points if point.rows}
-    )
+    counts = ticks(point.queries or 0.0 for curve in curves for point in curve.points if point.rows)
     for axis, column in zip(panels, columns, strict=True):
         for number, (label, level) in enumerate(levels.items()):
             if (mean := level.mean(column)) is not None:
@@ -163,6 +161,18 @@ def against(
 def _legend(figure: Figure, axis: Axes) -> None:
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+
+
+def ticks(counts: Iterable[float]) -> list[float]:
+    """Of counts of queries, rising, those whose labels do not run into the one before.
+
+    The first always stays; a later one does from a third more on, on an axis of logarithms.
+    """
+    kept: list[float] = []
+    for count in sorted(set(counts)):
+        if not kept or count > 4 / 3 * kept[-1]:
+            kept.append(count)
+    return kept
 
 
 def _short(count: float) -> str:
