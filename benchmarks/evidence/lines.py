@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.evidence.grids import (
+    ASIDE,
     EQUAL_SPEND,
     FRACTIONS,
     HALF_WAY,
     INK,
+    LEAST_GAIN,
     LEVERS,
     WHITE_BOX,
     emoji,
@@ -25,7 +27,7 @@ from benchmarks.evidence.protocol import (
 from student.bench.charts import Curve
 from student.bench.names import ZERO_SHOT
 from student.bench.rows import Row
-from student.bench.run import Grid, Run
+from student.bench.run import Grid, Option, Run
 from student.bench.series import VALIDATION, Series, part, parts, series
 from student.selection.orders import SELECTORS
 
@@ -108,7 +110,7 @@ class Found:
         named = list(dict.fromkeys((r.method, r.views) for r in others.runs if not r.options))
         inked = dict.fromkeys(r.method for r in others.runs if r.options == INK)
         return [
-            *self._plain(_of_two_houses(), HEADLINE),
+            *self._plain(_headline_on(TWO_HOUSES), HEADLINE),
             *self._plain(others, named),
             *(
                 self.where(others, f"{NAMES[name]}, pictures as ours", method=name, options=INK)
@@ -124,9 +126,19 @@ class Found:
     def levers(self) -> list[Series]:
         """Ours with one thing changed."""
         one = grid("methods")
+        return [self.where(one, _changed(lever), options=lever) for lever in LEVERS]
+
+    def least_gain(self) -> list[Series]:
+        """The published recipe and ours where ours gains least, and ours with one thing changed."""
+        one = grid("least-gain")
+        _, _, published, ours, _ = self._plain(_headline_on(LEAST_GAIN), HEADLINE)
         return [
-            self.where(one, ", ".join(f"{name} {value}" for name, value in lever), options=lever)
-            for lever in LEVERS
+            published,
+            ours,
+            *(
+                self.where(one, _changed(lever) or f"{views} views", views=views, options=lever)
+                for views, lever in ASIDE
+            ),
         ]
 
     def curves(self) -> list[Curve]:
@@ -222,8 +234,12 @@ class Found:
         return found
 
 
-def _of_two_houses() -> Grid:
-    """The part of the headline that the smaller grids are compared with."""
+def _changed(lever: Sequence[tuple[str, Option]]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in lever)
+
+
+def _headline_on(houses: Collection[str]) -> Grid:
+    """The part of the headline that a grid on few houses is compared with."""
     one = grid("headline")
-    runs = tuple(run for run in one.runs if set(run.targets) & set(TWO_HOUSES))
+    runs = tuple(run for run in one.runs if set(run.targets) & set(houses))
     return Grid(name=one.name, base=one.base, runs=runs)

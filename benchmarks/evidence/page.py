@@ -16,6 +16,7 @@ from benchmarks.evidence.words import (
     HEADLINE,
     HOUSE_BY_HOUSE,
     KINDS_OF_PICTURE,
+    LEAST_GAIN,
     METHODS,
     NOT_SHOWN,
     PROTOCOL,
@@ -53,6 +54,7 @@ def _page(found: Found, images: Path) -> Iterator[str]:
     yield HEAD
     yield from _headline(found, images)
     yield from ["## What was hoped for", "", TARGETS, *target_table(found), ""]
+    yield from _least_gain(found)
     yield from _published_steps(found)
     yield from _curves(found, images)
     yield from _spend(found)
@@ -93,6 +95,13 @@ def _headline(found: Found, images: Path) -> Iterator[str]:
     yield from ["## Pictures that nobody labelled", "", KINDS_OF_PICTURE]
     yield from [*accuracy_table(lines, KINDS), ""]
     yield from [*difference_table([published, *students], [erm], KINDS), ""]
+
+
+def _least_gain(found: Found) -> Iterator[str]:
+    published, ours, *changed = found.least_gain()
+    yield from ["## Where ours gains least", "", LEAST_GAIN]
+    yield from [*accuracy_table([published, ours, *changed], SHIFTS), ""]
+    yield from [*difference_table(changed, [ours], SHIFTS), ""]
 
 
 def _house_by_house(published: Series, ours: Series, others: Sequence[Series]) -> Iterator[str]:
