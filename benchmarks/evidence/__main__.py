@@ -30,7 +30,7 @@ from student.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 ROWS, DOCS = ROOT / "docs/results/evidence.jsonl", ROOT / "docs"
-BUDGET = 400_000
+BUDGET = 600_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
