@@ -24,7 +24,7 @@ from student.selection.orders import SELECTORS
 FRACTIONS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 FIRST_OF_THEM = (0.1, 0.0, 0.01, 0.25, 0.05, 0.5, 1.0)
 """The order in which a curve's points are made: a tenth is what a target asks about."""
-DIGITS = ("print", "inverted", "coloured", "outlined", "noisy", "dots", "display", "handwritten")
+LOOKS = ("print", "inverted", "coloured", "outlined", "noisy", "dots", "display", "handwritten")
 EQUAL_SPEND = (1, 2, 4, 8, 16)
 """Views of each image, K, of 1/K, 4/K and so on of the images."""
 
@@ -220,7 +220,7 @@ def digits(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
             teacher="digits",
         )
         for seed in seeds
-        for look in DIGITS
+        for look in LOOKS
         for method, views in (
             ("erm", 1),
             ("vl2v-adip", PUBLISHED_VIEWS),

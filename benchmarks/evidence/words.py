@@ -69,6 +69,9 @@ DIGITS = """\
 Handwritten digits, digits of typefaces in several looks and those of a display; each look held out
 in turn. Nothing was tuned here: methods and settings are those of emoji.
 """
+LOOK_BY_LOOK = """\
+The looks one by one, %:
+"""
 PUBLISHED_STEPS = """\
 The published recipe trains 5,001 steps in each stage. With Windows held out, of 24 images a step,
 it asks for 106 views of each image; ours asks for one.

@@ -48,6 +48,24 @@ def difference_table(
     )
 
 
+def held_out_table(
+    lines: Sequence[Series], held_out: Sequence[str], column: Column, *, gain: tuple[Series, Series]
+) -> list[str]:
+    """A row a held-out domain: every series there, and the first of `gain` above the second."""
+    ours, other = gain
+    return table(
+        ["held out", *(one.title for one in lines), f"{ours.title} above {other.title}"],
+        [
+            [
+                name,
+                *(_cell(one.of_targets(name).mean(column)) for one in lines),
+                _cell(ours.of_targets(name).above(other.of_targets(name), column), signed=True),
+            ]
+            for name in held_out
+        ],
+    )
+
+
 def _cell(mean: Mean | None, *, signed: bool = False) -> str:
     return "" if mean is None else mean.percent(signed=signed)
 

@@ -14,7 +14,7 @@ from student.bench.options import parser
 from student.bench.rows import Row, add_row
 from student.bench.run import Run
 from student.bench.series import Series, part, parts, series
-from student.bench.tables import accuracy_table, difference_table
+from student.bench.tables import accuracy_table, difference_table, held_out_table
 from student.errors import BadInput
 from student.terminal import Terminal
 from tests.pictures import write_domains
@@ -67,6 +67,13 @@ def test_a_series_of_one_held_out_style_has_its_rows_alone() -> None:
     assert ours.of_targets("d2").rows == ours.rows
     assert not ours.of_targets("d1").rows
     assert not ours.of_targets("d1", "d2").rows
+
+
+def test_each_held_out_domain_has_a_line_and_the_gain_there() -> None:
+    ours, erm = of("ours", OURS, OURS_ROWS), of("ERM", ERM, ERM_ROWS)
+    lines = held_out_table([erm, ours], ["d2", "d1"], COLUMN, gain=(ours, erm))
+    assert lines[0] == "| held out | ERM | ours | ours above ERM |"
+    assert lines[2:] == ["| d2 | 45.0 ± 63.5 | 55.0 ± 63.5 | +10.0 ± 0.0 |", "| d1 |  |  |  |"]
 
 
 def test_the_report_on_a_folder_is_made_of_its_rows_alone(tmp_path: Path) -> None:
