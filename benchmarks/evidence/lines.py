@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.evidence.grids import (
     ASIDE,
+    DIGITS_LEVERS,
     EQUAL_SPEND,
     FRACTIONS,
     HALF_WAY,
@@ -103,6 +104,11 @@ class Found:
     def digits(self) -> list[Series]:
         """The same lines on digits."""
         return self._plain(grid("digits"), HEADLINE)
+
+    def digits_levers(self) -> list[Series]:
+        """Ours with one thing changed, on the looks that are hard."""
+        one = grid("digits")
+        return [self.where(one, _changed(lever), options=lever) for lever in DIGITS_LEVERS]
 
     def methods(self) -> list[Series]:
         """Every method on two house styles, and those that are shown pictures as ours is."""

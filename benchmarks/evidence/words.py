@@ -72,6 +72,9 @@ in turn. Nothing was tuned here: methods and settings are those of emoji.
 LOOK_BY_LOOK = """\
 The looks one by one, %:
 """
+DIGITS_LEVERS = """\
+Ours with one thing changed, on the looks that are hard (noisy, dots, display, handwritten):
+"""
 PUBLISHED_STEPS = """\
 The published recipe trains 5,001 steps in each stage. With Windows held out, of 24 images a step,
 it asks for 106 views of each image; ours asks for one.
