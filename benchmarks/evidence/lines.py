@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from benchmarks.evidence.grids import (
     ASIDE,
-    DIGITS_LEVERS,
+    DIGITS_ASIDE,
     EQUAL_SPEND,
     FRACTIONS,
     HALF_WAY,
     INK,
     LEAST_GAIN,
     LEVERS,
+    LOOKS,
     WHITE_BOX,
+    digit,
     emoji,
     grid,
 )
@@ -105,10 +107,19 @@ class Found:
         """The same lines on digits."""
         return self._plain(grid("digits"), HEADLINE)
 
-    def digits_levers(self) -> list[Series]:
-        """Ours with one thing changed, on the looks that are hard."""
+    def digits_aside(self) -> list[Series]:
+        """On the looks that are hard: ours with one thing changed, and other numbers of views."""
         one = grid("digits")
-        return [self.where(one, _changed(lever), options=lever) for lever in DIGITS_LEVERS]
+        return [
+            self.where(
+                one,
+                _changed(lever) or titled(digit(method, LOOKS[0], 0, views=views)),
+                method=method,
+                views=views,
+                options=lever,
+            )
+            for method, views, lever in DIGITS_ASIDE
+        ]
 
     def methods(self) -> list[Series]:
         """Every method on two house styles, and those that are shown pictures as ours is."""

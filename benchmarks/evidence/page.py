@@ -12,7 +12,7 @@ from benchmarks.evidence.targets import kept_at_a_tenth, target_table
 from benchmarks.evidence.words import (
     CURVES,
     DIGITS,
-    DIGITS_LEVERS,
+    DIGITS_ASIDE,
     HEAD,
     HEADLINE,
     HOUSE_BY_HOUSE,
@@ -250,7 +250,7 @@ def _digits(found: Found) -> Iterator[str]:
     yield LOOK_BY_LOOK
     lines = [erm, published, ours, teacher]
     yield from [*held_out_table(lines, LOOKS, look, gain=(ours, published)), ""]
-    yield from [DIGITS_LEVERS, *difference_table(found.digits_levers(), [ours], DIGITS_SHIFT), ""]
+    yield from [DIGITS_ASIDE, *difference_table(found.digits_aside(), [ours], DIGITS_SHIFT), ""]
 
 
 def _picture(name: str, words: str, *, drawn: bool) -> list[str]:
