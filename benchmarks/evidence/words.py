@@ -91,14 +91,15 @@ two data sets of drawn symbols. Nothing here says how large the gains are on pho
 pixels, with a transformer as student, or with a teacher of the web; the recipe for the published
 data sets is in [benchmarks/paper](../benchmarks/paper/README.md), and it has not been run. Three
 seeds give wide intervals. On digits no recipe is shown to be ahead of ERM, and ours is behind the
-published one where the unseen look is noise: what is gained on emoji need not be gained elsewhere. The recipe of `ours` was chosen by about sixty single runs on
-these styles ([experiments](experiments.md)), the line drawings among them, so its lead there may
-flatter it; moving what was bought onto the texts, where only a part was, was chosen among four ways
-on the very runs at a tenth of the images. A drawing made from a picture's contours is also nearer
-to a line drawing than to other shifts. No other method was tuned, and none has settings of its own;
-steps and batch were chosen once, for all. ERM gains more than the others from longer training, so
-its distance to them is that of this many steps. KD, SimKD and RISE are our versions of them, not
-their authors' code.
+published one where the unseen look is noise: what is gained on emoji need not be gained elsewhere.
+The recipe of `ours` was chosen by about sixty single runs on these styles
+([experiments](experiments.md)), the line drawings among them, so its lead there may flatter it;
+moving what was bought onto the texts, where only a part was, was chosen among four ways on the very
+runs at a tenth of the images. A drawing made from a picture's contours is also nearer to a line
+drawing than to other shifts. No other method was tuned, and none has settings of its own; steps and
+batch were chosen once, for all. ERM gains more than the others from longer training, so its
+distance to them is that of this many steps. KD, SimKD and RISE are our versions of them, not their
+authors' code.
 """
 PROTOCOL = """\
 ## Protocol
