@@ -156,13 +156,15 @@ def spend(houses: Sequence[str] = TWO_HOUSES[:1], seeds: Sequence[int] = SEEDS) 
 
 
 def teachers(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
-    """What the teacher's own knowledge of a style is worth to the student."""
+    """What the teacher's own knowledge of a style is worth to the student: first that knowledge."""
+    names = ("embedded", "styles-unseen", "weak")
     return tuple(
         emoji(method, house, seed, teacher=teacher)
+        for kind in ((ZERO_SHOT,), ("erm", "vl2v-adip", "ours"))
         for seed in seeds
         for house in houses
-        for teacher in ("embedded", "styles-unseen", "weak")
-        for method in (ZERO_SHOT, "erm", "vl2v-adip", "ours")
+        for teacher in names
+        for method in kind
     )
 
 

@@ -200,11 +200,13 @@ def _teachers(found: Found, images: Path) -> Iterator[str]:
     yield from ["## What the teacher knows", "", TEACHERS_TEXT]
     names = [name for name in TEACHERS if name != "digits"]
     lines: list[Series] = []
+    above_own: list[str] = []
     spots: dict[str, dict[str, list[Spot]]] = {column.title: {} for column in SHIFTS}
     for name in names:
         teacher, erm = found.teacher(name, ZERO_SHOT), found.teacher(name, "erm")
         students = [found.teacher(name, method) for method in ("ours", "vl2v-adip")]
         lines += [teacher, *students]
+        above_own += difference_table(students, [teacher], SHIFTS)[2 if above_own else 0 :]
         for method, one in zip(("ours, 1 view", "VL2V-ADiP, 1 view"), students, strict=True):
             for column in SHIFTS:
                 gain, knows = one.above(erm, column), teacher.mean(column)
@@ -223,6 +225,7 @@ def _teachers(found: Found, images: Path) -> Iterator[str]:
     yield from [*accuracy_table([*lines, erm], SHIFTS), ""]
     students = [one for one in lines if not one.title.startswith("the teacher")]
     yield from [*difference_table(students, [erm], SHIFTS), ""]
+    yield from [*above_own, ""]
 
 
 def _published_steps(found: Found) -> Iterator[str]:

@@ -62,8 +62,8 @@ one at a time on one style (Windows).
 """
 TEACHERS_TEXT = """\
 The embedded teacher has seen every style, as a web-scale model has. *styles-unseen* never saw the
-held-out styles; *weak* was trained for a few steps. Each is measured on the very styles that the
-student is measured on.
+held-out styles, and was trained as long on the others; *weak* saw all, for a few steps. Each is
+measured on the very styles that the student is measured on.
 """
 DIGITS = """\
 Handwritten digits, digits of typefaces in several looks and those of a display; each look held out

@@ -146,8 +146,15 @@ def against(
                 **_LINE,
             )
             for spot in ordered if number == 0 else ():
-                at = (100 * spot.x.value, 100 * spot.y.value)
-                axis.annotate(spot.name, at, (4, -10), textcoords="offset points", fontsize=7)
+                last = spot is ordered[-1]  # to its left, where the panel has room
+                axis.annotate(
+                    spot.name,
+                    (100 * spot.x.value, 100 * spot.y.value),
+                    (-5 if last else 5, 5 if last else -10),
+                    ha="right" if last else "left",
+                    textcoords="offset points",
+                    fontsize=7,
+                )
         axis.axhline(0, color="black", linewidth=0.8)
         axis.set_title(name, loc="left", fontsize=10, fontweight="bold")
         axis.set_xlabel(across)
