@@ -11,12 +11,11 @@ from benchmarks.evidence.protocol import (
     PUBLISHED_VIEWS,
     SEEDS,
     STEPS_AS_PUBLISHED,
-    STYLES_UNSEEN,
-    TEACHERS,
     TWO_HOUSES,
     VIEWS_AT_THESE,
     settings_for,
 )
+from benchmarks.evidence.white_box import white_box
 from student.bench.names import ZERO_SHOT
 from student.bench.run import Grid, Option, Run, new_run
 from student.selection.orders import SELECTORS
@@ -184,29 +183,6 @@ def published_steps(
         for house in houses
         for method, views in (("vl2v-adip", VIEWS_AT_THESE), ("ours", 1), ("erm", 1))
     )
-
-
-def white_box(
-    houses: Sequence[str] = TWO_HOUSES[:1], seeds: Sequence[int] = SEEDS
-) -> tuple[Run, ...]:
-    """The teacher's own image tower as the student, where its weights are at hand, and half way
-    back to them; of the teacher that never saw the held-out styles, for the other has no gap."""
-    folder = TEACHERS[STYLES_UNSEEN].model
-    tower: dict[str, Option] = {
-        "backbone": f"open_clip:local-dir:{folder}",
-        "weights": f"{folder}/open_clip_model.safetensors",
-    }
-    return tuple(
-        emoji(method, house, seed, teacher=STYLES_UNSEEN, options={**tower, **half})
-        for seed in seeds
-        for house in houses
-        for method in WHITE_BOX
-        for half in HALF_WAY
-    )
-
-
-WHITE_BOX = ("vl2v-sd", "clip-ft")
-HALF_WAY: tuple[dict[str, Option], ...] = ({}, {"wise_ft": 0.5})
 
 
 LOOKS = ("print", "inverted", "coloured", "outlined", "noisy", "dots", "display", "handwritten")

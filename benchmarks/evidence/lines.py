@@ -10,12 +10,10 @@ from benchmarks.evidence.grids import (
     DIGITS_ASIDE,
     EQUAL_SPEND,
     FRACTIONS,
-    HALF_WAY,
     INK,
     LEAST_GAIN,
     LEVERS,
     LOOKS,
-    WHITE_BOX,
     digit,
     emoji,
     grid,
@@ -24,9 +22,12 @@ from benchmarks.evidence.protocol import (
     HOUSES,
     LINE_DRAWINGS,
     PUBLISHED_VIEWS,
+    SEEDS,
     STYLES_UNSEEN,
     TWO_HOUSES,
 )
+from benchmarks.evidence.white_box import LINES as LINES_AT_HAND
+from benchmarks.evidence.white_box import of_line
 from student.bench.charts import Curve
 from student.bench.names import ZERO_SHOT
 from student.bench.rows import Row
@@ -68,8 +69,6 @@ NAMES = {
     "one-stage": "one stage (no Align)",
     "text-only": "text term only",
     "image-only": "image term only",
-    "vl2v-sd": "VL2V-SD",
-    "clip-ft": "the tower fine-tuned on labels",
     ZERO_SHOT: "the teacher, zero-shot",
 }
 
@@ -220,25 +219,19 @@ class Found:
         ]
 
     def white_box(self) -> list[Series]:
-        """The teacher, its tower distilled into and fine-tuned, each also half way back."""
+        """The teacher, its tower as it is, distilled into and fine-tuned, each also half way."""
         one = grid("white-box")
-        lines = []
-        for method in WHITE_BOX:
-            for half in HALF_WAY:
-                runs = [
-                    run
-                    for run in one.runs
-                    if run.method == method and ("wise_ft" in dict(run.options)) == bool(half)
-                ]
-                title = NAMES[method] + (", WiSE-FT with half of it" if half else "")
-                lines.append(series(title, runs, one.base, self.rows))
-        targets = one.runs[0].targets
+        house = TWO_HOUSES[0]
+        lines = [
+            series(title, [of_line(title, house, seed) for seed in SEEDS], one.base, self.rows)
+            for title in LINES_AT_HAND
+        ]
         teacher = self.where(
             grid("teachers"),
             NAMES[ZERO_SHOT],
             method=ZERO_SHOT,
             teacher=STYLES_UNSEEN,
-            targets=targets,
+            targets=one.runs[0].targets,
         )
         return [teacher, *lines]
 

@@ -1,0 +1,63 @@
+"""The grid in which the teacher's weights are at hand: its own image tower is the student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from benchmarks.evidence.protocol import (
+    NEVER_TRAINED_ON,
+    SEEDS,
+    STYLES_UNSEEN,
+    TEACHERS,
+    TWO_HOUSES,
+)
+from student.bench.run import Option, Run, new_run
+
+_HALF: Mapping[str, Option] = MappingProxyType({"wise_ft": 0.5})
+_GENTLY: Mapping[str, Option] = MappingProxyType({"lr": 1e-4})
+_GENTLY_HALF: Mapping[str, Option] = MappingProxyType({**_GENTLY, **_HALF})
+_NONE: Mapping[str, Option] = MappingProxyType({})
+
+LINES: Mapping[str, tuple[str, Mapping[str, Option]]] = MappingProxyType(
+    {
+        "the tower as it is, at 48 pixels": ("clip-ft", MappingProxyType({"wise_ft": 0.0})),
+        "VL2V-SD": ("vl2v-sd", _NONE),
+        "VL2V-SD, half way back (WiSE-FT)": ("vl2v-sd", _HALF),
+        "VL2V-SD at lr 0.0001": ("vl2v-sd", _GENTLY),
+        "VL2V-SD at lr 0.0001, half way back": ("vl2v-sd", _GENTLY_HALF),
+        "fine-tuned on labels": ("clip-ft", _NONE),
+        "fine-tuned on labels, half way back (WiSE-FT)": ("clip-ft", _HALF),
+        "fine-tuned on labels at lr 0.0001": ("clip-ft", _GENTLY),
+        "fine-tuned on labels at lr 0.0001, half way back": ("clip-ft", _GENTLY_HALF),
+    }
+)
+"""Title to method and options. The protocol's learning rate was chosen for a student that starts
+from ImageNet; a tower that is already the teacher's is usually trained more gently."""
+
+
+def white_box(
+    houses: Sequence[str] = TWO_HOUSES[:1], seeds: Sequence[int] = SEEDS
+) -> tuple[Run, ...]:
+    """The tower of the teacher that never saw the held-out styles, for the other has no gap."""
+    return tuple(
+        of_line(title, house, seed) for seed in seeds for house in houses for title in LINES
+    )
+
+
+def of_line(title: str, house: str, seed: int) -> Run:
+    """The run of this line with this house style held out."""
+    method, options = LINES[title]
+    folder = TEACHERS[STYLES_UNSEEN].model
+    return new_run(
+        dataset="emoji",
+        targets=(house, *NEVER_TRAINED_ON),
+        seed=seed,
+        method=method,
+        teacher=STYLES_UNSEEN,
+        options={
+            "backbone": f"open_clip:local-dir:{folder}",
+            "weights": f"{folder}/open_clip_model.safetensors",
+            **options,
+        },
+    )
