@@ -9,7 +9,8 @@ Every figure is from a row of [evidence.jsonl](results/evidence.jsonl), which na
 commit, machine, seed, queries and price. Accuracy is in percent, the mean over seeds with Student's
 95% interval over seeds (± half of it); differences are paired: the same images, the same seed, the
 same held-out styles. A figure without an interval is of one seed. Where rows are missing, the table
-says how many runs it stands on, or *not yet run*.
+says how many runs there are, or *not yet run*; a seed with fewer held-out styles than another is
+left out of the mean.
 """
 HEADLINE = """\
 *House style*: each of seven vendors' styles is held out in turn, the other six are labelled; the

@@ -65,11 +65,20 @@ Place = tuple[tuple[str, ...], int]
 
 
 def by_seed(values: Mapping[Place, float]) -> dict[int, float]:
-    """Each seed's mean over its targets, in the order of the seeds."""
-    found: dict[int, list[float]] = {}
-    for (_, seed), value in values.items():
-        found.setdefault(seed, []).append(value)
-    return {seed: math.fsum(found[seed]) / len(found[seed]) for seed in sorted(found)}
+    """Each seed's mean over its targets, in the order of the seeds.
+
+    Targets differ by more than seeds do, so a seed without all the targets of the fullest seed is
+    left out: its mean would be of something else.
+    """
+    found: dict[int, dict[tuple[str, ...], float]] = {}
+    for (targets, seed), value in sorted(values.items(), key=lambda item: item[0][1]):
+        found.setdefault(seed, {})[targets] = value
+    fullest = max(found.values(), key=len, default={}).keys()
+    return {
+        seed: math.fsum(of_seed.values()) / len(of_seed)
+        for seed, of_seed in found.items()
+        if of_seed.keys() == fullest
+    }
 
 
 def over_seeds(values: Mapping[Place, float]) -> Mean | None:

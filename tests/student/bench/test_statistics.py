@@ -38,6 +38,12 @@ def test_the_spread_between_targets_is_not_taken_for_one_between_seeds() -> None
     assert (found.percent(), found.count) == ("50.0 ± 0.0", 2)
 
 
+def test_a_seed_that_lacks_a_target_is_no_seed_of_that_mean() -> None:
+    found = over_seeds({(A, 0): 0.2, (B, 0): 0.8, (A, 1): 0.3})
+    assert found is not None
+    assert (found.percent(), found.count) == ("50.0", 1)
+
+
 def test_a_difference_is_of_the_places_that_both_have() -> None:
     found = difference({(A, 0): 0.6, (B, 0): 0.9, (A, 1): 0.7}, {(A, 0): 0.5, (A, 1): 0.6})
     assert found is not None
