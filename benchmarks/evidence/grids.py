@@ -15,7 +15,7 @@ from benchmarks.evidence.protocol import (
     VIEWS_AT_THESE,
     settings_for,
 )
-from benchmarks.evidence.white_box import white_box
+from benchmarks.evidence.white_box import PIXELS, white_box
 from student.bench.names import ZERO_SHOT
 from student.bench.run import Grid, Option, Run, new_run
 from student.selection.orders import SELECTORS
@@ -244,6 +244,8 @@ RUNS: Mapping[str, Callable[[], tuple[Run, ...]]] = MappingProxyType(
 def grid(name: str, **more: object) -> Grid:
     """The grid of this name at the protocol's settings, or at those given."""
     dataset = "digits" if name == "digits" else "emoji"
+    if name == "white-box":
+        more = {"image_size": PIXELS, **more}
     return Grid(name=name, base=settings_for(dataset, **more), runs=RUNS[name]())
 
 

@@ -219,7 +219,7 @@ class Found:
         ]
 
     def white_box(self) -> list[Series]:
-        """The teacher, its tower as it is, distilled into and fine-tuned, each also half way."""
+        """The teacher, its tower distilled into and fine-tuned, each also half way back to it."""
         one = grid("white-box")
         house = TWO_HOUSES[0]
         lines = [

@@ -237,10 +237,10 @@ def _published_steps(found: Found) -> Iterator[str]:
 
 
 def _white_box(found: Found) -> Iterator[str]:
-    teacher, start, *students = found.white_box()
+    teacher, *students = found.white_box()
     yield from ["## Where the weights are at hand", "", WHITE_BOX]
-    yield from [*accuracy_table([teacher, start, *students], SHIFTS), ""]
-    yield from [*difference_table(students, [start], SHIFTS), ""]
+    yield from [*accuracy_table([teacher, *students], SHIFTS), ""]
+    yield from [*difference_table(students, [teacher], SHIFTS), ""]
 
 
 def _digits(found: Found) -> Iterator[str]:

@@ -19,9 +19,12 @@ _GENTLY: Mapping[str, Option] = MappingProxyType({"lr": 1e-4})
 _GENTLY_HALF: Mapping[str, Option] = MappingProxyType({**_GENTLY, **_HALF})
 _NONE: Mapping[str, Option] = MappingProxyType({})
 
+PIXELS = 64
+"""What the teachers' towers were trained at: at the protocol's 48 such a tower knows half as much,
+and training would mostly teach it the size."""
+
 LINES: Mapping[str, tuple[str, Mapping[str, Option]]] = MappingProxyType(
     {
-        "the tower as it is, at 48 pixels": ("clip-ft", MappingProxyType({"wise_ft": 0.0})),
         "VL2V-SD": ("vl2v-sd", _NONE),
         "VL2V-SD, half way back (WiSE-FT)": ("vl2v-sd", _HALF),
         "VL2V-SD at lr 0.0001": ("vl2v-sd", _GENTLY),

@@ -84,8 +84,9 @@ it asks for 106 views of each image; ours asks for one.
 WHITE_BOX = """\
 The paper's other half: the client has the teacher's weights, and the student is its image tower.
 The teacher is the one that never saw the held-out styles; Windows is held out, and each image is
-bought once. The vendor's teacher looks at 64 pixels, all students here at 48: where the tower
-starts is the line of the tower as it is.
+bought once. Images are shown at the 64 pixels at which the tower was trained, so these lines are
+not to be set beside those of students at 48. The protocol's learning rate is that of a student from
+ImageNet; a tower that is already the teacher's is usually trained more gently.
 """
 NOT_SHOWN = """\
 One small convolutional student at 48 pixels, small teachers that were trained for these data sets,
