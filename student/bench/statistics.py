@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# Student's t, 97.5%, by degrees of freedom (any table); beyond it the normal distribution's.
+# Student's t, 97.5%, by degrees of freedom (any table); beyond it a series in their inverse has the
+# same three decimals (Abramowitz and Stegun, 26.7.5), about the normal distribution's.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160)
-_Z = 1.960
+_Z = 1.959964
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +45,16 @@ def mean_of(values: Sequence[float]) -> Mean:
     if count == 1:
         return Mean(value=mean, reach=None, count=1)
     variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
-    t = _T[count - 2] if count - 2 < len(_T) else _Z
-    return Mean(value=mean, reach=t * math.sqrt(variance / count), count=count)
+    return Mean(value=mean, reach=_t(count - 1) * math.sqrt(variance / count), count=count)
+
+
+def _t(freedom: int) -> float:
+    if freedom <= len(_T):
+        return _T[freedom - 1]
+    first = (_Z**3 + _Z) / 4
+    second = (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96
+    third = (3 * _Z**7 + 19 * _Z**5 + 17 * _Z**3 - 15 * _Z) / 384
+    return _Z + (first + (second + third / freedom) / freedom) / freedom
 
 
 def ratio_of(values: Sequence[float], others: Sequence[float]) -> Mean | None:

@@ -20,6 +20,17 @@ def test_the_interval_is_students() -> None:
     assert found.reach == pytest.approx(4.303 * statistics.stdev(values) / 3**0.5)
 
 
+@pytest.mark.parametrize(
+    ("seeds", "t"),
+    [(14, 2.160), (15, 2.145), (16, 2.131), (20, 2.093), (31, 2.042), (121, 1.980), (5001, 1.960)],
+)
+def test_the_interval_of_many_seeds_is_still_students(seeds: int, t: float) -> None:
+    values = [0.0] * (seeds - 1) + [1.0]
+    reach = mean_of(values).reach
+    assert reach is not None
+    assert reach / (statistics.stdev(values) / seeds**0.5) == pytest.approx(t, abs=5.1e-4)
+
+
 def test_one_seed_has_no_interval() -> None:
     assert mean_of([0.5]).reach is None
     assert mean_of([0.5]).percent() == "50.0"
