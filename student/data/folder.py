@@ -43,7 +43,8 @@ class Catalogue:
 def discover(root: Path) -> Catalogue:
     """Every labelled image under `root`, hashed.
 
-    Raises BadInput, naming the layout, where there is no folder, no image, or one class only.
+    Raises BadInput, naming the layout, where there is no folder, no image, or one class only, and
+    where a folder could be a domain as well as a class, or a file cannot be opened.
     """
     if not root.is_dir():
         message = f"no data folder {root}; {LAYOUT}"
@@ -73,6 +74,12 @@ def discover(root: Path) -> Catalogue:
 def _labelled(root: Path) -> Iterator[tuple[Path, str, str]]:
     for first in _folders(root):
         classes = _folders(first)
+        if classes and (beside := _images(first)):
+            message = (
+                f"{first} holds images ({beside[0].name}) beside folders ({classes[0].name}), and "
+                f"so could be a class or a domain: move one of the two away; {LAYOUT}"
+            )
+            raise BadInput(message)
         for class_folder in classes:
             for path in _images(class_folder):
                 yield path, first.name, class_folder.name
@@ -87,13 +94,19 @@ def _folders(parent: Path) -> list[Path]:
 
 def _images(folder: Path) -> list[Path]:
     return sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()
     )
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+    try:
+        with path.open("rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as error:
+        message = f"{path} cannot be opened ({error.strerror}): nothing was bought; move it away"
+        raise BadInput(message) from error
 
 
 def _unseen(path: Path) -> dict[str, str]:

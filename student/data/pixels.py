@@ -17,6 +17,8 @@ from student.data.folder import Item
 from student.data.views import RECIPE, open_rgb, render
 from student.errors import DataError
 
+_READING = "reading/2"  # how a file becomes a picture; 2: 16-bit grey
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelTable:
@@ -61,7 +63,13 @@ def pixel_table(
 
 
 def _name(items: Sequence[Item], *, size: int, views: int) -> str:
-    parts = [RECIPE if views > 1 else "", str(size), str(views), *(item.digest for item in items)]
+    parts = [
+        _READING,
+        RECIPE if views > 1 else "",
+        str(size),
+        str(views),
+        *(item.digest for item in items),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

@@ -26,21 +26,30 @@ def view_name(k: int, size: int) -> str:
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """The image as a person sees it: EXIF orientation applied, transparency over white.
+    """The image as a person sees it: EXIF orientation applied, transparency over white, 16-bit grey
+    in eight bits.
 
     Raises DataError where the file is no complete image.
     """
     try:
         with Image.open(path) as opened:
             opened.load()
-            upright = ImageOps.exif_transpose(opened)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return _flattened(ImageOps.exif_transpose(opened))
+    # Pillow's readers raise whatever a broken file makes them raise: struct.error among others.
+    except Exception as error:
         message = f"{path} cannot be read as an image: {error}"
         raise DataError(message) from error
-    if upright.mode in {"RGBA", "LA", "PA"} or "transparency" in upright.info:
-        rgba = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return upright.convert("RGB")
+
+
+def _flattened(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    elif image.mode.startswith("I"):
+        # A plain convert would clip everything above 255 to white, which is not what the vendor
+        # sees in the file.
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    return image.convert("RGB")
 
 
 def render(image: Image.Image, digest: str, k: int, size: int) -> NDArray[np.uint8]:

@@ -63,3 +63,24 @@ def test_an_unseen_file_without_its_columns_is_refused(tmp_path: Path) -> None:
     (root / "unseen.csv").write_text("stem\ni0\n")
     with pytest.raises(BadInput, match="columns name and group"):
         discover(root)
+
+
+def test_a_folder_that_holds_images_beside_folders_is_refused(tmp_path: Path) -> None:
+    for seed in range(4):
+        write_picture(tmp_path / f"c{seed % 2}" / f"{seed}.png", seed)
+    (tmp_path / "c0" / "thumbs").mkdir()
+    with pytest.raises(BadInput, match=r"c0 holds images \(0\.png\) beside folders \(thumbs\)"):
+        discover(tmp_path)
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    root = write_domains(tmp_path / "set", domains=1)
+    (root / "d0" / "c0" / "lost.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match=r"lost\.png cannot be opened .*nothing was bought"):
+        discover(root)
+
+
+def test_a_folder_called_like_an_image_is_none(tmp_path: Path) -> None:
+    root = write_domains(tmp_path / "set", domains=1)
+    (root / "d0" / "c0" / "odd.png").mkdir()
+    assert len(discover(root).items) == 10

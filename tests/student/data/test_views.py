@@ -1,14 +1,16 @@
 """The replayable views: what is sent is what is trained on."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from student.data.views import open_rgb, png, render, view_name
 from student.errors import DataError
+from teacher_server.images import ImageLimits, decode_image
 from tests.pictures import write_picture
 
 
@@ -75,3 +77,25 @@ def test_a_truncated_file_is_a_data_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"half\.png cannot be read"):
         open_rgb(tmp_path / "half.png")
+
+
+def test_sixteen_bit_grey_is_seen_as_the_vendor_sees_the_file(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    seen = np.asarray(open_rgb(tmp_path / "deep.png"))
+    limits = ImageLimits(max_bytes=100_000, max_pixels=100_000)
+    sold = np.asarray(decode_image((tmp_path / "deep.png").read_bytes(), limits))
+    np.testing.assert_array_equal(seen, sold)
+    assert abs(seen.mean() - 127.5) < 1
+
+
+@pytest.mark.parametrize("error", [struct.error("bad"), ZeroDivisionError(), KeyError("tag")])
+def test_whatever_a_broken_file_makes_pillow_raise_is_a_data_error(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Image.Image) -> Image.Image:
+        raise error
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", broken)
+    with pytest.raises(DataError, match=r"a\.png cannot be read"):
+        open_rgb(write_picture(tmp_path / "a.png", 1))
