@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cache.identity import EmbeddingKey
 from cache.table import EmbeddingTable
 from student.data.folder import Item
-from student.data.split import Split
+from student.data.split import VALIDATION, Split
 from student.networks import make_student
 from student.results import MethodResult, Tally
 from student.scan import Scanned, where
@@ -24,7 +24,6 @@ from student.training.methods import METHODS, Method
 from student.training.settings import TrainingSettings
 from student.training.train import Trained, train
 
-VALIDATION = "source validation"
 COMPARED = ("erm", "lp-ft")
 
 

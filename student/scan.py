@@ -52,6 +52,7 @@ def rendered(
     catalogue: Catalogue, splits: Sequence[Split], settings: JobSettings, terminal: Terminal
 ) -> Scanned:
     """The pixels of these splits at the settings' size and number of views, kept under `out`."""
+    _warn_of_copies(splits, terminal)
     training = _distinct(item for one in splits for item in one.train)
     measured = _distinct(
         item for one in splits for part in (one.validation, *one.tests.values()) for item in part
@@ -88,6 +89,19 @@ def _target_choices(catalogue: Catalogue, named: Sequence[str]) -> list[list[str
     if len(catalogue.domains) == 1:
         return [[]]
     return [[domain] for domain in catalogue.domains]
+
+
+def _warn_of_copies(splits: Sequence[Split], terminal: Terminal) -> None:
+    most: dict[str, int] = {}
+    for one in splits:
+        for part, count in one.copies().items():
+            most[part] = max(count, most.get(part, 0))
+    if most:
+        counts = ", ".join(f"{part} {count:,}" for part, count in most.items())
+        terminal.warn(
+            f"pictures that are, byte for byte, trained on as well as measured: {counts}; accuracy "
+            "there is partly that of remembering"
+        )
 
 
 def _distinct(items: Iterable[Item]) -> tuple[Item, ...]:

@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.paper.datasets import DATASETS, Dataset
 from benchmarks.paper.recipe import read_report
 from student.bench.statistics import Mean, mean_of
+from student.data.split import VALIDATION
 from student.errors import BadInput
-from student.experiment import VALIDATION
 
 # What the paper trains with; the steps are the set's.
 _PAPERS = {

@@ -17,7 +17,8 @@ from student.bench.rows import Counted
 from student.bench.run import Grid, Run, identity, settings_of
 from student.bench.shop import clean_key
 from student.data.folder import Item
-from student.experiment import VALIDATION, Experimenter, Paid
+from student.data.split import VALIDATION
+from student.experiment import Experimenter, Paid
 from student.results import Tally
 from student.shopping import class_embeddings
 from student.terminal import quiet

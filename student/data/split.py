@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from student.data.folder import Catalogue, Item
 from student.errors import BadInput
 
+VALIDATION = "source validation"
+"""What a person would call the part that students are chosen on."""
 HOLDOUT = 0.2  # DomainBed's holdout_fraction: one fifth of each source domain validates
 
 
@@ -20,6 +22,17 @@ class Split:
     train: tuple[Item, ...]
     validation: tuple[Item, ...]
     tests: dict[str, tuple[Item, ...]]  # what a person would call the part -> its items
+
+    def copies(self) -> dict[str, int]:
+        """How many pictures of each part are, byte for byte, also trained on; parts without none.
+
+        They are measured all the same: what a folder holds is the user's, and a picture that two
+        domains share is of both.
+        """
+        trained = {item.digest for item in self.train}
+        parts = {VALIDATION: self.validation, **self.tests}
+        found = {name: sum(i.digest in trained for i in items) for name, items in parts.items()}
+        return {name: count for name, count in found.items() if count}
 
 
 def split(

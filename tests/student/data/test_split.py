@@ -58,3 +58,11 @@ def test_an_unknown_target_is_named_with_the_domains_there_are(catalogue: Catalo
 def test_holding_out_every_domain_is_refused(catalogue: Catalogue) -> None:
     with pytest.raises(BadInput, match="every domain is held out"):
         split(catalogue, targets=["d0", "d1", "d2"], seed=0)
+
+
+def test_pictures_that_are_measured_and_trained_on_are_counted(tmp_path: Path) -> None:
+    root = write_domains(tmp_path / "set", domains=2, each=10)
+    assert split(discover(root), targets=["d1"], seed=0).copies() == {}
+    (trained, *_) = split(discover(root), targets=["d1"], seed=0).train
+    (root / "d1" / "c0" / "i0.png").write_bytes(trained.path.read_bytes())
+    assert split(discover(root), targets=["d1"], seed=0).copies() == {"d1": 1}
