@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache.identity import EmbeddingKey
 from student.bench.run import Grid, Run, asks_texts, settings_of
-from student.data.folder import Item, discover
+from student.data.folder import Catalogue, Item, discover
 from student.data.split import Split, split
 from student.experiment import Paid
 from student.scan import Scanned, rendered, where
@@ -35,28 +34,18 @@ class Material:
         return self.splits[run.targets, run.seed]
 
 
-def gather(grid: Grid, terminal: Terminal) -> Material:
-    """Reads the data set of a grid; what was rendered before is found again.
+def gather(grid: Grid, terminal: Terminal, catalogue: Catalogue | None = None) -> Material:
+    """Reads the data set of a grid, or takes what was read; what was rendered is found again.
 
     Raises BadInput for a folder or a target that cannot be used.
     """
-    terminal.say(f"reading {grid.base.data}")
-    catalogue = discover(grid.base.data)
+    catalogue = catalogue or discover(grid.base.data)
     names: list[SplitName] = list(dict.fromkeys((run.targets, run.seed) for run in grid.runs))
     splits = [split(catalogue, targets=targets, seed=seed) for targets, seed in names]
     views = max(run.views for run in grid.runs)
     settings = grid.base.model_copy(update={"views": views})
     scanned = rendered(catalogue, splits, settings, terminal)
     return Material(scanned=scanned, splits=dict(zip(names, scanned.splits, strict=True)))
-
-
-def data_digest(scanned: Scanned) -> str:
-    """SHA-256 over every image's domain, class, content and group."""
-    hashed = hashlib.sha256()
-    for item in scanned.catalogue.items:
-        line = (item.domain, item.class_name, item.digest, item.unseen_group or "")
-        hashed.update("\t".join(line).encode() + b"\n")
-    return hashed.hexdigest()
 
 
 class Chooser:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from student.bench.material import Chooser, Material, data_digest, gather
+from student.bench.material import Chooser, Material, gather
 from student.bench.names import NO_TEACHER
+from student.bench.provenance import check_images, check_teacher, data_digest
 from student.bench.rows import Row, add_row, read_rows
 from student.bench.run import Grid, Run, identity, known_method, resolved
 from student.bench.shop import Bought, Counters, buy_for, keys_of
 from student.bench.train import Outcome, Shared, Task, Trainer, forget
-from student.experiment import VALIDATION
+from student.data.folder import discover
+from student.data.split import VALIDATION
 from student.networks import check_networks
 from student.orphans import end_with_parent
 from student.terminal import Terminal
@@ -50,22 +52,29 @@ def run_grid(
     """Adds a row for each run that has none, at most `most`; how many were added.
 
     The network is not used once training has begun. Killed at any point, the same call goes on:
-    rows stand, answers are paid, and runs have checkpoints. Raises StudentError and CacheError.
+    rows stand, answers are paid, and runs have checkpoints. Raises StudentError and CacheError,
+    of them BadInput where the file has rows of other images or another teacher by the same name.
     """
     runs = missing_runs(grid, rows)[:most]
+    terminal.say(f"reading {grid.base.data}")
+    catalogue = discover(grid.base.data)
+    datasets = {run.dataset for run in grid.runs}
+    earlier = [row for row in read_rows(rows).values() if row.dataset in datasets]
+    check_images(earlier, rows, catalogue)
     terminal.say(f"{grid.name}: {len(runs)} of {len(grid.ids())} runs to make")
     if not runs:
         return 0
     check_networks(
         (known_method(run.method), resolved(run, grid.base)) for run in runs if run.is_student
     )
-    material = gather(grid, terminal)
+    material = gather(grid, terminal, catalogue)
     chooser = Chooser(material, grid.base, terminal)
     bought = buy_for(
         runs,
         grid.base,
         material,
         chooser,
+        check=lambda teacher, sold: check_teacher(earlier, rows, teacher, sold),
         counters=counters,
         budget=budget,
         command=source.command,
@@ -120,7 +129,7 @@ class _Clerk:
         self._bought = bought
         self._source = source
         self._rows = rows
-        self._data = data_digest(material.scanned)
+        self._data = data_digest(material.scanned.catalogue)
 
     def write(self, task: Task, outcome: Outcome) -> Row:
         run = task.run

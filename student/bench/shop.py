@@ -67,6 +67,7 @@ def buy_for(
     material: Material,
     chooser: Chooser,
     *,
+    check: Callable[[str, str], None],
     counters: Counters,
     budget: int | None,
     command: str,
@@ -75,8 +76,9 @@ def buy_for(
     """What these runs read, by teacher; what the cache has is not bought again.
 
     All of it or nothing: a grid with holes compares nothing. A dry run gives nothing, and without
-    a budget the account at the vendor is the wall. Raises PlanExceedsBudget before anything is
-    sent, StudentError and CacheError.
+    a budget the account at the vendor is the wall. `check` is given each teacher and the
+    fingerprint that is sold by that name, and may refuse it. Raises PlanExceedsBudget before
+    anything is sent, StudentError and CacheError.
     """
     by_teacher: dict[str, list[Run]] = {}
     for run in runs:
@@ -86,7 +88,7 @@ def buy_for(
     with PaidCache.open(base.cache) as cache:
         for teacher, of_one in by_teacher.items():
             with counters(teacher) as counter:
-                shop = _Shop(base, material, chooser, cache, terminal, command)
+                shop = _Shop(base, material, chooser, cache, check, terminal, command)
                 got = asyncio.run(shop.purchase(counter, of_one, budget, teacher))
                 if got is not None:
                     bought[teacher] = got
@@ -100,6 +102,7 @@ class _Shop:
         material: Material,
         chooser: Chooser,
         cache: PaidCache,
+        check: Callable[[str, str], None],
         terminal: Terminal,
         command: str,
     ) -> None:
@@ -107,6 +110,7 @@ class _Shop:
         self._material = material
         self._chooser = chooser
         self._cache = cache
+        self._check = check
         self._terminal = terminal
         self._command = command
 
@@ -119,6 +123,7 @@ class _Shop:
             if not await vendor.ready():
                 terminal.say(f"the vendor at {vendor.url} is not ready; asking again")
             model = _sold(await vendor.models(), counter.model)
+            self._check(teacher, model.fingerprint)
             foreign = set[str]()
             for one in runs:
                 if one.is_student:

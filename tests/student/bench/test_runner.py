@@ -11,10 +11,10 @@ from student.bench.rows import read_rows
 from student.bench.run import Grid
 from student.bench.runner import missing_runs
 from student.bench.train import Shared, Task, Trainer
-from student.errors import PlanExceedsBudget, PurchaseError
-from tests.pictures import write_domains
+from student.errors import BadInput, PlanExceedsBudget, PurchaseError
+from tests.pictures import write_domains, write_picture
 from tests.student.bench.small import grid, make, run
-from tests.student.purchase.ledger_vendor import LedgerVendor, problem
+from tests.student.purchase.ledger_vendor import LedgerVendor, model_facts, problem
 
 TEXTS = 2
 TRAINED_ON = 2 * 2 * 4  # two source domains, two classes, four of five pictures
@@ -60,6 +60,26 @@ def test_a_run_with_a_row_is_not_made_again_and_nothing_is_asked_for_it(pets: Pa
     asked = len(vendor.seen)
     make(one, vendor)
     assert (len(read_rows(rows)), len(vendor.seen)) == (2, asked)
+
+
+def test_rows_of_other_images_are_not_shown_as_results_on_these(pets: Path) -> None:
+    vendor = LedgerVendor()
+    rows = make(grid(pets, [run()]), vendor)
+    before, asked = rows.read_bytes(), len(vendor.seen)
+    write_picture(pets / "d0" / "c0" / "new.png", 99)
+    with pytest.raises(BadInput, match=r"rows\.jsonl has results of other images.*bought"):
+        make(grid(pets, [run()]), vendor)
+    assert (rows.read_bytes(), len(vendor.seen)) == (before, asked)
+
+
+def test_rows_of_another_teacher_are_refused_before_anything_is_bought(pets: Path) -> None:
+    vendor, other = LedgerVendor(), LedgerVendor()
+    make(grid(pets, [run(), run("erm")]), vendor)
+    other.model = model_facts(weights="cd" * 32)
+    with pytest.raises(BadInput, match=r"results of another teacher .*nothing was bought"):
+        make(grid(pets, [run(seed=1)]), other)
+    assert other.spent == 0
+    make(grid(pets, [run(seed=1)]), vendor)
 
 
 def test_a_bigger_share_is_trained_on_what_a_smaller_one_bought_and_more(pets: Path) -> None:

@@ -1,0 +1,45 @@
+"""Rows stand beside rows of the same images and the same teachers alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from student.bench.names import NO_TEACHER
+from student.bench.rows import Row
+from student.data.folder import Catalogue
+from student.errors import BadInput
+
+_ELSEWHERE = "nothing was bought; name another --out, or move that file away"
+
+
+def data_digest(catalogue: Catalogue) -> str:
+    """SHA-256 over every image's domain, class, content and group."""
+    hashed = hashlib.sha256()
+    for item in catalogue.items:
+        line = (item.domain, item.class_name, item.digest, item.unseen_group or "")
+        hashed.update("\t".join(line).encode() + b"\n")
+    return hashed.hexdigest()
+
+
+def check_images(earlier: Iterable[Row], path: Path, catalogue: Catalogue) -> None:
+    """Refuses images that are not those of the earlier rows of a data set. Raises BadInput."""
+    now = data_digest(catalogue)
+    if any(row.data_sha256 != now for row in earlier):
+        message = (
+            f"{path} has results of other images than {catalogue.root} holds now, and they "
+            f"cannot stand in one table: {_ELSEWHERE}"
+        )
+        raise BadInput(message)
+
+
+def check_teacher(earlier: Iterable[Row], path: Path, teacher: str, fingerprint: str) -> None:
+    """Refuses a teacher that is not that of the earlier rows under its name. Raises BadInput."""
+    known = {row.fingerprint for row in earlier if row.teacher == teacher}
+    if known - {NO_TEACHER, fingerprint}:
+        message = (
+            f"{path} has results of another teacher ({', '.join(sorted(known))}) than the vendor "
+            f"sells now ({fingerprint}), and they cannot stand in one table: {_ELSEWHERE}"
+        )
+        raise BadInput(message)
