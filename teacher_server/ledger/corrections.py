@@ -13,6 +13,7 @@ from teacher_server.errors import ChargeUnknown, CorrectionRefused, CorrectionRe
 from teacher_server.ledger.audit import entry_of
 from teacher_server.ledger.chain import append, drafted
 from teacher_server.ledger.entry import LedgerEntry
+from teacher_server.ledger.period import renew
 from teacher_server.ledger.tables import accounts, corrections, entries
 
 
@@ -45,10 +46,10 @@ def correct(
     if charge is None:
         message = f"the ledger has no charge with the request id {request_id!r}"
         raise ChargeUnknown(message)
-    # Held from here on: two corrections of one charge cannot both see all of it left.
-    account = connection.execute(
-        select(accounts).where(accounts.c.id == charge.key_id).with_for_update()
-    ).one()
+    # First, or the renewal would take what is given back for units left over. It holds the
+    # account's row from here on: two corrections of one charge cannot both see all of it left.
+    renew(connection, charge.key_id, now)
+    account = connection.execute(select(accounts).where(accounts.c.id == charge.key_id)).one()
     correcting_id = _correcting_id(request_id, correction_id)
     known = connection.execute(
         select(entries).where(entries.c.request_id == correcting_id)

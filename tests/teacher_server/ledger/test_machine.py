@@ -170,6 +170,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self._correct(receipt, units, cost)
             return
         self._correct(receipt, units, cost)
+        self.model.renew(self.books.now[0])
         sale.given_units += units
         sale.given_cost += cost
         self.model.spent -= units

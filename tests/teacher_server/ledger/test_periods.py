@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from teacher_server.ledger.charges import Refused, Reservation
+from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.keys import ApiKey
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.period import period_start
@@ -174,6 +176,43 @@ def test_units_given_back_count_in_the_period_that_they_were_charged_in(daily: B
     daily.ledger.books.correct(today.request_id, units=2, reason="r", actor="ann")
     account = daily.account
     assert (account.used_units, account.remaining_units) == (3, 13)
+    assert daily.faults == ()
+
+
+def test_units_given_back_come_on_top_of_the_day_whatever_the_key_was_first_used_for(
+    daily: Books,
+) -> None:
+    def give_back(of: LedgerEntry, units: int) -> None:
+        daily.ledger.books.correct(
+            of.request_id, units=units, reason="r", actor="ann", correction_id=f"ticket {units}"
+        )
+
+    for order in permutations(range(4)):
+        daily.open_key(10, period="day")
+        yesterday = daily.buy(6)
+        daily.now[0] += DAY_MS
+        steps: list[Callable[[], object]] = [
+            lambda: daily.ledger.keys.authenticate(daily.key),
+            lambda: daily.buy(2),
+            partial(give_back, yesterday, 5),
+            partial(give_back, yesterday, 1),
+        ]
+        for number in order:
+            steps[number]()
+        steps[2]()  # a retry
+        account = daily.account
+        assert (account.remaining_units, account.used_units) == (14, 2), order
+        assert daily.faults == ()
+
+
+def test_a_retried_correction_gives_nothing_back_on_the_next_day(daily: Books) -> None:
+    charge = daily.buy(6)
+    for _ in range(2):
+        daily.ledger.books.correct(
+            charge.request_id, units=6, reason="r", actor="ann", correction_id="ticket"
+        )
+        assert daily.account.remaining_units == 10
+        daily.now[0] += DAY_MS
     assert daily.faults == ()
 
 
