@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from student.errors import BadInput
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 UNSEEN_FILE = "unseen.csv"
-"""Names items that must never be trained on: columns `name` (file stem) and `group`."""
+"""Names items that must never be trained on: columns `name` (a file's, or its stem) and `group`."""
 
 LAYOUT = (
     "expected DATA/<domain>/<class>/<image> or DATA/<class>/<image> "
@@ -49,8 +49,8 @@ def discover(root: Path) -> Catalogue:
     if not root.is_dir():
         message = f"no data folder {root}; {LAYOUT}"
         raise BadInput(message)
-    unseen = _unseen(root / UNSEEN_FILE)
     found = list(_labelled(root))
+    unseen = _unseen(root / UNSEEN_FILE, {path for path, _, _ in found})
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(_sha256, (path for path, _, _ in found)))
     items = tuple(
@@ -59,7 +59,7 @@ def discover(root: Path) -> Catalogue:
             domain=domain,
             class_name=class_name,
             digest=digest,
-            unseen_group=unseen.get(path.stem),
+            unseen_group=unseen.get(path.stem) or unseen.get(path.name),
         )
         for (path, domain, class_name), digest in zip(found, digests, strict=True)
     )
@@ -89,15 +89,30 @@ def _labelled(root: Path) -> Iterator[tuple[Path, str, str]]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in _named(parent) if p.is_dir() and not p.name.startswith("."))
 
 
 def _images(folder: Path) -> list[Path]:
     return sorted(
         p
-        for p in folder.iterdir()
-        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()
+        for p in _named(folder)
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not _is_no_file(p)
     )
+
+
+def _is_no_file(path: Path) -> bool:
+    """A folder or a pipe; a link that leads nowhere is a file that is missing."""
+    return path.exists() and not path.is_file()
+
+
+def _named(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        try:
+            path.name.encode()
+        except UnicodeEncodeError as error:
+            message = f"{str(path)!a} has a name that is not UTF-8: rename it"
+            raise BadInput(message) from error
+        yield path
 
 
 def _sha256(path: Path) -> str:
@@ -109,12 +124,23 @@ def _sha256(path: Path) -> str:
         raise BadInput(message) from error
 
 
-def _unseen(path: Path) -> dict[str, str]:
+def _unseen(path: Path, images: Set[Path]) -> dict[str, str]:
     if not path.exists():
         return {}
-    with path.open(newline="") as source:
-        reader = csv.DictReader(source)
-        if not {"name", "group"} <= set(reader.fieldnames or ()):
-            message = f"{path} needs the columns name and group"
-            raise BadInput(message)
-        return {row["name"]: row["group"] for row in reader}
+    try:
+        # A spreadsheet puts a mark before the first column's name.
+        with path.open(newline="", encoding="utf-8-sig") as source:
+            reader = csv.DictReader(source)
+            if not {"name", "group"} <= set(reader.fieldnames or ()):
+                message = f"{path} needs the columns name and group"
+                raise BadInput(message)
+            groups = {row["name"]: row["group"] for row in reader}
+    except (UnicodeError, csv.Error) as error:
+        message = f"{path} is not a table in UTF-8: {error}"
+        raise BadInput(message) from error
+    # Either would be trained on, which is what the file is there to prevent.
+    there = {name for image in images for name in (image.stem, image.name)}
+    if lost := sorted(name for name, group in groups.items() if not group or name not in there):
+        message = f"{path} gives {', '.join(map(repr, lost[:5]))} no group, or names no image"
+        raise BadInput(message)
+    return groups

@@ -1,5 +1,6 @@
 """Finding labelled images."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,38 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
         discover(root)
 
 
-def test_a_folder_called_like_an_image_is_none(tmp_path: Path) -> None:
+def test_a_folder_or_a_pipe_called_like_an_image_is_none(tmp_path: Path) -> None:
     root = write_domains(tmp_path / "set", domains=1)
     (root / "d0" / "c0" / "odd.png").mkdir()
+    os.mkfifo(root / "d0" / "c0" / "pipe.png")
     assert len(discover(root).items) == 10
+
+
+def test_an_unseen_file_of_a_spreadsheet_may_name_whole_files(tmp_path: Path) -> None:
+    root = write_domains(tmp_path / "set", domains=1)
+    (root / "unseen.csv").write_text("name,group\ni0.png,rare\n", encoding="utf-8-sig")
+    assert {i.path.stem for i in discover(root).items if i.unseen_group == "rare"} == {"i0"}
+
+
+@pytest.mark.parametrize("line", ["i0,", "i0", "i9,rare", ",rare"])
+def test_an_unseen_file_that_would_let_an_item_be_trained_on_is_refused(
+    tmp_path: Path, line: str
+) -> None:
+    root = write_domains(tmp_path / "set")
+    (root / "unseen.csv").write_text(f"name,group\n{line}\n")
+    with pytest.raises(BadInput, match="no group, or names no image"):
+        discover(root)
+
+
+def test_an_unseen_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    root = write_domains(tmp_path / "set")
+    (root / "unseen.csv").write_bytes("name,group\ncafé,rare\n".encode("latin-1"))
+    with pytest.raises(BadInput, match="not a table in UTF-8"):
+        discover(root)
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    root = write_domains(tmp_path / "set", domains=1)
+    Path(os.fsdecode(os.fsencode(root / "d0") + b"/caf\xe9")).mkdir()
+    with pytest.raises(BadInput, match=r"caf\\udce9' has a name that is not UTF-8"):
+        discover(root)
