@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from student.networks import load_network
 from student.training.align import features_of
+from student.training.backbone import weights_name
 from student.training.machine import machine
 from student.training.sampling import torch_seed
 from student.training.settings import TrainingSettings
@@ -20,7 +21,6 @@ from student.training.student import with_head
 
 _RECIPE = "features/1"
 _CHUNK = 1024
-_NAMED_WEIGHTS = ("hub", "wheel", "none")
 
 
 def frozen_features(
@@ -65,12 +65,9 @@ def frozen_features(
 
 
 def _name(digests: Sequence[str], settings: TrainingSettings) -> str:
-    weights = settings.weights
+    weights = weights_name(settings.weights)
     if weights == "none":
         weights = f"none {settings.seed}"
-    elif weights not in _NAMED_WEIGHTS and Path(weights).is_file():
-        with Path(weights).open("rb") as file:
-            weights = hashlib.file_digest(file, "sha256").hexdigest()
     parts = [_RECIPE, settings.backbone, weights, str(settings.image_size), *digests]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 

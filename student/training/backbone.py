@@ -6,6 +6,7 @@ The only importer of timm. No file is ever unpickled: safetensors, or tensors al
 from __future__ import annotations
 
 import difflib
+import hashlib
 import pickle  # for the error that torch raises when it refuses one  # nosec B403
 from importlib import resources
 from pathlib import Path
@@ -38,6 +39,14 @@ def load_backbone(name: str, weights: str = "hub", *, image_size: int | None = N
     )
     fill(model, named, weights)
     return _laid_out(model)
+
+
+def weights_name(weights: str) -> str:
+    """What tells these weights from others: a file's content, for it may be written anew."""
+    if not Path(weights).is_file() or weights in ("hub", "wheel", "none"):
+        return weights
+    with Path(weights).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def freeze_batch_norm(model: nn.Module) -> None:

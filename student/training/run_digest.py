@@ -9,13 +9,14 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
+from student.training.backbone import weights_name
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import Method
 from student.training.settings import TrainingSettings
 
-_FORMAT = "training/2"  # 2: the terms of the loss, and settings beyond the paper's
+_FORMAT = "training/3"  # 3: all rows, and what is in the file of the weights
 _AFTERWARDS = frozenset({"wise_ft"})  # after the last checkpoint: one training serves every share
-_SAMPLED = 512  # rows of pixels and embeddings looked at: tables may be larger than memory
+_ROWS = 4096  # of pixels and embeddings at once: tables may be larger than memory
 
 
 def run_digest(
@@ -25,7 +26,7 @@ def run_digest(
     settings: TrainingSettings,
     num_classes: int,
 ) -> str:
-    """SHA-256 over the method, the settings, all labels and purchases, and a sample of the rest."""
+    """SHA-256 over the method, the settings, the weights' file and all data."""
     import torch
 
     hashed = hashlib.sha256()
@@ -34,15 +35,15 @@ def run_digest(
         "torch": torch.__version__,
         "method": asdict(method),
         "settings": {k: v for k, v in asdict(settings).items() if k not in _AFTERWARDS},
+        "weights": weights_name(settings.weights),
         "classes": num_classes,
     }
     hashed.update(json.dumps(plain, sort_keys=True).encode())
     for whole in (data.labels, data.domains, data.bought, data.text_embeddings, validation.labels):
         _feed(hashed, np.asarray(whole))
     for large in (data.pixels, data.image_embeddings, validation.pixels):
-        rows = np.unique(np.linspace(0, len(large) - 1, _SAMPLED).astype(np.int64))
-        _feed(hashed, np.asarray(large[rows]))
-        hashed.update(str(large.shape).encode())
+        for first in range(0, len(large), _ROWS):
+            _feed(hashed, np.asarray(large[first : first + _ROWS]))
     return hashed.hexdigest()
 
 
