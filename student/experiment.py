@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -37,31 +37,8 @@ class Paid:
 
 def training_settings(settings: JobSettings) -> TrainingSettings:
     """The part of the options that training reads."""
-    return TrainingSettings(
-        backbone=settings.backbone,
-        weights=settings.weights,
-        image_size=settings.image_size,
-        steps=settings.steps,
-        align_steps=settings.align_steps,
-        lr=settings.lr,
-        align_lr=settings.align_lr,
-        schedule=settings.schedule,
-        batch_per_domain=settings.batch_per_domain,
-        lmd=settings.lmd,
-        averaging=settings.averaging,
-        wise_ft=settings.wise_ft,
-        align=settings.align,
-        between=settings.between,
-        exact=settings.exact,
-        drawn=settings.drawn,
-        stand_ins=settings.stand_ins,
-        mix=settings.mix,
-        eval_every=settings.eval_every,
-        freeze_batch_norm=settings.freeze_batch_norm,
-        device=settings.device,
-        seed=settings.seed,
-        threads=settings.threads,
-    )
+    names = {one.name for one in fields(TrainingSettings)} & JobSettings.model_fields.keys()
+    return TrainingSettings(**{name: getattr(settings, name) for name in names})
 
 
 def methods_of(settings: JobSettings) -> tuple[str, ...]:

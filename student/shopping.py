@@ -11,7 +11,6 @@ from cache.identity import EmbeddingKey, text_item
 from cache.table import EmbeddingTable
 from student.data.folder import Item
 from student.data.views import png, view_name
-from student.purchase.choice import stratified_order
 from student.purchase.plan import Wanted
 
 PromptStyle = Literal["class", "domain"]
@@ -53,17 +52,6 @@ def wanted_texts(fingerprint: str, prompts: Sequence[str]) -> list[Wanted]:
         Wanted(key=text_key(fingerprint, text), payload=text, name=f'prompt "{text}"')
         for text in prompts
     ]
-
-
-def wanted_images(
-    fingerprint: str, items: Sequence[Item], pixels: NDArray[np.uint8], *, seed: int
-) -> list[Wanted]:
-    """Every view of every item, best first: any prefix is balanced over domain and class.
-
-    The rest is as `wanted_in_order` says.
-    """
-    order = stratified_order([(item.domain, item.class_name) for item in items], seed)
-    return wanted_in_order(fingerprint, items, pixels, order)
 
 
 def wanted_in_order(

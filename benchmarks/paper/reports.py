@@ -12,6 +12,7 @@ from benchmarks.paper.recipe import read_report
 from student.bench.statistics import Mean, mean_of
 from student.data.split import VALIDATION
 from student.errors import BadInput
+from student.training.methods import METHODS
 
 # What the paper trains with; the steps are the set's.
 _PAPERS = {
@@ -107,6 +108,8 @@ def _changed(dataset: Dataset, settings: dict[str, Any]) -> tuple[str, ...]:
 
 def _left_out(meta: dict[str, Any]) -> tuple[str, ...]:
     """What an account that could not pay, or a refused picture, leaves to the class texts alone."""
+    if not METHODS[meta["method"]].reads_images:
+        return ()
     wanted = meta["images_trained_on"] * meta["settings"]["views"]
     left_out = wanted - meta["embeddings_bought"]
     return (f"{left_out:,} of {wanted:,} views not bought",) if left_out else ()

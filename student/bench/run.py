@@ -103,8 +103,7 @@ def new_run(
     )
     if method == ZERO_SHOT:
         return replace(run, views=1, fraction=0.0, selector="random")
-    terms = known_method(method).terms
-    if not (terms.reads_images or known_method(method).shares_lmd):
+    if not known_method(method).reads_images:
         run = replace(run, fraction=0.0)
     if run.fraction == 0.0:
         run = replace(run, views=1)

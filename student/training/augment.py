@@ -40,11 +40,6 @@ def augment(pixels_BHW3: Tensor, parameters: ViewParameters) -> Tensor:
     return coloured_B3P.clamp_(0, 255).view_as(cropped_B3HW).permute(0, 2, 3, 1)
 
 
-def to_uint8(pixels: Tensor) -> Tensor:
-    """Pixels between 0 and 255, rounded."""
-    return pixels.round().to(torch.uint8)
-
-
 def _source_of(parameters: ViewParameters) -> Tensor:
     """Where each output pixel comes from: (B, 2, 3) on torch's scale, -1 to 1 across the image."""
     left, top, width, height = torch.from_numpy(parameters.box).to(torch.float32).T

@@ -83,17 +83,6 @@ def wilson_interval(correct: int, total: int) -> Interval:
     return Interval(low=max(0.0, centre - reach), high=min(1.0, centre + reach))
 
 
-def per_class_accuracy(
-    predicted: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int
-) -> NDArray[np.float64]:
-    """The share of right answers in each class (C,); NaN for a class without an image."""
-    total = np.bincount(labels, minlength=num_classes)
-    right = np.bincount(labels[predicted == labels], minlength=num_classes)
-    shares = np.full(num_classes, np.nan)
-    np.divide(right, total, out=shares, where=total > 0)
-    return shares
-
-
 def num_parameters(student: Student) -> int:
     """How many numbers the student predicts with: its parameters and the text head's classes."""
     head = student.head.state_dict()

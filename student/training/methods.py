@@ -90,6 +90,11 @@ class Method:
         kept = tuple((name, value) for name, value in self.overrides if name not in names)
         return replace(self, overrides=kept)
 
+    @property
+    def reads_images(self) -> bool:
+        """Whether image embeddings are of use to it, whatever the settings but an lmd of 0."""
+        return self.shares_lmd or self.terms.reads_images
+
     def terms_for(self, settings: TrainingSettings) -> Terms:
         """The terms, with lmd shared out where the method shares it."""
         if not self.shares_lmd:

@@ -8,7 +8,7 @@ import pytest
 from student.data.folder import discover
 from student.data.pixels import pixel_table
 from student.data.views import png
-from student.shopping import prompts_for, view_keys, wanted_images, wanted_texts
+from student.shopping import prompts_for, view_keys, wanted_in_order, wanted_texts
 from tests.pictures import write_domains
 
 MODEL = "sha256:" + "0" * 64
@@ -30,19 +30,10 @@ def test_view_0_is_sent_as_the_file_and_the_others_as_the_pixels_trained_on(
 ) -> None:
     items = discover(write_domains(tmp_path / "set")).items
     pixels = pixel_table(items, size=8, views=2, folder=tmp_path / "pixels").pixels
-    wanted = {one.key: one for one in wanted_images(MODEL, items, pixels, seed=0)}
+    wanted = {one.key: one for one in wanted_in_order(MODEL, items, pixels, range(len(items)))}
     original, rendered = view_keys(MODEL, items[4], views=2, size=8)
     assert wanted[original].item().payload == items[4].path.read_bytes()
     assert wanted[rendered].item().payload == png(pixels[4, 1])
-
-
-def test_a_prefix_of_the_order_is_balanced_over_domains_and_classes(tmp_path: Path) -> None:
-    items = discover(write_domains(tmp_path / "set")).items
-    pixels = pixel_table(items, size=8, views=2, folder=tmp_path / "pixels").pixels
-    first = wanted_images(MODEL, items, pixels, seed=0)[: 2 * 6]
-    by_digest = {item.digest: item for item in items}
-    strata = {(by_digest[w.key.item].domain, by_digest[w.key.item].class_name) for w in first}
-    assert len(strata) == 6
 
 
 def test_a_text_is_identified_by_its_normal_form() -> None:

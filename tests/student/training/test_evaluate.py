@@ -11,7 +11,6 @@ from student.training.evaluate import (
     latency,
     logits_of,
     num_parameters,
-    per_class_accuracy,
     predict,
     score,
     wilson_interval,
@@ -88,11 +87,6 @@ def test_the_interval_is_wilsons(correct: int, total: int, low: float, high: flo
 def test_an_interval_of_no_proportion_is_refused(correct: int, total: int) -> None:
     with pytest.raises(BadInput, match="no proportion"):
         wilson_interval(correct, total)
-
-
-def test_per_class_accuracy_is_nan_where_there_is_no_image() -> None:
-    shares = per_class_accuracy(np.array([0, 0, 1]), np.array([0, 1, 1]), 3)
-    np.testing.assert_array_equal(shares, [1.0, 0.5, np.nan])
 
 
 def test_the_cost_of_a_student_is_its_numbers_and_its_milliseconds(student: Student) -> None:
