@@ -1,0 +1,55 @@
+"""Counts the pictures that the evidence measures on and, byte for byte, also trains on.
+
+    python -m benchmarks.evidence.copies
+
+Some vendors draw some emoji alike. Writes docs/results/copies.json.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+from benchmarks.evidence.__main__ import DOCS, commit
+from benchmarks.evidence.grids import LOOKS
+from benchmarks.evidence.protocol import HOUSES, NEVER_TRAINED_ON, SEEDS, settings_for
+from student.data.folder import discover
+from student.data.split import VALIDATION, split
+from student.training.saved import replace_file
+
+
+def main() -> int:
+    """Writes the counts of every split of the headline, and of the digits' main lines."""
+    held_out = {
+        "emoji": [(house, *NEVER_TRAINED_ON) for house in HOUSES],
+        "digits": [(look,) for look in LOOKS],
+    }
+    splits = []
+    for dataset, targets in held_out.items():
+        catalogue = discover(settings_for(dataset).data)
+        for names, seed in product(targets, SEEDS):
+            one = split(catalogue, targets=names, seed=seed)
+            copies = one.copies()
+            splits.append(
+                {
+                    "dataset": dataset,
+                    "targets": list(names),
+                    "seed": seed,
+                    "parts": {
+                        name: {"pictures": len(items), "trained_on": copies.get(name, 0)}
+                        for name, items in {VALIDATION: one.validation, **one.tests}.items()
+                    },
+                }
+            )
+    result = {
+        "command": "python -m benchmarks.evidence.copies",
+        "commit": commit(),
+        "seeds": list(SEEDS),
+        "splits": splits,
+    }
+    replace_file(DOCS / "results/copies.json", (json.dumps(result, indent=1) + "\n").encode())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
