@@ -20,7 +20,7 @@ from student.training.saved import replace_file
 
 def main() -> int:
     """Writes the counts of every split of the headline, and of the digits' main lines."""
-    held_out = {
+    held_out: dict[str, list[tuple[str, ...]]] = {
         "emoji": [(house, *NEVER_TRAINED_ON) for house in HOUSES],
         "digits": [(look,) for look in LOOKS],
     }
