@@ -151,17 +151,28 @@ class Keys:
 
         Raises LedgerError when the id exists with another secret.
         """
-        with reading(self._engine) as connection:
-            stored = connection.scalar(
-                select(accounts.c.secret_hash).where(accounts.c.id == key.id)
-            )
+        stored = self._stored_hash(key.id)
         if stored is None:
-            self.create(key, name=name, budget=budget, price_version=price_version)
-            return True
+            try:
+                self.create(key, name=name, budget=budget, price_version=price_version)
+            except LedgerError:
+                # Of replicas that start at once only one can create it.
+                stored = self._stored_hash(key.id)
+                if stored is None:
+                    raise
+            else:
+                return True
         if not key.matches(stored, self._pepper):
-            message = f"the key id {key.id!r} is in the ledger with another secret"
+            message = (
+                f"the key id {key.id!r} is in the ledger with another secret: put the key as it "
+                "was last shown (rotating shows a new one) into TEACHER_FIRST_KEY, or remove that"
+            )
             raise LedgerError(message)
         return False
+
+    def _stored_hash(self, key_id: str) -> str | None:
+        with reading(self._engine) as connection:
+            return connection.scalar(select(accounts.c.secret_hash).where(accounts.c.id == key_id))
 
     def authenticate(self, key: ApiKey) -> Account | None:
         """The key's account, in its current period; None when the key is not good, whyever.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +11,11 @@ from sqlalchemy import select
 
 from teacher_server.errors import KeyUnknown, LedgerError
 from teacher_server.ledger.engine import reading
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.keys import Account, ApiKey
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.tables import accounts
 from tests.teacher_server.ledger.bookkeeping import Books
+from tests.teacher_server.ledger.racing import at_once
 
 
 @pytest.fixture
@@ -113,6 +116,51 @@ def test_ensuring_a_key_creates_it_once_and_never_grants_again(ledger: Ledger) -
     assert ledger.keys.get("first").budget_units == 7
     with pytest.raises(LedgerError, match="another secret"):
         ledger.keys.ensure(ApiKey("first", "x" * 16), name="f", budget=7, price_version="p")
+
+
+def test_a_first_key_that_was_rotated_is_refused_with_what_to_do(ledger: Ledger) -> None:
+    key = ApiKey("first", "0123456789abcdef")
+    ledger.keys.ensure(key, name="first", budget=7, price_version="p")
+    rotated = ledger.keys.rotate("first")
+    with pytest.raises(LedgerError, match=r"last shown .* into TEACHER_FIRST_KEY, or remove"):
+        ledger.keys.ensure(key, name="first", budget=7, price_version="p")
+    assert not ledger.keys.ensure(rotated, name="first", budget=7, price_version="p")
+
+
+def test_a_key_that_another_replica_makes_meanwhile_is_ensured_by_both(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = ledger.keys.create
+
+    def late(key: ApiKey, **figures: Any) -> Account:
+        create(key, **figures)  # the other's, between this one's look and its insert
+        return create(key, **figures)
+
+    monkeypatch.setattr(ledger.keys, "create", late)
+    key = ApiKey.new()
+    assert not ledger.keys.ensure(key, name="first", budget=7, price_version="p")
+    assert ledger.keys.get(key.id).budget_units == 7
+
+    def thief(key: ApiKey, **figures: Any) -> Account:
+        create(ApiKey(key.id, "x" * 43), **figures)
+        return create(key, **figures)
+
+    monkeypatch.setattr(ledger.keys, "create", thief)
+    with pytest.raises(LedgerError, match="another secret"):
+        ledger.keys.ensure(ApiKey.new(), name="first", budget=7, price_version="p")
+    monkeypatch.undo()
+    with pytest.raises(LedgerError, match="budget"):
+        ledger.keys.ensure(ApiKey.new(), name="first", budget=-1, price_version="p")
+
+
+def test_servers_that_start_at_once_ensure_the_first_key_once(ledger: Ledger) -> None:
+    key = ApiKey.new()
+
+    def start() -> bool:
+        return ledger.keys.ensure(key, name="first", budget=7, price_version="p")
+
+    assert sum(at_once([start] * 6)) == 1
+    assert ledger.books.verify().faults == ()
 
 
 @pytest.mark.parametrize("budget", [-1, 2**62 + 1])
