@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,9 @@ from student.errors import BadInput
 from student.forecast import LEAST_LEVELS, Forecast, Point, forecast
 
 META = "meta.json"
+# A whole purchase is smaller where a seed's split has more repeats, which are free: by less than
+# this from seed to seed, and budgets that are nearer to each other say nothing of a curve.
+_ALIKE = 1.05
 # Settings of a job that do not bend its curve: money, places and machines.
 _ELSEWHERE = frozenset(
     [
@@ -77,13 +79,16 @@ class _Student:
     seed: int
     scores: dict[str, tuple[int, int]]  # right and all, by part
 
-    def point(self, parts: Sequence[str]) -> Point | None:
-        """Right on these parts together: the targets where none is named; None without them."""
+    def point(self, parts: Sequence[str], levels: Mapping[int, float]) -> Point | None:
+        """Right on these parts together: the targets where none is named; None without them.
+
+        `levels` are of the queries of jobs.
+        """
         found = [self.scores[part] for part in parts or self.title.targets if part in self.scores]
         if not found:
             return None
         return Point(
-            level=self.queries if self.fraction is None else self.fraction,
+            level=levels[self.queries] if self.fraction is None else self.fraction,
             queries=self.queries,
             correct=sum(correct for correct, _ in found),
             images=sum(images for _, images in found),
@@ -95,24 +100,34 @@ def read_curves(paths: Iterable[Path], *, parts: Sequence[str] = ()) -> list[Cur
     """The curves of bench files (JSON lines) and of folders that jobs have written.
 
     Accuracy is on the held-out domains together, or on the `parts` that are named. What buys
-    nothing, and what buys everything, belongs to every selector: it is the same purchase. Raises
+    nothing, and what buys everything, belongs to every selector: it is the same purchase. Jobs
+    whose queries differ by at most 5% are of one level, as the seeds of one budget are. Raises
     BadInput where there is nothing of the kind.
     """
     students = [student for path in paths for student in _read(path)]
-    by_title: dict[Title, list[Point]] = defaultdict(list)
-    titles = {one.title for one in students}
-    for one in students:
-        point = one.point(parts)
-        if point is None:
-            continue
-        for title in titles:
-            if _belongs(one, title):
-                by_title[title].append(point)
+    by_title: dict[Title, tuple[Point, ...]] = {}
+    for title in {one.title for one in students}:
+        its = [one for one in students if _belongs(one, title)]
+        levels = _levels(one.queries for one in its)
+        points = [one.point(parts, levels) for one in its]
+        if found := tuple(point for point in points if point is not None):
+            by_title[title] = found
     if not by_title:
         known = sorted({part for one in students for part in one.scores})
         message = f"no student was measured on that; there are {', '.join(known) or 'no students'}"
         raise BadInput(message)
-    return [Curve(title=title, points=tuple(by_title[title])) for title in sorted(by_title)]
+    return [Curve(title=title, points=by_title[title]) for title in sorted(by_title)]
+
+
+def _levels(counts: Iterable[int]) -> dict[int, float]:
+    """The level of each number of queries: the smallest number that it is like."""
+    levels: dict[int, float] = {}
+    level = 0
+    for count in sorted(set(counts)):
+        if count > _ALIKE * level:
+            level = count
+        levels[count] = float(level)
+    return levels
 
 
 def foretell(

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 class Point:
     """One trained student: what it cost in queries, and how many of its test images were right.
 
-    Points of one `level` bought the same share; students of one `seed` share their luck.
+    Points of one `level` had the same budget; students of one `seed` share their luck.
     """
 
     level: float
@@ -106,10 +106,10 @@ class Forecast:
 def forecast(points: Sequence[Point], *, further: int, seed: int = 0) -> Forecast:
     """What `further` queries would add to the largest purchase of these points.
 
-    The interval is of drawing the seeds anew, where there are several, and the test images (each
-    point's on its own, which is wide: the points were measured on the same ones). It does not know
-    whether the law holds; the levels that are held back, each forecast from the smaller ones, say
-    that. Raises BadInput for fewer than three levels.
+    The interval is of other seeds, where there are several, and other test images (each point's on
+    its own, which is wide: the points were measured on the same ones). It does not know whether the
+    law holds; the levels that are held back, each forecast from the smaller ones, say that. Raises
+    BadInput for fewer than three levels.
     """
     levels = sorted({point.level for point in points})
     if len(levels) < LEAST_LEVELS:
@@ -182,14 +182,14 @@ def _redrawn(points: Sequence[Point], seed: int) -> list[Law]:
     images = np.array([point.images for point in points])
     accuracy = np.array([point.correct / point.images for point in points])
     seeds, seed_of = np.unique([point.seed for point in points], return_inverse=True)
-    levels, level_of = np.unique([point.level for point in points], return_inverse=True)
+    count = len(seeds)
     laws: list[Law] = []
-    while len(laws) < _DRAWS:
-        drawn = np.bincount(source.integers(len(seeds), size=len(seeds)), minlength=len(seeds))
-        weight = (drawn[seed_of] * images).astype(np.float64)
-        # Seeds that were not run at every level may leave one empty: then another draw is made.
-        if (np.bincount(level_of, weights=weight, minlength=len(levels)) > 0).all():
-            laws.append(grid.fit(source.binomial(images, accuracy) / images, weight))
+    for _ in range(_DRAWS):
+        # The Bayesian bootstrap (D. Rubin 1981), in a shape by which a mean varies as it does when
+        # seeds are drawn with replacement. Every seed keeps a part: where seeds were not run at
+        # every level none is left empty, so no draw is in vain.
+        part = source.gamma((count - 1) / count, size=count) if count > 1 else np.ones(1)
+        laws.append(grid.fit(source.binomial(images, accuracy) / images, part[seed_of] * images))
     return laws
 
 
