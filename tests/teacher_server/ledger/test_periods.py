@@ -202,7 +202,7 @@ def test_units_given_back_come_on_top_of_the_day_whatever_the_key_was_first_used
         steps[2]()  # a retry
         account = daily.account
         assert (account.remaining_units, account.used_units) == (14, 2), order
-        assert daily.faults == ()
+    assert daily.faults == ()
 
 
 def test_a_retried_correction_gives_nothing_back_on_the_next_day(daily: Books) -> None:
