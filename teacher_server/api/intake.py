@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,6 +24,9 @@ from teacher_server.settings import VendorSettings
 
 EncodingFormat = Literal["float", "base64"]
 _FORM_FIELDS = frozenset({"model", "encoding_format", "image", "text"})
+# Starlette would decode fields by any codec that a client names: punycode takes the square of a
+# field's length, and `unicode_escape` makes what is not Unicode.
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 # What begins or parts things in JSON. 8 MiB of `[],` or of `1,` took the parser gigabytes.
 _NO_MARKS = bytes(set(range(256)) - set(b"[{,:"))
 # Possessive, and content with an end of the body for its closing quote, so that no byte is read
@@ -94,12 +98,13 @@ class Intaker:
 
     async def from_form(self, request: Request) -> Intake:
         """Parse a multipart body: files `image`, then fields `text`, in the order sent."""
+        _check_charset(request)
         most = self.settings.max_items
         try:
             async with request.form(max_files=most + 1, max_fields=most + 8) as form:
                 return await self._from_form(form)
-        except HTTPException as error:
-            if "Too many" in str(error.detail):
+        except (HTTPException, UnicodeError) as error:
+            if isinstance(error, HTTPException) and "Too many" in str(error.detail):
                 raise self._batch_too_large() from error
             raise Problem(Code.INVALID_REQUEST, "the multipart body is malformed") from error
 
@@ -201,6 +206,15 @@ def prepare(
             raise Problem(Code(error.code), happened, param="input", index=index) from error
         prepared.append(encoder.prepare_image(image))
     return prepared
+
+
+def _check_charset(request: Request) -> None:
+    # Parsed as Starlette does it, which then finds no other charset than was checked.
+    _, options = parse_options_header(request.headers["content-type"])
+    charset = options.get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() not in _CHARSETS:
+        happened = f"the charset of a form is UTF-8, not {charset[:40]!r}"
+        raise Problem(Code.INVALID_REQUEST, happened, param="Content-Type")
 
 
 def _marks(part: bytes) -> int:
