@@ -213,7 +213,7 @@ def problem_document(
 ) -> dict[str, Any]:
     """The document of one code; `happened` is a clause without its full stop."""
     kind = KINDS[code]
-    detail = f"{happened[:1].upper()}{happened[1:]}. {kind.cost} {kind.advice}"
+    detail = _encodable(f"{happened[:1].upper()}{happened[1:]}. {kind.cost} {kind.advice}")
     return {
         "type": f"urn:problem:{code}",
         "title": kind.title,
@@ -228,9 +228,14 @@ def problem_document(
             "message": detail,
             "type": _ERROR_TYPES.get(kind.status, "invalid_request_error"),
             "code": code,
-            "param": param,
+            "param": None if param is None else _encodable(param),
         },
     }
+
+
+def _encodable(text: str) -> str:
+    # A refusal may quote what a client sent, and half of a surrogate pair cannot be sent back.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def respond(request: Request, problem: Problem) -> JSONResponse:

@@ -154,7 +154,8 @@ async def test_a_bad_field_is_named(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"input": "\\ud800"}']
+    "body",
+    [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"input": "\\ud800"}', b'{"\\ud800": 1}'],
 )
 async def test_a_body_that_is_no_request_is_refused(vendor: Vendor, body: bytes) -> None:
     response = await vendor.http.post(

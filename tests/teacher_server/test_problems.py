@@ -30,6 +30,14 @@ def test_a_document_says_what_happened_that_it_was_free_and_what_to_do(code: Cod
     assert json.loads(json.dumps(document)) == document
 
 
+def test_half_of_a_surrogate_pair_that_a_client_sent_can_be_answered() -> None:
+    problem = Problem(Code.INVALID_REQUEST, "`\ud800` is not a known field", param="a\udfff")
+    document = problem.document("req_1")
+    assert json.loads(json.dumps(document, ensure_ascii=False).encode()) == document
+    assert document["error"]["param"] == r"a\udfff"
+    assert document["detail"].startswith(r"`\ud800` is")
+
+
 def test_a_purged_answer_is_said_to_have_been_charged_before() -> None:
     purged = Problem(Code.ANSWER_PURGED, "it is gone").document("req_1")
     assert (purged["status"], purged["retriable"], purged["charged_units"]) == (410, False, 0)
