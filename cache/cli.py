@@ -167,7 +167,7 @@ def _merge(_: Path, arguments: argparse.Namespace) -> int:
     from cache.show import console, show_merge
 
     _records(arguments.into).close()  # PaidCache would make a new cache where there is none
-    with _records(arguments.source) as source, PaidCache.open(arguments.into) as into:
+    with _records(arguments.source) as source, PaidCache.open(arguments.into, to_mend=True) as into:
         result = merge(source, into)
     if arguments.json:
         _print_json(asdict(result))

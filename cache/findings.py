@@ -13,6 +13,7 @@ from cache.errors import CacheError, CacheUnavailable, CorruptRow
 from cache.journal import Tag
 from cache.records import Records, StoredRecord
 from cache.second_copy import Copies, read_copies
+from cache.stray import stray
 from cache.values import (
     Intent,
     Loss,
@@ -99,7 +100,7 @@ def gather(cache: Records) -> Findings:
         except CacheError as error:
             findings.corrupt.append(CorruptRecord(record=record, reason=str(error)))
     findings.copies = read_copies(cache.folder)
-    findings.stray = list(_stray(findings, cache))
+    findings.stray = list(_readable(findings, stray(cache, findings.copies.purchases.values())))
     return findings
 
 
@@ -210,22 +211,6 @@ def _readable(findings: Findings, found: Iterator[Found]) -> Iterator[Found]:
         yield from found
     except CacheUnavailable as error:
         findings.unreadable.append(str(error))
-
-
-def _stray(findings: Findings, cache: Records) -> Iterator[Purchase]:
-    known = {stored.name for stored in findings.receipts}
-    known_names = {c.record.name for c in findings.corrupt}
-    for purchase in findings.copies.purchases.values():
-        if purchase.name in known or journal.receipt_name(*purchase.name) in known_names:
-            continue
-        # Not the pass: a client that buys meanwhile may have stored it since.
-        names = (
-            journal.receipt_name(*purchase.name),
-            journal.intent_name(purchase.receipt.idempotency_key),
-        )
-        sql = "SELECT 1 FROM Cache WHERE key IN (?, ?)"
-        if not any(_readable(findings, cache.query(sql, *names))):
-            yield purchase
 
 
 def printable(name: bytes | str) -> str:

@@ -73,8 +73,12 @@ class Mending:
                 self._remove(corrupt.record, corrupt.reason)
                 if stored.name not in receipts:
                     self._restore_receipt(receipts, stored, corrupt.reason)
+        charges = {stored.charge for stored in receipts.values()}
         for copy in findings.stray:
-            self._restore_receipt(receipts, copy.stored, "it was in receipts.jsonl only")
+            # One charge may have two lines, when the vendor was reached at two addresses.
+            if copy.charge not in charges:
+                charges.add(copy.charge)
+                self._restore_receipt(receipts, copy.stored, "it was in receipts.jsonl only")
         return receipts
 
     def _proven(self, record: StoredRecord, findings: Findings) -> Iterator[StoredReceipt]:

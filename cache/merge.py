@@ -12,6 +12,7 @@ from cache.paid import PaidCache
 from cache.place import RECEIPTS
 from cache.records import Records
 from cache.second_copy import read_copies
+from cache.stray import lost_receipts
 from cache.transaction import Transaction
 from cache.values import Intent, Refusal, RunRecord
 
@@ -48,6 +49,11 @@ def merge(source: Records, into: PaidCache) -> Merged:
         raise CacheUnavailable(message)
     if runs := live_runs(source.folder):
         message = f"the cache at {source.folder} is in use by {', '.join(runs)}: stop it first"
+        raise CacheUnavailable(message)
+    if lost := lost_receipts(source):
+        message = (
+            f"{source.folder} has {len(lost)} receipts that its database does not have: repair it"
+        )
         raise CacheUnavailable(message)
     with nobody_alive(into.folder), source.snapshot(), into.transaction() as changes:
         return _Merge(source, into, changes).run()

@@ -11,11 +11,18 @@ from typing import Self
 from cache import alive, journal
 from cache.consistent import require_consistent, require_same_purchase, require_same_vector
 from cache.disk import FencedCache
-from cache.errors import AlreadyPaid, AnswerLost, ClientBudgetExceeded, ReceiptConflict
+from cache.errors import (
+    AlreadyPaid,
+    AnswerLost,
+    CacheUnavailable,
+    ClientBudgetExceeded,
+    ReceiptConflict,
+)
 from cache.identity import EmbeddingKey
-from cache.place import prepare_folder
+from cache.place import RECEIPTS, prepare_folder
 from cache.receipt import Receipt
 from cache.records import Records
+from cache.stray import lost_receipts
 from cache.transaction import Transaction, transaction
 from cache.values import (
     Intent,
@@ -68,14 +75,25 @@ class PaidCache(Records):
         *,
         patience_s: float = 20.0,
         clock: Callable[[], int] = now_ms,
+        to_mend: bool = False,
     ) -> Self:
-        """The cache in `folder`, made when it is not there; CacheUnavailable when it cannot be."""
+        """The cache in `folder`, made when it is not there; CacheUnavailable when it cannot be.
+
+        Also when the database lacks receipts that receipts.jsonl has, and so would pay again what
+        is paid: only `to_mend` opens such a cache.
+        """
         place = Path(folder)
         prepare_folder(place)
         cache = cls(place, FencedCache(place, patience_s=patience_s), clock)
-        with cache.transaction() as changes:
-            if not changes.has_totals:
-                changes.totals = cache._recounted(changes)
+        try:
+            if not to_mend:
+                cache._require_all_receipts()
+            with cache.transaction() as changes:
+                if not changes.has_totals:
+                    changes.totals = cache._recounted(changes)
+        except BaseException:
+            cache.close()
+            raise
         return cache
 
     def close(self) -> None:
@@ -193,6 +211,19 @@ class PaidCache(Records):
         """Keep what a run planned, found and bought; recording it again replaces it."""
         with self.transaction() as changes:
             changes.put_run(run)
+
+    def _require_all_receipts(self) -> None:
+        if not lost_receipts(self):
+            return
+        # A merge writes its lines before it commits: behind the lock none is half way.
+        with self.transaction():
+            lost = lost_receipts(self)
+        if lost:
+            message = (
+                f"{self.folder} has {len(lost)} receipts in {RECEIPTS} that the database does not"
+                " have: run cache-report verify --repair; nothing was bought"
+            )
+            raise CacheUnavailable(message)
 
     def _recounted(self, changes: Transaction) -> Spend:
         totals = Spend()

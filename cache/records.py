@@ -193,10 +193,9 @@ class Records:
         sql = f"SELECT {COLUMNS} FROM Cache WHERE tag = ? ORDER BY rowid"  # constants  # nosec B608
         return (StoredRecord(*row) for row in self.query(sql, tag.value))
 
-    def named(self, name: str | bytes) -> Iterator[StoredRecord]:
-        """The record of that name as it stands in the file, when there is one."""
-        sql = f"SELECT {COLUMNS} FROM Cache WHERE key = ? AND raw = 1"  # constants  # nosec B608
-        return (StoredRecord(*row) for row in self.query(sql, name))
+    def named(self, *names: str | bytes) -> Iterator[StoredRecord]:
+        """The records of these names as they stand in the file, those that are there."""
+        return (StoredRecord(*row) for row in self._where_key_in(COLUMNS, names))
 
     def scan_all(self) -> Iterator[StoredRecord]:
         """Every record of the file, of whatever kind."""

@@ -80,10 +80,10 @@ def read_line(line: bytes) -> Purchase:
         raise ValueError(message) from error
 
 
-def read_copies(folder: Path) -> Copies:
-    """Every purchase of the file in `folder`, none when it is not there.
+def read_lines(folder: Path) -> list[bytes]:
+    """The lines of the file in `folder` as they are, none when it is not there.
 
-    A torn last line is one that a kill cut off or that is just being written: it is no damage.
+    A torn last line is one that a kill cut off or that is just being written: it is left out.
     """
     try:
         content = (folder / RECEIPTS).read_bytes()
@@ -95,8 +95,13 @@ def read_copies(folder: Path) -> Copies:
     *lines, tail = content.split(b"\n")
     if _is_whole(tail):
         lines.append(tail)
+    return lines
+
+
+def read_copies(folder: Path) -> Copies:
+    """Every purchase of the file in `folder`, none when it is not there; what is torn is none."""
     purchases, damaged = {}, []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(folder), start=1):
         try:
             purchase = read_line(line)
         except ValueError as error:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.identity import EmbeddingKey
-from cache.receipt import Receipt
+from cache.receipt import Receipt, key_id_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +139,11 @@ class StoredReceipt:
     def name(self) -> tuple[str, str]:
         """Account and request id, which make it one line of one ledger."""
         return self.account, self.receipt.request_id
+
+    @property
+    def charge(self) -> tuple[str, str]:
+        """Key id and hash, which are the same at whatever address the vendor was reached."""
+        return key_id_of(self.account), self.receipt.hash
 
     def paying_for(self, keys: tuple[EmbeddingKey, ...]) -> Purchase:
         """The purchase that this is the receipt of."""
