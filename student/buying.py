@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from cache.paid import PaidCache, now_ms
-from cache.values import RunRecord
-from student.demo_data.mark import is_demo_data
-from student.errors import BadInput
+from cache.paid import PaidCache
+from student.checkout import Checkout, open_checkout
 from student.experiment import learns_from_images, methods_of, training_settings
-from student.networks import check_space, foreign_weights
-from student.purchase.buyer import buy
-from student.purchase.plan import Plan, Wanted, make_plan
+from student.purchase.plan import Plan
 from student.purchase.progress import Bought
 from student.purchase.vendor import VendorClient
-from student.purchase.wire import Account, Model, Prices
 from student.scan import Scanned
 from student.selection.candidates import Rounds
 from student.selection.orders import SELECTORS, order, selector
@@ -45,29 +38,17 @@ async def purchase(
     command: str,
 ) -> Settled | None:
     """Plans and buys; None after a dry run. Raises StudentError and CacheError."""
-    if not await vendor.ready():
-        terminal.say(f"the vendor at {vendor.url} is not ready; asking again for some minutes")
-    model = _chosen(await vendor.models(), settings.teacher)
-    for name in methods_of(settings):
-        check_space(METHODS[name], training_settings(settings), model.dim)
-    prices = await vendor.prices()
-    account = await vendor.account()
-    till = _Till(
-        settings=settings,
-        cache=cache,
-        vendor=vendor,
-        model=model,
-        prices=prices,
-        account=account,
-        terminal=terminal,
-        command=command,
-        payable=cache.spend_on_record().committed_units + account.remaining_units,
-    )
-    shopping = ShoppingList(settings, scanned, model)
+    training = training_settings(settings)
+    students = [(METHODS[name], training) for name in methods_of(settings)]
+    till = await open_checkout(vendor, settings, students, cache, terminal, command=command)
+    shopping = ShoppingList(settings, scanned, till.model)
     plan, rounds = _planned(settings, scanned, shopping, till, terminal)
-    terminal.heading(f"purchase from {vendor.url}")
-    terminal.plan(plan)
-    _warn(settings, plan, till, terminal)
+    till.show(plan, f"purchase from {vendor.url}")
+    if settings.budget is not None and till.payable < settings.budget and plan.left_out:
+        terminal.warn(
+            f"the account at the vendor has {till.account.remaining_units:,} queries left; "
+            "buying stops there"
+        )
     if settings.dry_run:
         terminal.say("dry run: nothing was bought")
         return None
@@ -84,7 +65,7 @@ def _planned(
     settings: JobSettings,
     scanned: Scanned,
     shopping: ShoppingList,
-    till: _Till,
+    till: Checkout,
     terminal: Terminal,
 ) -> tuple[Plan, Rounds | None]:
     """The plan, in the selector's order; and the rounds, where that order depends on what comes.
@@ -111,72 +92,8 @@ def _planned(
     return till.plan(shopping.wanted(ranked)), None
 
 
-def _new_run() -> str:
-    return f"run-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Till:
-    """Plans and buys within one budget, and keeps a record of each purchase."""
-
-    settings: JobSettings
-    cache: PaidCache
-    vendor: VendorClient
-    model: Model
-    prices: Prices
-    account: Account
-    terminal: Terminal
-    command: str
-    payable: int
-    run: str = field(default_factory=_new_run)
-
-    def plan(self, wanted: Sequence[Wanted]) -> Plan:
-        """The plan for these, within the budget and what the account can pay."""
-        # What the account can still pay caps the plan too, so that texts come first in it as well.
-        asked = self.settings.budget
-        return make_plan(
-            wanted,
-            cache=self.cache,
-            model=self.model,
-            prices=self.prices,
-            budget=self.payable if asked is None else min(asked, self.payable),
-        )
-
-    async def buy(self, plan: Plan, *, part: int = 1) -> Bought:
-        """Buys a plan; `part` tells the rounds of a job apart."""
-        run = self.run if part == 1 else f"{self.run}.{part}"
-        started_ms = now_ms()
-        with self.terminal.buying() as progress:
-            bought = await buy(
-                plan,
-                cache=self.cache,
-                vendor=self.vendor,
-                budget=plan.budget,
-                run=run,
-                account=self.vendor.ledger_name(self.account),
-                batch_size=self.settings.batch_size,
-                concurrency=self.settings.concurrency,
-                progress=progress,
-            )
-        self.cache.record_run(
-            RunRecord(
-                run=run,
-                started_ms=started_ms,
-                command=self.command,
-                model=plan.model.id,
-                model_fingerprint=plan.model.fingerprint,
-                planned=len(plan.ordered),
-                already_paid=plan.already_paid,
-                bought_units=bought.units,
-                cost_micro_usd=bought.cost_micro_usd,
-                micro_usd_per_unit=plan.prices.micro_usd_per_unit,
-            )
-        )
-        return bought
-
-
 async def _buy_in_rounds(
-    rounds: Rounds, till: _Till, whole: Plan, shopping: ShoppingList
+    rounds: Rounds, till: Checkout, whole: Plan, shopping: ShoppingList
 ) -> Bought:
     """Chooses, buys, and chooses by what came, until the budget is spent or nothing is left.
 
@@ -219,29 +136,6 @@ def _together(parts: Sequence[Bought], whole: Plan, cache: PaidCache) -> Bought:
         restored=sum(part.restored for part in parts),
         lost=sum(part.lost for part in parts),
     )
-
-
-def _chosen(models: Sequence[Model], name: str | None) -> Model:
-    for model in models:
-        if name is None or model.id == name:
-            return model
-    message = f"the vendor has no model {name}; it sells {', '.join(m.id for m in models)}"
-    raise BadInput(message)
-
-
-def _warn(settings: JobSettings, plan: Plan, till: _Till, terminal: Terminal) -> None:
-    if plan.model.embedded and not is_demo_data(settings.data) and plan.to_buy:
-        terminal.warn(
-            "the vendor sells its embedded model, a small stand-in that knows emoji, and these "
-            "are not the demo images: point the vendor at a real CLIP (README)"
-        )
-    if foreign := foreign_weights(training_settings(settings), plan.model.weights_sha256):
-        terminal.warn(foreign)
-    if settings.budget is not None and till.payable < settings.budget and plan.left_out:
-        terminal.warn(
-            f"the account at the vendor has {till.account.remaining_units:,} queries left; "
-            "buying stops there"
-        )
 
 
 def _report(plan: Plan, bought: Bought, terminal: Terminal) -> None:

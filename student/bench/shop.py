@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from cache.identity import EmbeddingKey
-from cache.paid import PaidCache, now_ms
+from cache.paid import PaidCache
 from cache.table import materialise
-from cache.values import RunRecord
 from student.bench.material import (
     Chooser,
     Material,
@@ -25,14 +22,13 @@ from student.bench.material import (
 )
 from student.bench.names import NO_TEACHER, ZERO_SHOT
 from student.bench.run import Run, known_method, resolved
+from student.checkout import open_checkout
 from student.data.folder import Item
-from student.errors import BadInput, PlanExceedsBudget, PurchaseError
+from student.errors import PlanExceedsBudget, PurchaseError
 from student.experiment import Paid
-from student.networks import check_space, foreign_weights
-from student.purchase.buyer import buy
-from student.purchase.plan import Plan, Wanted, make_plan
+from student.purchase.plan import Plan, Wanted
 from student.purchase.vendor import VendorClient
-from student.purchase.wire import Model, Prices
+from student.purchase.wire import Prices
 from student.settings import JobSettings
 from student.shopping import view_keys, wanted_in_order, wanted_texts
 from student.terminal import Terminal
@@ -118,68 +114,29 @@ class _Shop:
         self, counter: Counter, runs: Sequence[Run], budget: int | None, teacher: str
     ) -> Bought | None:
         """Everything that these runs read of one teacher; None after a dry run."""
-        base, cache, terminal = self._base, self._cache, self._terminal
+        base = self._base
         async with counter.open() as vendor:
-            if not await vendor.ready():
-                terminal.say(f"the vendor at {vendor.url} is not ready; asking again")
-            model = _sold(await vendor.models(), counter.model)
-            self._check(teacher, model.fingerprint)
-            foreign = set[str]()
-            for one in runs:
-                if one.is_student:
-                    settings = resolved(one, base)
-                    check_space(known_method(one.method), settings, model.dim)
-                    foreign.add(foreign_weights(settings, model.weights_sha256))
-            for warning in sorted(foreign - {""}):
-                terminal.warn(warning)
-            prices = await vendor.prices()
-            account = await vendor.account()
-            payable = cache.spend_on_record().committed_units + account.remaining_units
-            plan = make_plan(
-                self._wanted(runs, model.fingerprint),
-                cache=cache,
-                model=model,
-                prices=prices,
-                budget=payable if budget is None else min(budget, payable),
+            till = await open_checkout(
+                vendor,
+                base.model_copy(update={"budget": budget, "teacher": counter.model}),
+                [(known_method(r.method), resolved(r, base)) for r in runs if r.is_student],
+                self._cache,
+                self._terminal,
+                command=self._command,
+                kind="bench",
             )
-            terminal.heading(f"purchase from the teacher {teacher}, {vendor.url}")
-            terminal.plan(plan)
+            fingerprint = till.model.fingerprint
+            self._check(teacher, fingerprint)
+            plan = till.plan(self._wanted(runs, fingerprint))
+            till.show(plan, f"purchase from the teacher {teacher}, {vendor.url}")
             if base.dry_run:
                 return None
             if plan.left_out:
                 needed = plan.units_of((*plan.to_buy, *plan.left_out))
                 raise PlanExceedsBudget(needed=needed, remaining=plan.remaining)
-            run = f"bench-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-            started_ms = now_ms()
-            with terminal.buying() as progress:
-                done = await buy(
-                    plan,
-                    cache=cache,
-                    vendor=vendor,
-                    budget=plan.budget,
-                    run=run,
-                    account=vendor.ledger_name(account),
-                    batch_size=base.batch_size,
-                    concurrency=base.concurrency,
-                    progress=progress,
-                )
-            cache.record_run(
-                RunRecord(
-                    run=run,
-                    started_ms=started_ms,
-                    command=self._command,
-                    model=model.id,
-                    model_fingerprint=model.fingerprint,
-                    planned=len(plan.ordered),
-                    already_paid=plan.already_paid,
-                    bought_units=done.units,
-                    cost_micro_usd=done.cost_micro_usd,
-                    micro_usd_per_unit=prices.micro_usd_per_unit,
-                )
-            )
-        return Bought(
-            paid=self._on_hand(plan, teacher), prices=prices, fingerprint=model.fingerprint
-        )
+            await till.buy(plan)
+        paid = self._on_hand(plan, teacher)
+        return Bought(paid=paid, prices=till.prices, fingerprint=fingerprint)
 
     def _wanted(self, runs: Sequence[Run], fingerprint: str) -> list[Wanted]:
         """The prompts and the views that some run reads, each once."""
@@ -225,14 +182,6 @@ class _Shop:
         held = [key for key in keys if key not in missing]
         table = materialise(self._cache, held, self._base.out / "embeddings" / teacher)
         return Paid(table=table, rows={key: row for row, key in enumerate(held)})
-
-
-def _sold(models: Sequence[Model], name: str | None) -> Model:
-    for model in models:
-        if name is None or model.id == name:
-            return model
-    message = f"the vendor has no model {name}; it sells {', '.join(m.id for m in models)}"
-    raise BadInput(message)
 
 
 def keys_of(

@@ -1,0 +1,146 @@
+"""One vendor, one cache and one budget: the plans, the purchases, and the record of each."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cache.paid import PaidCache, now_ms
+from cache.values import RunRecord
+from student.demo_data.mark import is_demo_data
+from student.errors import BadInput
+from student.networks import check_space, foreign_weights
+from student.purchase.buyer import buy
+from student.purchase.plan import Plan, Wanted, make_plan
+from student.purchase.progress import Bought
+from student.purchase.vendor import VendorClient
+from student.purchase.wire import Account, Model, Prices
+from student.settings import JobSettings
+from student.terminal import Terminal
+from student.training.methods import Method
+from student.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkout:
+    """Plans and buys for the students of one job or bench; made by `open_checkout`.
+
+    `payable` is what the cache has on record and what the account at the vendor can add to it.
+    """
+
+    settings: JobSettings
+    students: Sequence[tuple[Method, TrainingSettings]]
+    cache: PaidCache
+    vendor: VendorClient
+    model: Model
+    prices: Prices
+    account: Account
+    terminal: Terminal
+    command: str
+    run: str
+    payable: int
+
+    def plan(self, wanted: Sequence[Wanted]) -> Plan:
+        """The plan for these, within the budget, if there is one, and what the account can pay."""
+        # What the account can still pay caps the plan too, so that texts come first in it as well.
+        asked = self.settings.budget
+        return make_plan(
+            wanted,
+            cache=self.cache,
+            model=self.model,
+            prices=self.prices,
+            budget=self.payable if asked is None else min(asked, self.payable),
+        )
+
+    def show(self, plan: Plan, heading: str) -> None:
+        """Print a plan, and what a person should think of before paying for it."""
+        terminal = self.terminal
+        terminal.heading(heading)
+        terminal.plan(plan)
+        if self.model.embedded and not is_demo_data(self.settings.data) and plan.to_buy:
+            terminal.warn(
+                "the vendor sells its embedded model, a small stand-in that knows emoji, and these "
+                "are not the demo images: point the vendor at a real CLIP (README)"
+            )
+        foreign = {foreign_weights(one, self.model.weights_sha256) for _, one in self.students}
+        for warning in sorted(foreign - {""}):
+            terminal.warn(warning)
+
+    async def buy(self, plan: Plan, *, part: int = 1) -> Bought:
+        """Buys a plan; `part` tells the rounds of a job apart."""
+        run = self.run if part == 1 else f"{self.run}.{part}"
+        started_ms = now_ms()
+        with self.terminal.buying() as progress:
+            bought = await buy(
+                plan,
+                cache=self.cache,
+                vendor=self.vendor,
+                budget=plan.budget,
+                run=run,
+                account=self.vendor.ledger_name(self.account),
+                batch_size=self.settings.batch_size,
+                concurrency=self.settings.concurrency,
+                progress=progress,
+            )
+        self.cache.record_run(
+            RunRecord(
+                run=run,
+                started_ms=started_ms,
+                command=self.command,
+                model=plan.model.id,
+                model_fingerprint=plan.model.fingerprint,
+                planned=len(plan.ordered),
+                already_paid=plan.already_paid,
+                bought_units=bought.units,
+                cost_micro_usd=bought.cost_micro_usd,
+                micro_usd_per_unit=plan.prices.micro_usd_per_unit,
+            )
+        )
+        return bought
+
+
+async def open_checkout(
+    vendor: VendorClient,
+    settings: JobSettings,
+    students: Sequence[tuple[Method, TrainingSettings]],
+    cache: PaidCache,
+    terminal: Terminal,
+    *,
+    command: str,
+    kind: str = "run",
+) -> Checkout:
+    """What the vendor sells to these settings, at what price, and what the account can pay.
+
+    `kind` begins the names of its runs. Raises BadInput where the vendor has no such model or one
+    of the students cannot learn from it, and VendorError.
+    """
+    if not await vendor.ready():
+        terminal.say(f"the vendor at {vendor.url} is not ready; asking again for some minutes")
+    model = _chosen(await vendor.models(), settings.teacher)
+    for method, training in students:
+        check_space(method, training, model.dim)
+    prices = await vendor.prices()
+    account = await vendor.account()
+    return Checkout(
+        settings=settings,
+        students=students,
+        cache=cache,
+        vendor=vendor,
+        model=model,
+        prices=prices,
+        account=account,
+        terminal=terminal,
+        command=command,
+        run=f"{kind}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}",
+        payable=cache.spend_on_record().committed_units + account.remaining_units,
+    )
+
+
+def _chosen(models: Sequence[Model], name: str | None) -> Model:
+    for model in models:
+        if name is None or model.id == name:
+            return model
+    message = f"the vendor has no model {name}; it sells {', '.join(m.id for m in models)}"
+    raise BadInput(message)

@@ -1,0 +1,44 @@
+"""What a bench buys, says and refuses at the counter."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from student.bench.run import Grid
+from student.bench.runner import run_grid
+from student.terminal import Terminal
+from tests.pictures import write_domains
+from tests.student.bench.small import SOURCE, grid, run, sold_by
+from tests.student.purchase.ledger_vendor import LedgerVendor
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    return write_domains(tmp_path / "pets")
+
+
+def said_by(one: Grid, vendor: LedgerVendor) -> str:
+    """Runs the grid; what it printed."""
+    printed = StringIO()
+    run_grid(
+        one,
+        one.base.out / "rows.jsonl",
+        counters=sold_by(vendor),
+        budget=1000,
+        processes=1,
+        source=SOURCE,
+        terminal=Terminal(Console(file=printed, width=500)),
+    )
+    return printed.getvalue()
+
+
+def test_strangers_images_and_the_embedded_model_are_warned_of(pets: Path) -> None:
+    vendor = LedgerVendor()
+    vendor.model["embedded"] = True
+    said = said_by(grid(pets, [run()], dry_run=True), vendor)
+    assert "warning: the vendor sells its embedded model" in said
+    assert vendor.spent == 0
