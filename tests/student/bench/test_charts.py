@@ -1,6 +1,10 @@
 """The charts' axes."""
 
-from student.bench.charts import ticks
+from pathlib import Path
+
+from student.bench.charts import bars, ticks
+from student.bench.series import parts, series
+from tests.student.bench.small import row, run, settings
 
 
 def test_counts_that_differ_by_little_share_one_label() -> None:
@@ -9,3 +13,12 @@ def test_counts_that_differ_by_little_share_one_label() -> None:
 
 def test_a_count_of_nothing_keeps_its_label_and_so_does_the_next() -> None:
     assert ticks([0, 30, 0]) == [0, 30]
+
+
+def test_a_domain_whose_name_looks_like_a_formula_is_drawn_as_it_is_called(tmp_path: Path) -> None:
+    base, ours, erm = settings(Path("pets")), run("ours"), run("erm")
+    rows = {one.id: one for one in (row(ours, base, d2=50), row(erm, base, d2=40))}
+    lines = [series(one.method, [one], base, rows) for one in (ours, erm)]
+    column = parts("cost_$_and_^$^", lambda one: one.targets)
+    assert bars(tmp_path / "bars.png", lines[:1], lines[1], [column], title="above")
+    assert (tmp_path / "bars.png").stat().st_size > 0
