@@ -115,7 +115,7 @@ def top_up(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
 
 
 def verify(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
-    """Recompute every chain and balance; code 1 when something does not add up."""
+    """Recompute every chain, balance and stored receipt; code 1 when something does not add up."""
     with opened(settings.database) as engine:
         audit = Books(engine).verify()
     lines = [f"FAULT {fault}" for fault in audit.faults]

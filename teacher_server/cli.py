@@ -137,7 +137,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 def _add_ledger(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    verify = commands.add_parser("verify", help="recompute every chain and balance")
+    verify = commands.add_parser("verify", help="recompute every chain, balance and stored receipt")
     verify.set_defaults(command="verify")
     purge = commands.add_parser("purge", help="drop old stored answers; charges stay")
     purge.add_argument("--older-than-days", required=True, type=int, help="age of an answer")

@@ -1,7 +1,12 @@
-"""The check that the books add up: every fault is a sentence that names the row."""
+"""The check that the books add up: every fault is a sentence that names the row.
+
+What no chained entry holds cannot be proven: the embeddings in a stored answer, and the hash of a
+request's payload.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +15,9 @@ from sqlalchemy import Connection, Row, select
 
 from teacher_server.ledger.entry import GENESIS, LedgerEntry
 from teacher_server.ledger.tables import accounts, alerts, corrections, entries, requests
+
+# Answers read at a time, of some 200 kB each: all of them can be larger than the memory.
+_ANSWERS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +35,8 @@ class Audit:
 
 
 def audited(connection: Connection) -> Audit:
-    """Recompute every chain and balance; the caller's transaction is one snapshot."""
+    """Recompute every chain and balance, and hold every request and the receipt in every stored
+    answer against its entry; the caller's transaction is one snapshot."""
     faults: list[str] = []
     num_entries = charged = corrected = 0
     keys = connection.execute(select(accounts).order_by(accounts.c.id)).all()
@@ -47,6 +56,7 @@ def audited(connection: Connection) -> Audit:
         faults += _period_faults(account, walked)
         faults += _correction_faults(account, walked, reasons)
         faults += _request_faults(connection, account, walked)
+        faults += _answer_faults(connection, account, walked)
         faults += _alert_faults(connection, account)
     faults += [
         f"correction {request_id} of {corrects}: its reason is on record, its entry is not"
@@ -150,7 +160,10 @@ def _request_faults(
     rows = connection.execute(
         select(
             requests.c.request_id,
+            requests.c.idempotency_key,
             requests.c.state,
+            requests.c.images,
+            requests.c.texts,
             requests.c.units,
             requests.c.micro_usd_per_unit,
             requests.c.price_version,
@@ -170,6 +183,10 @@ def _request_faults(
             price = (row.units * row.micro_usd_per_unit, row.price_version)
             if (entry.cost_micro_usd, entry.price_version) != price:
                 faults.append(f"{where}: charged at another price than it was reserved at")
+            if entry.idempotency_key != row.idempotency_key:
+                faults.append(f"{where}: charged under another Idempotency-Key than it has now")
+            if (entry.images, entry.texts) != (row.images, row.texts):
+                faults.append(f"{where}: charged for other images and texts than it has now")
     reserved = sum(row.units for row in rows if row.state == "reserved")
     if reserved != account.reserved_units:
         faults.append(
@@ -177,6 +194,39 @@ def _request_faults(
             f"its open requests {reserved}"
         )
     return faults
+
+
+def _answer_faults(
+    connection: Connection, account: Row[Any], walked: list[LedgerEntry]
+) -> list[str]:
+    charged = {entry.request_id: entry for entry in walked if entry.kind == "charge"}
+    rows = connection.execute(
+        select(requests.c.request_id, requests.c.body)
+        .where(
+            requests.c.key_id == account.id,
+            requests.c.state != "voided",
+            requests.c.body.is_not(None),
+        )
+        # As the index has them: nothing is sorted, and only this key's answers are read.
+        .order_by(requests.c.idempotency_key),
+        execution_options={"yield_per": _ANSWERS_AT_ONCE},
+    )
+    faults = []
+    for row in rows:
+        entry = charged.get(row.request_id)
+        if entry is not None and _receipt_in(row.body) != entry.document():
+            where = f"key {account.id} request {row.request_id}"
+            faults.append(f"{where}: its stored answer does not carry its ledger entry as receipt")
+    return faults
+
+
+def _receipt_in(body: bytes) -> object:
+    """The receipt as a customer reads it; None when the answer cannot be read."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return answer.get("receipt") if isinstance(answer, dict) else None
 
 
 def _alert_faults(connection: Connection, account: Row[Any]) -> list[str]:

@@ -116,7 +116,11 @@ class Books:
             connection.execute(text("UPDATE boots SET note = note"))
 
     def verify(self) -> Audit:
-        """Recompute every chain and every balance, in one snapshot of the database."""
+        """Recompute every chain and balance, and hold every request and the receipt in every stored
+        answer against its entry, in one snapshot of the database.
+
+        The embeddings in an answer are in no chain: forged ones are not noticed.
+        """
         with reading(self._engine) as connection:
             return audited(connection)
 

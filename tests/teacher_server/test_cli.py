@@ -17,6 +17,7 @@ from teacher_server.ledger.ledger import opened, serving
 from teacher_server.ledger.price import Price
 from teacher_server.log import RedactingFormatter, redacted
 from teacher_server.serve import write_atomically
+from tests.teacher_server.ledger.bookkeeping import body_of
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_a_charge_is_corrected_and_old_answers_are_purged(
         )
         held = ledger.charges.reserve(purchase, Price(version="p", micro_usd_per_unit=100))
         assert isinstance(held, Reservation)
-        ledger.charges.post(held, model="m", model_fingerprint="f", render=lambda entry: b"body")
+        ledger.charges.post(held, model="m", model_fingerprint="f", render=body_of)
     correct = ["ledger", "correct", "req_1", "--units", "2", "--cost-micro-usd", "200"]
     code, out, _ = run(*correct, "--reason", "too dear", "--database", dsn, capsys=capsys)
     assert code == 0

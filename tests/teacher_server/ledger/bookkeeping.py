@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ class Books:
 
         def render(entry: LedgerEntry) -> bytes:
             seen.append(entry)
-            return b"body of " + entry.request_id.encode()
+            return body_of(entry)
 
         self.ledger.charges.post(
             reservation, model="m", model_fingerprint="sha256:f", render=render
@@ -92,6 +93,11 @@ class Books:
     def refused_by_the_database(self, statement: str) -> None:
         with pytest.raises(DBAPIError), writing(self.engine) as connection:
             connection.execute(text(statement))
+
+
+def body_of(entry: LedgerEntry) -> bytes:
+    """The answer that these books keep for a charge."""
+    return json.dumps({"data": entry.request_id, "receipt": entry.document()}).encode()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from teacher_server.ledger.charges import InFlight, Purged, Replay, Reservation
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.keys import Account
 from teacher_server.ledger.period import period_start
+from tests.teacher_server.ledger.bookkeeping import body_of
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Sale:
             return InFlight()
         if self.is_purged:
             return Purged(self.receipt.request_id)
-        return Replay(b"body of " + self.receipt.request_id.encode())
+        return Replay(body_of(self.receipt))
 
 
 @dataclass

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import text
+from collections.abc import Callable
 
-from teacher_server.ledger.engine import reading
-from tests.teacher_server.ledger.bookkeeping import Books, meddle
+import pytest
+from sqlalchemy import text, update
+
+from teacher_server.ledger.engine import reading, writing
+from teacher_server.ledger.tables import requests
+from tests.teacher_server.ledger.bookkeeping import Books, body_of, meddle
 
 
 @pytest.fixture
@@ -48,6 +51,8 @@ def test_untouched_books_balance(traded: Books) -> None:
             "UPDATE requests SET state = 'voided', body = NULL WHERE request_id LIKE '%_1'",
             "_1: charged 2 units in the ledger, None by its answer",
         ),
+        ("UPDATE requests SET idempotency_key = 'x' WHERE request_id LIKE '%_2'", "_2: charged un"),
+        ("UPDATE requests SET texts = 1 WHERE request_id LIKE '%_2'", "_2: charged for other ima"),
         ("DELETE FROM corrections", "seq 5: corrects 'req_"),
         ("UPDATE corrections SET corrects = 'req_x'", "for which no reason is on record"),
         ("UPDATE ledger_entries SET units = -3 WHERE seq = 5", "seq 5: gives back more than"),
@@ -61,6 +66,42 @@ def test_untouched_books_balance(traded: Books) -> None:
 def test_a_forged_line_is_named(traded: Books, statement: str, fault: str) -> None:
     meddle(traded.engine, statement)
     assert any(fault in one for one in traded.faults), traded.faults
+
+
+FORGED: dict[str, Callable[[bytes], bytes]] = {
+    "no JSON": lambda body: b"\xff" + body,
+    "no object": lambda body: b"[" + body + b"]",
+    "no receipt": lambda body: b"{}",
+    "nested deeper than can be read": lambda body: b"[" * 100_000,
+    "a figure of its receipt": lambda body: body.replace(b'"units": 1', b'"units": 2'),
+    "a second receipt": lambda body: body[:-1] + b', "receipt": {}}',
+    "a receipt without its hash": lambda body: body.replace(b'"hash"', b'"hush"'),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGED)
+def test_a_stored_answer_with_another_receipt_is_named(traded: Books, forgery: str) -> None:
+    entry = traded.entries[2]
+    forged = FORGED[forgery](body_of(entry))
+    assert forged != body_of(entry)
+    with writing(traded.engine) as connection:
+        connection.execute(
+            update(requests).where(requests.c.request_id == entry.request_id).values(body=forged)
+        )
+    fault = f"request {entry.request_id}: its stored answer does not carry its ledger entry"
+    assert [fault in one for one in traded.faults] == [True], traded.faults
+
+
+def test_answers_are_verified_in_portions_and_purged_ones_not_at_all(books: Books) -> None:
+    books.open_key(100)
+    for _ in range(40):
+        books.buy(1)
+    assert books.faults == ()
+    with writing(books.engine) as connection:
+        connection.execute(update(requests).values(body=b"forged"))
+    assert len(books.faults) == 40
+    books.ledger.books.purge(2**60)
+    assert books.faults == ()
 
 
 def test_a_forged_alert_is_named(books: Books) -> None:

@@ -18,7 +18,7 @@ from teacher_server.ledger.charges import (
 )
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.price import Price
-from tests.teacher_server.ledger.bookkeeping import PRICE, Books
+from tests.teacher_server.ledger.bookkeeping import PRICE, Books, body_of
 
 
 def test_reserve_then_post_moves_units_from_reserved_to_spent(books: Books) -> None:
@@ -88,8 +88,7 @@ def test_an_idempotency_key_leads_to_its_first_purchase(books: Books) -> None:
     other = replace(again, payload_sha256="e" * 64)
     assert books.ledger.charges.reserve(again, PRICE) == InFlight()
     assert books.ledger.charges.reserve(other, PRICE) == KeyReused()
-    books.post(first)
-    body = f"body of {first.purchase.request_id}".encode()
+    body = body_of(books.post(first))
     assert books.ledger.charges.reserve(again, PRICE) == Replay(body)
     assert books.ledger.charges.earlier(again) == Replay(body)
     assert books.ledger.charges.earlier(other) == KeyReused()

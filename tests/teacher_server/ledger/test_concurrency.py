@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from teacher_server.errors import ReservationGone
 from teacher_server.ledger.charges import InFlight, Purchase, Refused, Replay, Reservation
 from teacher_server.ledger.ledger import Ledger
-from tests.teacher_server.ledger.bookkeeping import PRICE, Books, serving_at
+from tests.teacher_server.ledger.bookkeeping import PRICE, Books, body_of, serving_at
 from tests.teacher_server.ledger.racing import at_once
 
 
@@ -42,7 +42,7 @@ def buy_or_drop(ledger: Ledger, purchases: list[Purchase], seed: int) -> list[Re
         if chance.random() < 0.3:
             assert ledger.charges.void(purchase.request_id)
         else:
-            ledger.charges.post(outcome, model="m", model_fingerprint="f", render=lambda _: b"{}")
+            ledger.charges.post(outcome, model="m", model_fingerprint="f", render=body_of)
     return refused
 
 

@@ -18,7 +18,7 @@ from teacher_server.ledger.entry import GENESIS, LedgerEntry
 from teacher_server.ledger.keys import ApiKey
 from teacher_server.ledger.tables import metadata
 from tests.postgres import Postgres
-from tests.teacher_server.ledger.bookkeeping import Books, books_at, meddle
+from tests.teacher_server.ledger.bookkeeping import Books, body_of, books_at, meddle
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -71,7 +71,7 @@ def trade_as_version_0001(engine: Engine, key: ApiKey) -> list[LedgerEntry]:
                 entry.document(),
             )
         for number, state, body in (
-            (1, "posted", b"{}"),
+            (1, "posted", body_of(charge)),
             (2, "reserved", None),
             (3, "voided", None),
         ):
