@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from cache.alive import live_runs, nobody_alive
 from cache.consistent import require_same_purchase
@@ -93,7 +93,7 @@ class _Merge:
     def _add_receipts(self) -> int:
         added = 0
         for stored in self._source.stored_receipts():
-            if not self._changes.has_receipt(stored.account, stored.receipt):
+            if self._changes.same_charge(stored) is None:
                 self._changes.add_receipt(stored)
                 added += 1
                 self._units += stored.receipt.units
@@ -152,10 +152,11 @@ class _Merge:
             raise CacheUnavailable(message)
         known = read_copies(self._into.folder).purchases
         added = 0
-        for name, purchase in copies.purchases.items():
+        for purchase in copies.purchases.values():
+            stored = self._changes.same_charge(purchase)
             # A line without its receipt is of a commit that never happened.
-            if name not in known and self._changes.has_receipt(purchase.account, purchase.receipt):
-                self._changes.copy(purchase)
+            if stored is not None and stored.name not in known:
+                self._changes.copy(replace(purchase, account=stored.account))
                 added += 1
         return added
 

@@ -154,8 +154,8 @@ class PaidCache(Records):
         """
         require_consistent(intent, embeddings, receipt, account)
         with self.transaction() as changes:
-            if not changes.has_receipt(account, receipt):
-                stored = StoredReceipt(account=account, run=intent.run, receipt=receipt)
+            stored = StoredReceipt(account=account, run=intent.run, receipt=receipt)
+            if changes.same_charge(stored) is None:
                 changes.add_receipt(stored)
                 changes.copy(stored.paying_for(intent.keys))
             for row in embeddings:
@@ -171,7 +171,7 @@ class PaidCache(Records):
         """
         require_consistent(purchase.intent, embeddings, purchase.receipt, purchase.account)
         with self.transaction() as changes:
-            if not changes.has_receipt(purchase.account, purchase.receipt):
+            if changes.same_charge(purchase) is None:
                 message = f"request {purchase.receipt.request_id} has no receipt in this cache"
                 raise ReceiptConflict(message)
             for row in embeddings:

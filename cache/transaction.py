@@ -11,7 +11,6 @@ from cache.codec import decode_row, encode_row
 from cache.disk import FencedCache
 from cache.errors import CacheUnavailable, CorruptRow, ReceiptConflict
 from cache.journal import Tag
-from cache.receipt import Receipt
 from cache.values import (
     Intent,
     Loss,
@@ -69,18 +68,23 @@ class Transaction:
         content = self._read(name)
         return None if content is None else journal.read_loss(name, content)
 
-    def has_receipt(self, account: str, receipt: Receipt) -> bool:
-        """Whether `receipt` is stored; ReceiptConflict when another one is under its name."""
-        name = journal.receipt_name(account, receipt.request_id)
-        content = self._read(name)
-        known = None if content is None else journal.read_receipt(name, content).receipt
-        if known is not None and known != receipt:
+    def same_charge(self, stored: StoredReceipt) -> StoredReceipt | None:
+        """How the charge of `stored` is stored, if it is; a key is one at all its addresses.
+
+        ReceiptConflict when another receipt is under its name.
+        """
+        receipt = stored.receipt
+        known = self._receipt(*stored.name)
+        if known is not None and known.receipt != receipt:
             message = (
-                f"request {receipt.request_id} already has the receipt {known.hash},"
+                f"request {receipt.request_id} already has the receipt {known.receipt.hash},"
                 f" {receipt.hash} is another one"
             )
             raise ReceiptConflict(message)
-        return known is not None
+        paid = self.paid_by(receipt.idempotency_key)
+        if known is None and paid is not None:
+            known = self._receipt(*paid)
+        return known if known is not None and known.charge == stored.charge else None
 
     def row(self, digest: bytes) -> PaidEmbedding | None:
         """The row under `digest`; None when there is none or it is too damaged to tell."""
@@ -165,6 +169,11 @@ class Transaction:
             except OSError as error:
                 message = f"the second copy of the receipts in {folder} failed: {error}"
                 raise CacheUnavailable(message) from error
+
+    def _receipt(self, account: str, request_id: str) -> StoredReceipt | None:
+        name = journal.receipt_name(account, request_id)
+        content = self._read(name)
+        return None if content is None else journal.read_receipt(name, content)
 
     def _read(self, name: str | bytes) -> bytes | None:
         content: bytes | None = self._store.get(name)
