@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -204,11 +205,29 @@ def _read(path: Path) -> list[_Student]:
     if not path.is_file():
         message = f"there is no {path}"
         raise BadInput(message)
-    return [_of_row(row) for row in read_rows(path).values()]
+    rows = list(read_rows(path).values())
+    recipes: dict[_Setting, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.recipe:
+            recipes[_setting(row)].add(row.recipe)
+    return [_of_row(row, recipes[_setting(row)]) for row in rows]
 
 
-def _of_row(row: Row) -> _Student:
-    rest = [row.teacher, row.steps, row.lmd, sorted(row.options.items())]
+_Setting = tuple[object, ...]
+
+
+def _setting(row: Row) -> _Setting:
+    """What a row tells of its images, teacher and settings without its recipe."""
+    return (
+        *(row.dataset, row.data_sha256, row.method, row.teacher, row.fingerprint),
+        *(row.steps, row.lmd, tuple(sorted(row.options.items()))),
+    )
+
+
+def _of_row(row: Row, recipes: Set[str]) -> _Student:
+    """`recipes` are those of the rows of its setting. A row without one is taken for theirs where
+    they have but one, so that a bench that was begun before recipes goes on in the same curve."""
+    recipe = row.recipe or (min(recipes) if len(recipes) == 1 else "")
     return _Student(
         title=Title(
             data=row.dataset,
@@ -216,7 +235,7 @@ def _of_row(row: Row) -> _Student:
             selector=row.selector,
             views=row.views,
             targets=row.targets,
-            rest=json.dumps(rest),
+            rest=json.dumps([*_setting(row), recipe]),
         ),
         fraction=row.fraction,
         queries=row.queries,
@@ -237,7 +256,11 @@ def _of_job(path: Path) -> _Student:
                 selector=settings.get("selector", "random"),
                 views=settings["views"],
                 targets=tuple(meta["targets"]),
-                rest=json.dumps([meta["teacher"]["fingerprint"], rest], sort_keys=True),
+                # Of two jobs of the same settings one may have named a setting, and kept it from
+                # being the method's own: the recipe tells.
+                rest=json.dumps(
+                    [meta["teacher"]["fingerprint"], meta.get("recipe"), rest], sort_keys=True
+                ),
             ),
             fraction=None,
             queries=meta["queries"],

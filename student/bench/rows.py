@@ -58,6 +58,7 @@ class Row(BaseModel):
     command: str
     commit: str
     machine: str
+    recipe: str = Field("", description="digest of the settings; rows from before it have none")
 
 
 def read_rows(path: Path) -> dict[str, Row]:

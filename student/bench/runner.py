@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from student.data.folder import discover
 from student.data.split import VALIDATION
 from student.networks import check_networks
 from student.orphans import end_with_parent
+from student.settings import JobSettings
 from student.terminal import Terminal
 
 
@@ -165,10 +166,18 @@ class _Clerk:
             command=self._source.command,
             commit=self._source.commit,
             machine=machine_name(settings.device),
+            recipe=recipe(run, self._grid.base),
         )
         add_row(self._rows, row)
         forget(run, self._grid)
         return row
+
+
+def recipe(run: Run, base: JobSettings) -> str:
+    """A digest of the settings that the runs of one curve share: all that `identity` tells but for
+    the seed, what is held out, and what is bought."""
+    one = replace(run, seed=0, targets=(), fraction=0.0, selector="random", views=1)
+    return identity(one, base)
 
 
 def machine_name(device: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from student.bench.rows import Counted, Row
@@ -14,12 +14,22 @@ FULL = 2000
 TRUTH = Law(top=0.82, gap=0.3, scale=150.0, power=1.0)
 
 
-def row(level: float, *, selector: str, seed: int = 0, method: str = "ours") -> Row:
-    """A row of a bench, as it writes it: nothing and everything are bought at random."""
+def row(
+    level: float,
+    *,
+    selector: str = "random",
+    seed: int = 0,
+    method: str = "ours",
+    more: Mapping[str, str] | None = None,
+) -> Row:
+    """A row of a bench, as it writes it: nothing and everything are bought at random.
+
+    `more` are fields that another row would have otherwise.
+    """
     queries = round(level * FULL)
     is_chosen = 0.0 < level < 1.0
-    return Row(
-        id=f"{method} {selector} {level} {seed}",
+    one = Row(
+        id=f"{method} {selector} {level} {seed} {more or ''}",
         kind="budget",
         dataset="emoji",
         method=method,
@@ -49,6 +59,7 @@ def row(level: float, *, selector: str, seed: int = 0, method: str = "ours") -> 
         commit="c",
         machine="m",
     )
+    return one.model_copy(update=more or {})
 
 
 def job_folder(

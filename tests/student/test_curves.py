@@ -32,6 +32,33 @@ def test_nothing_and_everything_belong_to_every_selectors_curve(bench: Path) -> 
     assert {len(curve.points) for curve in curves.values()} == {2 * len(LEVELS)}
 
 
+@pytest.mark.parametrize("told", ["recipe", "data_sha256", "fingerprint"])
+def test_students_of_other_settings_images_or_teachers_are_no_points_of_a_curve(
+    told: str, tmp_path: Path
+) -> None:
+    for level in LEVELS:
+        for value in ("one", "other"):
+            add_row(tmp_path / "rows.jsonl", row(level, more={told: value}))
+    curves = [one for one in read_curves([tmp_path / "rows.jsonl"]) if one.num_levels > 1]
+    assert [len(one.points) for one in curves] == [len(LEVELS), len(LEVELS)]
+
+
+@pytest.mark.parametrize(
+    ("recipes", "points"), [(["a"], {"a": 7}), (["a", "b"], {"": 4, "a": 4, "b": 4})]
+)
+def test_a_row_from_before_recipes_goes_where_it_can_only_belong(
+    recipes: list[str], points: dict[str, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    for level in (0.0, 0.1, 0.25, 1.0):
+        add_row(path, row(level))
+    for recipe in recipes:
+        for level in (0.05, 0.5, 1.0) if len(recipes) == 1 else (0.0, 0.05, 0.5, 1.0):
+            add_row(path, row(level, seed=1, more={"recipe": recipe}))
+    found = {json.loads(one.title.rest)[-1]: one for one in read_curves([path])}
+    assert {recipe: len(one.points) for recipe, one in found.items()} == points
+
+
 def test_plan_forecasts_each_curve_and_shows_its_error(
     bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,11 +9,12 @@ import pytest
 from student.bench.names import ZERO_SHOT
 from student.bench.rows import read_rows
 from student.bench.run import Grid
-from student.bench.runner import missing_runs
+from student.bench.runner import missing_runs, recipe
 from student.bench.train import Shared, Task, Trainer
+from student.curves import read_curves
 from student.errors import BadInput, PlanExceedsBudget, PurchaseError
 from tests.pictures import write_domains, write_picture
-from tests.student.bench.small import grid, make, run
+from tests.student.bench.small import grid, make, run, settings
 from tests.student.purchase.ledger_vendor import LedgerVendor, model_facts, problem
 
 TEXTS = 2
@@ -41,6 +42,30 @@ def test_a_row_tells_how_it_was_made_and_scores_every_part(pets: Path) -> None:
     assert (found.options, found.lmd, found.steps) == ({"lmd": 0.7}, 0.7, 2)
     assert (found.sources, found.targets) == (("d0", "d1"), ("d2",))
     assert (found.images, found.accuracies["d2"].images, found.validation.images) == (16, 10, 4)
+
+
+def test_two_grids_of_other_settings_make_two_curves(pets: Path) -> None:
+    runs = [run("ours", fraction=share, seed=seed) for share in (0.0, 0.5, 1.0) for seed in (0, 1)]
+    vendor = LedgerVendor()
+    make(grid(pets, runs), vendor)
+    rows = make(grid(pets, runs, lr=1e-3), vendor)
+    curves = [one for one in read_curves([rows]) if one.num_levels > 1]
+    assert [len(one.points) for one in curves] == [len(runs), len(runs)]
+
+
+def test_the_runs_of_a_curve_are_of_one_recipe() -> None:
+    base = settings(Path("pets"))
+    alike = [
+        run("ours"),
+        run("ours", seed=1, target="d1"),
+        run("ours", fraction=0.5, selector_name="margin", views=2),
+        run("ours", fraction=0.0),
+    ]
+    assert len({recipe(one, base) for one in alike}) == 1
+    others = [run("ours", options={"lmd": 0.7}), run("kd"), run("erm"), run(ZERO_SHOT)]
+    bases = [settings(Path("pets"), **more) for more in ({"backbone": "x"}, {"image_size": 24})]
+    assert len({recipe(one, base) for one in [*alike, *others]}) == 5
+    assert len({recipe(run("ours"), one) for one in [base, *bases]}) == 3
 
 
 def test_erm_alone_needs_no_vendor(pets: Path) -> None:
