@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from teacher_server.errors import SettingsError
-from teacher_server.ledger.account import Account, Limits
+from teacher_server.ledger.account import LAST_MS, Account, Limits
 from teacher_server.ledger.books import Books
 from teacher_server.ledger.keys import ApiKey, Keys
 from teacher_server.ledger.ledger import opened, unix_ms
@@ -190,8 +190,16 @@ def _document(account: Account) -> dict[str, Any]:
 
 
 def _day(unix: int | None) -> str:
-    return "never" if unix is None else datetime.fromtimestamp(unix / 1000, UTC).date().isoformat()
+    return _written(unix, "%Y-%m-%d")
 
 
 def _minute(unix: int | None) -> str:
-    return "never" if unix is None else f"{datetime.fromtimestamp(unix / 1000, UTC):%Y-%m-%d %H:%M}"
+    return _written(unix, "%Y-%m-%d %H:%M")
+
+
+def _written(unix: int | None, form: str) -> str:
+    if unix is None:
+        return "never"
+    if unix > LAST_MS:  # a key's expiry was not bounded before
+        return "after 9999"
+    return datetime.fromtimestamp(unix / 1000, UTC).strftime(form)

@@ -9,11 +9,19 @@ from typing import Any, Literal, TypedDict, get_args
 from sqlalchemy import Row
 
 from teacher_server.errors import LedgerError
+from teacher_server.ledger.chain import MAX_UNITS
 from teacher_server.ledger.period import PERIODS, Period, period_label
 
 Scope = Literal["embed", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 DEFAULT_SCOPES: tuple[Scope, ...] = ("embed", "read")
+# The end of the year 9999 in Unix milliseconds: no date can be written for a later moment.
+LAST_MS = 253_402_300_799_999
+_BOUNDS = {
+    "requests_per_minute": ("a count", MAX_UNITS),
+    "max_concurrent": ("a count", MAX_UNITS),
+    "expires_ms": ("a moment up to the year 9999 in Unix milliseconds,", LAST_MS),
+}
 
 
 class Limits(TypedDict, total=False):
@@ -92,10 +100,10 @@ def columns_of(limits: Limits) -> dict[str, Any]:
     values: dict[str, Any] = dict(limits)
     if "scopes" in limits:
         values["scopes"] = ",".join(_ordered(limits["scopes"]))
-    for name in ("requests_per_minute", "max_concurrent", "expires_ms"):
+    for name, (what, largest) in _BOUNDS.items():
         limit = values.get(name)
-        if limit is not None and not 0 < limit < 2**62:
-            message = f"{name} is a count from 1 on, not {limit}"
+        if limit is not None and not 0 < limit <= largest:
+            message = f"{name} is {what} from 1 to {largest}, not {limit}"
             raise LedgerError(message)
     return values
 

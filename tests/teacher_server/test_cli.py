@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from teacher_server.cli import main
+from teacher_server.ledger.account import LAST_MS
 from teacher_server.ledger.charges import Purchase, Reservation
 from teacher_server.ledger.ledger import opened, serving
 from teacher_server.ledger.price import Price
@@ -105,6 +106,25 @@ def test_a_key_is_made_with_limits_and_they_are_changed(
     assert out.strip().endswith("embed, expires never, 6000 requests a minute, 4 at a time")
     code, _, err = run("keys", "limits", made["id"], "--database", dsn, capsys=capsys)
     assert (code, "nothing to change" in err) == (1, True)
+
+
+def test_an_expiry_that_no_date_can_name_is_refused_and_one_on_record_is_listed(
+    dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = create(dsn, capsys)
+    change = ["keys", "limits", made["id"], "--database", dsn, "--expires-days"]
+    code, out, err = run(*change, "3000000", capsys=capsys)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: expires_ms is a moment up to the year 9999")
+    code, out, _ = run(*change, "2900000", capsys=capsys)
+    assert (code, "expires 9" in out) == (0, True)
+    for expires_ms, shown in ((LAST_MS, "9999-12-31"), (LAST_MS + 1, "after 9999")):
+        connection = sqlite3.connect(tmp_path / "vendor" / "ledger.db")
+        connection.execute("UPDATE accounts SET expires_ms = ?", (expires_ms,))
+        connection.commit()
+        connection.close()
+        code, out, _ = run("keys", "list", "--database", dsn, capsys=capsys)
+        assert (code, shown in out) == (0, True)
 
 
 def test_a_rotated_key_is_shown_once_and_keeps_its_id(

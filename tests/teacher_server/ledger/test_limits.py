@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from teacher_server.errors import GrantReused, KeyUnknown, LedgerError
+from teacher_server.ledger.account import LAST_MS
 from teacher_server.ledger.keys import Account, ApiKey
 from tests.teacher_server.ledger.bookkeeping import Books
 from tests.teacher_server.ledger.racing import at_once
@@ -68,7 +69,9 @@ def test_limits_that_are_not_named_stay(books: Books) -> None:
         ({"scopes": ("embed,admin",)}, "embed,admin"),
         ({"requests_per_minute": 0}, "requests_per_minute"),
         ({"max_concurrent": -1}, "max_concurrent"),
+        ({"max_concurrent": 2**62 + 1}, "max_concurrent"),
         ({"expires_ms": 0}, "expires_ms"),
+        ({"expires_ms": LAST_MS + 1}, "expires_ms is a moment up to the year 9999"),
     ],
 )
 def test_limits_without_sense_are_refused_by_name(
