@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from teacher_server.errors import ModelUnavailable
+from teacher_server.model.bpe import bound
 from teacher_server.model.info import ModelInfo, Prepared, Vectors
 from teacher_server.model.weights import (
     CONFIG_NAME,
@@ -134,7 +135,7 @@ def load_encoder(
             force_preprocess_cfg=source.preprocess,
         )
         open_clip.load_checkpoint(network, str(source.checkpoint), weights_only=True)
-        tokenize = open_clip.get_tokenizer(source.architecture)
+        tokenize = bound(open_clip.get_tokenizer(source.architecture))
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         message = f"{source.id} cannot be loaded from {source.checkpoint}: {reason[:300]}"
@@ -194,10 +195,11 @@ class OpenClipEncoder:
     def prepare_text(self, text: str) -> Prepared:
         """Token ids (L,), cut at the model's context length as open_clip cuts them."""
         tokens = self._tokenize([text])[0]
-        encode = getattr(self._tokenize, "encode", None)
-        # Two more than the words: the start and the end mark.
-        used = len(encode(text)) + 2 if encode is not None else int((tokens != 0).sum())
-        return Prepared("text", tokens.numpy(), num_tokens=min(used, len(tokens)))
+        used = tokens.nonzero()
+        # In open_clip's own vocabulary the pad's id is also that of "!"; the end mark is the last
+        # that is no pad.
+        num_tokens = int(used[-1]) + 1 if hasattr(self._tokenize, "bpe_ranks") else len(used)
+        return Prepared("text", tokens.numpy(), num_tokens=num_tokens)
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         """Unit vectors (N, dim) float32 of items that share a modality."""
