@@ -8,8 +8,9 @@ from pydantic import SecretStr
 
 from cache.identity import EmbeddingKey
 from cache.paid import PaidCache
-from cache.report import markdown_report, receipts_digest
+from cache.report import markdown_report
 from cache.table import materialise
+from student.bill import bill_for
 from student.buying import Settled, purchase
 from student.compare import run_experiment
 from student.errors import BadInput, PurchaseError
@@ -97,21 +98,18 @@ def _take_stock(settings: JobSettings, settled: Settled, cache: PaidCache) -> tu
     held = [key for key in keys if key not in missing]
     rows = {key: row for row, key in enumerate(held)}
     table = materialise(cache, held, settings.out / "embeddings")
-    requests = {row.request_id for row in cache.rows() if row.key in rows}
-    stored = [one for one in cache.stored_receipts() if one.receipt.request_id in requests]
-    prices = plan.prices
-    units = sum(prices.units_for(key.modality) for key in held)
-    bill = Purchase(
+    bill = bill_for(cache, held, plan.prices)
+    purchased = Purchase(
         run=settled.run,
         model=plan.model.id,
         fingerprint=plan.model.fingerprint,
-        units=units,
-        cost_micro_usd=prices.cost(units),
+        units=bill.units,
+        cost_micro_usd=bill.cost_micro_usd,
         bought_now=bought.units,
         already_paid=plan.already_paid,
         left_out=bought.left_out,
-        micro_usd_per_unit=prices.micro_usd_per_unit,
-        receipts_digest=receipts_digest(one.receipt for one in stored),
-        vendor_milliseconds=bulk_milliseconds(stored),
+        micro_usd_per_unit=plan.prices.micro_usd_per_unit,
+        receipts_digest=bill.digest,
+        vendor_milliseconds=bulk_milliseconds(bill.receipts),
     )
-    return bill, Paid(table=table, rows=rows)
+    return purchased, Paid(table=table, rows=rows)
