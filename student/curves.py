@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from student.bench.rows import Row, read_rows
+from student.data.split import VALIDATION
 from student.errors import BadInput
 from student.forecast import LEAST_LEVELS, Forecast, Point, forecast
 
@@ -54,9 +55,9 @@ class Title:
     rest: str
 
     def __str__(self) -> str:
-        held_out = f", held out {'+'.join(self.targets)}" if self.targets else ""
+        held_out = f"held out {'+'.join(self.targets)}" if self.targets else "nothing held out"
         views = "1 view" if self.views == 1 else f"{self.views} views"
-        return f"{self.data}: {self.method}, {self.selector}, {views}{held_out}"
+        return f"{self.data}: {self.method}, {self.selector}, {views}, {held_out}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +82,13 @@ class _Student:
     scores: dict[str, tuple[int, int]]  # right and all, by part
 
     def point(self, parts: Sequence[str], levels: Mapping[int, float]) -> Point | None:
-        """Right on these parts together: the targets where none is named; None without them.
+        """Right on these parts together; None without them.
 
+        Where none is named: on the targets or, with nothing held out, on the validation part.
         `levels` are of the queries of jobs.
         """
-        found = [self.scores[part] for part in parts or self.title.targets if part in self.scores]
+        wanted = parts or self.title.targets or (VALIDATION,)
+        found = [self.scores[part] for part in wanted if part in self.scores]
         if not found:
             return None
         return Point(
@@ -100,10 +103,10 @@ class _Student:
 def read_curves(paths: Iterable[Path], *, parts: Sequence[str] = ()) -> list[Curve]:
     """The curves of bench files (JSON lines) and of folders that jobs have written.
 
-    Accuracy is on the held-out domains together, or on the `parts` that are named. What buys
-    nothing, and what buys everything, belongs to every selector: it is the same purchase. Jobs
-    whose queries differ by at most 5% are of one level, as the seeds of one budget are. Raises
-    BadInput where there is nothing of the kind.
+    Accuracy is on the held-out domains together (on the validation part where nothing is held out),
+    or on the `parts` that are named. What buys nothing, and what buys everything, belongs to every
+    selector: it is the same purchase. Jobs whose queries differ by at most 5% are of one level, as
+    the seeds of one budget are. Raises BadInput where there is nothing of the kind.
     """
     students = [student for path in paths for student in _read(path)]
     by_title: dict[Title, tuple[Point, ...]] = {}
@@ -228,6 +231,7 @@ def _of_row(row: Row, recipes: Set[str]) -> _Student:
     """`recipes` are those of the rows of its setting. A row without one is taken for theirs where
     they have but one, so that a bench that was begun before recipes goes on in the same curve."""
     recipe = row.recipe or (min(recipes) if len(recipes) == 1 else "")
+    scores = {**row.accuracies, VALIDATION: row.validation}
     return _Student(
         title=Title(
             data=row.dataset,
@@ -240,7 +244,7 @@ def _of_row(row: Row, recipes: Set[str]) -> _Student:
         fraction=row.fraction,
         queries=row.queries,
         seed=row.seed,
-        scores={part: (one.correct, one.images) for part, one in row.accuracies.items()},
+        scores={part: (one.correct, one.images) for part, one in scores.items()},
     )
 
 

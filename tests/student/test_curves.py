@@ -10,6 +10,7 @@ import pytest
 from student.bench.rows import add_row
 from student.cli import main
 from student.curves import read_curves
+from student.data.split import VALIDATION
 from tests.student.measured import FULL, LEVELS, TRUTH, job_folder, row
 
 
@@ -88,6 +89,22 @@ def test_plan_measures_on_the_part_that_is_named(
     assert {one["accuracy"] for one in told} == {0.2}
 
 
+@pytest.mark.parametrize("option", [[], ["--part", VALIDATION]])
+def test_plan_measures_on_the_validation_part_where_nothing_is_held_out(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    for level in LEVELS:
+        add_row(rows, row(level).model_copy(update={"targets": (), "accuracies": {}}))
+    jobs = [job_folder(tmp_path, queries, targets=()) for queries in (27, 300, 1000)]
+    assert main(["plan", str(rows), *map(str, jobs), "--json", *option]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["method"], one["accuracy"]) for one in told] == [
+        *(("ours", 0.9), ("vl2v-adip", round(TRUTH(1000), 2)))
+    ]
+    assert all(str(one.title).endswith("nothing held out") for one in read_curves([rows, *jobs]))
+
+
 def test_plan_reads_the_folders_of_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [job_folder(tmp_path, budget) for budget in (27, 300, 1000, 2000)]
     assert main(["plan", *map(str, folders), "--json"]) == 0
@@ -141,7 +158,7 @@ def test_plan_refuses_folders_without_a_finished_job_and_says_what_too_few_lack(
     assert main(["plan", *few]) == 2
     assert "at 3 budgets or more with all else alike (at most 2)" in capsys.readouterr().err
     assert main(["plan", str(bench), "--part", "moon"]) == 2
-    assert "there are known to nobody, target domains, windows" in capsys.readouterr().err
+    assert "known to nobody, target domains, source validation, windows" in capsys.readouterr().err
     (tmp_path / "run-27-0" / "meta.json").write_text("{}")
     assert main(["plan", *few]) == 2
     assert "is not what a finished job writes" in capsys.readouterr().err
