@@ -11,7 +11,11 @@ from teacher_server.errors import KeyUnknown, LedgerError
 from teacher_server.ledger.entry import Kind, LedgerEntry
 from teacher_server.ledger.tables import accounts, entries
 
+# What a counter may hold.
 MAX_UNITS = 2**62
+# What may be granted to a key in all, but for renewals: these bring back what was sold, and have
+# room for 127 such budgets sold to the last unit.
+MAX_GRANTED = 2**55
 
 
 def drafted(
@@ -65,10 +69,11 @@ def grant(
     price_version: str,
     now: int,
     request_id: str | None = None,
+    most: int = MAX_GRANTED,
 ) -> None:
     """Raise the key's budget by so many units, with the entry that says so.
 
-    Raises KeyUnknown, and LedgerError when the budget would leave the range of a counter.
+    Raises KeyUnknown, and LedgerError when the budget would become larger than `most`.
     """
     account = connection.execute(
         update(accounts)
@@ -78,8 +83,8 @@ def grant(
     ).one_or_none()
     if account is None:
         raise unknown(key_id)
-    if account.budget_units > MAX_UNITS:
-        message = f"a key can be granted {MAX_UNITS} units in all, and this would be more"
+    if account.budget_units > most:
+        message = f"a key can be granted {most} units in all, and this would be more"
         raise LedgerError(message)
     entry = drafted(
         account,

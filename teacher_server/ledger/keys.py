@@ -22,7 +22,7 @@ from teacher_server.ledger.account import (
     checked_period,
     columns_of,
 )
-from teacher_server.ledger.chain import MAX_UNITS, grant, unknown
+from teacher_server.ledger.chain import MAX_GRANTED, grant, unknown
 from teacher_server.ledger.clock import Clock
 from teacher_server.ledger.engine import reading, writing
 from teacher_server.ledger.entry import GENESIS
@@ -30,7 +30,7 @@ from teacher_server.ledger.pepper import PEPPERED
 from teacher_server.ledger.period import is_due, period_start, renew
 from teacher_server.ledger.tables import accounts, entries
 
-__all__ = ["MAX_UNITS", "Account", "ApiKey", "Keys", "Limits"]
+__all__ = ["MAX_GRANTED", "Account", "ApiKey", "Keys", "Limits"]
 
 _FORM = re.compile(r"sk_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{16,200})")
 # A use is noted once in this long: reading would write with every request otherwise.
@@ -108,8 +108,8 @@ class Keys:
 
         Raises LedgerError when the id is taken or a figure makes no sense.
         """
-        if not 0 <= budget <= MAX_UNITS:
-            message = f"a budget is a count of queries from 0 on, not {budget}"
+        if not 0 <= budget <= MAX_GRANTED:
+            message = f"a budget is a count of queries from 0 to {MAX_GRANTED}, not {budget}"
             raise LedgerError(message)
         limits = columns_of(
             Limits(
@@ -229,8 +229,8 @@ class Keys:
 
         Raises KeyUnknown, and GrantReused when the `grant_id` came with another number of units.
         """
-        if not 0 < units <= MAX_UNITS:
-            message = f"a top-up is a count of queries from 1 on, not {units}"
+        if not 0 < units <= MAX_GRANTED:
+            message = f"a top-up is a count of queries from 1 to {MAX_GRANTED}, not {units}"
             raise LedgerError(message)
         request_id = None if grant_id is None else _grant_request_id(key_id, grant_id)
         now = self._clock()

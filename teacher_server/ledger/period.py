@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
-from teacher_server.ledger.chain import grant, unknown
+from teacher_server.ledger.chain import MAX_UNITS, grant, unknown
 from teacher_server.ledger.tables import accounts, entries
 
 Period = Literal["none", "day", "month"]
@@ -65,7 +65,9 @@ def renew(connection: Connection, key_id: str, now: int) -> None:
     if not is_due(account, now):
         return
     start = period_start(account.budget_period, now)
-    units = account.period_units - (account.budget_units - account.spent_units)
+    missing = account.period_units - (account.budget_units - account.spent_units)
+    # A key of an allowance that is no longer given must not fail here with each of its requests.
+    units = min(missing, MAX_UNITS - account.budget_units)
     if units > 0:
         # A replica that gets here too is stopped by the entries' UNIQUE request_id.
         grant(
@@ -75,6 +77,7 @@ def renew(connection: Connection, key_id: str, now: int) -> None:
             price_version=_last_price_version(connection, key_id),
             now=now,
             request_id=_grant_id(key_id, start),
+            most=MAX_UNITS,
         )
     connection.execute(
         update(accounts)

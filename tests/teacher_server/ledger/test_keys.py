@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from teacher_server.errors import KeyUnknown, LedgerError
 from teacher_server.ledger.engine import reading
-from teacher_server.ledger.keys import Account, ApiKey
+from teacher_server.ledger.keys import MAX_GRANTED, Account, ApiKey
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.tables import accounts
 from tests.teacher_server.ledger.bookkeeping import Books
@@ -163,18 +163,18 @@ def test_servers_that_start_at_once_ensure_the_first_key_once(ledger: Ledger) ->
     assert ledger.books.verify().faults == ()
 
 
-@pytest.mark.parametrize("budget", [-1, 2**62 + 1])
+@pytest.mark.parametrize("budget", [-1, MAX_GRANTED + 1, 2**62, 2**70])
 def test_a_budget_that_is_no_count_is_refused(ledger: Ledger, budget: int) -> None:
-    with pytest.raises(LedgerError):
+    with pytest.raises(LedgerError, match=f"from 0 to {MAX_GRANTED}, not {budget}"):
         ledger.keys.create(ApiKey.new(), name="n", budget=budget, price_version="p")
     assert len(ledger.keys.all()) == 1
 
 
-@pytest.mark.parametrize("units", [0, -5])
-def test_a_top_up_of_nothing_is_refused(ledger: Ledger, units: int) -> None:
+@pytest.mark.parametrize("units", [0, -5, MAX_GRANTED + 1, 2**70])
+def test_a_top_up_that_is_no_count_is_refused(ledger: Ledger, units: int) -> None:
     key = ApiKey.new()
     ledger.keys.create(key, name="n", budget=1, price_version="p")
-    with pytest.raises(LedgerError):
+    with pytest.raises(LedgerError, match=f"from 1 to {MAX_GRANTED}, not {units}"):
         ledger.keys.top_up(key.id, units=units, price_version="p")
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from teacher_server.errors import GrantReused, KeyUnknown, LedgerError
 from teacher_server.ledger.account import LAST_MS
-from teacher_server.ledger.keys import Account, ApiKey
+from teacher_server.ledger.keys import MAX_GRANTED, Account, ApiKey
 from tests.teacher_server.ledger.bookkeeping import Books
 from tests.teacher_server.ledger.racing import at_once
 
@@ -168,8 +168,10 @@ def test_top_ups_racing_without_a_grant_id_are_all_granted(books: Books) -> None
     assert books.faults == ()
 
 
-def test_a_budget_cannot_be_topped_up_out_of_the_range_of_a_counter(books: Books) -> None:
+def test_a_budget_cannot_be_topped_up_to_more_than_a_key_may_be_made_with(books: Books) -> None:
     with pytest.raises(LedgerError, match="in all"):
-        books.ledger.keys.top_up(books.key.id, units=2**62, price_version="p1")
+        books.ledger.keys.top_up(books.key.id, units=MAX_GRANTED - 9, price_version="p1")
     assert books.account.budget_units == 10
+    books.ledger.keys.top_up(books.key.id, units=MAX_GRANTED - 10, price_version="p1")
+    assert books.account.budget_units == MAX_GRANTED
     assert books.faults == ()

@@ -11,10 +11,12 @@ from itertools import permutations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from teacher_server.ledger.charges import Refused, Reservation
+from teacher_server.ledger.engine import writing
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.keys import MAX_GRANTED, ApiKey
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.period import period_start
 from tests.teacher_server.ledger.bookkeeping import PRICE, Books, serving_at
@@ -213,6 +215,33 @@ def test_a_retried_correction_gives_nothing_back_on_the_next_day(daily: Books) -
         )
         assert daily.account.remaining_units == 10
         daily.now[0] += DAY_MS
+    assert daily.faults == ()
+
+
+def test_the_largest_allowance_is_renewed_however_much_of_it_is_used(daily: Books) -> None:
+    daily.open_key(MAX_GRANTED, period="day")
+    for units in (1, MAX_GRANTED, MAX_GRANTED, 2):
+        assert daily.buy(units).balance_units == MAX_GRANTED - units
+        daily.now[0] += DAY_MS
+        account = daily.ledger.keys.authenticate(daily.key)
+        assert account is not None
+        assert account.remaining_units == MAX_GRANTED
+    assert daily.faults == ()
+
+
+def test_a_key_made_with_an_allowance_that_is_no_longer_given_goes_on_selling(
+    daily: Books,
+) -> None:
+    daily.buy(10)
+    with writing(daily.engine) as connection:
+        larger = f"UPDATE accounts SET period_units = {2**62} WHERE budget_period = 'day'"
+        connection.execute(text(larger))
+    for _ in range(2):
+        daily.now[0] += DAY_MS
+        account = daily.ledger.keys.authenticate(daily.key)
+        assert account is not None
+        assert account.budget_units == 2**62
+        daily.buy(1)
     assert daily.faults == ()
 
 
