@@ -6,10 +6,11 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from cache.records import Records
@@ -25,7 +26,13 @@ EXIT_CANNOT: Final = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command: 0 when all is well, 1 when something differs, 2 when it cannot be told."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.run is _merge and hasattr(arguments, "cache"):
+        parser.error("merge names both caches itself: it takes no --cache")
+    if sys.stdout is None:
+        print("error: standard output is closed", file=sys.stderr)
+        return EXIT_CANNOT
     from cache.errors import CacheError
     from cache.records import Records
 
@@ -33,17 +40,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.changes:
             change: Callable[[Path, argparse.Namespace], int] = arguments.run
-            return change(Path(folder), arguments)
-        with Records.open(folder) as cache:
-            run: Callable[[Records, argparse.Namespace], int] = arguments.run
-            return run(cache, arguments)
+            status = change(Path(folder), arguments)
+        else:
+            with Records.open(folder) as cache:
+                run: Callable[[Records, argparse.Namespace], int] = arguments.run
+                status = run(cache, arguments)
+        # Here, where it can still be told, and not at exit.
+        sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read us has had enough; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read us has had enough.
+        _drop_output()
         return EXIT_SOUND
     except (CacheError, OSError) as error:
+        _drop_output()
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CANNOT
+    except Exception:
+        # A fault of this program is no difference, which Python's own 1 would say.
+        traceback.print_exc()
+        return EXIT_CANNOT
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,8 +75,9 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Callable[..., int], *, changes: bool = False) -> _Command:
         text = run.__doc__ or ""
+        parents = [] if run is _merge else [place]
         added = commands.add_parser(
-            name, help=text.split("\n")[0], description=text, parents=[place]
+            name, help=text.split("\n")[0], description=text, parents=parents
         )
         added.set_defaults(run=run, changes=changes)
         return added
@@ -184,17 +201,14 @@ def _records(folder: Path) -> Records:
 
 def _export(cache: Records, arguments: argparse.Namespace) -> int:
     """Write receipts, rows or runs as CSV or JSON."""
-    from cache.export import export_csv, export_json
+    from cache.export import export_csv, export_json, replacing
 
     write = export_csv if arguments.format == "csv" else export_json
     if arguments.out is None:
         write(cache, arguments.what, sys.stdout)
         return EXIT_SOUND
-    part = arguments.out.with_name(f"{arguments.out.name}.part")
-    file: IO[str]
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with replacing(arguments.out) as file:
         count = write(cache, arguments.what, file)
-    part.replace(arguments.out)
     print(f"{count} {arguments.what} written to {arguments.out}", file=sys.stderr)
     return EXIT_SOUND
 
@@ -217,12 +231,24 @@ def _key(key_file: Path | None) -> str:
     from cache.errors import AuditImpossible
 
     if key_file is not None:
-        return key_file.read_text(encoding="utf-8").strip()
+        try:
+            return key_file.read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError as error:
+            message = f"{key_file} is not a file with a key: it is not text"
+            raise AuditImpossible(message) from error
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key:
         message = f"an audit needs the vendor's key: set {KEY_VARIABLE} or give --key-file"
         raise AuditImpossible(message)
     return key
+
+
+def _drop_output() -> None:
+    """Flush what was printed, or let it go: else Python would complain again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_json(value: object) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
+from pathlib import Path
 from typing import IO, Any, Literal
 
 from cache.records import Records
@@ -38,6 +41,28 @@ def export_json(cache: Records, what: What, out: IO[str]) -> int:
         count += 1
     out.write("\n]\n" if count else "[]\n")
     return count
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[str]]:
+    """A file to write that takes the place of `path`, or of what it links to, when it is whole.
+
+    OSError, with nothing left behind, when it cannot; what is no regular file is written straight.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_symlink() or (target.exists() and not target.is_file()):
+        # A folder or a ring of links refuses this itself; a pipe is to be written, not replaced.
+        with target.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        return
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _records(cache: Records, what: What) -> Iterator[dict[str, Any]]:

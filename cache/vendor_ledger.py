@@ -46,8 +46,7 @@ class VendorLedger:
     max_answer_bytes: int = _MAX_ANSWER_BYTES
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        if not _is_address(self.url):
             message = f"{self.url!r} is not the http or https address of a vendor"
             raise AuditImpossible(message)
         # http.client would quote the whole header, and so the key, in its own complaint.
@@ -91,17 +90,19 @@ class VendorLedger:
         return entries
 
     def _get(self, path: str) -> bytes:
-        request = urllib.request.Request(
-            f"{self.url.rstrip('/')}{path}", headers={"Authorization": f"Bearer {self.key}"}
-        )
+        address = f"{self.url.rstrip('/')}{path}"
         try:
+            request = urllib.request.Request(
+                address, headers={"Authorization": f"Bearer {self.key}"}
+            )
             with self._opener().open(request, timeout=self.timeout_s) as answer:
                 body: bytes = answer.read(self.max_answer_bytes + 1)
         except urllib.error.HTTPError as error:
             with error:
                 message = f"{self.url}{path} answered {error.code}{_detail(error)}"
             raise AuditImpossible(message) from error
-        except (OSError, HTTPException) as error:
+        # A ValueError is a letter that no address may have.
+        except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             message = f"the vendor at {self.url} cannot be reached: {reason}"
             raise AuditImpossible(message) from error
@@ -115,6 +116,14 @@ class VendorLedger:
         if urlsplit(self.url).hostname in _LOOPBACK:
             handlers.append(urllib.request.ProxyHandler({}))
         return urllib.request.build_opener(*handlers)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
 
 
 def _detail(error: urllib.error.HTTPError) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import threading
+from pathlib import Path
 
 import pytest
 
-from cache.export import What, export_csv, export_json
+from cache.export import What, export_csv, export_json, replacing
 from cache.identity import EmbeddingKey
 from cache.paid import PaidCache
 from cache.receipt import Receipt
@@ -118,3 +121,47 @@ def test_a_field_that_only_some_receipts_have_does_not_break_csv(
     cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
     assert len(as_csv(cache, "receipts")) == 2
     assert as_json(cache, "receipts")[1]["region"] == "eu"
+
+
+def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    """What failed half way leaves the old one, and nothing beside it."""
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+
+    def fail() -> None:
+        with replacing(path) as file:
+            file.write("half")
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fail()
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("out.csv", "old")]
+    with replacing(path) as file:
+        file.write("new")
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("out.csv", "new")]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_is_written_through(tmp_path: Path, is_there: bool) -> None:
+    """It stays a link, to a file that may not be there yet."""
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "target", tmp_path / "link"
+    if is_there:
+        target.write_text("old")
+    link.symlink_to(target)
+    with replacing(link) as file:
+        file.write("new")
+    assert link.is_symlink()
+    assert [(one.name, one.read_text()) for one in target.parent.iterdir()] == [("target", "new")]
+
+
+def test_a_pipe_is_written_and_not_replaced(tmp_path: Path) -> None:
+    """As the shell's <(...) and /dev/stdout are."""
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    with replacing(pipe) as file:
+        file.write("new")
+    reader.join()
+    assert (read, pipe.is_fifo()) == (["new"], True)
