@@ -56,11 +56,16 @@ def usd(micro_usd: int) -> str:
 
 
 def when(created_ms: int | None) -> str | None:
-    """Unix milliseconds as ISO 8601 in UTC."""
+    """Unix milliseconds as ISO 8601 in UTC; the bare number where no calendar has that day."""
     if created_ms is None:
         return None
     seconds, rest = divmod(created_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        # A vendor may count in nanoseconds, and what it was paid for is stored as it said.
+        return str(created_ms)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
 
 
 def spend_summary(cache: Records) -> dict[str, Any]:
@@ -124,9 +129,9 @@ def spend_summary(cache: Records) -> dict[str, Any]:
 
 
 def spend_by_day(cache: Records) -> list[dict[str, Any]]:
-    """One bill a day (UTC) on which something was bought, oldest first."""
+    """One bill a day (UTC) on which something was bought, oldest first; see `when`."""
     stored = sorted(cache.stored_receipts(), key=lambda receipt: receipt.receipt.created_ms)
-    days = [(when(receipt.receipt.created_ms) or "")[:10] for receipt in stored]
+    days = [(when(one.receipt.created_ms) or "").partition("T")[0] for one in stored]
     return [{"day": day, **bill.as_dict()} for day, bill in _bills(stored, days).items()]
 
 

@@ -216,3 +216,28 @@ def test_a_name_cannot_break_the_markdown_table(cache: PaidCache, ledger: Ledger
     """The vendor chooses model names."""
     buy(cache, ledger, image(1), run="a|b\nc")
     assert "| a\\|b c |" in markdown_report(cache)
+
+
+@given(created_ms=st.integers(-(10**30), 10**30))
+def test_no_time_that_a_vendor_may_give_breaks_a_report(created_ms: int) -> None:
+    """What no calendar has is shown as the number that it is."""
+    shown = when(created_ms)
+    assert shown is not None
+    assert shown.endswith("Z") or shown == str(created_ms)
+
+
+def test_a_receipt_dated_in_nanoseconds_is_shown_like_any_other(
+    cache: PaidCache, ledger: Ledger
+) -> None:
+    """It is paid, stored and never changed: the reports have to live with it."""
+    buy(cache, ledger, image(1))
+    intent, odd = intent_of(*images(2, 3)), NOON * 10**6
+    receipt = ledger.charge(intent, created_ms=odd)
+    cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
+    total = spend_summary(cache)["total"]
+    assert (total["units"], total["last_purchase"]) == (3, str(odd))
+    assert [(day["day"], day["units"]) for day in spend_by_day(cache)] == [
+        ("2025-11-24", 1),
+        (str(odd), 2),
+    ]
+    assert f"| {odd} |" in markdown_report(cache)
