@@ -29,6 +29,7 @@ from teacher_server.ledger.charges import (
     Refused,
     Replay,
 )
+from teacher_server.ledger.keys import Account
 
 router = APIRouter(tags=["embeddings"])
 _REFUSALS = tuple(
@@ -109,11 +110,14 @@ async def embed(
         images=intake.images,
         texts=intake.texts,
     )
-    charges = services.ledger.charges
+    # Looked at before the Idempotency-Key is: what a retry finds spent may be its own purchase.
+    refused = await _beyond_budget(caller, purchase, services)
     if idempotency_key is not None:
-        earlier = await asyncio.to_thread(charges.earlier, purchase)
+        earlier = await asyncio.to_thread(services.ledger.charges.earlier, purchase)
         if earlier is not None:
             return earlier_answer(earlier, services)
+    if refused is not None:
+        raise _refusal(refused)
     services.gate.check_room()
     return await _sell(request, intake, purchase, services)
 
@@ -128,6 +132,19 @@ async def _intake(request: Request, services: Services) -> Intake:
     if content_type == "multipart/form-data":
         return await intaker.from_form(request)
     raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"the content type is {content_type[:60]!r}")
+
+
+async def _beyond_budget(caller: Account, purchase: Purchase, services: Services) -> Refused | None:
+    """What a reservation would say now, so that nothing is decoded or tokenized to be refused."""
+    needed = services.settings.price.units(images=purchase.images, texts=purchase.texts)
+    if needed <= caller.remaining_units:
+        return None
+    # The key may have been topped up while the body came.
+    account = await asyncio.to_thread(services.ledger.keys.get, caller.id)
+    if needed <= account.remaining_units:
+        return None
+    unspent = account.budget_units - account.spent_units
+    return Refused(needed=needed, remaining=unspent, is_temporary=needed <= unspent)
 
 
 async def _sell(

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.teacher_server.in_process import HashEncoder, vendor_at
+import pytest
+from PIL import Image
+
+from teacher_server.api import intake
+from teacher_server.images import ImageLimits, decode_image
+from teacher_server.ledger.charges import Purchase, Reservation
+from teacher_server.ledger.keys import Account
+from teacher_server.ledger.price import Price
+from tests.teacher_server.in_process import HashEncoder, b64, picture, vendor_at
+
+PRICE = Price(version="p", micro_usd_per_unit=1)
 
 
 async def test_the_last_unit_can_be_spent_and_the_next_request_is_exhausted(
@@ -36,13 +47,79 @@ async def test_a_request_over_what_is_left_is_told_what_is_left(
         assert shrunk.json()["receipt"]["balance_units"] == 0
 
 
-async def test_a_request_over_budget_does_no_model_work(
+async def test_402_comes_before_anything_is_tokenized_decoded_or_embedded(
+    tmp_path: Path, hashing: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[bytes] = []
+
+    def counted(data: bytes, limits: ImageLimits) -> Image.Image:
+        decoded.append(data)
+        return decode_image(data, limits)
+
+    monkeypatch.setattr(intake, "decode_image", counted)
+    image = {"image": b64(picture())}
+    async with vendor_at(tmp_path, hashing, budget=1) as vendor:
+        for given in (["a", "b"], [image, image], ["c", image]):
+            assert (await vendor.embed(given)).json()["code"] == "request_exceeds_budget"
+        assert (await vendor.embed([image])).status_code == 200
+        assert (await vendor.embed("d")).json()["code"] == "budget_exhausted"
+        assert (await vendor.embed([image])).json()["code"] == "budget_exhausted"
+    assert len(decoded) == 1
+    # The canary's own text and image, and the one that was paid for.
+    assert set(hashing.texts.values()) <= {"a canary"}
+    assert sum(hashing.batches) <= 3
+
+
+async def test_402_comes_before_an_image_is_found_to_be_none(
+    tmp_path: Path, hashing: HashEncoder
+) -> None:
+    async with vendor_at(tmp_path, hashing, budget=0) as vendor:
+        refused = await vendor.embed([{"image": b64(b"no image")}])
+        assert (refused.status_code, refused.json()["code"]) == (402, "budget_exhausted")
+
+
+async def test_what_is_paid_for_is_replayed_to_a_key_that_has_nothing_left(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, budget=1) as vendor:
-        assert (await vendor.embed(["a", "b"])).status_code == 402
-        # One batch of one image and one of one text are the canary's.
-        assert sum(hashing.batches) <= 2
+        bought = await vendor.embed("a", idempotency_key="k")
+        again = await vendor.embed("a", idempotency_key="k")
+        assert (again.status_code, again.content) == (200, bought.content)
+
+
+async def test_a_top_up_while_the_body_comes_counts(tmp_path: Path, hashing: HashEncoder) -> None:
+    async with vendor_at(tmp_path, hashing, budget=0) as vendor:
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b'{"model": "hash", '
+            vendor.ledger.keys.top_up(vendor.key.id, units=1, price_version="p")
+            yield b'"input": "a"}'
+
+        headers = {"Content-Type": "application/json"}
+        answer = await vendor.http.post("/v1/embeddings", content=body(), headers=headers)
+        assert answer.status_code == 200
+
+
+async def test_a_retry_that_finds_the_budget_spent_by_its_own_purchase_is_answered_by_it(
+    tmp_path: Path, hashing: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a client would be told for good that it cannot afford what it has."""
+    async with vendor_at(tmp_path, hashing, budget=1) as vendor:
+        keys, charges = vendor.ledger.keys, vendor.ledger.charges
+        names = {"request_id": "other", "idempotency_key": "other", "payload_sha256": "0" * 64}
+        purchase = Purchase(key_id=vendor.key.id, images=0, texts=1, **names)
+        assert isinstance(charges.reserve(purchase, PRICE), Reservation)
+        loop, get = asyncio.get_running_loop(), keys.get
+
+        def bought_meanwhile(key_id: str) -> Account:
+            charges.void("other")
+            first = vendor.embed("a", idempotency_key="k")
+            assert asyncio.run_coroutine_threadsafe(first, loop).result(30).status_code == 200
+            return get(key_id)
+
+        monkeypatch.setattr(keys, "get", bought_meanwhile)
+        again = await vendor.embed("a", idempotency_key="k")
+        assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
 
 
 async def test_a_budget_that_requests_in_flight_hold_is_worth_a_retry(
