@@ -9,7 +9,11 @@ from cache.identity import EmbeddingKey
 from cache.records import Records
 from cache.report import receipts_digest
 from cache.values import StoredReceipt
+from student.data.split import Split
 from student.purchase.wire import Prices
+from student.scan import Scanned
+from student.settings import JobSettings
+from student.shopping import prompts_for, text_key, view_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,23 @@ def bill_for(cache: Records, keys: Collection[EmbeddingKey], prices: Prices) -> 
         cost_micro_usd += receipt.cost_micro_usd * part // whole
         receipts.append(one)
     return Bill(units=units, cost_micro_usd=cost_micro_usd, receipts=tuple(receipts))
+
+
+def read_by(
+    split: Split, scanned: Scanned, settings: JobSettings, fingerprint: str
+) -> list[EmbeddingKey]:
+    """The embeddings that a student of this split is made from, if they were all bought."""
+    images = [
+        key
+        for item in split.train
+        for key in view_keys(fingerprint, item, views=settings.views, size=settings.image_size)
+    ]
+    texts = [
+        text_key(fingerprint, prompt)
+        for name in scanned.catalogue.classes
+        for prompt in prompts_for(name, split.sources, settings.prompts)
+    ]
+    return list(dict.fromkeys([*texts, *images]))
 
 
 def _weight(prices: Prices, images: int, texts: int) -> int:

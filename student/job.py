@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from pydantic import SecretStr
 
@@ -10,7 +11,7 @@ from cache.identity import EmbeddingKey
 from cache.paid import PaidCache
 from cache.report import markdown_report
 from cache.table import materialise
-from student.bill import bill_for
+from student.bill import Bill, bill_for, read_by
 from student.buying import Settled, purchase
 from student.compare import run_experiment
 from student.errors import BadInput, PurchaseError
@@ -40,18 +41,22 @@ def run_job(settings: JobSettings, terminal: Terminal, *, command: str) -> None:
         if settled is None:
             return
         terminal.heading("distillation")
-        bill, paid = _take_stock(settings, settled, cache)
+        whole, paid = _take_stock(settings, settled, cache)
         experiments: list[Experiment] = []
+        own: list[Purchase] = []
         for split in scanned.splits:
             if split.targets:
                 terminal.say(f"held out: {', '.join(split.targets)}")
             experiments.append(run_experiment(split, scanned, paid, settings, terminal))
+            read = paid.rows.keys() & read_by(split, scanned, settings, whole.fingerprint)
+            own.append(_paid_by(bill_for(cache, read, settled.plan.prices), whole))
         write_artefacts(
             settings.out,
             settings=settings,
             scanned=scanned,
             experiments=experiments,
-            purchase=bill,
+            own=own,
+            purchase=whole,
             spend=markdown_report(cache),
             terminal=terminal,
         )
@@ -113,3 +118,13 @@ def _take_stock(settings: JobSettings, settled: Settled, cache: PaidCache) -> tu
         vendor_milliseconds=bulk_milliseconds(bill.receipts),
     )
     return purchased, Paid(table=table, rows=rows)
+
+
+def _paid_by(bill: Bill, whole: Purchase) -> Purchase:
+    """The part of a job's purchase that one of its students was made from."""
+    return replace(
+        whole,
+        units=bill.units,
+        cost_micro_usd=bill.cost_micro_usd,
+        receipts_digest=bill.digest,
+    )

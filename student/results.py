@@ -52,11 +52,12 @@ class MethodResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchase:
-    """The money side of a job, from the cache's receipts. Units are queries.
+    """The money side of a job or of one of its students, from the cache's receipts.
 
-    `units` and `cost_micro_usd` pay for the embeddings that this student was made from, whichever
-    run bought them; `bought_now` is this run's part. `vendor_milliseconds` is what an embedding
-    took in bulk, by the vendor's own clock, None where too few were bought to tell.
+    `units` (queries) and `cost_micro_usd` pay for the embeddings that it was made from, whichever
+    run bought them, and `receipts_digest` is of their receipts. The rest is the job's: `bought_now`
+    is this run's part, `vendor_milliseconds` what an embedding took in bulk, by the vendor's own
+    clock, None where too few were bought to tell.
     """
 
     run: str

@@ -25,6 +25,7 @@ def write_artefacts(
     settings: JobSettings,
     scanned: Scanned,
     experiments: Sequence[Experiment],
+    own: Sequence[Purchase],
     purchase: Purchase,
     spend: str,
     terminal: Terminal,
@@ -32,19 +33,20 @@ def write_artefacts(
     """Writes everything under `out` and prints the tables.
 
     One experiment writes into `out` itself; leave-one-domain-out writes each student into
-    `out/<held-out domain>`, and one report over all.
+    `out/<held-out domain>`, and one report over all. `own` is, experiment by experiment, what its
+    student was made from; `purchase` what they were made from together.
     """
     economics = weigh(experiments[0].student.trained.student, purchase)
     pictures: list[str] = []
-    for one in experiments:
+    for one, paid in zip(experiments, own, strict=True):
         folder = out if len(experiments) == 1 else out / "+".join(one.targets)
         folder.mkdir(parents=True, exist_ok=True)
         for result in one.results:
             where = folder if result is one.student else folder / result.method
-            meta = _meta(settings, scanned, one, result, purchase, economics)
+            meta = _meta(settings, scanned, one, result, paid, economics.paying(paid))
             keep_network(settings.backbone, where)
             save_student(result.trained.student, where, meta)
-        replace_file(folder / "MODEL_CARD.md", model_card(settings, one, purchase).encode())
+        replace_file(folder / "MODEL_CARD.md", model_card(settings, one, paid).encode())
         if one.targets:
             picture = folder / "answers.png"
             draw_answers(picture, one, scanned, seed=settings.seed)

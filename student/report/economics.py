@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cache.receipt import Receipt
@@ -24,6 +24,11 @@ class Economics:
     micro_usd_per_unit: int
     cost_micro_usd: int
     break_even: int
+
+    def paying(self, purchase: Purchase) -> Economics:
+        """The same student and vendor, where this much was paid."""
+        paid, price = purchase.cost_micro_usd, self.micro_usd_per_unit
+        return replace(self, cost_micro_usd=paid, break_even=-(-paid // price) if price else 0)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -62,15 +67,15 @@ def bulk_milliseconds(stored: Sequence[StoredReceipt]) -> float | None:
 
 def weigh(student: Student, purchase: Purchase) -> Economics:
     """Measures the student on the CPU and sets it beside the purchase."""
-    price = purchase.micro_usd_per_unit
     on_cpu = student.to("cpu")
-    return Economics(
+    measured = Economics(
         parameters=num_parameters(on_cpu),
         student_milliseconds=round(latency(on_cpu), 2),
         vendor_milliseconds=(
             None if purchase.vendor_milliseconds is None else round(purchase.vendor_milliseconds, 2)
         ),
-        micro_usd_per_unit=price,
-        cost_micro_usd=purchase.cost_micro_usd,
-        break_even=-(-purchase.cost_micro_usd // price) if price else 0,
+        micro_usd_per_unit=purchase.micro_usd_per_unit,
+        cost_micro_usd=0,
+        break_even=0,
     )
+    return measured.paying(purchase)

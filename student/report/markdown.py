@@ -33,11 +33,12 @@ def report(
     pictures: Sequence[str],
 ) -> str:
     """One page: what it cost, how good it is, and how to check both."""
+    whose = "student's" if len(experiments) == 1 else "students'"
     lines = ["# Distillation report", ""]
     lines += [
         f"Teacher `{purchase.model}` (`{purchase.fingerprint}`), student `{settings.backbone}` at "
         f"{settings.image_size} pixels, seed {settings.seed}. This run bought "
-        f"{purchase.bought_now:,} queries; the student's embeddings cost {purchase.units:,} "
+        f"{purchase.bought_now:,} queries; the {whose} embeddings cost {purchase.units:,} "
         f"queries ({dollars(purchase.cost_micro_usd)}) in all.",
         "",
     ]

@@ -58,3 +58,21 @@ def test_old_answers_cost_what_their_receipts_say_after_a_change_of_price(
     # What is paid back is what was paid, in predictions at today's price.
     assert (meta["economics"]["cost_micro_usd"], meta["economics"]["break_even"]) == (1800, 4)
     assert "18 queries ($0.0018) in all" in (one.out / "report.md").read_text()
+
+
+def test_each_student_of_leave_one_domain_out_counts_its_own_embeddings(
+    pets: Path, run_job: Job
+) -> None:
+    one = settings(pets, budget=1000, threads=1)
+    vendor = LedgerVendor()
+    run_job(one, vendor)
+    assert vendor.spent == TEXTS + 3 * 2 * 4  # each domain is a source of two of the three
+    told = [meta_of(one.out / domain) for domain in ("d0", "d1", "d2")]
+    for meta in told:
+        assert (meta["queries"], meta["cost_micro_usd"]) == (18, 1800)
+        assert meta["economics"]["cost_micro_usd"] == 1800
+        assert meta["economics"]["break_even"] == 18
+    assert "18 queries, $0.0018" in (one.out / "d0" / "MODEL_CARD.md").read_text()
+    assert (
+        "the students' embeddings cost 26 queries ($0.0026)" in (one.out / "report.md").read_text()
+    )
