@@ -15,18 +15,20 @@ from teacher_server.errors import LedgerError
 
 BUSY_TIMEOUT_MS = 10_000
 _WRITES = "ledger_writes"
+_EXPECTED = "cannot be read (expected sqlite:///PATH or postgresql://…)"
 
 
 def open_engine(dsn: str) -> Engine:
     """An engine for the DSN; SQLite gets WAL, synchronous=FULL, foreign keys and a busy timeout.
 
     PostgreSQL waits as long for a lock, and ends a transaction that a stopped server left open.
-    Raises LedgerError when the DSN cannot be read or its driver is missing.
+    A SQLite file's `~` is the home folder, and its folder is made. Raises LedgerError when that
+    cannot be, the DSN cannot be read or its driver is missing.
     """
     try:
         url = make_url(dsn)
-    except ArgumentError as error:
-        message = "the database DSN cannot be read (expected sqlite:///PATH or postgresql://…)"
+    except (ArgumentError, ValueError) as error:
+        message = f"the database DSN {_EXPECTED}"
         raise LedgerError(message) from error
     is_sqlite = url.get_backend_name() == "sqlite"
     if is_sqlite and url.database in (None, "", ":memory:"):
@@ -35,9 +37,13 @@ def open_engine(dsn: str) -> Engine:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if is_sqlite:
-        Path(str(url.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        url = url.set(database=str(_with_folder(Path(str(url.database)))))
     try:
         engine = create_engine(url, pool_pre_ping=not is_sqlite, hide_parameters=True)
+    except ArgumentError as error:
+        # Its own message may hold the DSN, and that a password.
+        message = f"the database DSN {url.drivername}://… {_EXPECTED}"
+        raise LedgerError(message) from error
     except ImportError as error:
         reason = str(error).splitlines()[0]
         message = f"the driver for {url.drivername} is not installed: {reason}"
@@ -48,6 +54,17 @@ def open_engine(dsn: str) -> Engine:
     else:
         event.listen(engine, "connect", _prepare_postgresql)
     return engine
+
+
+def _with_folder(path: Path) -> Path:
+    try:
+        found = path.expanduser()
+        found.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        message = f"the folder of the ledger {path} cannot be made: {reason}"
+        raise LedgerError(message) from error
+    return found
 
 
 @contextmanager

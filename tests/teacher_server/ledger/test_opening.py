@@ -66,10 +66,37 @@ def test_keys_can_be_made_while_a_server_runs(books: Books, dsn: str) -> None:
             assert connection.scalar(text("SELECT count(*) FROM accounts")) == 2
 
 
-@pytest.mark.parametrize("dsn", ["nonsense", "sqlite://", "sqlite:///:memory:"])
-def test_a_dsn_that_cannot_hold_books_is_refused(dsn: str) -> None:
-    with pytest.raises(LedgerError):
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "nonsense",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "postgres://books:hunter22@127.0.0.1/books",
+        "postgresql://books:hunter22@127.0.0.1:port/books",
+        "postgresql+nodriver://books:hunter22@127.0.0.1/books",
+        "mysql+pymysql://books:hunter22@127.0.0.1/books",
+        "sqlite:////proc/x/ledger.db",
+        "sqlite:////dev/null/x/ledger.db",
+        "sqlite:///~nobody-of-that-name/ledger.db",
+    ],
+)
+def test_a_dsn_that_cannot_hold_books_is_refused_in_one_line_without_its_password(
+    dsn: str,
+) -> None:
+    with pytest.raises(LedgerError) as caught:
         open_engine(dsn)
+    assert "\n" not in str(caught.value)
+    assert "hunter22" not in str(caught.value)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with books_at("sqlite:///~/vendor/ledger.db") as books:
+        books.buy(1)
+    assert (tmp_path / "vendor" / "ledger.db").is_file()
+    assert [one.name for one in tmp_path.iterdir()] == ["vendor"]
 
 
 def test_a_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path, dsn: str) -> None:
