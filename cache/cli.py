@@ -96,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("into", metavar="A", type=Path, help="the cache that everything is added to")
     merge.add_argument("source", metavar="B", type=Path, help="the cache that is added, unchanged")
     merge.add_argument("--json", action="store_true", help="print JSON")
+    give_up = command("give-up", _give_up, changes=True)
+    give_up.add_argument(
+        "key",
+        metavar="IDEMPOTENCY_KEY",
+        help="of an open purchase; its beginning will do, as summary shows it",
+    )
+    give_up.add_argument("--json", action="store_true", help="print JSON")
     export = command("export", _export)
     export.add_argument("--format", choices=("csv", "json"), required=True)
     export.add_argument("--what", choices=("receipts", "rows", "runs"), default="receipts")
@@ -190,6 +197,30 @@ def _merge(_: Path, arguments: argparse.Namespace) -> int:
         _print_json(asdict(result))
     else:
         show_merge(console(), result)
+    return EXIT_SOUND
+
+
+def _give_up(folder: Path, arguments: argparse.Namespace) -> int:
+    """Give up one open purchase: its queries stay counted as spent, its items can be bought again.
+
+    For a purchase that no run settles, as its key is revoked or its vendor gone; any other the
+    client's next run asks for, free of charge. Exit status: 0 it is on record as lost; 2 nothing
+    was changed, as there is no such purchase or its run is alive.
+    """
+    from cache.give_up import give_up
+    from cache.paid import PaidCache
+
+    _records(folder).close()  # PaidCache would make a new cache where there is none
+    with PaidCache.open(folder) as cache:
+        intent = give_up(cache, arguments.key)
+    key, units, items = intent.idempotency_key, intent.units, len(intent.keys)
+    if arguments.json:
+        _print_json({"idempotency_key": key, "run": intent.run, "items": items, "units": units})
+    else:
+        print(
+            f"purchase {key} given up: {units} queries stay counted as spent,"
+            f" {items} items can be bought again."
+        )
     return EXIT_SOUND
 
 

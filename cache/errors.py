@@ -11,6 +11,7 @@ CacheError
 ├── IntentConflict        one idempotency key, two different purchases
 ├── ReceiptConflict       one request id, two different receipts
 ├── InconsistentAnswer    rows and receipt of one answer do not belong together
+├── NotOpen               no open purchase has the key that was named
 ├── NotPaid               a key that was never bought was asked for
 ├── StaleTable            a table on disk is not the one that was asked for
 └── AuditImpossible       the vendor's ledger could not be read
@@ -88,6 +89,10 @@ class ReceiptConflict(CacheError):
 
 class InconsistentAnswer(CacheError):
     """Rows and receipt do not belong together; nothing was stored and the intent stays open."""
+
+
+class NotOpen(CacheError):
+    """There is no open purchase of that key, or there are several; nothing was changed."""
 
 
 class NotPaid(CacheError):

@@ -192,7 +192,7 @@ class LostAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """A purchase that was, or may have been, charged and whose answer nobody has any more.
+    """A purchase that was, or may have been, charged and whose answer nobody has or asks for.
 
     Its `units` stay counted as spent unless its receipt is stored.
     """
