@@ -130,11 +130,13 @@ def verify(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
 
 def purge(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
     """Drop the bodies of old answers; their charges and Idempotency-Keys stay for ever."""
-    if arguments.older_than_days < 0:
-        message = f"an age is a count of days from 0 on, not {arguments.older_than_days}"
+    now = unix_ms()
+    oldest = now // _DAY_MS  # in 1970; the database counts no further back
+    if not 0 <= arguments.older_than_days <= oldest:
+        message = f"an age is a count of days from 0 to {oldest}, not {arguments.older_than_days}"
         raise SettingsError(message)
     with opened(settings.database) as engine:
-        purged = Books(engine).purge(unix_ms() - arguments.older_than_days * _DAY_MS)
+        purged = Books(engine).purge(now - arguments.older_than_days * _DAY_MS)
     return Told(f"{purged} answers older than {arguments.older_than_days} days were purged")
 
 
