@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cache.errors import NotPaid, StaleTable
 from cache.identity import EmbeddingKey
 from cache.records import Records
+from cache.second_copy import sync_folder
 
 EMBEDDINGS: Final = "embeddings.npy"
 MANIFEST: Final = "manifest.json"
@@ -137,11 +138,7 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(folder / MANIFEST)
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(folder)
 
 
 def _read_manifest(folder: Path) -> Manifest:
