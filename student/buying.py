@@ -101,22 +101,21 @@ async def _buy_in_rounds(
     same command, run again, chooses the same and finds it paid for.
     """
     rows = list(next(rounds))
-    parts: list[Bought] = []
     while True:
         plan = till.plan(shopping.wanted(rows))
         # The first purchase also ends what a killed run left open.
-        if plan.pending or not parts:
+        if plan.pending or not till.parts:
             till.terminal.say(
                 f"{len(rows):,} images chosen so far, {plan.units:,} queries to buy now"
             )
-            parts.append(await till.buy(plan, part=len(parts) + 1))
-            if parts[-1].left_out or not shopping.has_texts(till.cache):
+            bought = await till.buy(plan)
+            if bought.left_out or not shopping.has_texts(till.cache):
                 break
         try:
             rows += rounds.send(shopping.answers(rows, till.cache))
         except StopIteration:
             break
-    return _together(parts, whole, till.cache)
+    return _together(till.parts, whole, till.cache)
 
 
 def _together(parts: Sequence[Bought], whole: Plan, cache: PaidCache) -> Bought:

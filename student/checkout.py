@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from cache.identity import EmbeddingKey
 from cache.paid import PaidCache, now_ms
 from cache.values import RunRecord
 from student.demo_data.mark import is_demo_data
@@ -41,6 +42,13 @@ class Checkout:
     command: str
     run: str
     payable: int
+    _parts: list[Bought] = field(default_factory=list)
+    _counted: set[EmbeddingKey] = field(default_factory=set)
+
+    @property
+    def parts(self) -> Sequence[Bought]:
+        """What was bought so far, purchase by purchase."""
+        return self._parts
 
     def plan(self, wanted: Sequence[Wanted]) -> Plan:
         """The plan for these, within the budget, if there is one, and what the account can pay."""
@@ -68,9 +76,12 @@ class Checkout:
         for warning in sorted(foreign - {""}):
             terminal.warn(warning)
 
-    async def buy(self, plan: Plan, *, part: int = 1) -> Bought:
-        """Buys a plan; `part` tells the rounds of a job apart."""
-        run = self.run if part == 1 else f"{self.run}.{part}"
+    async def buy(self, plan: Plan) -> Bought:
+        """Buys a plan. Several are the rounds of one job, each recorded as a run of its own."""
+        run = f"{self.run}.{len(self._parts) + 1}" if self._parts else self.run
+        # What an earlier round counted, this one has not found: the job itself has paid for it.
+        fresh = [one.key for one in plan.ordered if one.key not in self._counted]
+        already_paid = len(fresh) - len(self.cache.missing(fresh))
         started_ms = now_ms()
         with self.terminal.buying() as progress:
             bought = await buy(
@@ -91,13 +102,15 @@ class Checkout:
                 command=self.command,
                 model=plan.model.id,
                 model_fingerprint=plan.model.fingerprint,
-                planned=len(plan.ordered),
-                already_paid=plan.already_paid,
+                planned=len(fresh),
+                already_paid=already_paid,
                 bought_units=bought.units,
                 cost_micro_usd=bought.cost_micro_usd,
                 micro_usd_per_unit=plan.prices.micro_usd_per_unit,
             )
         )
+        self._parts.append(bought)
+        self._counted.update(fresh)
         return bought
 
 

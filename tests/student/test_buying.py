@@ -163,6 +163,30 @@ async def test_rounds_are_recorded_as_purchases_of_one_job(pets: Path) -> None:
     assert settled.bought.bought == 13
 
 
+async def test_a_job_in_rounds_saves_nothing_of_what_it_has_just_bought(pets: Path) -> None:
+    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    await bought(settings, LedgerVendor())
+    with PaidCache.open(settings.cache) as cache:
+        runs = list(cache.runs())
+    assert [run.already_paid for run in runs] == [0, 0, 0, 0]
+    # The last round wants all images that it would go on to: the budget ends it.
+    assert [run.planned for run in runs[:3]] == [TEXTS + 2, 2, 4]
+
+
+async def test_a_job_in_rounds_counts_what_an_earlier_job_paid_for_once(pets: Path) -> None:
+    vendor = LedgerVendor()
+    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    await bought(job(pets, budget=TEXTS + 5), vendor)
+    settled, _ = await bought(settings, vendor)
+    with PaidCache.open(settings.cache) as cache:
+        runs = [run for run in cache.runs() if run.run.startswith(settled.run)]
+        again, _ = await bought(settings, vendor)
+        repeated = [run for run in cache.runs() if run.run.startswith(again.run)]
+    found = sum(run.already_paid for run in runs)
+    assert TEXTS <= found <= TEXTS + 5
+    assert sum(run.already_paid for run in repeated) == found + settled.bought.units
+
+
 async def test_a_vendor_that_runs_dry_ends_the_rounds(pets: Path) -> None:
     settled, few = await bought(
         job(pets, selector="hybrid", budget=1000), LedgerVendor(budget=TEXTS + 5)
