@@ -44,7 +44,7 @@ async def purchase(
     shopping = ShoppingList(settings, scanned, till.model)
     plan, rounds = _planned(settings, scanned, shopping, till, terminal)
     till.show(plan, f"purchase from {vendor.url}")
-    if settings.budget is not None and till.payable < settings.budget and plan.left_out:
+    if plan.wall == "vendor budget" and plan.left_out:
         terminal.warn(
             f"the account at the vendor has {till.account.remaining_units:,} queries left; "
             "buying stops there"

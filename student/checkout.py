@@ -54,12 +54,14 @@ class Checkout:
         """The plan for these, within the budget, if there is one, and what the account can pay."""
         # What the account can still pay caps the plan too, so that texts come first in it as well.
         asked = self.settings.budget
+        is_own = asked is not None and asked <= self.payable
         return make_plan(
             wanted,
             cache=self.cache,
             model=self.model,
             prices=self.prices,
             budget=self.payable if asked is None else min(asked, self.payable),
+            wall="client budget" if is_own else "vendor budget",
         )
 
     def show(self, plan: Plan, heading: str) -> None:

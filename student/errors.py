@@ -5,7 +5,7 @@ StudentError                  1   the root: a CLI catches this and exits with `e
 │   └── DataError             2   the data set: its layout, its images, its splits
 ├── TrainingError             8   training could not go on
 └── PurchaseError             4   buying could not go on
-    ├── PlanExceedsBudget     3   the plan does not fit the client's own budget; nothing was sent
+    ├── PlanExceedsBudget     3   the plan does not fit the budget or the account; nothing was sent
     └── VendorError           4   the vendor refused, failed, or was not understood
         ├── BudgetExhausted   3   the account at the vendor cannot pay (402)
         ├── VendorUnreachable 5   no answer in the attempts and the time allowed
@@ -20,7 +20,10 @@ the vendor can tell; then the journal keeps the purchase and the next run asks u
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+Wall = Literal["client budget", "vendor budget"]
+"""What stops a purchase that could go on: the client's own budget, or the account."""
 
 
 class StudentError(Exception):
@@ -52,14 +55,21 @@ class PurchaseError(StudentError):
 
 
 class PlanExceedsBudget(PurchaseError):
-    """The plan does not fit the client's own budget; nothing was sent."""
+    """The plan does not fit the smaller of the client's own budget and the account at the vendor.
+
+    `wall` is which of the two that is. Nothing was sent.
+    """
 
     exit_code = 3
 
-    def __init__(self, *, needed: int, remaining: int) -> None:
+    def __init__(self, *, needed: int, remaining: int, wall: Wall = "client budget") -> None:
+        where, remedy = {
+            "client budget": ("the budget", "Raise --budget"),
+            "vendor budget": ("the account at the vendor", "Have it raised there"),
+        }[wall]
         super().__init__(
-            f"this needs {needed} queries and the budget has {remaining} left; nothing was sent. "
-            "Raise --budget, or ask for fewer images, views or prompts."
+            f"this needs {needed} queries and {where} has {remaining} left; nothing was sent. "
+            f"{remedy}, or ask for fewer images, views or prompts."
         )
         self.needed = needed
         self.remaining = remaining

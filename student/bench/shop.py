@@ -133,7 +133,7 @@ class _Shop:
                 return None
             if plan.left_out:
                 needed = plan.units_of((*plan.to_buy, *plan.left_out))
-                raise PlanExceedsBudget(needed=needed, remaining=plan.remaining)
+                raise PlanExceedsBudget(needed=needed, remaining=plan.remaining, wall=plan.wall)
             await till.buy(plan)
         paid = self._on_hand(plan, teacher)
         return Bought(paid=paid, prices=till.prices, fingerprint=fingerprint)

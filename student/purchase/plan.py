@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cache.identity import EmbeddingKey
 from cache.records import Records
-from student.errors import BadInput, PlanExceedsBudget
+from student.errors import BadInput, PlanExceedsBudget, Wall
 from student.purchase.batch import Item
 from student.purchase.wire import Model, Prices
 
@@ -54,12 +54,14 @@ class Plan:
     `ordered` are the distinct wanted items in buying order (texts first), `to_buy` those that the
     budget reaches, `left_out` those it does not, `in_flight` those that an earlier run asked for
     and did not live to store: their units are reserved, and they are settled first. `remaining` is
-    the client's budget less receipts and less what is in flight, in units, before this plan.
+    the budget less receipts and less what is in flight, in units, before this plan; `wall` is whose
+    budget that is.
     """
 
     model: Model
     prices: Prices
     budget: int
+    wall: Wall
     images_asked: int
     texts_asked: int
     ordered: tuple[Wanted, ...]
@@ -102,6 +104,7 @@ class Plan:
                     if wanted.key.modality == "text"
                 ),
                 remaining=self.remaining,
+                wall=self.wall,
             )
 
     def describe(self) -> list[tuple[str, str]]:
@@ -140,9 +143,15 @@ def dollars(micro_usd: int) -> str:
 
 
 def make_plan(
-    wanted: Sequence[Wanted], *, cache: Records, model: Model, prices: Prices, budget: int
+    wanted: Sequence[Wanted],
+    *,
+    cache: Records,
+    model: Model,
+    prices: Prices,
+    budget: int,
+    wall: Wall = "client budget",
 ) -> Plan:
-    """The plan for these items, given best first, under a client budget in units.
+    """The plan for these items, given best first, under a budget in units, `wall` saying whose.
 
     Texts come before images: they are few and nothing trains without them. What is bought is a
     prefix of that order, so that a bigger budget buys a superset. Only reads the cache.
@@ -179,6 +188,7 @@ def make_plan(
         model=model,
         prices=prices,
         budget=budget,
+        wall=wall,
         images_asked=images_asked,
         texts_asked=len(wanted) - images_asked,
         ordered=ordered,

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from student.errors import Wall
 from student.purchase.plan import Wanted
 
-Ending = Literal["complete", "client budget", "vendor budget", "waiting"]
+Ending = Wall | Literal["complete", "waiting"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

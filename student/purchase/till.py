@@ -211,7 +211,7 @@ class Till:
         in_flight = self.keys_in_flight()
         ending: Ending = "complete"
         if left:
-            ending = "client budget"
+            ending = self._plan.wall
             if vendor_is_empty:
                 ending = "vendor budget"
             elif any(one.key in in_flight for one in left):

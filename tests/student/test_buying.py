@@ -15,7 +15,7 @@ from rich.console import Console
 from cache.identity import image_item
 from cache.paid import PaidCache
 from student.buying import Settled, purchase
-from student.errors import BadInput
+from student.errors import BadInput, PlanExceedsBudget
 from student.job import run_job
 from student.scan import Scanned, scan
 from student.selection.orders import SELECTORS, order
@@ -193,6 +193,34 @@ async def test_a_vendor_that_runs_dry_ends_the_rounds(pets: Path) -> None:
     )
     assert len(few) == 5
     assert settled.bought.left_out == IMAGES - 5
+    assert settled.bought.ending == "vendor budget"
+
+
+@pytest.mark.parametrize(
+    ("budget", "account", "wall", "remedy"),
+    [
+        (1_000, 1, "the account at the vendor has 1 left", "Have it raised there"),
+        (1, 1_000, "the budget has 1 left", "Raise --budget"),
+    ],
+)
+async def test_prompts_that_do_not_fit_name_the_wall_that_was_hit(
+    budget: int, account: int, wall: str, remedy: str, pets: Path
+) -> None:
+    vendor = LedgerVendor(budget=account)
+    with pytest.raises(PlanExceedsBudget, match=f"needs 2 queries and {wall}.*{remedy}"):
+        await bought(job(pets, budget=budget), vendor)
+    assert vendor.spent == 0
+
+
+@pytest.mark.parametrize(
+    ("budget", "account", "ending"),
+    [(1_000, TEXTS + 5, "vendor budget"), (TEXTS + 5, 1_000, "client budget")],
+)
+async def test_a_purchase_cut_short_ends_at_the_smaller_of_two_walls(
+    budget: int, account: int, ending: str, pets: Path
+) -> None:
+    settled, few = await bought(job(pets, budget=budget), LedgerVendor(budget=account))
+    assert (len(few), settled.bought.ending) == (5, ending)
 
 
 async def test_every_view_of_a_chosen_image_is_bought(pets: Path) -> None:

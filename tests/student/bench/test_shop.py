@@ -10,6 +10,7 @@ from rich.console import Console
 
 from student.bench.run import Grid
 from student.bench.runner import run_grid
+from student.errors import PlanExceedsBudget
 from student.terminal import Terminal
 from tests.pictures import write_domains
 from tests.student.bench.small import SOURCE, grid, run, sold_by
@@ -41,4 +42,13 @@ def test_strangers_images_and_the_embedded_model_are_warned_of(pets: Path) -> No
     vendor.model["embedded"] = True
     said = said_by(grid(pets, [run()], dry_run=True), vendor)
     assert "warning: the vendor sells its embedded model" in said
+    assert vendor.spent == 0
+
+
+def test_a_grid_beyond_the_account_is_not_told_to_raise_its_own_budget(pets: Path) -> None:
+    vendor = LedgerVendor(budget=17)
+    with pytest.raises(PlanExceedsBudget) as caught:
+        said_by(grid(pets, [run()]), vendor)
+    assert "needs 18 queries and the account at the vendor has 17 left" in str(caught.value)
+    assert "--budget" not in str(caught.value)
     assert vendor.spent == 0
