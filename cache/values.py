@@ -108,7 +108,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """One run of a client: what it needed, what it found paid, what it bought."""
+    """One run of a client: what it needed, what it found paid, what it bought.
+
+    `already_paid` counts items, `paid_units` what they cost in queries, where the run told.
+    """
 
     run: str
     started_ms: int
@@ -120,11 +123,13 @@ class RunRecord:
     bought_units: int
     cost_micro_usd: int
     micro_usd_per_unit: int
+    paid_units: int | None = None
 
     @property
     def saved_micro_usd(self) -> int:
-        """What the hits would have cost."""
-        return self.already_paid * self.micro_usd_per_unit
+        """What the hits would have cost; a query each, where the run did not tell."""
+        units = self.already_paid if self.paid_units is None else self.paid_units
+        return units * self.micro_usd_per_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from cache.codec import seal
 from cache.errors import (
     AlreadyPaid,
     CacheError,
@@ -22,6 +24,7 @@ from tests.cache.purchases import (
     buy,
     image,
     images,
+    overwrite,
     run_record,
     tamper,
     text,
@@ -106,6 +109,19 @@ def test_runs_are_kept_and_a_run_s_last_word_counts(cache: PaidCache) -> None:
     cache.record_run(run_record("run-1", bought_units=6))
     assert list(cache.runs()) == [run_record("run-1"), run_record("run-2")]
     assert run_record().saved_micro_usd == 400
+
+
+def test_a_run_saved_what_its_hits_cost_and_not_how_many_they_were(
+    cache: PaidCache, folder: Path
+) -> None:
+    """An image may cost several queries; a record from before that was told is read as ever."""
+    record = run_record(already_paid=4, paid_units=10)
+    cache.record_run(record)
+    assert [run.saved_micro_usd for run in cache.runs()] == [1000]
+    header = asdict(record)
+    del header["paid_units"]
+    overwrite(folder, "run/run-1", seal(header))
+    assert [run.saved_micro_usd for run in cache.runs()] == [400]
 
 
 def test_a_row_filed_under_a_name_is_no_row(cache: PaidCache, ledger: Ledger, folder: Path) -> None:
