@@ -157,6 +157,21 @@ def correct(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
     )
 
 
+def corrections(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+    """What was given back, of one charge or of all, by whom and why."""
+    with opened(settings.database) as engine:
+        found = Books(engine).corrections(arguments.request_id)
+    return Told(
+        "\n".join(
+            f"{_minute(one.created_ms)}  {one.request_id} gives back {one.units} queries and "
+            # Free text: quoted, so that it can neither break the line nor steer a terminal.
+            f"{one.cost_micro_usd} micro-USD of {one.corrects}, by {one.actor}: {one.reason!r}"
+            for one in found
+        )
+        or "nothing was given back"
+    )
+
+
 @contextmanager
 def _keys(settings: VendorSettings) -> Iterator[Keys]:
     with opened(settings.database) as engine:

@@ -149,7 +149,10 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
     correct.add_argument("--correction-id", help="under one id a charge is corrected once")
     correct.add_argument("--reason", required=True, help="why; it is kept with the entry")
     correct.set_defaults(command="correct")
-    for command in (verify, purge, correct):
+    corrections = commands.add_parser("corrections", help="what was given back, by whom and why")
+    corrections.add_argument("request_id", nargs="?", help="of this charge alone")
+    corrections.set_defaults(command="corrections")
+    for command in (verify, purge, correct, corrections):
         _add_common(command)
         command.set_defaults(run=_keep_books)
 

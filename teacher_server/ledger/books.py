@@ -11,10 +11,10 @@ from teacher_server.ledger.alerts import Alert
 from teacher_server.ledger.audit import Audit, audited, entry_of
 from teacher_server.ledger.charges import InFlight, Purged, Replay, outcome_of
 from teacher_server.ledger.clock import Clock, unix_ms
-from teacher_server.ledger.corrections import Correction, correct
+from teacher_server.ledger.corrections import Correction, correct, corrections_of
 from teacher_server.ledger.engine import reading, writing
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.tables import alerts, corrections, entries, requests
+from teacher_server.ledger.tables import entries, requests
 
 __all__ = ["Alert", "Audit", "Books", "Correction", "UsageBucket"]
 
@@ -153,16 +153,10 @@ class Books:
                 now=self._clock(),
             )
 
-    def corrections(self, request_id: str) -> list[Correction]:
-        """Every correction of this charge, oldest first, with its reason."""
+    def corrections(self, request_id: str | None = None) -> list[Correction]:
+        """Every correction, of this charge or of all, oldest first, with its reason."""
         with reading(self._engine) as connection:
-            rows = connection.execute(
-                select(corrections)
-                .join(entries, entries.c.request_id == corrections.c.request_id)
-                .where(corrections.c.corrects == request_id)
-                .order_by(entries.c.seq)
-            )
-            return [Correction(**row._asdict()) for row in rows]
+            return corrections_of(connection, request_id)
 
     def purge(self, older_than_ms: int) -> int:
         """Forget the answers charged before this moment (Unix milliseconds); how many.
@@ -191,16 +185,6 @@ class Books:
             purged += len(old)
             if len(old) < _PURGED_AT_ONCE:
                 return purged
-
-    def alerts(self, key_id: str) -> list[Alert]:
-        """Every threshold that the key ever crossed, oldest first, delivered or not."""
-        with reading(self._engine) as connection:
-            rows = connection.execute(
-                select(alerts)
-                .where(alerts.c.key_id == key_id)
-                .order_by(alerts.c.created_ms, alerts.c.percent)
-            )
-            return [outbox.alert_of(row) for row in rows]
 
     def pending_alerts(self, limit: int) -> list[Alert]:
         """The undelivered alerts that are due, oldest first, for this caller to deliver.

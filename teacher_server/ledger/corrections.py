@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, true, update
 
 from teacher_server.errors import ChargeUnknown, CorrectionRefused, CorrectionReused
 from teacher_server.ledger.audit import entry_of
@@ -19,10 +19,12 @@ from teacher_server.ledger.tables import accounts, corrections, entries
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """Why an entry corrects another; `request_id` is the correcting entry's."""
+    """Why an entry gives back what another charged; `request_id` is the correcting entry's."""
 
     request_id: str
     corrects: str
+    units: int
+    cost_micro_usd: int
     reason: str
     actor: str
     created_ms: int
@@ -98,6 +100,22 @@ def correct(
         )
     )
     return entry
+
+
+def corrections_of(connection: Connection, request_id: str | None) -> list[Correction]:
+    """Every correction, of this charge or of all, oldest first."""
+    of_charge = true() if request_id is None else corrections.c.corrects == request_id
+    rows = connection.execute(
+        select(
+            corrections,
+            (-entries.c.units).label("units"),
+            (-entries.c.cost_micro_usd).label("cost_micro_usd"),
+        )
+        .join(entries, entries.c.request_id == corrections.c.request_id)
+        .where(of_charge)
+        .order_by(entries.c.row)
+    )
+    return [Correction(**row._asdict()) for row in rows]
 
 
 def _correcting_id(request_id: str, correction_id: str | None) -> str:

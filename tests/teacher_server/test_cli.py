@@ -165,9 +165,16 @@ def test_a_charge_is_corrected_and_old_answers_are_purged(
         assert isinstance(held, Reservation)
         ledger.charges.post(held, model="m", model_fingerprint="f", render=body_of)
     correct = ["ledger", "correct", "req_1", "--units", "2", "--cost-micro-usd", "200"]
-    code, out, _ = run(*correct, "--reason", "too dear", "--database", dsn, capsys=capsys)
+    code, out, _ = run(*correct, "--reason", "too\n\x1bdear", "--database", dsn, capsys=capsys)
     assert code == 0
     assert "gives back 2 queries and 200 micro-USD of req_1; 8 queries are unspent" in out
+    for which in ([], ["req_1"]):
+        code, out, _ = run("ledger", "corrections", *which, "--database", dsn, capsys=capsys)
+        assert (code, len(out.splitlines())) == (0, 1)
+        assert " gives back 2 queries and 200 micro-USD of req_1, by command line, uid " in out
+        assert out.endswith(": 'too\\n\\x1bdear'\n")
+    code, out, _ = run("ledger", "corrections", "req_2", "--database", dsn, capsys=capsys)
+    assert (code, out) == (0, "nothing was given back\n")
     code, _, err = run(*correct, "--reason", "again", "--database", dsn, capsys=capsys)
     assert code == 1
     assert err.startswith("error: of the charge 'req_1' 1 units")

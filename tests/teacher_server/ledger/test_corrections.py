@@ -38,6 +38,12 @@ def test_the_reason_and_who_gave_it_are_on_record(books: Books) -> None:
     (kept,) = books.ledger.books.corrections(charge.request_id)
     assert (kept.request_id, kept.corrects) == (entry.request_id, charge.request_id)
     assert (kept.reason, kept.actor, kept.created_ms) == ("priced twice", "ann", books.now[0])
+    assert (kept.units, kept.cost_micro_usd) == (1, 0)
+    other = give_back(books, books.buy(1), cost=3)
+    assert [one.request_id for one in books.ledger.books.corrections()] == [
+        entry.request_id,
+        other.request_id,
+    ]
     assert books.ledger.books.corrections("req_other") == []
     for change in ("UPDATE corrections SET reason = 'none'", "DELETE FROM corrections"):
         books.refused_by_the_database(change)
