@@ -1,7 +1,7 @@
 """Everything that can go wrong for the client, as one tree.
 
 StudentError                  1   the root: a CLI catches this and exits with `exit_code`
-├── BadInput                  2   an option, a file or a folder cannot be used; nothing was sent
+├── BadInput                  2   an option, a file or a folder cannot be used: free of charge
 │   └── DataError             2   the data set: its layout, its images, its splits
 ├── TrainingError             8   training could not go on
 └── PurchaseError             4   buying could not go on
@@ -33,7 +33,8 @@ class StudentError(Exception):
 
 
 class BadInput(StudentError):
-    """An option, a file or a folder cannot be used; nothing was sent."""
+    """An option, a file or a folder cannot be used: it cost nothing, and what was bought before it
+    was found out is stored."""
 
     exit_code = 2
 

@@ -11,7 +11,7 @@ from cache.errors import ClientBudgetExceeded
 from cache.identity import EmbeddingKey
 from cache.paid import Intent, PaidCache
 from cache.paid import now_ms as unix_ms
-from student.errors import AnswerPurged, BudgetExhausted, VendorError, VendorMisbehaved
+from student.errors import AnswerPurged, BadInput, BudgetExhausted, VendorError, VendorMisbehaved
 from student.purchase.batch import Batch, Item, fitting
 from student.purchase.pace import Pace
 from student.purchase.plan import Plan, Wanted
@@ -182,7 +182,11 @@ class _Buyer:
 
     async def _attempt(self, lot: list[Wanted]) -> list[Wanted]:
         """Buy this lot, or as much of it as goes into one request; what to try right away."""
-        items = await asyncio.to_thread(lambda: tuple(one.item() for one in lot))
+        try:
+            items = await asyncio.to_thread(lambda: tuple(one.item() for one in lot))
+        except BadInput as error:
+            detail = f"{error}; what was bought is stored: run again"
+            raise BadInput(detail) from error
         count = fitting(items, self.plan.model.limits.max_body_bytes)
         self._shelf.put_back(lot[count:])
         lot, items = lot[:count], items[:count]

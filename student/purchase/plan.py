@@ -38,7 +38,7 @@ class Wanted:
             raise BadInput(detail) from error
         is_file = self.key.view == "original"
         if is_file and hashlib.sha256(data).hexdigest() != self.key.item:
-            detail = f"{self._title} has changed since the data set was scanned; run again"
+            detail = f"{self._title} has changed since the data set was scanned"
             raise BadInput(detail)
         return Item(modality="image", payload=data)
 

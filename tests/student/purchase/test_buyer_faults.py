@@ -170,6 +170,17 @@ async def test_a_file_that_changed_since_the_scan_is_not_bought(shop: Shop) -> N
     assert shop.plan([one], budget=1).remaining == 1
 
 
+async def test_a_file_that_changes_while_others_are_bought_costs_none_of_what_is_stored(
+    shop: Shop,
+) -> None:
+    wanted = shop.images(8)
+    changed = type(wanted[7])(key=wanted[7].key, payload=lambda: b"after", name="bird.png")
+    with pytest.raises(BadInput, match="what was bought is stored: run again"):
+        await shop.buy([*wanted[:7], changed], concurrency=1)
+    assert sum(shop.paid(wanted)) == shop.vendor.spent == 4
+    shop.assert_books_balance()
+
+
 async def test_a_file_that_vanished_is_named(shop: Shop) -> None:
     one = shop.image("before")
 
