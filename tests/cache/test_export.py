@@ -59,13 +59,14 @@ def test_exported_receipts_are_the_vendor_s_lines_again(cache: PaidCache, ledger
 
 
 def test_csv_and_json_say_the_same(cache: PaidCache, ledger: Ledger) -> None:
-    """Of receipts, rows and runs."""
+    """Of receipts, rows and runs; what a run did not tell is an empty field."""
     buy(cache, ledger, image(1), text("a"))
     cache.record_run(run_record())
     whats: tuple[What, ...] = ("receipts", "rows", "runs")
     for what in whats:
         spoken = [
-            {name: str(value) for name, value in record.items()} for record in as_json(cache, what)
+            {name: "" if value is None else str(value) for name, value in record.items()}
+            for record in as_json(cache, what)
         ]
         assert as_csv(cache, what) == spoken
         assert spoken
