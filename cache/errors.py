@@ -27,7 +27,10 @@ class CacheError(Exception):
 
 
 class CacheUnavailable(CacheError):
-    """The store cannot be locked, read or written; nothing was changed, so nothing was spent."""
+    """The store cannot be locked, read or written; nothing in it was changed.
+
+    What the vendor has charged by then is an open purchase: the next run gets it again, free.
+    """
 
 
 class UnsafeSettings(CacheUnavailable):

@@ -150,11 +150,12 @@ class PaidCache(Records):
         `account` is `account_name(vendor url, key id)`. Committing the same receipt again only
         puts back rows that are gone. An embedding that another request had bought already is kept
         beside the first. Raises InconsistentAnswer, with the intent still open, when rows and
-        receipt do not belong together, and ReceiptConflict when the request id has another receipt.
+        receipt do not belong together, ReceiptConflict when the request id has another receipt, and
+        CacheUnavailable, which then says that the answer is charged and comes again for nothing.
         """
         require_consistent(intent, embeddings, receipt, account)
-        with self.transaction() as changes:
-            stored = StoredReceipt(account=account, run=intent.run, receipt=receipt)
+        stored = StoredReceipt(account=account, run=intent.run, receipt=receipt)
+        with _charged_already(receipt), self.transaction() as changes:
             if changes.same_charge(stored) is None:
                 changes.add_receipt(stored)
                 changes.copy(stored.paying_for(intent.keys))
@@ -235,6 +236,19 @@ class PaidCache(Records):
             if changes.paid_by(loss.idempotency_key) is None:
                 totals = journal.with_lost(totals, loss.units)
         return totals
+
+
+@contextmanager
+def _charged_already(receipt: Receipt) -> Iterator[None]:
+    """Say of what cannot be stored that it is paid, and that nothing of it is lost."""
+    try:
+        yield
+    except CacheUnavailable as error:
+        message = (
+            f"{error}. The answer to {receipt.idempotency_key} was charged ({receipt.units} queries"
+            ") and is not stored: the next run gets it again under the same key, free of charge"
+        )
+        raise type(error)(message) from error
 
 
 def _refuse_if_ended(changes: Transaction, idempotency_key: str) -> None:

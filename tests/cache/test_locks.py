@@ -55,7 +55,7 @@ def test_an_unbounded_retry_does_not_hang_a_commit_and_the_answer_is_not_lost(
     rows = rows_of(intent, receipt)
     with PaidCache.open(folder, patience_s=0.2) as cache:
         cache.reserve(intent, budget=10)
-        with stuck_lock(folder), pytest.raises(CacheUnavailable):
+        with stuck_lock(folder), pytest.raises(CacheUnavailable, match=r"locked.* was charged"):
             cache.commit(intent, rows, receipt, account="v#k")
         assert cache.open_intents() == [intent]
         cache.commit(intent, rows, receipt, account="v#k")

@@ -74,8 +74,9 @@ def test_a_line_that_cannot_be_written_stops_the_commit(
     intent = intent_of(image(1))
     cache.reserve(intent, budget=10)
     receipt = ledger.charge(intent)
-    with pytest.raises(CacheUnavailable, match="second copy"):
+    with pytest.raises(CacheUnavailable, match="second copy") as caught:
         cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
+    assert "was charged (1 queries) and is not stored: the next run gets it" in str(caught.value)
     assert cache.open_intents() == [intent]
     assert list(cache.receipts()) == []
     assert cache.missing([image(1)]) == [image(1)]
