@@ -38,6 +38,7 @@ class Canary:
         self._probe_database = probe_database
         self._encoded_at: float | None = None
         self._probed_at = float("-inf")
+        self._probing = asyncio.Lock()
         self._is_writable = False
 
     async def run(self) -> None:
@@ -55,10 +56,12 @@ class Canary:
     async def health(self) -> Health:
         """What holds now; `/readyz` reports it."""
         is_alive = self._batcher.silence < STUCK_SECONDS
-        # Anybody may ask, and a probe writes: asking often must not hold up the customers' writes.
-        if time.monotonic() - self._probed_at >= PROBE_SECONDS:
-            self._is_writable = await asyncio.to_thread(self._database_takes_writes)
-            self._probed_at = time.monotonic()
+        # Anybody may ask, and a probe writes: asking often, or many at once, must not hold up the
+        # customers' writes.
+        async with self._probing:
+            if time.monotonic() - self._probed_at >= PROBE_SECONDS:
+                self._is_writable = await asyncio.to_thread(self._database_takes_writes)
+                self._probed_at = time.monotonic()
         return Health(
             {
                 "canary": self._encoded_at is not None,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 from sqlalchemy import text
 
+from teacher_server.batcher import Batcher
+from teacher_server.health import Canary
 from teacher_server.ledger.engine import writing
 from tests.teacher_server.in_process import HashEncoder, Vendor, vendor_at
 
@@ -47,6 +50,23 @@ async def test_not_ready_when_the_books_take_no_writes(vendor: Vendor) -> None:
     response = await vendor.http.get("/readyz")
     assert response.status_code == 503
     assert "database" in response.json()["detail"]
+
+
+async def test_many_who_ask_at_once_share_one_write_to_the_books(hashing: HashEncoder) -> None:
+    batcher = Batcher(hashing, max_batch=1, max_delay=0, max_queue=1)
+    may_end, probes = threading.Event(), []
+
+    def probe() -> None:
+        probes.append(may_end.wait(30))
+
+    canary = Canary(hashing, batcher, probe)
+    asked = asyncio.gather(*(canary.health() for _ in range(50)))
+    # Every one of them has asked before the first probe ends.
+    await asyncio.sleep(0)
+    may_end.set()
+    answers = await asked
+    assert len(probes) == 1
+    assert all(answer.checks["database"] for answer in answers)
 
 
 async def test_metrics_count_answers_units_and_batches(vendor: Vendor) -> None:
