@@ -121,6 +121,8 @@ def _routed(**options: Any) -> FastAPI:
             "402 is never worth a retry, 429 always is."
         ),
         redoc_url=None,
+        # Starlette's redirect would lead to whatever host the request names.
+        redirect_slashes=False,
         # Links, and generated clients, name an operation by its function.
         generate_unique_id_function=lambda route: route.name,
         **options,

@@ -90,6 +90,14 @@ async def test_a_real_answer_has_the_documented_shape(vendor: Vendor) -> None:
         EmbeddingResponse.model_validate_json(response.content)
 
 
+async def test_a_slash_too_many_is_not_found_and_leads_to_no_other_host(vendor: Vendor) -> None:
+    """Starlette would redirect it, which is documented nowhere, to the host that was asked for."""
+    for path in ("/v1/key/", "/livez/", "/admin/keys/"):
+        answer = await vendor.http.get(path, headers={"Host": "evil.example"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert "location" not in answer.headers
+
+
 def test_routes_that_need_a_key_say_so(document: dict[str, Any]) -> None:
     for name, path in document["paths"].items():
         for operation in path.values():
