@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from teacher_server.api.limits import duration
+from teacher_server.ledger.keys import MAX_GRANTED
 from tests.teacher_server.in_process import HashEncoder, Vendor, vendor_at
 from tests.teacher_server.structured import parse_list
 
@@ -82,7 +83,7 @@ async def test_a_stranger_learns_nothing_of_any_limit(vendor: Vendor) -> None:
 async def test_a_budget_beyond_an_integer_of_a_structured_field_is_still_one(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
-    async with vendor_at(tmp_path, hashing, budget=2**61) as vendor:
+    async with vendor_at(tmp_path, hashing, budget=MAX_GRANTED) as vendor:
         answer = await vendor.embed("a")
     assert parse_list(answer.headers["RateLimit-Policy"])["budget"]["q"] == 10**15 - 1
     assert parse_list(answer.headers["RateLimit"])["budget"]["r"] == 10**15 - 1
