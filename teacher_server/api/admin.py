@@ -32,11 +32,10 @@ from teacher_server.api.settled import settled
 from teacher_server.api.standing import record_of
 from teacher_server.errors import (
     ChargeUnknown,
-    CorrectionRefused,
     CorrectionReused,
     GrantReused,
-    KeyRevoked,
     KeyUnknown,
+    LedgerError,
 )
 from teacher_server.ledger.account import Account
 from teacher_server.ledger.keys import ApiKey
@@ -243,7 +242,7 @@ async def _done(change: Callable[[], T]) -> T:
         raise Problem(Code.UNKNOWN_REQUEST, str(error)) from error
     except (GrantReused, CorrectionReused) as error:
         raise Problem(Code.IDEMPOTENCY_KEY_REUSED, str(error)) from error
-    except (KeyRevoked, CorrectionRefused) as error:
+    except LedgerError as error:
         raise Problem(Code.INVALID_REQUEST, str(error)) from error
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from teacher_server.ledger.keys import MAX_GRANTED
 from tests.teacher_server.in_process import HashEncoder, Vendor, vendor_at
 
 
@@ -170,6 +171,14 @@ async def test_a_top_up_without_an_idempotency_key_is_refused(office: Office) ->
     refused(answer, 400, "invalid_request")
     assert answer.json()["error"]["param"] == "Idempotency-Key"
     refused(await office.top_up(made["id"], 5, "x" * 256), 400, "invalid_request")
+
+
+async def test_a_top_up_beyond_what_a_key_can_hold_is_refused_for_good(office: Office) -> None:
+    full = office.vendor.another_key(budget=MAX_GRANTED)
+    answer = await office.top_up(full.id, 1, "invoice-1")
+    refused(answer, 400, "invalid_request")
+    assert answer.headers["x-should-retry"] == "false"
+    assert str(MAX_GRANTED) in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("key_id", ["nobody", "a%00b", "%C3%BC", "x" * 300])
