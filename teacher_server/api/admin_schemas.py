@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from teacher_server.api.schemas import Answer, KeyStanding, Strict
-from teacher_server.ledger.account import Scope
+from teacher_server.ledger.account import LAST_MS, Scope
 from teacher_server.ledger.period import Period
 
 # Of what a structured field can say (RFC 9651, fifteen digits), and far from a column's end.
 _LARGEST = 10**15 - 1
 Count = Annotated[int, Field(ge=1, le=_LARGEST)]
+_Moment = Annotated[int, Field(ge=1, le=LAST_MS)]
 _Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _Scopes = Annotated[list[Scope], Field(min_length=1, max_length=3)]
 _LIMITS: dict[str, Any] = {"scopes": ["embed"], "requests_per_minute": 600}
@@ -28,7 +29,7 @@ class NewKey(Strict):
     name: _Name
     budget_units: Annotated[int, Field(ge=0, le=_LARGEST)]
     scopes: _Scopes = Field(default=["embed", "read"])
-    expires_ms: Count | None = Field(default=None, description="Unix milliseconds; null: never.")
+    expires_ms: _Moment | None = Field(default=None, description="Unix milliseconds; null: never.")
     requests_per_minute: Count | None = Field(default=None, description="null: the vendor's.")
     max_concurrent: Count | None = Field(default=None, description="null: the vendor's.")
     period: Period = "none"
@@ -40,7 +41,7 @@ class KeyChange(Strict):
     model_config = ConfigDict(json_schema_extra={"examples": [_LIMITS]})
 
     scopes: _Scopes = Field(default=["embed", "read"])
-    expires_ms: Count | None = None
+    expires_ms: _Moment | None = None
     requests_per_minute: Count | None = None
     max_concurrent: Count | None = None
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from teacher_server.ledger.account import LAST_MS
 from teacher_server.ledger.keys import MAX_GRANTED
 from tests.teacher_server.in_process import HashEncoder, Vendor, vendor_at
 
@@ -102,6 +103,7 @@ async def test_a_key_is_made_used_and_its_secret_shown_once(office: Office) -> N
         ("requests_per_minute", 0),
         ("max_concurrent", True),
         ("expires_ms", -1),
+        ("expires_ms", LAST_MS + 1),
     ],
 )
 async def test_a_field_that_is_unknown_or_senseless_is_refused_and_no_key_made(
