@@ -53,6 +53,7 @@ async def purchase(
         terminal.say("dry run: nothing was bought")
         return None
     plan.require_texts()
+    till.require_obtainable(one for one in plan.in_flight if one.key.modality == "text")
     if rounds is None:
         bought = await till.buy(plan)
     else:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cache.identity import EmbeddingKey
 from cache.paid import PaidCache, now_ms
-from cache.values import RunRecord
+from cache.values import Intent, RunRecord
 from student.demo_data.mark import is_demo_data
-from student.errors import BadInput
+from student.errors import BadInput, PurchaseError
 from student.networks import check_space, foreign_weights
+from student.purchase.batch import is_of
 from student.purchase.buyer import buy
 from student.purchase.plan import Plan, Wanted, make_plan
 from student.purchase.progress import Bought
@@ -77,6 +79,36 @@ class Checkout:
         foreign = {foreign_weights(one, self.model.weights_sha256) for _, one in self.students}
         for warning in sorted(foreign - {""}):
             terminal.warn(warning)
+
+    def require_obtainable(self, wanted: Iterable[Wanted]) -> None:
+        """PurchaseError where another account's open purchase asks for one of these.
+
+        Nobody but that account can end it, so what is bought beside it would wait for ever.
+        """
+        waiting = {one.key for one in wanted}
+        account = self.vendor.ledger_name(self.account)
+        for intent in self.cache.open_intents():
+            # The earliest purchase has an item; what a later one asks for, it will not get.
+            held = waiting.intersection(intent.keys)
+            waiting -= held
+            if held and not is_of(account, intent):
+                raise PurchaseError(self._obstacle(intent, len(held)))
+
+    def _obstacle(self, intent: Intent, count: int) -> str:
+        name = intent.idempotency_key
+        folder = shlex.quote(str(self.settings.cache))
+        remedy = (
+            "that run is alive: wait for its end"
+            if self.cache.is_alive(intent.run)
+            else f"run again with the key that made it, which settles it, or give it up with "
+            f"`cache-report --cache {folder} give-up {name}`"
+        )
+        return (
+            f"{count} of the embeddings that nothing can go on without are asked for by the open "
+            f"purchase {name} of run {intent.run}, made with another API key than {self.account.id}"
+            f" (or by another program): only with that key can the vendor say whether its "
+            f"{intent.units} queries were charged. Nothing was bought; {remedy}"
+        )
 
     async def buy(self, plan: Plan) -> Bought:
         """Buys a plan. Several are the rounds of one job, each recorded as a run of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pydantic import SecretStr
@@ -17,6 +18,7 @@ from student.compare import run_experiment
 from student.errors import BadInput, PurchaseError
 from student.experiment import Paid, methods_of, training_settings
 from student.networks import check_networks
+from student.purchase.progress import Bought
 from student.purchase.vendor import connect
 from student.report.artefacts import write_artefacts
 from student.report.economics import bulk_milliseconds
@@ -96,8 +98,8 @@ def _take_stock(settings: JobSettings, settled: Settled, cache: PaidCache) -> tu
     missing = set(cache.missing(keys))
     if texts := [key for key in missing if key.modality == "text"]:
         message = (
-            f"{len(texts)} class prompts are not paid for ({bought.ending}) and nothing can be "
-            "trained without them; what was bought is stored: run again when the account can pay"
+            f"{len(texts)} class prompts are not on hand and nothing can be trained without them; "
+            f"what was bought is stored: {_way_out(texts, bought, cache)}"
         )
         raise PurchaseError(message)
     held = [key for key in keys if key not in missing]
@@ -118,6 +120,21 @@ def _take_stock(settings: JobSettings, settled: Settled, cache: PaidCache) -> tu
         vendor_milliseconds=bulk_milliseconds(bill.receipts),
     )
     return purchased, Paid(table=table, rows=rows)
+
+
+def _way_out(texts: Sequence[EmbeddingKey], bought: Bought, cache: PaidCache) -> str:
+    """What to do about prompts that are not on hand after this purchase."""
+    if refused := cache.refused(texts):
+        detail = next(iter(refused.values())).detail
+        return f"the vendor refuses {len(refused)} of them ({detail}), name the classes otherwise"
+    if bought.ending == "waiting":
+        return (
+            "open purchases ask for them, which `cache-report summary` lists; run again in ten "
+            "minutes, when what a killed run left can be settled"
+        )
+    if bought.ending == "vendor budget":
+        return "run again when the account at the vendor can pay"
+    return "the budget is spent, run again with a higher --budget"
 
 
 def _paid_by(bill: Bill, whole: Purchase) -> Purchase:

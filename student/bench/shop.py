@@ -134,6 +134,7 @@ class _Shop:
             if plan.left_out:
                 needed = plan.units_of((*plan.to_buy, *plan.left_out))
                 raise PlanExceedsBudget(needed=needed, remaining=plan.remaining, wall=plan.wall)
+            till.require_obtainable(plan.in_flight)
             await till.buy(plan)
         paid = self._on_hand(plan, teacher)
         return Bought(paid=paid, prices=till.prices, fingerprint=fingerprint)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache.receipt import key_id_of
+from cache.values import Intent
 from student.purchase.wire import Modality, Model, Prices
 
 # JSON around the items: the model's name and the brackets.
@@ -131,3 +132,13 @@ def purchase_key(
     }
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return "buy1-" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def is_of(account: str, intent: Intent) -> bool:
+    """Whether an intent was made for this account: its key says so."""
+    return intent.idempotency_key == purchase_key(
+        account=account,
+        model_fingerprint=intent.keys[0].model_fingerprint,
+        digests=[key.digest for key in intent.keys],
+        epoch=intent.run,
+    )

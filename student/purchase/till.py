@@ -12,7 +12,7 @@ from cache.identity import EmbeddingKey
 from cache.paid import Intent, PaidCache, PaidEmbedding, Purchase
 from student.errors import ModelChanged, PriceChanged, VendorMisbehaved
 from student.purchase.answer import Answer
-from student.purchase.batch import purchase_key
+from student.purchase.batch import is_of, purchase_key
 from student.purchase.chain import Chain
 from student.purchase.plan import Plan, Wanted
 from student.purchase.progress import Bought, Ending, Listener, Progress, Refused
@@ -97,7 +97,7 @@ class Till:
 
     def is_ours(self, intent: Intent) -> bool:
         """Whether an intent was made for this account: its key says so."""
-        return intent.idempotency_key == self._key_of(intent.keys, epoch=intent.run)
+        return is_of(self._account, intent)
 
     def claim(self, lot: Sequence[Wanted]) -> Claim:
         """Journal the purchase of `lot`, unless somebody else pays or has paid for part of it.
@@ -108,7 +108,12 @@ class Till:
         """
         keys = tuple(one.key for one in lot)
         intent = Intent(
-            idempotency_key=self._key_of(keys, epoch=self._run),
+            idempotency_key=purchase_key(
+                account=self._account,
+                model_fingerprint=keys[0].model_fingerprint,
+                digests=[key.digest for key in keys],
+                epoch=self._run,
+            ),
             keys=keys,
             units=self._plan.units_of(lot),
             run=self._run,
@@ -251,14 +256,6 @@ class Till:
             self._progress,
             units=self._progress.units + receipt.units,
             cost_micro_usd=self._progress.cost_micro_usd + receipt.cost_micro_usd,
-        )
-
-    def _key_of(self, keys: Sequence[EmbeddingKey], *, epoch: str) -> str:
-        return purchase_key(
-            account=self._account,
-            model_fingerprint=keys[0].model_fingerprint,
-            digests=[key.digest for key in keys],
-            epoch=epoch,
         )
 
     def _tell(self, **changes: int) -> None:

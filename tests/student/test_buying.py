@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -12,11 +12,15 @@ import httpx
 import pytest
 from rich.console import Console
 
+from cache.give_up import give_up
 from cache.identity import image_item
-from cache.paid import PaidCache
+from cache.paid import Intent, PaidCache, now_ms
 from student.buying import Settled, purchase
-from student.errors import BadInput, PlanExceedsBudget
+from student.errors import BadInput, PlanExceedsBudget, PurchaseError
 from student.job import run_job
+from student.purchase.batch import purchase_key
+from student.purchase.plan import Wanted
+from student.purchase.wire import Model
 from student.scan import Scanned, scan
 from student.selection.orders import SELECTORS, order
 from student.settings import JobSettings
@@ -24,7 +28,7 @@ from student.shopping_list import ShoppingList, candidates_for
 from student.terminal import Terminal, quiet
 from tests.pictures import write_domains
 from tests.student.purchase.ledger_vendor import LedgerVendor, problem
-from tests.student.purchase.shop import client_of
+from tests.student.purchase.shop import URL, client_of
 
 TEXTS = 2
 IMAGES = 3 * 2 * 4  # three domains, two classes, four of five pictures
@@ -274,6 +278,79 @@ async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pe
     assert settled is None
     assert vendor.spent == 0
     assert "2 texts, 11 images" in said.getvalue()
+
+
+def left_open(settings: JobSettings, wanted: Sequence[Wanted], *, key_id: str) -> Intent:
+    """Journals a purchase as a run of that API key does that is killed before it sends."""
+    keys = tuple(one.key for one in wanted)
+    intent = Intent(
+        idempotency_key=purchase_key(
+            account=f"{URL}#{key_id}",
+            model_fingerprint=keys[0].model_fingerprint,
+            digests=[key.digest for key in keys],
+            epoch="killed",
+        ),
+        keys=keys,
+        units=len(keys),
+        run="killed",
+        created_ms=now_ms(),
+    )
+    with PaidCache.open(settings.cache) as cache:
+        cache.reserve(intent, budget=1_000)
+    return intent
+
+
+def prompts(settings: JobSettings, vendor: LedgerVendor) -> list[Wanted]:
+    model = Model.model_validate(vendor.model)
+    return ShoppingList(settings, scan(settings, quiet()), model).wanted([])
+
+
+async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
+    pets: Path,
+) -> None:
+    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    theirs = left_open(settings, prompts(settings, vendor), key_id="oldkey")
+    with pytest.raises(PurchaseError) as caught:
+        await bought(settings, vendor)
+    told = str(caught.value)
+    assert f"purchase {theirs.idempotency_key} of run killed" in told
+    assert "another API key than testkey" in told
+    assert "only with that key can the vendor say whether its 2 queries were charged" in told
+    assert (vendor.spent, vendor.posts) == (0, [])
+    # What the message says to do helps.
+    assert f"give-up {theirs.idempotency_key}" in told
+    with PaidCache.open(settings.cache) as cache:
+        give_up(cache, theirs.idempotency_key)
+    await bought(settings, vendor)
+    assert vendor.spent == TEXTS + IMAGES
+
+
+async def test_another_keys_purchase_that_is_under_way_is_waited_for_by_hand(pets: Path) -> None:
+    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    left_open(settings, prompts(settings, vendor), key_id="oldkey")
+    with (
+        PaidCache.open(settings.cache) as cache,
+        cache.alive("killed"),
+        pytest.raises(PurchaseError, match="that run is alive: wait for its end"),
+    ):
+        await bought(settings, vendor)
+    assert vendor.spent == 0
+
+
+async def test_ones_own_open_purchase_of_the_prompts_is_settled(pets: Path) -> None:
+    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    left_open(settings, prompts(settings, vendor), key_id="testkey")
+    settled, _ = await bought(settings, vendor)
+    assert (vendor.spent, settled.bought.ending) == (TEXTS + IMAGES, "complete")
+
+
+async def test_another_keys_purchase_of_an_image_does_not_stop_the_job(pets: Path) -> None:
+    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    scanned = scan(settings, quiet())
+    shopping = ShoppingList(settings, scanned, Model.model_validate(vendor.model))
+    left_open(settings, shopping.wanted([0])[TEXTS:], key_id="oldkey")
+    settled, images = await bought(settings, vendor)
+    assert (len(images), settled.bought.ending) == (IMAGES - 1, "waiting")
 
 
 def test_an_unknown_selector_is_refused_before_anything_is_read(pets: Path) -> None:

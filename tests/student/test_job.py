@@ -7,15 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from cache.paid import Intent, PaidCache, now_ms
 from student import job
+from student.errors import PurchaseError
+from student.purchase.batch import purchase_key
 from student.settings import JobSettings
+from student.shopping import text_key
 from student.terminal import quiet
 from tests.pictures import write_domains
 from tests.student.bench.small import settings
-from tests.student.purchase.ledger_vendor import KEY, LedgerVendor
-from tests.student.purchase.shop import client_of
+from tests.student.purchase.ledger_vendor import KEY, Fault, LedgerVendor, problem
+from tests.student.purchase.shop import ACCOUNT, client_of
 
 TEXTS = 2
 TRAINED_ON = 2 * 2 * 4  # two source domains, two classes, four of five pictures
@@ -76,3 +81,50 @@ def test_each_student_of_leave_one_domain_out_counts_its_own_embeddings(
     assert (
         "the students' embeddings cost 26 queries ($0.0026)" in (one.out / "report.md").read_text()
     )
+
+
+def refuse_texts(vendor: LedgerVendor, request: httpx.Request) -> httpx.Response:
+    for index, one in enumerate(json.loads(request.content)["input"]):
+        if "text" in one:
+            return problem(422, "empty_input", index=index, detail="It says nothing.")
+    return vendor.serve(request)
+
+
+def no_money(*_: object) -> httpx.Response:
+    return problem(402, "budget_exhausted")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (refuse_texts, r"refuses 2 of them \(It says nothing\.\), name the classes otherwise"),
+        (no_money, "run again when the account at the vendor can pay"),
+    ],
+)
+def test_a_job_without_its_prompts_says_what_to_do_about_it(
+    fault: Fault, said: str, pets: Path, run_job: Job
+) -> None:
+    vendor = LedgerVendor()
+    vendor.faults.extend([fault] * 40)
+    with pytest.raises(PurchaseError, match=f"2 class prompts are not on hand.*{said}"):
+        run_job(settings(pets, budget=1000, target_domain=["d2"]), vendor)
+
+
+def test_prompts_that_a_killed_run_asked_for_a_moment_ago_are_waited_for(
+    pets: Path, run_job: Job
+) -> None:
+    one = settings(pets, budget=1000, target_domain=["d2"])
+    vendor = LedgerVendor()
+    model = vendor.model["fingerprint"]
+    keys = (text_key(model, "a photo of a c0"), text_key(model, "a class that is gone"))
+    name = purchase_key(
+        account=ACCOUNT,
+        model_fingerprint=model,
+        digests=[key.digest for key in keys],
+        epoch="killed",
+    )
+    with PaidCache.open(one.cache) as cache:
+        young = Intent(idempotency_key=name, keys=keys, units=2, run="killed", created_ms=now_ms())
+        cache.reserve(young, budget=1000)
+    with pytest.raises(PurchaseError, match="run again in ten minutes"):
+        run_job(one, vendor)

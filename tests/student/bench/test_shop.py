@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cache.paid import Intent, PaidCache
+from student.bench.material import gather
 from student.bench.run import Grid
 from student.bench.runner import run_grid
-from student.errors import PlanExceedsBudget
-from student.terminal import Terminal
+from student.bench.shop import clean_key
+from student.errors import PlanExceedsBudget, PurchaseError
+from student.terminal import Terminal, quiet
 from tests.pictures import write_domains
 from tests.student.bench.small import SOURCE, grid, run, sold_by
 from tests.student.purchase.ledger_vendor import LedgerVendor
@@ -51,4 +54,16 @@ def test_a_grid_beyond_the_account_is_not_told_to_raise_its_own_budget(pets: Pat
         said_by(grid(pets, [run()]), vendor)
     assert "needs 18 queries and the account at the vendor has 17 left" in str(caught.value)
     assert "--budget" not in str(caught.value)
+    assert vendor.spent == 0
+
+
+def test_a_grid_buys_nothing_while_another_keys_purchase_holds_part_of_it(pets: Path) -> None:
+    vendor, one = LedgerVendor(), grid(pets, [run()])
+    image = gather(one, quiet()).scanned.training[0]
+    key = clean_key(image, vendor.model["fingerprint"])
+    theirs = Intent(idempotency_key="theirs", keys=(key,), units=1, run="killed", created_ms=1)
+    with PaidCache.open(one.base.cache) as cache:
+        cache.reserve(theirs, budget=1)
+    with pytest.raises(PurchaseError, match="open purchase theirs of run killed"):
+        said_by(one, vendor)
     assert vendor.spent == 0
