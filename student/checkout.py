@@ -115,7 +115,8 @@ class Checkout:
         run = f"{self.run}.{len(self._parts) + 1}" if self._parts else self.run
         # What an earlier round counted, this one has not found: the job itself has paid for it.
         fresh = [one.key for one in plan.ordered if one.key not in self._counted]
-        already_paid = len(fresh) - len(self.cache.missing(fresh))
+        missing = set(self.cache.missing(fresh))
+        found = [key for key in fresh if key not in missing]
         started_ms = now_ms()
         with self.terminal.buying() as progress:
             bought = await buy(
@@ -137,7 +138,8 @@ class Checkout:
                 model=plan.model.id,
                 model_fingerprint=plan.model.fingerprint,
                 planned=len(fresh),
-                already_paid=already_paid,
+                already_paid=len(found),
+                paid_units=sum(plan.prices.units_for(key.modality) for key in found),
                 bought_units=bought.units,
                 cost_micro_usd=bought.cost_micro_usd,
                 micro_usd_per_unit=plan.prices.micro_usd_per_unit,

@@ -191,6 +191,16 @@ async def test_a_job_in_rounds_counts_what_an_earlier_job_paid_for_once(pets: Pa
     assert sum(run.already_paid for run in repeated) == found + settled.bought.units
 
 
+async def test_a_run_has_saved_what_its_hits_would_cost_in_queries(pets: Path) -> None:
+    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    vendor.price["units"] = {"image": 3, "text": 1}
+    await bought(settings, vendor)
+    again, _ = await bought(settings, vendor)
+    with PaidCache.open(settings.cache) as cache:
+        saved = {run.run: run.saved_micro_usd for run in cache.runs()}
+    assert saved[again.run] == again.plan.saved_micro_usd == 100 * (TEXTS + 3 * IMAGES)
+
+
 async def test_a_vendor_that_runs_dry_ends_the_rounds(pets: Path) -> None:
     settled, few = await bought(
         job(pets, selector="hybrid", budget=1000), LedgerVendor(budget=TEXTS + 5)
