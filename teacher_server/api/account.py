@@ -53,7 +53,8 @@ async def usage(
     ] = None,
     bucket_width: Annotated[Literal["1m", "1h", "1d"], Query()] = "1d",
 ) -> UsagePage:
-    """Buckets start at multiples of their width; those without a charge are left out."""
+    """Buckets start at multiples of their width; one in which nothing was charged or given back
+    is left out."""
     width = _WIDTHS[bucket_width]
     start = caller.created_ms // 1000 if start_time is None else start_time
     end = int(time.time()) + 1 if end_time is None else end_time

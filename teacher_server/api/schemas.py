@@ -244,7 +244,7 @@ class UsageResult(Answer):
 
 
 class Bucket(Answer):
-    """One span of time, Unix seconds; a bucket without requests has no results."""
+    """One span of time, Unix seconds, in which something was charged or given back."""
 
     object: Literal["bucket"] = "bucket"
     start_time: int
