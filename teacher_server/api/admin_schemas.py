@@ -10,9 +10,10 @@ from teacher_server.api.schemas import Answer, KeyStanding, Strict
 from teacher_server.ledger.account import LAST_MS, Scope
 from teacher_server.ledger.period import Period
 
-# Of what a structured field can say (RFC 9651, fifteen digits), and far from a column's end.
-_LARGEST = 10**15 - 1
-Count = Annotated[int, Field(ge=1, le=_LARGEST)]
+# An Integer of a structured field has fifteen digits at most (RFC 9651, section 3.3.1); that is far
+# from a column's end.
+LARGEST = 10**15 - 1
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
 _Moment = Annotated[int, Field(ge=1, le=LAST_MS)]
 _Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _Scopes = Annotated[list[Scope], Field(min_length=1, max_length=3)]
@@ -27,7 +28,7 @@ class NewKey(Strict):
     )
 
     name: _Name
-    budget_units: Annotated[int, Field(ge=0, le=_LARGEST)]
+    budget_units: Annotated[int, Field(ge=0, le=LARGEST)]
     scopes: _Scopes = Field(default=["embed", "read"])
     expires_ms: _Moment | None = Field(default=None, description="Unix milliseconds; null: never.")
     requests_per_minute: Count | None = Field(default=None, description="null: the vendor's.")
@@ -71,8 +72,8 @@ class NewCorrection(Strict):
     )
 
     request_id: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
-    units: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
-    cost_micro_usd: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
+    units: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    cost_micro_usd: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     reason: Annotated[
         str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")
     ]

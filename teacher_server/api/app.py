@@ -47,6 +47,7 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
     limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     services = Services(
         info=encoder.info,
+        image_limits=limits,
         prepare=partial(prepare, encoder=encoder, limits=limits),
         ledger=ledger,
         gate=Gate(

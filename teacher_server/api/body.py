@@ -34,12 +34,19 @@ async def json_body(request: Request, form: type[Body]) -> Body:
     try:
         return form.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        field = str(first["loc"][0])[:40] if first["loc"] else None
-        happened = "the body is not a JSON object of the documented form"
-        if field is not None:
-            happened = f"`{field}`: {first['msg'].lower()}"
-        raise Problem(Code.INVALID_REQUEST, happened, param=field) from error
+        raise invalid(error) from error
+
+
+def invalid(error: ValidationError) -> Problem:
+    """The Problem that names the first field of a body that is not as documented."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    if not first["loc"]:
+        return Problem(Code.INVALID_REQUEST, "the body is not a JSON object of the documented form")
+    field = str(first["loc"][0])[:40]
+    reason = {"missing": "is missing", "extra_forbidden": "is not a known field"}.get(
+        first["type"], f"is not valid ({first['msg'].lower()})"
+    )
+    return Problem(Code.INVALID_REQUEST, f"`{field}` {reason}", param=field)
 
 
 def media_type(request: Request) -> str:

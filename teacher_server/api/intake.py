@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 from python_multipart.multipart import parse_options_header
@@ -15,6 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from teacher_server.api.body import invalid
 from teacher_server.api.problems import Code, Problem
 from teacher_server.api.schemas import EmbeddingRequest, ImagePart, InputItem, TextPart
 from teacher_server.errors import ImageRefused
@@ -234,17 +235,9 @@ def _marks_outside_strings(body: bytes, most: int) -> int:
 
 def _invalid(error: ValidationError) -> Problem:
     errors = error.errors(include_input=False, include_url=False)
-    first = errors[0]
-    location: list[Any] = list(first["loc"])
-    if not location:
-        return Problem(Code.INVALID_REQUEST, "the body is not a JSON object of the documented form")
-    field = str(location[0])
-    if field == "input" and first["type"] != "missing":
-        parts = (part for one in errors if one["loc"][0] == "input" for part in one["loc"])
-        index = next((part for part in parts if isinstance(part, int)), None)
-        extra = {} if index is None else {"index": index}
-        return Problem(Code.INVALID_REQUEST, f"`input` {_SHAPE}", param="input", **extra)
-    reason = {"missing": "is missing", "extra_forbidden": "is not a known field"}.get(
-        first["type"], f"is not valid ({first['msg'].lower()})"
-    )
-    return Problem(Code.INVALID_REQUEST, f"`{field[:40]}` {reason}", param=field[:40])
+    if errors[0]["loc"][:1] != ("input",) or errors[0]["type"] == "missing":
+        return invalid(error)
+    parts = (part for one in errors if one["loc"][0] == "input" for part in one["loc"])
+    index = next((part for part in parts if isinstance(part, int)), None)
+    extra = {} if index is None else {"index": index}
+    return Problem(Code.INVALID_REQUEST, f"`input` {_SHAPE}", param="input", **extra)

@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from teacher_server.api.admin_schemas import LARGEST
 from teacher_server.api.auth import Known
 from teacher_server.api.problems import Code, Problem
 from teacher_server.api.services import Serving
@@ -21,8 +22,6 @@ from teacher_server.settings import VendorSettings
 
 _SECOND_NS = 10**9
 _MILLISECOND_NS = 10**6
-# RFC 9651, section 3.3.1: an Integer of a structured field has at most fifteen digits.
-_LARGEST = 10**15 - 1
 
 
 @dataclass(slots=True)
@@ -77,7 +76,7 @@ def duration(nanoseconds: int) -> str:
 
 
 def _shown(count: int) -> int:
-    return min(count, _LARGEST)
+    return min(count, LARGEST)
 
 
 def _window(account: Account) -> tuple[str, str]:

@@ -27,6 +27,7 @@ class Services:
     """The collaborators of every route. The model is not among them: `gate` sells its answers."""
 
     info: ModelInfo
+    image_limits: ImageLimits
     prepare: Prepare
     ledger: Ledger
     gate: Gate
@@ -35,13 +36,6 @@ class Services:
     metrics: Metrics
     settings: VendorSettings
     decoding: asyncio.Semaphore
-
-    @property
-    def image_limits(self) -> ImageLimits:
-        """The limits on one image."""
-        return ImageLimits(
-            max_bytes=self.settings.max_image_bytes, max_pixels=self.settings.max_image_pixels
-        )
 
 
 def _services(request: Request) -> Services:

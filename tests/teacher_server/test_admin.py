@@ -116,6 +116,13 @@ async def test_a_field_that_is_unknown_or_senseless_is_refused_and_no_key_made(
     assert len(office.vendor.ledger.keys.all()) == 2
 
 
+async def test_what_is_wrong_with_a_field_is_said_as_for_a_purchase(office: Office) -> None:
+    answer = await office.ask("POST", "/keys", json={"budget_units": 1, "colour": "red"})
+    assert answer.json()["detail"].startswith("`name` is missing.")
+    answer = await office.ask("POST", "/keys", json={"name": "n", "budget_units": 1, "colour": 1})
+    assert answer.json()["detail"].startswith("`colour` is not a known field.")
+
+
 async def test_limits_are_changed_one_by_one_and_null_gives_the_vendors_back(
     office: Office,
 ) -> None:
