@@ -1,19 +1,20 @@
 """Every option of the client: command line over environment over TOML file over default."""
 
 import argparse
+import json
 import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from student.errors import BadInput
@@ -23,17 +24,36 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
 
+def _names(value: object) -> object:
+    """The names in a JSON list or between commas; what is no text stays as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        told = json.loads(value)
+    except ValueError:
+        told = None
+    if isinstance(told, list):
+        return told
+    return [name for part in value.split(",") if (name := part.strip())]
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_names)]
+
+
 class JobSettings(BaseSettings):
     """Buy a rented teacher's embeddings within a budget and distil them into a small student.
 
-    Subcommands: `distill-client predict IMAGE…`, `distill-client plan RUN…` (what more queries
-    would add), `distill-client demo-data`. Every option can also stand in the environment
-    (DISTILL_BUDGET=…) and in the TOML file given with --config.
+    Subcommands, each with its own --help: `distill-client predict IMAGE…` (what pictures show,
+    with no vendor), `distill-client bench` (compare methods on your own folder), `distill-client
+    plan RUN…` (what more queries would add), `distill-client demo-data` (lay out emoji to try it
+    on). Every option can also stand in the environment (DISTILL_BUDGET=…) and in the TOML file
+    given with --config.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="DISTILL_", extra="forbid", cli_kebab_case=True, cli_implicit_flags=True
     )
+    in_file: ClassVar[dict[str, Any]] = {}
 
     budget: Count | None = Field(None, description="queries that this cache may ever pay for")
     data: Path = Field(Path("data"), description="DATA/<domain>/<class>/* or DATA/<class>/*")
@@ -44,7 +64,7 @@ class JobSettings(BaseSettings):
     config: Path | None = Field(None, description="TOML file with any of these options")
     dry_run: bool = Field(False, description="print the plan, buy and train nothing")
 
-    target_domain: list[str] = Field(
+    target_domain: Names = Field(
         default_factory=list,
         description="domain held out (repeatable); none: each in turn, leave-one-domain-out",
     )
@@ -109,7 +129,7 @@ class JobSettings(BaseSettings):
         """Adds TEACHER_URL after DISTILL_VENDOR, then the TOML file."""
         url = os.environ.get("TEACHER_URL")
         named = InitSettingsSource(settings_cls, {"vendor": url} if url else {})
-        file = TomlConfigSettingsSource(settings_cls)
+        file = InitSettingsSource(settings_cls, cls.in_file)
         return init_settings, env_settings, named, file
 
 
@@ -120,13 +140,14 @@ def read_settings(argv: Sequence[str]) -> JobSettings:
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--config", default=os.environ.get("DISTILL_CONFIG"))
-    path = early.parse_known_args(argv)[0].config
-    if path and not Path(path).is_file():
-        message = f"no configuration file {path}"
-        raise BadInput(message)
+    try:
+        path = early.parse_known_args(argv)[0].config
+    except argparse.ArgumentError:
+        path = None  # the whole parser says so below, as it does of any other option
 
-    class Configured(JobSettings, toml_file=Path(path) if path else None):
+    class Configured(JobSettings):
         __doc__ = JobSettings.__doc__
+        in_file = _options_in(Path(path)) if path else {}
 
     try:
         read = Configured(
@@ -141,9 +162,26 @@ def read_settings(argv: Sequence[str]) -> JobSettings:
         )
         message = f"options that cannot be used: {problems}"
         raise BadInput(message) from error
-    except tomllib.TOMLDecodeError as error:
+
+
+def _options_in(path: Path) -> dict[str, Any]:
+    """The options of a TOML file, spelt as on the command line or with underscores."""
+    if not path.is_file():
+        message = f"no configuration file {path}"
+        raise BadInput(message)
+    try:
+        told = tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        message = f"cannot read the configuration file {path}: {error.strerror}"
+        raise BadInput(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         message = f"{path} is not TOML: {error}"
         raise BadInput(message) from error
+    options = {name.replace("-", "_"): value for name, value in told.items()}
+    if len(options) < len(told):
+        message = f"{path} gives an option twice, in two spellings"
+        raise BadInput(message)
+    return options
 
 
 def api_key(settings: JobSettings) -> SecretStr:
@@ -157,6 +195,10 @@ def api_key(settings: JobSettings) -> SecretStr:
         except OSError as error:
             message = f"cannot read the key file {settings.key_file}: {error.strerror}"
             raise BadInput(message) from error
+        except UnicodeDecodeError:
+            # Not told on: what cannot be decoded could be part of a key.
+            message = f"the key file {settings.key_file} holds bytes that are no text"
+            raise BadInput(message) from None
     else:
         key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key:

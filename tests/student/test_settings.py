@@ -40,6 +40,48 @@ def test_target_domains_repeat_on_the_command_line() -> None:
     assert settings.target_domain == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("value", "domains"),
+    [
+        ("outline", ["outline"]),
+        ("outline, clip art", ["outline", "clip art"]),
+        ('["outline"]', ["outline"]),
+        ('["ink, black", "2024"]', ["ink, black", "2024"]),
+        ("2024", ["2024"]),
+        ("[draft", ["[draft"]),
+        ("", []),
+    ],
+)
+def test_target_domains_in_the_environment_are_plain_names_or_a_json_list(
+    value: str, domains: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_TARGET_DOMAIN", value)
+    assert read_settings([]).target_domain == domains
+
+
+def test_one_target_domain_in_the_file_needs_no_brackets(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('target-domain = "outline"\n')
+    assert read_settings(["--config", str(tmp_path / "c.toml")]).target_domain == ["outline"]
+
+
+def test_a_list_of_names_that_are_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILL_TARGET_DOMAIN", "[1]")
+    with pytest.raises(BadInput, match="target-domain"):
+        read_settings([])
+
+
+@pytest.mark.parametrize("name", ["dry-run", "dry_run"])
+def test_the_file_may_spell_an_option_as_the_command_line_does(name: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f"{name} = true\n")
+    assert read_settings(["--config", str(tmp_path / "c.toml")]).dry_run
+
+
+def test_an_option_in_two_spellings_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("dry-run = true\ndry_run = false\n")
+    with pytest.raises(BadInput, match="twice"):
+        read_settings(["--config", str(tmp_path / "c.toml")])
+
+
 def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
     options = {
         name: value
@@ -83,6 +125,35 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("steps = = 3\n")
     with pytest.raises(BadInput, match="is not TOML"):
         read_settings(["--config", str(tmp_path / "c.toml")])
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_bytes(b'vendor = "http://caf\xe9"\n')
+    with pytest.raises(BadInput, match=r"c\.toml is not TOML: 'utf-8' codec"):
+        read_settings(["--config", str(tmp_path / "c.toml")])
+
+
+def test_a_config_without_a_file_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read_settings(["--config"])
+    assert ended.value.code == 2
+    assert "--config: expected one argument" in capsys.readouterr().err
+
+
+def test_help_names_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for name in ("bench", "plan", "predict", "demo-data"):
+        assert f"distill-client {name}" in said
+
+
+def test_a_key_file_that_is_no_text_is_named_and_not_quoted(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"sk_\xff\xfe")
+    with pytest.raises(BadInput, match="bytes that are no text") as caught:
+        api_key(read_settings(["--key-file", str(tmp_path / "key")]))
+    assert "0xff" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 def test_the_key_comes_from_a_file_or_the_environment(
