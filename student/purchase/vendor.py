@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from random import Random
 from typing import NoReturn, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -267,9 +267,12 @@ async def connect(
     """
     try:
         parts = httpx.URL(url)
-    except httpx.InvalidURL:
-        parts = httpx.URL("")
-    if parts.scheme not in {"http", "https"} or not parts.host or parts.userinfo:
+        is_plain = parts.scheme in {"http", "https"} and bool(parts.host) and not parts.userinfo
+        # Receipts are filed under the address as this reads it; of brackets it wants a pair.
+        urlsplit(url)
+    except (httpx.InvalidURL, ValueError):  # of them the IDNA errors of `host`
+        is_plain = False
+    if not is_plain:
         # The URL itself is not repeated: a password could stand in it.
         detail = "the vendor's URL must look like http://host:8000, without a name or password"
         raise BadInput(detail)

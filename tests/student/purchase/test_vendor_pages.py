@@ -163,7 +163,18 @@ async def test_connect_makes_an_honest_bounded_client() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "vendor:8000", "ftp://vendor", "http://", "http://me:pw@vendor/", "http://[::1"]
+    "url",
+    [
+        "",
+        "vendor:8000",
+        "ftp://vendor",
+        "http://",
+        "http://me:pw@vendor/",
+        "http://[::1",
+        "http://[",
+        "http://xn--a",
+        "http://vendor:port",
+    ],
 )
 async def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(BadInput) as caught:
