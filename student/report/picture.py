@@ -36,7 +36,10 @@ def draw_answers(path: Path, one: Experiment, scanned: Scanned, *, seed: int) ->
             item = items[drawn[column]]
             axis.imshow(open_rgb(item.path))
             if column == 0:
-                axis.set_title(domain, loc="left", fontsize=10, fontweight="bold", y=1.0)
+                # A name of a folder may hold dollars, which here are no mathematics.
+                axis.set_title(
+                    domain, loc="left", fontsize=10, fontweight="bold", y=1.0, parse_math=False
+                )
             for line, result in enumerate(shown):
                 said = scanned.catalogue.classes[int(result.answers[domain][drawn[column]])]
                 axis.text(
@@ -47,6 +50,7 @@ def draw_answers(path: Path, one: Experiment, scanned: Scanned, *, seed: int) ->
                     ha="center",
                     va="top",
                     fontsize=7,
+                    parse_math=False,
                     color=RIGHT if _is_right(item, said) else WRONG,
                 )
     figure.savefig(path)

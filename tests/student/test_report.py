@@ -1,12 +1,21 @@
-"""The figures of a report."""
+"""The figures of a report, and its picture."""
 
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
 import pytest
 
 from cache.values import StoredReceipt
 from student.report.economics import Economics, bulk_milliseconds
 from student.report.markdown import table
-from student.results import Tally
+from student.report.picture import draw_answers
+from student.results import Experiment, MethodResult, Tally
+from student.scan import scan
+from student.terminal import quiet
 from tests.cache.purchases import Ledger, images, intent_of
+from tests.pictures import write_picture
+from tests.student.bench.small import settings
 
 
 def test_a_tally_is_an_accuracy_with_its_wilson_interval() -> None:
@@ -73,3 +82,27 @@ def _bought(run: str, *created_ms: int) -> list[StoredReceipt]:
 
 def test_a_markdown_table_has_a_line_a_row() -> None:
     assert table(["a", "b"], [["x", "1"]]) == ["| a | b |", "| --- | ---: |", "| x | 1 |"]
+
+
+def test_names_that_look_like_formulas_are_drawn_as_they_are_called(tmp_path: Path) -> None:
+    domains, classes = ("photo", "cost_$_and_^$^"), ("bird", "a$_b$c^$d^^$")
+    seed = 0
+    for domain in domains:
+        for class_name in classes:
+            for number in range(5):
+                seed += 1
+                write_picture(tmp_path / "pets" / domain / class_name / f"{number}.png", seed)
+    scanned = scan(settings(tmp_path / "pets", target_domain=[domains[1]]), quiet())
+    (split,) = scanned.splits
+    said = np.array([scanned.label(item) for item in split.tests[domains[1]]])
+    result = MethodResult(
+        method="kd",
+        trained=cast(Any, None),  # no picture shows it
+        scores={domains[1]: Tally(correct=10, images=10)},
+        answers={domains[1]: said},
+    )
+    one = Experiment(
+        sources=split.sources, targets=split.targets, num_train=8, num_bought=8, results=(result,)
+    )
+    draw_answers(tmp_path / "answers.png", one, scanned, seed=0)
+    assert (tmp_path / "answers.png").stat().st_size > 0
