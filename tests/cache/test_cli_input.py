@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -78,8 +79,10 @@ def test_a_merge_takes_no_third_cache(
 def test_an_output_that_takes_nothing_is_two(command: str, output: str) -> None:
     """Nobody has been told that all is well."""
     shell = f"exec {sys.executable} -m cache.cli {command} {output}"
+    # Buffered, as it is where nobody says otherwise: a full disk is met when it is flushed.
+    buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
     ended = subprocess.run(
-        ["sh", "-c", shell], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False
+        ["sh", "-c", shell], cwd=ROOT, env=buffered, stderr=subprocess.PIPE, text=True, check=False
     )
     assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
     assert ended.stderr.startswith("error: ")
