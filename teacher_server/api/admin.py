@@ -212,7 +212,7 @@ async def correct_charge(
 
 @router.get("/ledger/verify", summary="Check the books", responses=problems(*REFUSALS))
 async def verify_ledger(admin: Admin, services: Serving) -> Verification:
-    """Recomputes every chain, balance and answer of every key, in one snapshot."""
+    """Recomputes every chain, balance and stored receipt of every key, in one snapshot."""
     audit = await asyncio.to_thread(services.ledger.books.verify)
     return Verification(
         balanced=not audit.faults,
