@@ -57,7 +57,7 @@ class Purchase:
     `units` (queries) and `cost_micro_usd` pay for the embeddings that it was made from, whichever
     run bought them, and `receipts_digest` is of their receipts. The rest is the job's: `bought_now`
     is this run's part, `vendor_milliseconds` what an embedding took in bulk, by the vendor's own
-    clock, None where too few were bought to tell.
+    clock, None where the receipts do not tell.
     """
 
     run: str

@@ -101,6 +101,10 @@ def _check_model(body: _Body, expected: Expected) -> None:
 
 
 def _check_money(body: _Body, expected: Expected) -> None:
+    # The receipt's time is not judged, even where no calendar has it (a vendor that counts in
+    # nanoseconds): it moves no money, the answer is charged by now, and to refuse it would leave
+    # the purchase open for ever, since the vendor cannot change a line of its ledger. Whoever shows
+    # or computes with the time bears it instead.
     receipt, usage = body.receipt, body.usage
     if not receipt.verify():
         _refuse(expected, "the receipt's hash does not fit the receipt")

@@ -13,6 +13,9 @@ from student.results import Purchase
 from student.training.evaluate import latency, num_parameters
 from student.training.student import Student
 
+LAST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999: a later time on a receipt is in another unit."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Economics:
@@ -42,7 +45,7 @@ class Economics:
             ["student, one image on this CPU", f"{self.student_milliseconds:.1f} ms, free"],
             [
                 "vendor, one image in bulk",
-                ("too few bought to tell" if vendor is None else f"{vendor:.1f} ms")
+                ("not told by the receipts" if vendor is None else f"{vendor:.1f} ms")
                 + f", {dollars(self.micro_usd_per_unit)}",
             ],
             ["paid for the student's embeddings", dollars(self.cost_micro_usd)],
@@ -51,7 +54,8 @@ class Economics:
 
 
 def bulk_milliseconds(stored: Sequence[StoredReceipt]) -> float | None:
-    """What an embedding took while the largest run bought in bulk; None where that was one request.
+    """What an embedding took while the largest run bought in bulk; None where that was one request
+    or a receipt's time is no Unix millisecond.
 
     By the times on the receipts, which are the vendor's: what was bought after the first receipt,
     over the time from the first to the last.
@@ -61,6 +65,8 @@ def bulk_milliseconds(stored: Sequence[StoredReceipt]) -> float | None:
         runs.setdefault(one.run, []).append(one.receipt)
     largest = max(runs.values(), key=lambda receipts: len(receipts), default=[])
     largest.sort(key=lambda receipt: receipt.created_ms)
+    if largest and not 0 <= largest[0].created_ms <= largest[-1].created_ms <= LAST_MS:
+        return None
     items = sum(receipt.images + receipt.texts for receipt in largest[1:])
     return (largest[-1].created_ms - largest[0].created_ms) / items if items else None
 

@@ -57,7 +57,13 @@ def test_a_single_request_says_nothing_of_the_vendors_speed() -> None:
     (receipt,) = _bought("run-1", 1_000)
     assert bulk_milliseconds([receipt]) is None
     assert bulk_milliseconds([]) is None
-    assert "too few" in dict(_economics(None).rows())["vendor, one image in bulk"]
+    assert "not told" in dict(_economics(None).rows())["vendor, one image in bulk"]
+
+
+def test_a_vendor_that_counts_in_nanoseconds_has_no_speed_in_milliseconds() -> None:
+    second = 1_000_000_000
+    assert bulk_milliseconds(_bought("run-1", 10**18, 10**18 + second)) is None
+    assert bulk_milliseconds(_bought("run-1", -5, 1_000)) is None
 
 
 def test_the_vendors_speed_is_read_off_the_receipts_of_the_largest_run() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from cache.paid import PaidCache
+from cache.receipt import entry_hash
+from cache.records import Records
+from cache.report import markdown_report
 from student.errors import VendorError, VendorUnreachable
 from student.purchase.retry import Retries
 from tests.student.purchase.ledger_vendor import (
@@ -121,3 +126,21 @@ async def test_a_refusal_that_is_free_for_certain_frees_its_units(shop: Shop) ->
     with pytest.raises(VendorError, match="Nothing was charged"):
         await shop.buy(shop.images(4), concurrency=1)
     assert shop.plan(shop.images(4), budget=4).remaining == 4
+
+
+@pytest.mark.parametrize("created_ms", [253_402_300_800_000, 1_764_000_000_000_000_000, -(10**30)])
+async def test_an_answer_whose_time_no_calendar_has_is_paid_for_kept_and_reported(
+    created_ms: int, shop: Shop
+) -> None:
+    def late(body: dict[str, Any]) -> None:
+        entry = shop.vendor.ledger[-1]
+        entry["created_ms"] = created_ms
+        entry["hash"] = entry_hash(entry)
+        body["receipt"] = entry
+
+    shop.vendor.lie = late
+    end = await shop.buy(shop.images(4))
+    assert (end.bought, all(shop.paid(shop.images(4)))) == (4, True)
+    shop.assert_books_balance()
+    with Records.open(shop.folder) as cache:
+        assert f"| {created_ms} |" in markdown_report(cache)
