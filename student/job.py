@@ -115,7 +115,7 @@ def _take_stock(settings: JobSettings, settled: Settled, cache: PaidCache) -> tu
         bought_now=bought.units,
         already_paid=plan.already_paid,
         left_out=bought.left_out,
-        micro_usd_per_unit=plan.prices.micro_usd_per_unit,
+        micro_usd_per_image=plan.prices.cost(plan.prices.units.image),
         receipts_digest=bill.digest,
         vendor_milliseconds=bulk_milliseconds(bill.receipts),
     )

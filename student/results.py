@@ -68,7 +68,7 @@ class Purchase:
     bought_now: int
     already_paid: int
     left_out: int
-    micro_usd_per_unit: int
+    micro_usd_per_image: int
     receipts_digest: str
     vendor_milliseconds: float | None
 

@@ -24,13 +24,13 @@ class Economics:
     parameters: int
     student_milliseconds: float
     vendor_milliseconds: float | None
-    micro_usd_per_unit: int
+    micro_usd_per_image: int
     cost_micro_usd: int
     break_even: int
 
     def paying(self, purchase: Purchase) -> Economics:
         """The same student and vendor, where this much was paid."""
-        paid, price = purchase.cost_micro_usd, self.micro_usd_per_unit
+        paid, price = purchase.cost_micro_usd, self.micro_usd_per_image
         return replace(self, cost_micro_usd=paid, break_even=-(-paid // price) if price else 0)
 
     def as_dict(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Economics:
             [
                 "vendor, one image in bulk",
                 ("not told by the receipts" if vendor is None else f"{vendor:.1f} ms")
-                + f", {dollars(self.micro_usd_per_unit)}",
+                + f", {dollars(self.micro_usd_per_image)}",
             ],
             ["paid for the student's embeddings", dollars(self.cost_micro_usd)],
             ["paid back after", f"{self.break_even:,} predictions"],
@@ -80,7 +80,7 @@ def weigh(student: Student, purchase: Purchase) -> Economics:
         vendor_milliseconds=(
             None if purchase.vendor_milliseconds is None else round(purchase.vendor_milliseconds, 2)
         ),
-        micro_usd_per_unit=purchase.micro_usd_per_unit,
+        micro_usd_per_image=purchase.micro_usd_per_image,
         cost_micro_usd=0,
         break_even=0,
     )

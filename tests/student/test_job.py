@@ -65,6 +65,16 @@ def test_old_answers_cost_what_their_receipts_say_after_a_change_of_price(
     assert "18 queries ($0.0018) in all" in (one.out / "report.md").read_text()
 
 
+def test_a_prediction_at_the_vendor_costs_what_an_image_costs(pets: Path, run_job: Job) -> None:
+    one = settings(pets, budget=1000, threads=1, target_domain=["d2"])
+    vendor = LedgerVendor()
+    vendor.price["units"] = {"image": 3, "text": 1}
+    run_job(one, vendor)
+    economics = meta_of(one.out)["economics"]
+    assert economics["cost_micro_usd"] == 100 * (TEXTS + 3 * TRAINED_ON)
+    assert (economics["micro_usd_per_image"], economics["break_even"]) == (300, 17)
+
+
 def test_each_student_of_leave_one_domain_out_counts_its_own_embeddings(
     pets: Path, run_job: Job
 ) -> None:

@@ -40,7 +40,7 @@ def _economics(vendor_milliseconds: float | None) -> Economics:
         parameters=3_710_000,
         student_milliseconds=8.4,
         vendor_milliseconds=vendor_milliseconds,
-        micro_usd_per_unit=100,
+        micro_usd_per_image=100,
         cost_micro_usd=887_000,
         break_even=8_870,
     )
