@@ -20,7 +20,6 @@ from student.purchase.buyer import buy
 from student.purchase.plan import Plan, Wanted, make_plan
 from student.purchase.progress import Bought
 from student.purchase.vendor import VendorClient
-from tests.student.purchase.shop import Clock
 from tests.teacher_server.in_process import HashEncoder, Vendor, picture, vendor_at
 
 
@@ -81,7 +80,8 @@ async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
     async with vendor_at(tmp_path, HashEncoder(), budget=20) as vendor:
         transport = httpx.ASGITransport(app=vendor.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://vendor") as http:
-            client = VendorClient(http, SecretStr(vendor.key.token), sleep=Clock().sleep)
+            # With real waits: requests that hold the last units need their time at the vendor.
+            client = VendorClient(http, SecretStr(vendor.key.token))
             yield Wire(vendor=vendor, client=client, folder=tmp_path / "cache")
 
 
