@@ -17,6 +17,10 @@ from pydantic_settings import (
 from teacher_server.errors import SettingsError
 from teacher_server.ledger.price import Price
 
+# Upper bounds keep sums and dates within what a database's integer and a calendar can hold: beyond
+# them a server would start, say that it is ready, and fail at every purchase.
+LONGEST_SECONDS = 86_400
+
 
 class VendorSettings(BaseSettings):
     """What the vendor sells, where, within which limits, and at what price."""
@@ -37,16 +41,16 @@ class VendorSettings(BaseSettings):
     threads: int | None = Field(default=None, ge=1)
 
     database: str = "sqlite:///./vendor/ledger.db"
-    lease_seconds: int = Field(default=120, ge=10)
+    lease_seconds: int = Field(default=120, ge=10, le=LONGEST_SECONDS)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     url_file: Path | None = None
-    shutdown_seconds: int = Field(default=20, ge=1)
+    shutdown_seconds: int = Field(default=20, ge=1, le=LONGEST_SECONDS)
 
-    header_seconds: int = Field(default=10, ge=1)
-    body_seconds: int = Field(default=120, ge=1)
-    keep_alive_seconds: int = Field(default=15, ge=1)
+    header_seconds: int = Field(default=10, ge=1, le=LONGEST_SECONDS)
+    body_seconds: int = Field(default=120, ge=1, le=LONGEST_SECONDS)
+    keep_alive_seconds: int = Field(default=15, ge=1, le=LONGEST_SECONDS)
     max_connections: int = Field(default=20_000, ge=1)
 
     max_items: int = Field(default=256, ge=1)
@@ -62,9 +66,9 @@ class VendorSettings(BaseSettings):
     max_concurrent: int = Field(default=64, ge=1)
 
     price_version: str = Field(default="2026-11", min_length=1, max_length=64)
-    micro_usd_per_unit: int = Field(default=100, ge=0)
+    micro_usd_per_unit: int = Field(default=100, ge=0, le=10**12)
 
-    answer_days: int = Field(default=90, ge=0)
+    answer_days: int = Field(default=90, ge=0, le=36_500)
 
     webhook_url: HttpUrl | None = None
     webhook_secret: SecretStr | None = Field(default=None, min_length=16)

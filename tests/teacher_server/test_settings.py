@@ -8,6 +8,7 @@ import pytest
 
 from teacher_server.errors import SettingsError
 from teacher_server.settings import load_settings
+from tests.teacher_server.in_process import HashEncoder, vendor_at
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,36 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_option_that_makes_no_sense_is_named(flags: dict[str, object], option: str) -> None:
     with pytest.raises(SettingsError, match=f"option {option}"):
         load_settings(flags)
+
+
+@pytest.mark.parametrize(
+    ("option", "most"),
+    [
+        ("lease_seconds", 86_400),
+        ("shutdown_seconds", 86_400),
+        ("header_seconds", 86_400),
+        ("body_seconds", 86_400),
+        ("keep_alive_seconds", 86_400),
+        ("micro_usd_per_unit", 10**12),
+        ("answer_days", 36_500),
+    ],
+)
+def test_a_figure_that_the_books_or_a_calendar_could_not_hold_is_refused(
+    option: str, most: int
+) -> None:
+    assert getattr(load_settings({option: most}), option) == most
+    with pytest.raises(SettingsError, match=f"option {option}"):
+        load_settings({option: most + 1})
+
+
+@pytest.mark.parametrize("option", ["lease_seconds", "micro_usd_per_unit", "answer_days"])
+async def test_a_vendor_at_the_edge_of_its_settings_sells(
+    tmp_path: Path, option: str, hashing: HashEncoder
+) -> None:
+    most = {"lease_seconds": 86_400, "micro_usd_per_unit": 10**12, "answer_days": 36_500}[option]
+    async with vendor_at(tmp_path, hashing, **{option: most}) as vendor:
+        assert (await vendor.embed("a")).status_code == 200
+        assert vendor.audit.faults == ()
 
 
 def test_an_unknown_toml_key_a_broken_file_and_a_missing_file_are_refused(tmp_path: Path) -> None:
