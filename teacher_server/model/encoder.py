@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from teacher_server.errors import ModelUnavailable
+from teacher_server.errors import ModelUnavailable, SettingsError
 from teacher_server.model.bpe import bound
 from teacher_server.model.info import ModelInfo, Prepared, Vectors
 from teacher_server.model.weights import (
@@ -121,9 +121,13 @@ def _resolve_pair(model: str, pretrained: str | None) -> Source:
 def load_encoder(
     model: str, pretrained: str | None = None, *, precision: Precision = "fp32", device: str = "cpu"
 ) -> OpenClipEncoder:
-    """Resolve, check, load. Weights stored in half precision run in float32 unless told else."""
+    """Resolve, check, load. Weights stored in half precision run in float32 unless told else.
+
+    SettingsError says why the device cannot be used, ModelUnavailable why the model cannot be had.
+    """
     import open_clip
 
+    _require_usable(device)
     source = resolve(model, pretrained)
     require_only_tensors(source.checkpoint)
     try:
@@ -136,13 +140,30 @@ def load_encoder(
         )
         open_clip.load_checkpoint(network, str(source.checkpoint), weights_only=True)
         tokenize = bound(open_clip.get_tokenizer(source.architecture))
+        return OpenClipEncoder(
+            open_clip, network, tokenize, source=source, precision=precision, device=device
+        )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        message = f"{source.id} cannot be loaded from {source.checkpoint}: {reason[:300]}"
+        message = f"{source.id} cannot be loaded from {source.checkpoint}: {_first_line(error)}"
         raise ModelUnavailable(message) from error
-    return OpenClipEncoder(
-        open_clip, network, tokenize, source=source, precision=precision, device=device
-    )
+
+
+def _require_usable(device: str) -> None:
+    try:
+        total = float(torch.ones(2, device=device).sum())
+    # Each kind of device fails in its own way: RuntimeError without a driver, for an unknown name
+    # and on `meta`, which holds no numbers; AssertionError or NotImplementedError without support.
+    except Exception as error:
+        message = f"the device {device!r} cannot be used: {_first_line(error)}"
+        raise SettingsError(message) from error
+    if total != 2:
+        message = f"the device {device!r} cannot be used: 1 + 1 was {total} on it"
+        raise SettingsError(message)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
 
 
 class OpenClipEncoder:

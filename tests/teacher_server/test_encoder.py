@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import open_clip
@@ -20,7 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from teacher_server.errors import ModelUnavailable, UnsafeCheckpoint
+from teacher_server.errors import ModelUnavailable, SettingsError, UnsafeCheckpoint
 from teacher_server.model import weights
 from teacher_server.model.encoder import OpenClipEncoder, load_encoder, resolve
 from teacher_server.model.info import Vectors
@@ -160,6 +161,22 @@ def test_weights_of_another_architecture_are_refused_in_one_line(folder: Path) -
     with pytest.raises(ModelUnavailable, match="cannot be loaded") as caught:
         load_encoder(str(folder))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:99", "no-such-device"])
+def test_a_device_that_cannot_be_used_is_refused_in_one_line(checkpoint: Path, device: str) -> None:
+    with pytest.raises(SettingsError, match=f"the device '{device}' cannot be used: ") as caught:
+        load_encoder(str(checkpoint), device=device)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_does_not_fit_its_device_is_refused_in_one_line(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Mock(side_effect=RuntimeError("out of memory\nand where"))
+    monkeypatch.setattr("teacher_server.model.encoder.OpenClipEncoder", full)
+    with pytest.raises(ModelUnavailable, match=r"cannot be loaded from .*: out of memory$"):
+        load_encoder(str(checkpoint))
 
 
 def test_a_folder_must_hold_a_configuration_and_one_checkpoint(folder: Path) -> None:
