@@ -72,12 +72,12 @@ def test_a_figure_that_the_books_or_a_calendar_could_not_hold_is_refused(
         load_settings({option: most + 1})
 
 
-@pytest.mark.parametrize("option", ["lease_seconds", "micro_usd_per_unit", "answer_days"])
 async def test_a_vendor_at_the_edge_of_its_settings_sells(
-    tmp_path: Path, option: str, hashing: HashEncoder
+    tmp_path: Path, hashing: HashEncoder
 ) -> None:
-    most = {"lease_seconds": 86_400, "micro_usd_per_unit": 10**12, "answer_days": 36_500}[option]
-    async with vendor_at(tmp_path, hashing, **{option: most}) as vendor:
+    async with vendor_at(
+        tmp_path, hashing, lease_seconds=86_400, micro_usd_per_unit=10**12, answer_days=36_500
+    ) as vendor:
         assert (await vendor.embed("a")).status_code == 200
         assert vendor.audit.faults == ()
 
