@@ -22,8 +22,8 @@ def open_engine(dsn: str) -> Engine:
     """An engine for the DSN; SQLite gets WAL, synchronous=FULL, foreign keys and a busy timeout.
 
     PostgreSQL waits as long for a lock, and ends a transaction that a stopped server left open.
-    A SQLite file's `~` is the home folder, and its folder is made. Raises LedgerError when that
-    cannot be, the DSN cannot be read or its driver is missing.
+    A SQLite file's `~` is the home folder, a link is followed, and its folder is made. Raises
+    LedgerError when that cannot be, the DSN cannot be read or its driver is missing.
     """
     try:
         url = make_url(dsn)
@@ -59,6 +59,10 @@ def open_engine(dsn: str) -> Engine:
 def _with_folder(path: Path) -> Path:
     try:
         found = path.expanduser()
+        if not str(path).startswith("file:"):  # a URI, where the DSN says `uri=true`
+            # The lock and the pepper lie beside the file itself: under a link's name they would be
+            # others, and two servers could run on one file.
+            found = found.resolve()
         found.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -10,9 +10,10 @@ from sqlalchemy import text
 
 from teacher_server.errors import LedgerError
 from teacher_server.ledger.engine import open_engine, reading, writing
-from teacher_server.ledger.ledger import opened
+from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.ledger import opened, serving
 from tests.postgres import Postgres
-from tests.teacher_server.ledger.bookkeeping import Books, books_at
+from tests.teacher_server.ledger.bookkeeping import Books, books_at, serving_at
 
 
 @pytest.fixture
@@ -57,6 +58,32 @@ def test_a_second_server_on_the_same_file_is_refused(dsn: str) -> None:
     with books_at(dsn), pytest.raises(LedgerError, match="another server"):  # noqa: SIM117
         with books_at(dsn):
             raise AssertionError
+
+
+def test_a_second_server_on_the_same_file_is_refused_by_whatever_name_it_comes(
+    tmp_path: Path, dsn: str
+) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "ledger.db")
+    (tmp_path / "folder").symlink_to(tmp_path, target_is_directory=True)
+    with books_at(dsn):
+        for name in ("link.db", "folder/ledger.db", "folder/link.db"):
+            with (
+                pytest.raises(LedgerError, match="another server"),
+                serving_at(f"sqlite:///{tmp_path}/{name}", clock=lambda: 0),
+            ):
+                raise AssertionError
+
+
+def test_a_pepper_lies_beside_the_file_and_not_beside_a_link_to_it(
+    tmp_path: Path, dsn: str
+) -> None:
+    link, key = tmp_path / "link.db", ApiKey.new()
+    link.symlink_to(tmp_path / "ledger.db")
+    with opened(f"sqlite:///{link}") as engine, serving(engine, lease_seconds=60) as ledger:
+        ledger.keys.create(key, name="n", budget=1, price_version="p")
+    with opened(dsn) as engine, serving(engine, lease_seconds=60) as ledger:
+        assert ledger.keys.authenticate(key) is not None
+    assert not (tmp_path / "link.db.pepper").exists()
 
 
 def test_keys_can_be_made_while_a_server_runs(books: Books, dsn: str) -> None:
