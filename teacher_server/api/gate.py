@@ -73,7 +73,7 @@ class Gate:
         """Embed and charge, or say why not, for nothing; `render_head` prints all but the receipt.
 
         Raises Problem when the model has no room or no time. Whatever ends it before the charge,
-        an exception or a cancellation, gives the units back.
+        an exception or a cancellation, gives the units back; a cancellation after it is dropped.
         """
         may_hold_units = True
         try:
@@ -83,13 +83,19 @@ class Gate:
                 return outcome
             vectors = await self._embedded(prepared)
             head = await asyncio.to_thread(render_head, vectors, outcome)
-            sold = await settled(partial(self._charged, outcome, head))
+            sold: list[Sold] = []
+            try:
+                await settled(partial(self._charge, outcome, head, sold))
+            except asyncio.CancelledError:
+                # The cut-off of a stopping server: "nothing was charged" would be a lie by now.
+                if not sold:
+                    raise
             may_hold_units = False
         finally:
             if may_hold_units:
                 await self._void(purchase.request_id)
         self._metrics.billed(images=purchase.images, texts=purchase.texts)
-        return sold
+        return sold[0]
 
     async def _embedded(self, prepared: Sequence[Prepared]) -> list[Vector]:
         try:
@@ -100,7 +106,7 @@ class Gate:
         except TimeoutError as error:
             raise Problem(Code.NOT_READY, "the model did not answer in time") from error
 
-    def _charged(self, reservation: Reservation, head: bytes) -> Sold:
+    def _charge(self, reservation: Reservation, head: bytes, sold: list[Sold]) -> None:
         lines: list[LedgerEntry] = []
 
         def render(entry: LedgerEntry) -> bytes:
@@ -113,7 +119,7 @@ class Gate:
             model_fingerprint=self._info.fingerprint,
             render=render,
         )
-        return Sold(body, lines[-1])
+        sold.append(Sold(body, lines[-1]))
 
     async def _void(self, request_id: str) -> None:
         try:

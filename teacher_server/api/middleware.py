@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -21,7 +22,8 @@ _log = logging.getLogger("teacher_server.access")
 class RequestContext:
     """Gives each request an id, answers what nobody caught with a 500, and counts the outcome.
 
-    Whatever the outcome is, an answer to a known key tells the key's limits.
+    A request that a stopping server cuts off is told so, in the form of every refusal. Whatever
+    the outcome is, an answer to a known key tells the key's limits.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
@@ -49,6 +51,13 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            # The grace of a shutdown has ended. Left to itself, uvicorn would answer in plain text.
+            if status is None:
+                state["problem_code"] = Code.NOT_READY
+                response = _refusal(request_id, Code.NOT_READY, "the server is stopping")
+                await response(scope, receive, send_with_id)
+            raise
         except ClientDisconnect:
             # Nobody is left to answer, and nothing broke: the line below with its 499 says it all.
             state["problem_code"] = "client_disconnected"
@@ -57,13 +66,8 @@ class RequestContext:
             state["problem_code"] = "internal_error"
             if status is not None:
                 raise
-            problem = Problem(Code.INTERNAL_ERROR, "an unexpected failure stopped the request")
-            response = JSONResponse(
-                problem.document(request_id),
-                status_code=problem.kind.status,
-                headers=problem.headers,
-                media_type=MEDIA_TYPE,
-            )
+            happened = "an unexpected failure stopped the request"
+            response = _refusal(request_id, Code.INTERNAL_ERROR, happened)
             await response(scope, receive, send_with_id)
         finally:
             self._record(scope, state, status, time.perf_counter() - started)
@@ -91,6 +95,16 @@ class RequestContext:
             code or "ok",
             state.get("key_id", "-"),
         )
+
+
+def _refusal(request_id: str, code: Code, happened: str) -> JSONResponse:
+    problem = Problem(code, happened)
+    return JSONResponse(
+        problem.document(request_id),
+        status_code=problem.kind.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
 
 
 class BodyLimit:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
 
 from teacher_server.api.settled import settled
-from teacher_server.ledger.charges import Purchase, Reservation
+from teacher_server.ledger.charges import Charges, Purchase, Reservation
 from teacher_server.ledger.engine import writing
 from teacher_server.ledger.keys import ApiKey
 from teacher_server.ledger.price import Price
@@ -177,9 +179,8 @@ async def test_a_failure_reaches_the_client_as_a_problem_without_its_cause(
     assert response.json()["charged_units"] == 0
 
 
-async def test_a_client_that_hangs_up_while_it_sends_is_no_failure_of_the_servers(
-    vendor: Vendor, caplog: pytest.LogCaptureFixture
-) -> None:
+async def asked(vendor: Vendor, *messages: dict[str, object], sent: list[dict[str, Any]]) -> None:
+    """Send the vendor a purchase in these messages and no others; note what it sends."""
     scope = {
         "type": "http",
         "method": "POST",
@@ -192,20 +193,75 @@ async def test_a_client_that_hangs_up_while_it_sends_is_no_failure_of_the_server
             (b"content-type", b"application/json"),
         ],
     }
-    messages = [{"type": "http.request", "body": b"{", "more_body": True}]
-    sent: list[object] = []
+    left = list(messages)
 
     async def receive() -> dict[str, object]:
-        return messages.pop(0) if messages else {"type": "http.disconnect"}
+        return left.pop(0) if left else {"type": "http.disconnect"}
 
-    async def send(message: object) -> None:
+    async def send(message: Any) -> None:
         sent.append(message)
 
+    await vendor.app(scope, receive, send)
+
+
+async def test_a_client_that_hangs_up_while_it_sends_is_no_failure_of_the_servers(
+    vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[dict[str, Any]] = []
     with caplog.at_level("INFO"):
-        await vendor.app(scope, receive, send)
+        await asked(vendor, {"type": "http.request", "body": b"{", "more_body": True}, sent=sent)
     assert sent == []
     lines = [record for record in caplog.records if record.name == "teacher_server.access"]
     assert [record.levelname for record in lines] == ["INFO"]
     assert "499" in lines[0].getMessage()
     assert "client_disconnected" in lines[0].getMessage()
     assert vendor.account.reserved_units == 0
+
+
+WHOLE = {"type": "http.request", "body": b'{"model":"hash","input":"a"}', "more_body": False}
+
+
+async def test_a_purchase_that_a_stopping_server_cuts_off_is_told_so_and_costs_nothing(
+    vendor: Vendor, hashing: HashEncoder
+) -> None:
+    hashing.gate.clear()
+    sent: list[dict[str, Any]] = []
+    # As uvicorn does it at the end of the grace.
+    task = asyncio.create_task(asked(vendor, WHOLE, sent=sent))
+    while vendor.account.reserved_units == 0:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    hashing.gate.set()
+    start, body = sent
+    problem = json.loads(body["body"])
+    assert (start["status"], problem["code"], problem["charged_units"]) == (503, "not_ready", 0)
+    assert problem["detail"].startswith("The server is stopping. Nothing was charged.")
+    headers = dict(start["headers"])
+    assert headers[b"content-type"] == b"application/problem+json"
+    assert headers[b"x-request-id"].decode() == problem["request_id"]
+    assert (vendor.account.spent_units, vendor.account.reserved_units) == (0, 0)
+
+
+async def test_a_purchase_that_is_cut_off_in_the_middle_of_its_charge_is_answered(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charging, go_on = threading.Event(), threading.Event()
+    post = Charges.post
+
+    def slow(*given: Any, **options: Any) -> bytes:
+        charging.set()
+        assert go_on.wait(30)
+        return post(*given, **options)
+
+    monkeypatch.setattr(Charges, "post", slow)
+    sent: list[dict[str, Any]] = []
+    task = asyncio.create_task(asked(vendor, WHOLE, sent=sent))
+    assert await asyncio.to_thread(charging.wait, 30)
+    task.cancel()
+    go_on.set()
+    await asyncio.wait({task})
+    assert [message.get("status") for message in sent] == [200, None]
+    assert json.loads(sent[1]["body"])["receipt"]["units"] == 1
+    assert (vendor.account.spent_units, vendor.account.reserved_units) == (1, 0)
