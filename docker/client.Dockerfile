@@ -20,6 +20,7 @@ ENV DISTILL_CACHE=/paid \
     PYTHONPATH=/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    MPLCONFIGDIR=/tmp
+    MPLCONFIGDIR=/tmp \
+    HF_HOME=/runs/weights
 WORKDIR /work
 ENTRYPOINT ["python", "-m", "student"]

@@ -84,7 +84,13 @@ def _predict(arguments: list[str]) -> int:
         "distill-client predict", description="Name what images show, with no vendor."
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    parser.add_argument("--student", type=Path, default=Path("runs/student"), metavar="FOLDER")
+    parser.add_argument(
+        "--student",
+        type=Path,
+        default=Path("runs/student"),
+        metavar="FOLDER",
+        help="of a finished job (default runs/student)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args(arguments)
     from student.predict import describe, predict_images

@@ -140,7 +140,7 @@ def _open_clip(backbone: str) -> Any:  # a module without types
     except ModuleNotFoundError as error:
         message = (
             f"{backbone} takes open_clip, which is not installed: "
-            "pip install 'rented-teacher[whitebox]'"
+            "pip install '.[whitebox]' in a clone"
         )
         raise BadInput(message) from error
     name = backbone.removeprefix(PREFIX)

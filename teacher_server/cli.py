@@ -81,7 +81,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "of the TOML file (max_items). TEACHER_FIRST_KEY=sk_<id>_<secret> with "
         "TEACHER_FIRST_KEY_BUDGET creates a key at the first start. TEACHER_PEPPER (32 characters "
         "or more) is what keys are hashed with; without it SQLite's lies beside the database. "
-        "TEACHER_WEBHOOK_URL hears when 80%% and 100%% of a budget are used, signed with "
+        "TEACHER_WEBHOOK_URL hears when 80% and 100% of a budget are used, signed with "
         "TEACHER_WEBHOOK_SECRET."
     )
     parser.set_defaults(run=_serve)
@@ -110,8 +110,8 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         command.add_argument("id", help="the key's id, the part after sk_")
     topup.add_argument("--units", required=True, type=int, help="queries to add")
     topup.add_argument("--grant-id", help="any name: under the same one a key is granted once")
-    for command in (create, limits):
-        _add_limits(command)
+    _add_limits(create, "embed and read", "never", "the vendor's")
+    _add_limits(limits, *["unchanged"] * 3)
     for command in (create, rotate, listing):
         command.add_argument("--json", action="store_true", help="print JSON")
     for command in (create, listing, limits, revoke, rotate, topup):
@@ -119,17 +119,17 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         command.set_defaults(run=_keep_books)
 
 
-def _add_limits(parser: argparse.ArgumentParser) -> None:
+def _add_limits(parser: argparse.ArgumentParser, scopes: str, end: str, limit: str) -> None:
     parser.add_argument(
         "--scope",
         action="append",
         choices=("embed", "read", "admin"),
-        help="what the key may do, repeatable (default embed and read)",
+        help=f"what the key may do, repeatable (default {scopes})",
     )
     for flag, text in (
-        ("--expires-days", "days until the key is refused (default never)"),
-        ("--requests-per-minute", "requests a minute (default the vendor's)"),
-        ("--max-concurrent", "requests at a time (default the vendor's)"),
+        ("--expires-days", f"days until the key is refused (default {end})"),
+        ("--requests-per-minute", f"requests a minute (default {limit})"),
+        ("--max-concurrent", f"requests at a time (default {limit})"),
     ):
         # Of a name of its own: these are a key's, the vendor's options go by the flag's name.
         parser.add_argument(flag, type=int, dest="key_" + flag[2:].replace("-", "_"), help=text)
@@ -144,8 +144,10 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
     purge.set_defaults(command="purge")
     correct = commands.add_parser("correct", help="give back what was charged wrongly")
     correct.add_argument("request_id", help="the charge's request id")
-    correct.add_argument("--units", type=int, default=0, help="queries to give back")
-    correct.add_argument("--cost-micro-usd", type=int, default=0, help="cost to give back")
+    correct.add_argument("--units", type=int, default=0, help="queries to give back (default 0)")
+    correct.add_argument(
+        "--cost-micro-usd", type=int, default=0, help="cost to give back, micro-USD (default 0)"
+    )
     correct.add_argument("--correction-id", help="under one id a charge is corrected once")
     correct.add_argument("--reason", required=True, help="why; it is kept with the entry")
     correct.set_defaults(command="correct")

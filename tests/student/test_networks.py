@@ -261,4 +261,4 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setenv("TEACHER_API_KEY", "sk_x")
     monkeypatch.setitem(sys.modules, "open_clip", None)  # Python's own way to say: not installed
     said = _refusal(clip, tmp_path, capsys, "--method", "vl2v-sd")
-    assert "open_clip, which is not installed: pip install 'rented-teacher[whitebox]'" in said
+    assert "open_clip, which is not installed: pip install '.[whitebox]' in a clone" in said
