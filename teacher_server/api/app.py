@@ -29,6 +29,7 @@ from teacher_server.metrics import Metrics
 from teacher_server.model.info import Encoder
 from teacher_server.rates import Rates
 from teacher_server.settings import VendorSettings
+from teacher_server.turns import Turns
 from teacher_server.watch import Watch
 from teacher_server.webhook import Webhook
 
@@ -63,7 +64,7 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
         health=canary.health,
         metrics=metrics,
         settings=settings,
-        decoding=asyncio.Semaphore(os.cpu_count() or 1),
+        decoding=Turns(os.cpu_count() or 1, patience=settings.lease_seconds / 2),
     )
     watch = Watch(
         canary,

@@ -30,6 +30,8 @@ from teacher_server.ledger.charges import (
     Replay,
 )
 from teacher_server.ledger.keys import Account
+from teacher_server.model.info import Prepared
+from teacher_server.turns import NoTurn
 
 router = APIRouter(tags=["embeddings"])
 _REFUSALS = tuple(
@@ -150,8 +152,7 @@ async def _beyond_budget(caller: Account, purchase: Purchase, services: Services
 async def _sell(
     request: Request, intake: Intake, purchase: Purchase, services: Services
 ) -> Response:
-    async with services.decoding:
-        prepared = await asyncio.to_thread(services.prepare, intake.items)
+    prepared = await _prepared(intake, purchase.key_id, services)
     tokens = sum(item.num_tokens for item in prepared)
     head = partial(render_head, intake=intake, info=services.info, tokens=tokens)
     outcome = await services.gate.sell(purchase, prepared, head)
@@ -162,6 +163,18 @@ async def _sell(
     limits: Limits = request.scope["state"]["limits"]
     limits.unspent_units = outcome.entry.balance_units
     return Response(outcome.body, media_type="application/json")
+
+
+async def _prepared(intake: Intake, key_id: str, services: Services) -> list[Prepared]:
+    work = partial(services.prepare, intake.items)
+    if not intake.images:
+        # Texts are tokenized in the time that it takes to read them: they wait for nobody's images.
+        return await asyncio.to_thread(work)
+    try:
+        async with services.decoding.turn(key_id):
+            return await asyncio.to_thread(work)
+    except NoTurn as error:
+        raise Problem(Code.OVERLOADED, f"the images were not decoded: {error}") from error
 
 
 def earlier_answer(earlier: Earlier, services: Services) -> Response:

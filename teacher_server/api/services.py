@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -18,6 +17,7 @@ from teacher_server.metrics import Metrics
 from teacher_server.model.info import ModelInfo, Prepared
 from teacher_server.rates import Rates
 from teacher_server.settings import VendorSettings
+from teacher_server.turns import Turns
 
 Prepare = Callable[[Sequence[str | bytes]], list[Prepared]]
 
@@ -35,7 +35,7 @@ class Services:
     health: Callable[[], Awaitable[Health]]
     metrics: Metrics
     settings: VendorSettings
-    decoding: asyncio.Semaphore
+    decoding: Turns
 
 
 def _services(request: Request) -> Services:
