@@ -62,6 +62,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         ("--max-image-pixels", int, "pixels per image (default 50 million)"),
         ("--max-text-chars", int, "characters per text (default 8192)"),
         ("--max-body-bytes", int, "bytes per request (default 64 MiB)"),
+        ("--max-bytes-in-flight", int, "bytes of all requests at a time (default 1 GiB)"),
         ("--max-queue", int, "items that may wait (default 1024)"),
         ("--max-batch", int, "items per batch of the model (default 64)"),
         ("--max-delay-ms", int, "how long an item waits for company (default 3)"),

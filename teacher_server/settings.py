@@ -58,6 +58,7 @@ class VendorSettings(BaseSettings):
     max_image_pixels: int = Field(default=50_000_000, ge=1)
     max_text_chars: int = Field(default=8192, ge=1)
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
+    max_bytes_in_flight: int = Field(default=2**30, ge=1)
     max_queue: int = Field(default=1024, ge=1)
     max_batch: int = Field(default=64, ge=1)
     max_delay_ms: int = Field(default=3, ge=0)

@@ -28,6 +28,7 @@ from teacher_server.ledger.ledger import Ledger, unix_ms
 from teacher_server.metrics import Metrics
 from teacher_server.model.info import Encoder
 from teacher_server.rates import Rates
+from teacher_server.room import Room
 from teacher_server.settings import VendorSettings
 from teacher_server.turns import Turns
 from teacher_server.watch import Watch
@@ -65,6 +66,7 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
         metrics=metrics,
         settings=settings,
         decoding=Turns(os.cpu_count() or 1, patience=settings.lease_seconds / 2),
+        room=Room(settings.max_bytes_in_flight),
     )
     watch = Watch(
         canary,

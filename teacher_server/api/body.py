@@ -37,6 +37,17 @@ async def json_body(request: Request, form: type[Body]) -> Body:
         raise invalid(error) from error
 
 
+async def whole_body(request: Request) -> bytes:
+    """The body, for the caller alone: `request.body()` would keep it as long as the request."""
+    return b"".join([chunk async for chunk in request.stream()])
+
+
+def most_bytes(request: Request, limit: int) -> int:
+    """How many bytes the body can have: as declared, `limit` at most and where nothing is."""
+    declared = request.headers.get("content-length", "")
+    return min(int(declared), limit) if declared.isdecimal() else limit
+
+
 def invalid(error: ValidationError) -> Problem:
     """The Problem that names the first field of a body that is not as documented."""
     first = error.errors(include_input=False, include_url=False)[0]

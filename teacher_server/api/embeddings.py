@@ -12,7 +12,13 @@ from starlette.responses import Response
 
 from teacher_server.api.access import Buyer
 from teacher_server.api.answer import render_head
-from teacher_server.api.body import VISIBLE_ASCII, checked_idempotency_key, media_type
+from teacher_server.api.body import (
+    VISIBLE_ASCII,
+    checked_idempotency_key,
+    media_type,
+    most_bytes,
+    whole_body,
+)
 from teacher_server.api.document import HEADERS, problems
 from teacher_server.api.gate import Sold
 from teacher_server.api.intake import Intake, Intaker
@@ -31,6 +37,7 @@ from teacher_server.ledger.charges import (
 )
 from teacher_server.ledger.keys import Account
 from teacher_server.model.info import Prepared
+from teacher_server.room import NoRoom
 from teacher_server.turns import NoTurn
 
 router = APIRouter(tags=["embeddings"])
@@ -98,9 +105,20 @@ async def embed(
 ) -> Response:
     """One item is one query. 200 means charged, and charged means stored: the same
     Idempotency-Key and payload get the same bytes again, free. Anything else costs nothing."""
-    request_id = request_id_of(request)
     if idempotency_key is not None:
         checked_idempotency_key(idempotency_key)
+    num_bytes = most_bytes(request, services.settings.max_body_bytes)
+    try:
+        with services.room.of(caller.id, num_bytes):
+            return await _bought(request, services, caller, idempotency_key)
+    except NoRoom as error:
+        raise Problem(Code.OVERLOADED, str(error)) from error
+
+
+async def _bought(
+    request: Request, services: Services, caller: Account, idempotency_key: str | None
+) -> Response:
+    request_id = request_id_of(request)
     intake = await _intake(request, services)
     purchase = Purchase(
         request_id=request_id,
@@ -129,8 +147,7 @@ async def _intake(request: Request, services: Services) -> Intake:
     intaker = Intaker(services.settings, services.image_limits, info.id, info.dim)
     content_type = media_type(request)
     if content_type == "application/json":
-        body = await request.body()
-        return await asyncio.to_thread(intaker.from_json, body)
+        return await asyncio.to_thread(intaker.from_json, await whole_body(request))
     if content_type == "multipart/form-data":
         return await intaker.from_form(request)
     raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"the content type is {content_type[:60]!r}")

@@ -16,6 +16,7 @@ from teacher_server.ledger.ledger import Ledger
 from teacher_server.metrics import Metrics
 from teacher_server.model.info import ModelInfo, Prepared
 from teacher_server.rates import Rates
+from teacher_server.room import Room
 from teacher_server.settings import VendorSettings
 from teacher_server.turns import Turns
 
@@ -36,6 +37,7 @@ class Services:
     metrics: Metrics
     settings: VendorSettings
     decoding: Turns
+    room: Room
 
 
 def _services(request: Request) -> Services:
