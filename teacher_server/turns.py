@@ -1,9 +1,9 @@
-"""Places at work that takes long: the keys take turns, and one leaves a place to the others."""
+"""Places at work that takes long, at which the keys take turns."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,16 +17,14 @@ class NoTurn(VendorError):
 class Turns:
     """So many places, kept by one event loop; the next free one goes to the key whose turn it is.
 
-    A key's own requests come in their order. It may hold all places but one, so that a key that
-    asks for little rarely waits for one that asks for much.
+    A key's own requests come in their order. A key alone may hold all places: another that comes
+    waits for the first of them to come free, not for all that the first key has asked for.
     """
 
     def __init__(self, places: int, *, patience: float) -> None:
-        self._free = places
-        self._most = max(1, places - 1)
+        self._places = self._free = places
         self._patience = patience
-        self._held: Counter[str] = Counter()
-        # The first key here that may hold another place is the next to get one.
+        # The first key here is the next to get a place.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
@@ -41,7 +39,7 @@ class Turns:
     @property
     def is_idle(self) -> bool:
         """Whether nobody holds a place or waits for one, and no key is remembered."""
-        return not self._held and not self._waiting
+        return self._free == self._places and not self._waiting
 
     async def _taken(self, key_id: str) -> None:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -62,19 +60,15 @@ class Turns:
 
     def _give_back(self, key_id: str) -> None:
         self._free += 1
-        self._held[key_id] -= 1
-        if not self._held[key_id]:
-            del self._held[key_id]
         self._to_the_end(key_id)
         self._hand_out()
 
     def _hand_out(self) -> None:
         self._forget_who_left()
-        while self._free and (key_id := self._next()) is not None:
+        while self._free and (key_id := next(iter(self._waiting), None)) is not None:
             place = self._waiting[key_id].popleft()
             self._to_the_end(key_id)
             self._free -= 1
-            self._held[key_id] += 1
             place.set_result(None)
 
     def _forget_who_left(self) -> None:
@@ -84,10 +78,6 @@ class Turns:
                 self._waiting[waiting_id] = left
             else:
                 del self._waiting[waiting_id]
-
-    def _next(self) -> str | None:
-        may = (key_id for key_id in self._waiting if self._held[key_id] < self._most)
-        return next(may, None)
 
     def _to_the_end(self, key_id: str) -> None:
         queue = self._waiting.pop(key_id, None)
