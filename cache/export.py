@@ -50,9 +50,10 @@ def replacing(path: Path) -> Iterator[IO[str]]:
     OSError, with nothing left behind, when it cannot; what is no regular file is written straight.
     """
     target = Path(os.path.realpath(path))
-    if target.is_symlink() or (target.exists() and not target.is_file()):
+    # Asked of `path`: what /dev/stdout leads to may have no name of its own.
+    if target.is_symlink() or (path.exists() and not path.is_file()):
         # A folder or a ring of links refuses this itself; a pipe is to be written, not replaced.
-        with target.open("w", encoding="utf-8", newline="") as file:
+        with path.open("w", encoding="utf-8", newline="") as file:
             yield file
         return
     part = target.with_name(f"{target.name}.part")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
@@ -15,9 +16,10 @@ from student.errors import BadInput
 from student.forecast import LEAST_LEVELS, Forecast, Point, forecast
 
 META = "meta.json"
-# A whole purchase is smaller where a seed's split has more repeats, which are free: by less than
-# this from seed to seed, and budgets that are nearer to each other say nothing of a curve.
-_ALIKE = 1.05
+# What one budget buys differs from seed to seed: repeats are free, and where each domain is held
+# out in turn a student has its own part of it. By less than this, as a share or in queries; budgets
+# that are nearer to each other say nothing of a curve.
+_ALIKE, _NEAR = 1.05, 5
 # Settings of a job that do not bend its curve: money, places and machines.
 _ELSEWHERE = frozenset(
     [
@@ -105,8 +107,9 @@ def read_curves(paths: Iterable[Path], *, parts: Sequence[str] = ()) -> list[Cur
 
     Accuracy is on the held-out domains together (on the validation part where nothing is held out),
     or on the `parts` that are named. What buys nothing, and what buys everything, belongs to every
-    selector: it is the same purchase. Jobs whose queries differ by at most 5% are of one level, as
-    the seeds of one budget are. Raises BadInput where there is nothing of the kind.
+    selector: it is the same purchase. Jobs whose queries differ by at most 5%, or by fewer than
+    five, are of one level, as the seeds of one budget are. Raises BadInput where there is nothing
+    of the kind.
     """
     students = [student for path in paths for student in _read(path)]
     by_title: dict[Title, tuple[Point, ...]] = {}
@@ -126,11 +129,11 @@ def read_curves(paths: Iterable[Path], *, parts: Sequence[str] = ()) -> list[Cur
 def _levels(counts: Iterable[int]) -> dict[int, float]:
     """The level of each number of queries: the smallest number that it is like."""
     levels: dict[int, float] = {}
-    level = 0
+    level = -math.inf
     for count in sorted(set(counts)):
-        if count > _ALIKE * level:
+        if count > _ALIKE * level and count >= level + _NEAR:
             level = count
-        levels[count] = float(level)
+        levels[count] = level
     return levels
 
 

@@ -11,7 +11,7 @@ from student.bench.rows import Row
 from student.data.folder import Catalogue
 from student.errors import BadInput
 
-_ELSEWHERE = "nothing was bought; name another --out, or move that file away"
+_ELSEWHERE = "nothing was bought of it; name another --out, or move that file away"
 
 
 def data_digest(catalogue: Catalogue) -> str:

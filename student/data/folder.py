@@ -140,7 +140,7 @@ def _unseen(path: Path, images: Set[Path]) -> dict[str, str]:
         raise BadInput(message) from error
     # Either would be trained on, which is what the file is there to prevent.
     there = {name for image in images for name in (image.stem, image.name)}
-    if lost := sorted(name for name, group in groups.items() if not group or name not in there):
+    if lost := [name for name, group in groups.items() if not group or name not in there]:
         message = f"{path} gives {', '.join(map(repr, lost[:5]))} no group, or names no image"
         raise BadInput(message)
     return groups

@@ -17,7 +17,10 @@ from student.errors import DataError
 from student.training.recipe import LUMA, NUM_UNIFORMS, draw_views
 
 RECIPE = "crop-flip-colour/1"
-"""Part of every bought view's identity: a change to this file that changes a pixel bumps it."""
+"""Part of every bought view's identity: a change to this file that changes a pixel bumps it.
+
+Not bumped when 16-bit grey was no longer read as white: everybody's views would be bought again.
+"""
 
 
 def view_name(k: int, size: int) -> str:

@@ -35,6 +35,7 @@ from teacher_server.ledger.charges import (
     Refused,
     Replay,
 )
+from teacher_server.ledger.clock import unix_ms
 from teacher_server.ledger.keys import Account
 from teacher_server.model.info import Prepared
 from teacher_server.room import NoRoom
@@ -154,13 +155,16 @@ async def _intake(request: Request, services: Services) -> Intake:
 
 
 async def _beyond_budget(caller: Account, purchase: Purchase, services: Services) -> Refused | None:
-    """What a reservation would say now, so that nothing is decoded or tokenized to be refused."""
+    """What a reservation would say now, so that nothing is decoded or tokenized to be refused.
+
+    None where it may say otherwise: it also begins a key's new period, this only looks.
+    """
     needed = services.settings.price.units(images=purchase.images, texts=purchase.texts)
     if needed <= caller.remaining_units:
         return None
     # The key may have been topped up while the body came.
     account = await asyncio.to_thread(services.ledger.keys.get, caller.id)
-    if needed <= account.remaining_units:
+    if needed <= account.remaining_units or account.has_ended(unix_ms()):
         return None
     unspent = account.budget_units - account.spent_units
     return Refused(needed=needed, remaining=unspent, is_temporary=needed <= unspent)

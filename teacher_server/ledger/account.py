@@ -10,7 +10,7 @@ from sqlalchemy import Row
 
 from teacher_server.errors import LedgerError
 from teacher_server.ledger.chain import MAX_UNITS
-from teacher_server.ledger.period import PERIODS, Period, period_label
+from teacher_server.ledger.period import PERIODS, Period, period_label, period_start
 
 Scope = Literal["embed", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -70,6 +70,10 @@ class Account:
     @property
     def used_units(self) -> int:
         return self.spent_units - self.period_base_units
+
+    def has_ended(self, now: int) -> bool:
+        """Whether these figures are of a period that is over at `now`."""
+        return period_start(self.budget_period, now) > self.period_start_ms
 
 
 def account_of(row: Row[Any]) -> Account:

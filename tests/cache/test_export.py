@@ -166,3 +166,12 @@ def test_a_pipe_is_written_and_not_replaced(tmp_path: Path) -> None:
         file.write("new")
     reader.join()
     assert (read, pipe.is_fifo()) == (["new"], True)
+
+
+def test_a_pipe_without_a_name_is_written() -> None:
+    reading, writing = os.pipe()
+    with replacing(Path(f"/dev/fd/{writing}")) as file:
+        file.write("new")
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == "new"

@@ -122,10 +122,10 @@ def test_seeds_of_one_budget_are_one_level_though_the_repeats_of_each_differ(
     ]
     assert main(["plan", *map(str, everything)]) == 2
     assert "3 budgets or more with all else alike (at most 1)" in capsys.readouterr().err
-    less = [job_folder(tmp_path, queries, seed=0) for queries in (27, 29, 300)]
+    less = [job_folder(tmp_path, queries, seed=0) for queries in (16, 18, 27, 300)]
     (curve,) = read_curves([*everything, *less])
     assert {(point.level, point.queries) for point in curve.points} == {
-        *((27, 27), (29, 29), (300, 300), (2240, 2240), (2240, 2249), (2240, 2250))
+        *((16, 16), (16, 18), (27, 27), (300, 300), (2240, 2240), (2240, 2249), (2240, 2250))
     }
 
 

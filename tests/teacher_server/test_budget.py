@@ -7,15 +7,18 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 
 from teacher_server.api import intake
+from teacher_server.api.app import create_app
 from teacher_server.images import ImageLimits, decode_image
 from teacher_server.ledger.charges import Purchase, Reservation
-from teacher_server.ledger.keys import Account
+from teacher_server.ledger.keys import Account, ApiKey
 from teacher_server.ledger.price import Price
-from tests.teacher_server.in_process import HashEncoder, b64, picture, vendor_at
+from teacher_server.settings import VendorSettings
+from tests.teacher_server.in_process import HashEncoder, b64, ledger_at, picture, vendor_at
 
 PRICE = Price(version="p", micro_usd_per_unit=1)
 
@@ -98,6 +101,32 @@ async def test_a_top_up_while_the_body_comes_counts(tmp_path: Path, hashing: Has
         headers = {"Content-Type": "application/json"}
         answer = await vendor.http.post("/v1/embeddings", content=body(), headers=headers)
         assert answer.status_code == 200
+
+
+async def test_a_period_that_begins_while_the_body_comes_counts(
+    tmp_path: Path, hashing: HashEncoder
+) -> None:
+    now = [20_000 * 86_400_000 - 5_000]
+    with ledger_at(tmp_path, clock=lambda: now[0]) as (_, ledger):
+        key = ApiKey.new()
+        ledger.keys.create(key, name="k", budget=1, price_version="p", period="day")
+        settings = VendorSettings(max_delay_ms=0)
+        app = create_app(encoder=hashing, ledger=ledger, settings=settings)
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b'{"model": "hash", '
+            now[0] += 10_000
+            yield b'"input": "b"}'
+
+        headers = {"Authorization": f"Bearer {key.token}", "Content-Type": "application/json"}
+        wire = httpx.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=wire, base_url="http://v", headers=headers) as http,
+        ):
+            spent = await http.post("/v1/embeddings", json={"model": "hash", "input": "a"})
+            renewed = await http.post("/v1/embeddings", content=body())
+        assert (spent.status_code, renewed.status_code) == (200, 200)
 
 
 async def test_a_retry_that_finds_the_budget_spent_by_its_own_purchase_is_answered_by_it(

@@ -94,7 +94,7 @@ def test_an_unseen_file_of_a_spreadsheet_may_name_whole_files(tmp_path: Path) ->
     assert {i.path.stem for i in discover(root).items if i.unseen_group == "rare"} == {"i0"}
 
 
-@pytest.mark.parametrize("line", ["i0,", "i0", "i9,rare", ",rare"])
+@pytest.mark.parametrize("line", ["i0,", "i0", "i9,rare", ",rare", "i9,rare\n,"])
 def test_an_unseen_file_that_would_let_an_item_be_trained_on_is_refused(
     tmp_path: Path, line: str
 ) -> None:
