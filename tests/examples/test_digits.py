@@ -186,7 +186,7 @@ def test_the_settings_of_the_digits_fit_the_data(laid_out: Path) -> None:
 
 def test_a_missing_wheel_is_named_with_what_to_install() -> None:
     """The reader is told the command."""
-    with pytest.raises(BadInput, match=r"no-such-wheel: pip install 'rented-teacher\[demo\]'"):
+    with pytest.raises(BadInput, match=r"no-such-wheel: pip install '\.\[demo\]' in a clone"):
         installed("no-such-wheel", "digits.csv.gz")
 
 
