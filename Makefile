@@ -23,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 setup: $(STAMP) ## the environment in .venv, from the hashed lock file
 
-demo: setup ## vendor, purchase, distillation and audit on emoji in ten styles (8 minutes)
+demo: setup ## vendor, purchase, distillation and audit on emoji in ten styles (10 minutes)
 	@$(BIN)/python -m examples.emoji.demo
 
 test: check ## everything: lint, types, contracts, unit, contract, attack, chaos and end-to-end tests
