@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from teacher_server.api.services import Services
 from teacher_server.model.info import Prepared
 from teacher_server.turns import NoTurn, Turns
-from tests.teacher_server.in_process import HashEncoder, b64, picture, vendor_at
+from tests.teacher_server.in_process import HashEncoder, Vendor, b64, picture, vendor_at
 
 
 class Crowd:
@@ -125,15 +126,21 @@ class Decoder:
         return [self.hashing.prepare_text(str(item)) for item in items]
 
 
+def with_one_place(vendor: Vendor, decoder: Decoder, *, patience: float) -> Services:
+    """The vendor's collaborators from now on: this decoder, at which there is one place."""
+    services: Services = replace(
+        vendor.app.state.services, prepare=decoder, decoding=Turns(1, patience=patience)
+    )
+    vendor.app.state.services = services
+    return services
+
+
 async def test_a_keys_images_keep_no_other_keys_request_waiting(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     decoder, image = Decoder(hashing), {"image": b64(picture())}
     async with vendor_at(tmp_path, hashing) as vendor:
-        services = replace(
-            vendor.app.state.services, prepare=decoder, decoding=Turns(1, patience=60)
-        )
-        vendor.app.state.services = services
+        services = with_one_place(vendor, decoder, patience=60)
         floods = [asyncio.create_task(vendor.embed([image])) for _ in range(8)]
         while not decoder.begun:
             await asyncio.sleep(0)
@@ -163,10 +170,7 @@ async def test_a_request_without_a_turn_in_time_is_429_and_free(
 ) -> None:
     decoder, image = Decoder(hashing), {"image": b64(picture())}
     async with vendor_at(tmp_path, hashing) as vendor:
-        services = replace(
-            vendor.app.state.services, prepare=decoder, decoding=Turns(1, patience=0)
-        )
-        vendor.app.state.services = services
+        services = with_one_place(vendor, decoder, patience=0)
         async with services.decoding.turn("another"):
             refused = await vendor.embed([image])
         assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
