@@ -32,7 +32,8 @@ from student.bench.charts import Curve
 from student.bench.names import ZERO_SHOT
 from student.bench.rows import Row
 from student.bench.run import Grid, Option, Run
-from student.bench.series import VALIDATION, Series, part, parts, series
+from student.bench.series import VALIDATION, Column, Series, part, parts, series
+from student.bench.statistics import reach_of_one_seed
 from student.selection.orders import SELECTORS
 
 HOUSE = parts("house style", lambda row: [name for name in row.targets if name in HOUSES])
@@ -143,6 +144,11 @@ class Found:
         """Ours with one thing changed."""
         one = grid("methods")
         return [self.where(one, _changed(lever), options=lever) for lever in LEVERS]
+
+    def by_chance(self, column: Column) -> float | None:
+        """How far another seed moves a difference of two single runs: half its 95% interval."""
+        _, _, published, ours, _ = self.headline()
+        return reach_of_one_seed(ours.values(column), published.values(column))
 
     def least_gain(self) -> list[Series]:
         """The published recipe and ours where ours gains least, and ours with one thing changed."""

@@ -10,6 +10,7 @@ from benchmarks.evidence.lines import DIGITS_SHIFT, HOUSE, KINDS, LINES, SHIFTS,
 from benchmarks.evidence.protocol import HOUSES, PUBLISHED_VIEWS, TEACHERS, settings_for
 from benchmarks.evidence.targets import kept_at_a_tenth, target_table
 from benchmarks.evidence.words import (
+    BY_CHANCE,
     CURVES,
     DIGITS,
     DIGITS_ASIDE,
@@ -193,6 +194,9 @@ def _methods(found: Found, images: Path) -> Iterator[str]:
     )
     yield from _picture("evidence-ablation.png", "Points above ours by lever", drawn=drawn)
     yield from [*difference_table(levers, [whole], SHIFTS), ""]
+    reaches = [(found.by_chance(column), column.title) for column in SHIFTS]
+    words = ", ".join(f"±{100 * reach:.1f} ({title})" for reach, title in reaches if reach)
+    yield from [BY_CHANCE.format(reaches=words)] if words else []
 
 
 def _teachers(found: Found, images: Path) -> Iterator[str]:

@@ -61,6 +61,11 @@ method; one that reads image embeddings has four views of each unless its line s
 is left between it and ours is what the teacher's embeddings are worth. The levers of ours are moved
 one at a time on one style (Windows).
 """
+BY_CHANCE = """\
+Another seed alone moves such a difference of two single runs by {reaches} points (95%, from ours
+above the published recipe in the headline, at each style and seed): what is smaller than that is
+not shown.
+"""
 TEACHERS_TEXT = """\
 The embedded teacher has seen every style, as a web-scale model has. *styles-unseen* never saw the
 held-out styles, and was trained as long on the others; *weak* saw all, for a few steps. Each is

@@ -98,3 +98,19 @@ def over_seeds(values: Mapping[Place, float]) -> Mean | None:
 def difference(values: Mapping[Place, float], others: Mapping[Place, float]) -> Mean | None:
     """The same of the differences, at the places that both have."""
     return over_seeds({at: value - others[at] for at, value in values.items() if at in others})
+
+
+def reach_of_one_seed(values: Mapping[Place, float], others: Mapping[Place, float]) -> float | None:
+    """Half the 95% interval of a difference seen at one place with one seed: how far another seed
+    would move it, pooled over the places that have several. None where none has."""
+    at_each: dict[tuple[str, ...], list[float]] = {}
+    for (targets, seed), value in values.items():
+        if (other := others.get((targets, seed))) is not None:
+            at_each.setdefault(targets, []).append(value - other)
+    freedom = sum(len(found) - 1 for found in at_each.values())
+    if freedom == 0:
+        return None
+    squares = math.fsum(
+        (one - math.fsum(found) / len(found)) ** 2 for found in at_each.values() for one in found
+    )
+    return _t(freedom) * math.sqrt(squares / freedom)

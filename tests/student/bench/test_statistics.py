@@ -6,7 +6,14 @@ import statistics
 
 import pytest
 
-from student.bench.statistics import Place, difference, mean_of, over_seeds, ratio_of
+from student.bench.statistics import (
+    Place,
+    difference,
+    mean_of,
+    over_seeds,
+    ratio_of,
+    reach_of_one_seed,
+)
 
 A: tuple[str, ...] = ("a",)
 B: tuple[str, ...] = ("b",)
@@ -75,3 +82,14 @@ def test_a_ratio_is_of_the_means_and_sure_where_every_seed_has_it() -> None:
 def test_there_is_no_part_of_a_gain_that_there_is_not() -> None:
     assert ratio_of([0.1], [0.0]) is None
     assert ratio_of([], []) is None
+
+
+def test_what_another_seed_does_is_pooled_over_places_and_not_over_their_means() -> None:
+    values: dict[Place, float] = {(A, 0): 0.6, (A, 1): 0.8, (B, 0): 0.1, (B, 1): 0.3, (B, 2): 0.9}
+    others: dict[Place, float] = {(A, 0): 0.6, (A, 1): 0.6, (B, 0): 0.6, (B, 1): 0.6}
+    # Differences 0, 0.2 and -0.5, -0.3: at each the variance is 0.02, with two degrees in all.
+    assert reach_of_one_seed(values, others) == pytest.approx(4.303 * 0.02**0.5)
+
+
+def test_one_seed_at_each_place_does_not_say_what_another_would_do() -> None:
+    assert reach_of_one_seed({(A, 0): 0.6, (B, 1): 0.8}, {(A, 0): 0.5, (B, 1): 0.1}) is None
