@@ -10,6 +10,7 @@ from benchmarks.evidence.protocol import (
     NEVER_TRAINED_ON,
     PUBLISHED_VIEWS,
     SEEDS,
+    SEEDS_OF_TEACHERS,
     STEPS_AS_PUBLISHED,
     TWO_HOUSES,
     VIEWS_AT_THESE,
@@ -52,9 +53,14 @@ def _headline_of(house: str, seed: int) -> Iterator[Run]:
     yield emoji(ZERO_SHOT, house, seed)
 
 
-def methods(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
+def methods(
+    houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS[:1]
+) -> tuple[Run, ...]:
     """Ours and the published method at other numbers of views, the controls, and every other
-    method, on two house styles; with them every lever of ours, on one."""
+    method, on two house styles; with them every lever of ours, on one.
+
+    One seed: the page says beside them how far another would move them.
+    """
     return tuple(
         run
         for seed in seeds
@@ -154,15 +160,17 @@ def spend(houses: Sequence[str] = TWO_HOUSES[:1], seeds: Sequence[int] = SEEDS) 
     )
 
 
-def teachers(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
+def teachers(
+    houses: Sequence[str] = TWO_HOUSES,
+    seeds: Mapping[str, Sequence[int]] = SEEDS_OF_TEACHERS,
+) -> tuple[Run, ...]:
     """What the teacher's own knowledge of a style is worth to the student: first that knowledge."""
-    names = ("embedded", "styles-unseen", "weak")
     return tuple(
         emoji(method, house, seed, teacher=teacher)
         for kind in ((ZERO_SHOT,), ("erm", "vl2v-adip", "ours"))
-        for seed in seeds
+        for teacher, its_seeds in seeds.items()
+        for seed in its_seeds
         for house in houses
-        for teacher in names
         for method in kind
     )
 
@@ -170,47 +178,35 @@ def teachers(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -
 def published_steps(
     houses: Sequence[str] = TWO_HOUSES[:1], seeds: Sequence[int] = SEEDS
 ) -> tuple[Run, ...]:
-    """The published recipe at its own number of steps, a fresh view at each; ours at one query an
-    image, and ERM, as long."""
+    """The published recipe at its own number of steps, a fresh view at each; behind it ours at one
+    query an image, and ERM, as long, on the first seed."""
     longer: dict[str, Option] = {
         "steps": STEPS_AS_PUBLISHED,
         "align_steps": STEPS_AS_PUBLISHED,
         "eval_every": STEPS_AS_PUBLISHED // 8,
     }
+    published = [(seed, "vl2v-adip", VIEWS_AT_THESE) for seed in seeds]
     return tuple(
         emoji(method, house, seed, views=views, options=longer)
-        for seed in seeds
+        for seed, method, views in (*published, (seeds[0], "ours", 1), (seeds[0], "erm", 1))
         for house in houses
-        for method, views in (("vl2v-adip", VIEWS_AT_THESE), ("ours", 1), ("erm", 1))
     )
 
 
-LOOKS = ("print", "inverted", "coloured", "outlined", "noisy", "dots", "display", "handwritten")
-HARD_LOOKS = ("noisy", "dots", "display", "handwritten")
-"""The looks on which no student of the first seed is near 100%."""
-DIGITS_ASIDE: tuple[tuple[str, int, tuple[tuple[str, Option], ...]], ...] = (
-    ("ours", 1, (("drawn", 0.0),)),
-    ("ours", 1, (("exact", 0.0),)),
-    ("ours", 1, (("lmd", 0.5),)),
-    ("ours", 4, ()),
-    ("vl2v-adip", 1, ()),
-)
+LOOKS = ("noisy", "dots", "display", "handwritten")
+"""The looks of digits that are held out. With print, inverted, coloured or outlined digits held out
+ERM is at 97.8% or more: those four are only ever labelled."""
 
 
 def digits(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
-    """Another data set, with the very settings that were found on emoji; and on the looks that
-    are hard ours with one thing changed, and both with other numbers of views."""
-    return tuple(run for seed in seeds for run in _digits_of(seed))
-
-
-def _digits_of(seed: int) -> Iterator[Run]:
+    """Another data set, with the very settings that were found on emoji."""
     published = ("vl2v-adip", PUBLISHED_VIEWS)
-    for look in LOOKS:
-        for method, views in (("erm", 1), published, ("ours", 1), (ZERO_SHOT, 1)):
-            yield digit(method, look, seed, views=views)
-    for method, views, lever in DIGITS_ASIDE:
-        for look in HARD_LOOKS:
-            yield digit(method, look, seed, views=views, options=dict(lever))
+    return tuple(
+        digit(method, look, seed, views=views)
+        for seed in seeds
+        for look in LOOKS
+        for method, views in (("erm", 1), published, ("ours", 1), (ZERO_SHOT, 1))
+    )
 
 
 def digit(method: str, look: str, seed: int, **more: object) -> Run:

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 
 from benchmarks.evidence.grids import (
     ASIDE,
-    DIGITS_ASIDE,
     EQUAL_SPEND,
     FRACTIONS,
     INK,
     LEAST_GAIN,
     LEVERS,
-    LOOKS,
-    digit,
     emoji,
     grid,
 )
@@ -22,12 +19,11 @@ from benchmarks.evidence.protocol import (
     HOUSES,
     LINE_DRAWINGS,
     PUBLISHED_VIEWS,
-    SEEDS,
     STYLES_UNSEEN,
     TWO_HOUSES,
 )
 from benchmarks.evidence.white_box import LINES as LINES_AT_HAND
-from benchmarks.evidence.white_box import of_line
+from benchmarks.evidence.white_box import WHITE_BOX_SEEDS, of_line
 from student.bench.charts import Curve
 from student.bench.names import ZERO_SHOT
 from student.bench.rows import Row
@@ -106,20 +102,6 @@ class Found:
     def digits(self) -> list[Series]:
         """The same lines on digits."""
         return self._plain(grid("digits"), HEADLINE)
-
-    def digits_aside(self) -> list[Series]:
-        """On the looks that are hard: ours with one thing changed, and other numbers of views."""
-        one = grid("digits")
-        return [
-            self.where(
-                one,
-                _changed(lever) or titled(digit(method, LOOKS[0], 0, views=views)),
-                method=method,
-                views=views,
-                options=lever,
-            )
-            for method, views, lever in DIGITS_ASIDE
-        ]
 
     def methods(self) -> list[Series]:
         """Every method on two house styles, and those that are shown pictures as ours is."""
@@ -227,11 +209,10 @@ class Found:
     def white_box(self) -> list[Series]:
         """The teacher, its tower distilled into and fine-tuned, each also half way back to it."""
         one = grid("white-box")
-        house = TWO_HOUSES[0]
-        lines = [
-            series(title, [of_line(title, house, seed) for seed in SEEDS], one.base, self.rows)
-            for title in LINES_AT_HAND
-        ]
+        lines = []
+        for title in LINES_AT_HAND:
+            runs = [of_line(title, TWO_HOUSES[0], seed) for seed in WHITE_BOX_SEEDS]
+            lines.append(series(title, runs, one.base, self.rows))
         teacher = self.where(
             grid("teachers"),
             NAMES[ZERO_SHOT],

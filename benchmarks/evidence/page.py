@@ -13,7 +13,6 @@ from benchmarks.evidence.words import (
     BY_CHANCE,
     CURVES,
     DIGITS,
-    DIGITS_ASIDE,
     HEAD,
     HEADLINE,
     HOUSE_BY_HOUSE,
@@ -256,7 +255,6 @@ def _digits(found: Found) -> Iterator[str]:
     yield from [*difference_table([ours], [published], DIGITS_SHIFT), ""]
     yield LOOK_BY_LOOK
     yield from [*held_out_table(lines, LOOKS, look, gain=(ours, published)), ""]
-    yield from [DIGITS_ASIDE, *difference_table(found.digits_aside(), [ours], DIGITS_SHIFT), ""]
 
 
 def _picture(name: str, words: str, *, drawn: bool) -> list[str]:

@@ -42,6 +42,11 @@ class Teacher:
 
 
 STYLES_UNSEEN = "styles-unseen"
+SEEDS_OF_TEACHERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {"embedded": SEEDS, STYLES_UNSEEN: SEEDS[:2], "weak": SEEDS[:2]}
+)
+"""Teachers for controls are made where they are used, and another processor makes another teacher
+of the same seed: a third seed from another machine would not be of these."""
 TEACHERS: Mapping[str, Teacher] = MappingProxyType(
     {
         one.name: one

@@ -59,7 +59,7 @@ Two held-out styles (Windows, Apple), the same images, steps, batches and learni
 method; one that reads image embeddings has four views of each unless its line says otherwise.
 "Pictures as ours" shows another method the pictures as ours is shown them, drawings included: what
 is left between it and ours is what the teacher's embeddings are worth. The levers of ours are moved
-one at a time on one style (Windows).
+one at a time on one style (Windows). Lines without an interval are of one seed.
 """
 BY_CHANCE = """\
 Another seed alone moves such a difference of two single runs by {reaches} points (95%, from ours
@@ -69,7 +69,8 @@ not shown.
 TEACHERS_TEXT = """\
 The embedded teacher has seen every style, as a web-scale model has. *styles-unseen* never saw the
 held-out styles, and was trained as long on the others; *weak* saw all, for a few steps. Each is
-measured on the very styles that the student is measured on.
+measured on the very styles that the student is measured on. Both were trained where these rows were
+made, and have two seeds: another processor trains another teacher.
 """
 DIGITS = """\
 Handwritten digits, digits of typefaces in several looks and those of a display; each look held out
@@ -77,10 +78,6 @@ in turn. Nothing was tuned here: methods and settings are those of emoji.
 """
 LOOK_BY_LOOK = """\
 The looks one by one, %:
-"""
-DIGITS_ASIDE = """\
-On the looks that are hard (noisy, dots, display, handwritten), ours with one thing changed, and
-both methods with other numbers of views:
 """
 PUBLISHED_STEPS = """\
 The published recipe trains 5,001 steps in each stage. With Windows held out, of 24 images a step,
