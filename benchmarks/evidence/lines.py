@@ -77,7 +77,11 @@ def titled(run: Run) -> str:
         return f"{name}, as published"
     if run.fraction == 0.0:
         return name
-    return f"{name}, {run.views} view{'s' if run.views > 1 else ''}"
+    return f"{name}, {_number_of(run.views)}"
+
+
+def _number_of(views: int) -> str:
+    return f"{views} view{'s' if views > 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +187,7 @@ class Found:
         return [
             self.where(
                 one,
-                f"{times / views:.1%} of the images, {views} views",
+                f"{times / views:.1%} of the images, {_number_of(views)}",
                 views=views,
                 fraction=times / views,
             )

@@ -167,7 +167,9 @@ def _spend(found: Found) -> Iterator[str]:
     for times in (1, 4):
         words = "one query" if times == 1 else f"{times} queries"
         yield from [f"At the price of {words} for each image:", ""]
-        yield from [*accuracy_table(found.spend(times), SHIFTS), ""]
+        all_of_them, *fewer = found.spend(times)
+        yield from [*accuracy_table([all_of_them, *fewer], SHIFTS), ""]
+        yield from [*difference_table(fewer, [all_of_them], SHIFTS), ""]
 
 
 def _methods(found: Found, images: Path) -> Iterator[str]:
