@@ -127,7 +127,7 @@ def _curves(found: Found, images: Path) -> Iterator[str]:
         [first, *(one for one in between if any(point.rows for point in one.points))],
         SHIFTS,
         levels=found.curve_levels(),
-        title="Ours at one view of ever more images, by the selector that chooses them",
+        title="Ours at one view of ever more images, by selector; shaded: random's 95% interval",
     )
     yield from ["## Accuracy against queries", "", CURVES]
     yield from _picture("evidence-curves.png", "Accuracy against queries by selector", drawn=drawn)
@@ -186,18 +186,20 @@ def _methods(found: Found, images: Path) -> Iterator[str]:
     yield from _picture("evidence-methods.png", "Points above ERM by method", drawn=drawn)
     yield from [*accuracy_table(lines, SHIFTS), ""]
     whole, levers = found.lever_start(), found.levers()
+    seen = {column.title: found.by_chance(column) for column in SHIFTS}
+    chance = {title: reach for title, reach in seen.items() if reach}
     drawn = bars(
         images / "evidence-ablation.png",
         levers,
         whole,
         SHIFTS,
-        title="Ours with one thing changed",
+        title="Ours with one thing changed; shaded: how far another seed alone moves it",
+        chance=chance,
     )
     yield from _picture("evidence-ablation.png", "Points above ours by lever", drawn=drawn)
     yield from [*difference_table(levers, [whole], SHIFTS), ""]
-    reaches = [(found.by_chance(column), column.title) for column in SHIFTS]
-    words = ", ".join(f"±{100 * reach:.1f} ({title})" for reach, title in reaches if reach)
-    yield from [BY_CHANCE.format(reaches=words)] if words else []
+    words = ", ".join(f"±{100 * reach:.1f} ({title})" for title, reach in chance.items())
+    yield from [BY_CHANCE.format(reaches=words)] if chance else []
 
 
 def _teachers(found: Found, images: Path) -> Iterator[str]:

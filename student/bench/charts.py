@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from student.bench.series import Column, Series
 from student.bench.statistics import Mean
@@ -19,6 +22,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKS = "osD^vPX*"
 LEVELS = ("#57606a", "#8250df", "#9a6700")
 GREY = "#6e7781"
+_NO_CHANCE: Mapping[str, float] = MappingProxyType({})
 _LINE: dict[str, Any] = {"markersize": 5, "linewidth": 1.4, "capsize": 2, "elinewidth": 0.8}
 
 
@@ -40,7 +44,8 @@ def against_queries(
 ) -> bool:
     """A panel a column: accuracy against queries, with 95% intervals; `levels` are horizontal.
 
-    Whether there was anything to draw; without, no file is written.
+    The interval of the first curve is shaded, for the others are laid beside it. Whether there was
+    anything to draw; without, no file is written.
     """
     if not any(point.rows for curve in curves for point in curve.points):
         return False
@@ -72,10 +77,12 @@ def bars(
     columns: Sequence[Column],
     *,
     title: str,
+    chance: Mapping[str, float] = _NO_CHANCE,
 ) -> bool:
     """A panel a column: points above `other`, best first, with 95% intervals.
 
-    Whether there was anything to draw.
+    `chance`, a share by the column's title, is shaded on both sides of nothing. Whether there was
+    anything to draw.
     """
     drawn = [one for one in lines if one.rows and one.above(other, columns[0]) is not None]
     if not drawn:
@@ -97,9 +104,12 @@ def bars(
                 height=0.7,
             )
         axis.axvline(0, color="black", linewidth=0.8)
+        if reach := 100 * chance.get(column.title, 0.0):
+            axis.axvspan(-reach, reach, color=GREY, alpha=0.2, linewidth=0, zorder=0)
         axis.set_yticks(range(len(drawn)), [one.title for one in drawn], fontsize=8)
         axis.set_title(column.title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
         axis.set_xlabel(f"points above {other.title}")
+        axis.locator_params(axis="x", nbins=7)
         axis.grid(visible=True, axis="x", color="#d8dee4", linewidth=0.6)
         axis.set_axisbelow(True)
     for axis in panels[1:]:
@@ -193,11 +203,20 @@ def _draw(axis: Axes, curve: Curve, column: Column, number: int, *, aside: float
         if (mean := point.mean(column)) is not None and point.queries is not None
     ]
     found.sort(key=lambda one: one[0])
+    across = [queries * aside for queries, _ in found]
+    colour = COLOURS[number % len(COLOURS)]
+    heights = np.array([100 * mean.value for _, mean in found])
+    reaches = np.array([100 * (mean.reach or 0.0) for _, mean in found])
+    if len(found) > 1 and number == 0:  # what the others are laid beside
+        axis.fill_between(
+            across, heights - reaches, heights + reaches, color=colour, alpha=0.15, linewidth=0
+        )
     axis.errorbar(
-        [queries * aside for queries, _ in found],
-        [100 * mean.value for _, mean in found],
-        yerr=[100 * (mean.reach or 0.0) for _, mean in found],
-        color=COLOURS[number % len(COLOURS)],
+        across,
+        heights,
+        yerr=reaches,
+        color=colour,
+        ecolor=(colour, 0.35 if len(found) > 1 else 1.0),
         marker=MARKS[number % len(MARKS)],
         label=curve.label,
         **_LINE,

@@ -22,3 +22,15 @@ def test_a_domain_whose_name_looks_like_a_formula_is_drawn_as_it_is_called(tmp_p
     column = parts("cost_$_and_^$^", lambda one: one.targets)
     assert bars(tmp_path / "bars.png", lines[:1], lines[1], [column], title="above")
     assert (tmp_path / "bars.png").stat().st_size > 0
+
+
+def test_what_chance_may_do_is_shaded_where_it_is_known(tmp_path: Path) -> None:
+    base, ours, erm = settings(Path("pets")), run("ours"), run("erm")
+    rows = {one.id: one for one in (row(ours, base, d2=50), row(erm, base, d2=40))}
+    first, second = (series(one.method, [one], base, rows) for one in (ours, erm))
+    column = parts("d2", lambda one: one.targets)
+    drawn = []
+    for name, chance in (("1.png", {}), ("2.png", {"d3": 0.3}), ("3.png", {"d2": 0.3})):
+        bars(tmp_path / name, [first], second, [column], title="above", chance=chance)
+        drawn.append((tmp_path / name).read_bytes())
+    assert drawn[0] == drawn[1] != drawn[2]
