@@ -75,8 +75,8 @@ made, and have two seeds: another processor trains another teacher.
 DIGITS = """\
 Handwritten digits, digits of typefaces in several looks and those of a display; four of the eight
 looks are held out in turn. With one of the others held out (print, inverted, coloured, outlined)
-ERM alone is at 97.8% or more, so these are only ever labelled. Nothing was tuned here: methods and
-settings are those of emoji.
+ERM alone is at 97.8% or more, so these are only ever labelled; the four were picked after a first
+seed was known. Nothing was tuned here: methods and settings are those of emoji.
 """
 LOOK_BY_LOOK = """\
 The looks one by one, %:
