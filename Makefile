@@ -32,7 +32,7 @@ test: check ## everything: lint, types, contracts, unit, contract, attack, chaos
 check: setup ## the fast part: lint, types, import contracts, container files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy teacher_server student cache tests examples benchmarks
+	@$(BIN)/mypy teacher_server student cache tests examples benchmarks tools
 	@$(BIN)/lint-imports
 	@$(BIN)/bandit -q -c pyproject.toml -r teacher_server student cache 2> .venv/bandit.txt \
 	  || { cat .venv/bandit.txt; exit 1; }
@@ -54,7 +54,7 @@ data: setup ## the emoji demo data in data/emoji
 	@$(BIN)/distill-client demo-data --out data/emoji
 
 teacher: data ## train the embedded teacher again (25 minutes on two cores)
-	@$(BIN)/python -m examples.emoji.train_teacher
+	@$(BIN)/python -m tools.emoji.train_teacher
 
 lock: setup ## resolve the lock files again from pyproject.toml
 	@docker/lock
@@ -66,8 +66,8 @@ compose-test: data ## build and start the containers for real (root, Debian; not
 	@docker/compose-test
 
 chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries a database (20 minutes)
-	@$(BIN)/python -m tests.chaos.run --database sqlite --out docs/results/chaos-sqlite.json
-	@$(BIN)/python -m tests.chaos.run --database postgresql --out docs/results/chaos-postgresql.json
+	@$(BIN)/python -m benchmarks.chaos.run --database sqlite --out docs/results/chaos-sqlite.json
+	@$(BIN)/python -m benchmarks.chaos.run --database postgresql --out docs/results/chaos-postgresql.json
 	@$(BIN)/python -m benchmarks.overshoot --out docs/results/overshoot.json
 	@$(BIN)/python -m benchmarks.reliability
 
@@ -75,7 +75,7 @@ chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries
 KEEP_MEMORY = MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 
 evidence: data ## accuracy on unseen domains per query bought: all grids, resumable (hours)
-	@$(BIN)/python -m examples.digits.lay_out --out data/digits
+	@$(BIN)/python -m tools.digits.lay_out --out data/digits
 	@$(KEEP_MEMORY) $(BIN)/python -m benchmarks.evidence
 
 evidence-quick: data ## the same on a few short runs

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from sqlalchemy import BigInteger, Column, Engine, MetaData, String, Table, insert, select, update
 
+from teacher_server.database.engine import reading, writing
 from teacher_server.ledger.charges import Purchase, Refused, Reservation
-from teacher_server.ledger.engine import reading, writing
 from teacher_server.ledger.keys import ApiKey
 from teacher_server.ledger.ledger import Ledger, opened, serving
 from teacher_server.ledger.price import Price

@@ -29,9 +29,9 @@ from typing import Any
 
 import httpx
 
+from benchmarks.chaos.run import database
 from benchmarks.meters import NaiveMeter, books, meter, new_key
-from tests.chaos.run import database
-from tests.provenance import commit
+from benchmarks.support.provenance import commit
 
 REQUESTS, UNITS, CAP = 1000, 10, 500
 PATIENCE = 120.0
@@ -145,7 +145,7 @@ def over_http(base: str, dsn: str, secret: dict[str, Any], folder: Path) -> dict
 
 def _serve(dsn: str, secret: dict[str, Any], port_file: str) -> None:
     # Only a server's process needs the app.
-    from benchmarks.still import serve_still
+    from benchmarks.null_encoder import serve_still
 
     serve_still(dsn, secret, Path(port_file))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from cache.records import Records
+    from cache.storage.reader import Records
 
 CACHE_VARIABLE: Final = "DISTILL_CACHE"
 KEY_VARIABLE: Final = "TEACHER_API_KEY"
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: standard output is closed", file=sys.stderr)
         return EXIT_CANNOT
     from cache.errors import CacheError
-    from cache.records import Records
+    from cache.storage.reader import Records
 
     folder = getattr(arguments, "cache", None) or os.environ.get(CACHE_VARIABLE, DEFAULT_CACHE)
     try:
@@ -124,8 +124,8 @@ _Command = argparse.ArgumentParser
 
 def _summary(cache: Records, arguments: argparse.Namespace) -> int:
     """What was bought, of which model, for which run, at what price, and what the hits saved."""
-    from cache.report import spend_summary
-    from cache.show import console, show_summary
+    from cache.reports.spend import spend_summary
+    from cache.reports.terminal import console, show_summary
 
     summary = spend_summary(cache)
     if arguments.json:
@@ -137,8 +137,8 @@ def _summary(cache: Records, arguments: argparse.Namespace) -> int:
 
 def _by_day(cache: Records, arguments: argparse.Namespace) -> int:
     """What was bought on each day (UTC)."""
-    from cache.report import spend_by_day
-    from cache.show import console, show_days
+    from cache.reports.spend import spend_by_day
+    from cache.reports.terminal import console, show_days
 
     days = spend_by_day(cache)
     if arguments.json:
@@ -154,8 +154,8 @@ def _verify(folder: Path, arguments: argparse.Namespace) -> int:
     Exit status: 0 the cache is sound (after --repair: it is now); 1 something is wrong (after
     --repair: still, as paid rows that must first come back); 2 it cannot be told or repaired.
     """
-    from cache.show import console, show_verification
-    from cache.verify import verify
+    from cache.integrity.verify import verify
+    from cache.reports.terminal import console, show_verification
 
     if arguments.repair:
         return _repair(folder, arguments)
@@ -169,8 +169,8 @@ def _verify(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def _repair(folder: Path, arguments: argparse.Namespace) -> int:
-    from cache.repair import repair
-    from cache.show import console, show_repair
+    from cache.integrity.repair import repair
+    from cache.reports.terminal import console, show_repair
 
     result = repair(folder)
     is_sound = result.verification.is_sound
@@ -186,9 +186,9 @@ def _merge(_: Path, arguments: argparse.Namespace) -> int:
 
     Exit status: 0 all of B is in A; 2 nothing was added, as on two different receipts of one name.
     """
-    from cache.merge import merge
-    from cache.paid import PaidCache
-    from cache.show import console, show_merge
+    from cache.maintenance.merge import merge
+    from cache.paid_cache import PaidCache
+    from cache.reports.terminal import console, show_merge
 
     _records(arguments.into).close()  # PaidCache would make a new cache where there is none
     with _records(arguments.source) as source, PaidCache.open(arguments.into, to_mend=True) as into:
@@ -207,8 +207,8 @@ def _give_up(folder: Path, arguments: argparse.Namespace) -> int:
     client's next run asks for, free of charge. Exit status: 0 it is on record as lost; 2 nothing
     was changed, as there is no such purchase or its run is alive.
     """
-    from cache.give_up import give_up
-    from cache.paid import PaidCache
+    from cache.maintenance.write_off import give_up
+    from cache.paid_cache import PaidCache
 
     _records(folder).close()  # PaidCache would make a new cache where there is none
     with PaidCache.open(folder) as cache:
@@ -225,14 +225,14 @@ def _give_up(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def _records(folder: Path) -> Records:
-    from cache.records import Records
+    from cache.storage.reader import Records
 
     return Records.open(folder)
 
 
 def _export(cache: Records, arguments: argparse.Namespace) -> int:
     """Write receipts, rows or runs as CSV or JSON."""
-    from cache.export import export_csv, export_json, replacing
+    from cache.reports.export import export_csv, export_json, replacing
 
     write = export_csv if arguments.format == "csv" else export_json
     if arguments.out is None:
@@ -246,9 +246,9 @@ def _export(cache: Records, arguments: argparse.Namespace) -> int:
 
 def _audit(cache: Records, arguments: argparse.Namespace) -> int:
     """Compare the receipts with the vendor's ledger, line by line; non-zero on any difference."""
-    from cache.audit import audit
-    from cache.show import console, show_audit
-    from cache.vendor_ledger import VendorLedger
+    from cache.audit.audit import audit
+    from cache.audit.ledger_client import VendorLedger
+    from cache.reports.terminal import console, show_audit
 
     result = audit(cache, VendorLedger(url=arguments.vendor, key=_key(arguments.key_file)))
     if arguments.json:

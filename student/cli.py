@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from student.config import read_settings
 from student.errors import StudentError
-from student.settings import read_settings
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
@@ -48,8 +48,8 @@ def _job(arguments: list[str]) -> int:
     from rich.console import Console
 
     from cache.errors import CacheError
-    from student.job import run_job
-    from student.terminal import Terminal
+    from student.commands.distill import run_job
+    from student.console import Terminal
 
     command = shlex.join(["distill-client", *arguments])  # the key is never in argv
     try:
@@ -61,14 +61,14 @@ def _job(arguments: list[str]) -> int:
 
 
 def _bench(arguments: list[str]) -> int:
-    from student.bench.options import parser
+    from student.commands.bench_options import parser
 
     options, rest = parser().parse_known_args(arguments)
     from rich.console import Console
 
     from cache.errors import CacheError
-    from student.bench.command import run_bench
-    from student.terminal import Terminal
+    from student.commands.bench import run_bench
+    from student.console import Terminal
 
     command = shlex.join(["distill-client", "bench", *arguments])
     try:
@@ -93,7 +93,7 @@ def _predict(arguments: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args(arguments)
-    from student.predict import describe, predict_images
+    from student.evaluation.predict import describe, predict_images
 
     for prediction in predict_images(options.images, options.student):
         print(describe(prediction, as_json=options.json))
@@ -117,7 +117,7 @@ def _plan(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.queries < 1 or options.seed < 0:
         parser.error("--queries must be at least 1, and --seed not negative")
-    from student.curves import COLUMNS, as_json, cells, foretell, read_curves
+    from student.forecast.curves import COLUMNS, as_json, cells, foretell, read_curves
 
     curves = read_curves(options.results, parts=options.part)
     told = foretell(curves, further=options.queries, seed=options.seed)
@@ -127,7 +127,7 @@ def _plan(arguments: list[str]) -> int:
         return 0
     from rich.console import Console
 
-    from student.terminal import Terminal
+    from student.console import Terminal
 
     terminal = Terminal(Console())
     terminal.heading(f"the next {options.queries:,} queries")
@@ -147,7 +147,7 @@ def _demo_data(arguments: list[str]) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("data/emoji"))
     options = parser.parse_args(arguments)
-    from student.demo_data.lay_out import lay_out
+    from student.data.demo.lay_out import lay_out
 
     total = lay_out(options.out, progress=lambda style, n: print(f"{style:10} {n} pictures"))
     print(f"{total} pictures of ten styles under {options.out}")

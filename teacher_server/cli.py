@@ -161,7 +161,7 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
 
 
 def _keep_books(arguments: argparse.Namespace) -> int:
-    from teacher_server import bookkeeping
+    from teacher_server import admin_commands as bookkeeping
 
     told = getattr(bookkeeping, arguments.command)(arguments, _settings(arguments))
     print(told.text)
@@ -180,7 +180,7 @@ def _settings(arguments: argparse.Namespace) -> Any:
 
 def _serve(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
-    from teacher_server.serve import serve
+    from teacher_server.server.run import serve
 
     serve(settings, announce=lambda url: print(f"listening on {url}", flush=True))
     return 0

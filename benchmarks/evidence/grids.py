@@ -17,9 +17,9 @@ from benchmarks.evidence.protocol import (
     settings_for,
 )
 from benchmarks.evidence.white_box import PIXELS, white_box
-from student.bench.names import ZERO_SHOT
+from student.acquisition.strategies import SELECTORS
+from student.bench.constants import ZERO_SHOT
 from student.bench.run import Grid, Option, Run, new_run
-from student.selection.orders import SELECTORS
 
 FRACTIONS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 FIRST_OF_THEM = (0.1, 0.0, 0.01, 0.25, 0.05, 0.5, 1.0)

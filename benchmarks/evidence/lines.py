@@ -24,13 +24,13 @@ from benchmarks.evidence.protocol import (
 )
 from benchmarks.evidence.white_box import LINES as LINES_AT_HAND
 from benchmarks.evidence.white_box import WHITE_BOX_SEEDS, of_line
+from student.acquisition.strategies import SELECTORS
 from student.bench.charts import Curve
-from student.bench.names import ZERO_SHOT
+from student.bench.constants import ZERO_SHOT
 from student.bench.rows import Row
 from student.bench.run import Grid, Option, Run
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.statistics import reach_of_one_seed
-from student.selection.orders import SELECTORS
 
 HOUSE = parts("house style", lambda row: [name for name in row.targets if name in HOUSES])
 OPENMOJI = part("openmoji", "OpenMoji")

@@ -28,8 +28,9 @@ from benchmarks.evidence.words import (
     TEACHERS_TEXT,
     WHITE_BOX,
 )
+from student.acquisition.strategies import SELECTORS
 from student.bench.charts import Curve, Spot, against, against_queries, bars
-from student.bench.names import ZERO_SHOT
+from student.bench.constants import ZERO_SHOT
 from student.bench.rows import Row, read_rows
 from student.bench.run import identity
 from student.bench.series import Series
@@ -37,7 +38,6 @@ from student.bench.statistics import Mean
 from student.bench.tables import NOT_YET, accuracy_table, difference_table, held_out_table
 from student.purchase.plan import dollars
 from student.report.markdown import table
-from student.selection.orders import SELECTORS
 
 
 def write_page(rows: Path, docs: Path) -> None:

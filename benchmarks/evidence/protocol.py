@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from student.settings import JobSettings
+from student.config import JobSettings
 
 FOLDER = Path("runs/evidence")
 
@@ -56,19 +56,19 @@ TEACHERS: Mapping[str, Teacher] = MappingProxyType(
                 name=STYLES_UNSEEN,
                 model="work/teachers/emoji-without-apple-glyph-openmoji-outline-windows",
                 made_by=(
-                    "python -m examples.emoji.train_teacher "
+                    "python -m tools.emoji.train_teacher "
                     "--leave-out-styles apple glyph openmoji outline windows"
                 ),
             ),
             Teacher(
                 name="weak",
                 model="work/teachers/emoji-weak",
-                made_by="python -m examples.emoji.train_teacher --weak",
+                made_by="python -m tools.emoji.train_teacher --weak",
             ),
             Teacher(
                 name="digits",
                 model="work/teachers/digits",
-                made_by="python -m examples.digits.train_teacher",
+                made_by="python -m tools.digits.train_teacher",
             ),
         )
     }

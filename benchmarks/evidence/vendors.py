@@ -10,9 +10,9 @@ from pydantic import SecretStr
 
 from benchmarks.evidence.protocol import TEACHERS
 from examples.emoji.demo import issue_key, vendor
-from student.bench.shop import Counter
+from student.bench.purchase import Counter
 from student.errors import BadInput
-from student.purchase.vendor import connect
+from student.vendor.client import connect
 
 
 def local_vendors(folder: Path, *, budget: int) -> Callable[[str], AbstractContextManager[Counter]]:

@@ -25,16 +25,16 @@ from benchmarks.paper.datasets import DATASETS, find
 from benchmarks.paper.recipe import STUDENTS, Recipe, clear_scratch, targets_of
 from benchmarks.paper.reports import read_reports
 from benchmarks.paper.tables import render
-from student.data.folder import discover
+from student.config import JobSettings, api_key
+from student.console import Terminal
+from student.data.image_folder import discover
 from student.errors import BadInput, PlanExceedsBudget, StudentError, VendorError
-from student.purchase.breaker import Outages
-from student.purchase.retry import Retries
-from student.purchase.vendor import connect
-from student.purchase.wire import Prices
-from student.settings import JobSettings, api_key
-from student.terminal import Terminal
+from student.models.saved import replace_file
 from student.training.methods import METHODS
-from student.training.saved import replace_file
+from student.vendor.circuit_breaker import Outages
+from student.vendor.client import connect
+from student.vendor.retry import Retries
+from student.vendor.schemas import Prices
 
 OUT = Path("runs/paper")
 PAGE = "TABLES.md"

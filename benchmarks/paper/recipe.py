@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paper.datasets import HERE, Dataset
+from student.config import JobSettings, read_settings
 from student.errors import BadInput
-from student.settings import JobSettings, read_settings
 
 STUDENTS = {"vit": HERE / "vit.toml", "resnet50": HERE / "resnet50.toml"}
 

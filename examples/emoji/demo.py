@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from student.data.folder import discover
+from student.data.image_folder import discover
 
 CONFIG = Path("examples/emoji/distill.toml")
 DATA = Path("data/emoji")

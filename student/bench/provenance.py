@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from student.bench.names import NO_TEACHER
+from student.bench.constants import NO_TEACHER
 from student.bench.rows import Row
-from student.data.folder import Catalogue
+from student.data.image_folder import Catalogue
 from student.errors import BadInput
 
 _ELSEWHERE = "nothing was bought of it; name another --out, or move that file away"

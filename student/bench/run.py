@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from student.bench.names import NO_TEACHER, ZERO_SHOT
+from student.acquisition.strategies import selector
+from student.bench.constants import NO_TEACHER, ZERO_SHOT
+from student.config import JobSettings
 from student.errors import BadInput
-from student.experiment import training_settings
-from student.selection.orders import selector
-from student.settings import JobSettings
+from student.evaluation.experiment import training_settings
+from student.training.config import TrainingSettings
+from student.training.loss_weights import Terms
 from student.training.methods import METHODS, Method
-from student.training.settings import TrainingSettings
-from student.training.terms import Terms
 
 _FORMAT = "bench/1"
 # Where a run is made, not what it is.

@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from student.bench.material import Chooser, Material, gather
-from student.bench.names import NO_TEACHER
+from student.bench.constants import NO_TEACHER
+from student.bench.dataset import Chooser, Material, gather
 from student.bench.provenance import check_images, check_teacher, data_digest
+from student.bench.purchase import Bought, Counters, buy_for, keys_of
 from student.bench.rows import Row, add_row, read_rows
 from student.bench.run import Grid, Run, identity, known_method, resolved
-from student.bench.shop import Bought, Counters, buy_for, keys_of
-from student.bench.train import Outcome, Shared, Task, Trainer, forget
-from student.data.folder import discover
+from student.bench.worker import Outcome, Shared, Task, Trainer, forget
+from student.config import JobSettings
+from student.console import Terminal
+from student.data.image_folder import discover
 from student.data.split import VALIDATION
-from student.networks import check_networks
-from student.orphans import end_with_parent
-from student.settings import JobSettings
-from student.terminal import Terminal
+from student.evaluation.child_process import end_with_parent
+from student.training.student_factory import check_networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

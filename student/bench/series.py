@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from student.bench.rows import Row
 from student.bench.run import Run, identity
 from student.bench.statistics import Mean, Place, difference, over_seeds
-from student.settings import JobSettings
+from student.config import JobSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from student.errors import DataError
-from student.training.recipe import LUMA, NUM_UNIFORMS, draw_views
+from student.transforms.parameters import LUMA, NUM_UNIFORMS, draw_views
 
 RECIPE = "crop-flip-colour/1"
 """Part of every bought view's identity: a change to this file that changes a pixel bumps it.

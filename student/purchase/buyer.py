@@ -8,21 +8,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from cache.errors import ClientBudgetExceeded
-from cache.identity import EmbeddingKey
-from cache.paid import Intent, PaidCache
-from cache.paid import now_ms as unix_ms
+from cache.paid_cache import Intent, PaidCache
+from cache.paid_cache import now_ms as unix_ms
+from cache.records.embedding_key import EmbeddingKey
 from student.errors import AnswerPurged, BadInput, BudgetExhausted, VendorError, VendorMisbehaved
-from student.purchase.batch import Batch, Item, fitting
-from student.purchase.pace import Pace
 from student.purchase.plan import Plan, Wanted
 from student.purchase.progress import Bought, Listener, silent
-from student.purchase.refusal import REFUSED_ITEM, REFUSED_SIZE, guilty_item
-from student.purchase.replay import Replay
-from student.purchase.retry import Retry
-from student.purchase.settle import Settlement
-from student.purchase.shelf import Shelf
-from student.purchase.till import Till
-from student.purchase.vendor import VendorClient
+from student.purchase.queue import Shelf
+from student.purchase.recorder import Till
+from student.purchase.recovery import Settlement
+from student.purchase.restore import Replay
+from student.vendor.client import VendorClient
+from student.vendor.concurrency import Pace
+from student.vendor.problem import REFUSED_ITEM, REFUSED_SIZE, guilty_item
+from student.vendor.request import Batch, Item, fitting
+from student.vendor.retry import Retry
 
 # Between two looks at what another living run is buying; it ends with that run.
 GLANCE = 0.25

@@ -7,11 +7,11 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cache.identity import EmbeddingKey
-from cache.records import Records
+from cache.records.embedding_key import EmbeddingKey
+from cache.storage.reader import Records
 from student.errors import BadInput, PlanExceedsBudget, Wall
-from student.purchase.batch import Item
-from student.purchase.wire import Model, Prices
+from student.vendor.request import Item
+from student.vendor.schemas import Model, Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from student.config import JobSettings
+from student.evaluation.results import Experiment, Purchase
 from student.purchase.plan import dollars
-from student.report.economics import Economics
-from student.results import Experiment, Purchase
-from student.settings import JobSettings
+from student.report.break_even import Economics
 
 
 def score_rows(one: Experiment) -> tuple[list[str], list[list[str]]]:

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from student.training.augment import random_views
 from student.training.dataset import TrainingData
-from student.training.drawing import drawn_views
 from student.training.sampling import BalancedSampler, random_source, torch_source
+from student.transforms.line_drawing import drawn_views
+from student.transforms.random_view import random_views
 
 _PICK, _AUGMENT, _BETWEEN, _EXACT, _DRAW = 1, 2, 3, 4, 5  # purposes of a random source
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from student.models.saved import replace_file
 from student.training.averaging import LossValley, MovingAverage, Segment, WeightMean
-from student.training.evaluate import Score
-from student.training.fit import Best, Row, StageState
-from student.training.saved import replace_file
+from student.training.loop import Best, Row, StageState
+from student.training.metrics import Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

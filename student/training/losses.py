@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from student.models.heads import LOGIT_SCALE, ClassHead, EmbeddingHead
 from student.training.batches import Batch
-from student.training.heads import LOGIT_SCALE, ClassHead, EmbeddingHead
-from student.training.terms import Terms
+from student.training.loss_weights import Terms
 
 
 def objective(

@@ -36,9 +36,9 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 
 from student.errors import BadInput
-from student.training.settings import TrainingSettings
+from student.training.config import TrainingSettings
+from student.training.loss_weights import Terms
 from student.training.stage import HeadKind, Part, Stage
-from student.training.terms import Terms
 
 # Where and on what a run is made is the caller's, never the recipe's.
 _THE_CALLERS = frozenset({"backbone", "weights", "image_size", "device", "seed", "threads"})

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from student.training.dataset import TrainingData
-from student.training.terms import Terms
+from student.training.loss_weights import Terms
 
 _CHUNK = 4096
 _LEAST = 1e-12  # keeps the equations solvable where features do not vary

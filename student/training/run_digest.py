@@ -9,10 +9,10 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from student.training.backbone import weights_name
+from student.models.timm_backbone import weights_name
+from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import Method
-from student.training.settings import TrainingSettings
 
 _FORMAT = "training/3"  # 3: all rows, and what is in the file of the weights
 _AFTERWARDS = frozenset({"wise_ft"})  # after the last checkpoint: one training serves every share

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from student.training.settings import Schedule
+from student.training.config import Schedule
 
 Part = Literal["projection", "head", "backbone", "all"]
 HeadKind = Literal["embedding", "text", "class", "identity"]

@@ -15,20 +15,20 @@ import torch
 from torch import Tensor
 
 from student.errors import BadInput, DataError
+from student.models.student import Student, new_student
 from student.training.averaging import LossValley, MovingAverage
 from student.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.evaluate import Score, logits_of, score
-from student.training.fit import Report, Row, StageState, fit, put, settle
-from student.training.interpolate import interpolate
-from student.training.machine import machine
+from student.training.device import machine
+from student.training.loop import Report, Row, StageState, fit, put, settle
 from student.training.methods import Method
+from student.training.metrics import Score, logits_of, score
 from student.training.run_digest import run_digest
 from student.training.sampling import torch_seed
-from student.training.settings import TrainingSettings
-from student.training.stage_parts import StageParts, useful_images
-from student.training.stand_in import with_text_stand_ins
-from student.training.student import Student, new_student
+from student.training.stage_builder import StageParts, useful_images
+from student.training.text_targets import with_text_stand_ins
+from student.training.wise_ft import interpolate
 
 _INIT, _DROPOUT = 0, 3  # purposes of a random source, beside those of a stage's parts
 

@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from teacher_server.api.access import REFUSALS, Caller, Reader
+from teacher_server.api.account_view import standing_of
 from teacher_server.api.body import is_idempotency_key
-from teacher_server.api.document import problems
+from teacher_server.api.dependencies import Serving
 from teacher_server.api.embeddings import earlier_answer
+from teacher_server.api.openapi import problems
 from teacher_server.api.problems import Code, Problem
 from teacher_server.api.schemas import (
     Bucket,
@@ -23,8 +24,7 @@ from teacher_server.api.schemas import (
     UsagePage,
     UsageResult,
 )
-from teacher_server.api.services import Serving
-from teacher_server.api.standing import standing_of
+from teacher_server.api.scopes import REFUSALS, Caller, Reader
 
 router = APIRouter(tags=["account"])
 _WIDTHS = {"1m": 60, "1h": 3600, "1d": 86400}

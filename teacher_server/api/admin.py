@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Header
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from teacher_server.api.access import REFUSALS, Admin
+from teacher_server.api.account_view import record_of
 from teacher_server.api.admin_schemas import (
     KeyChange,
     KeyList,
@@ -24,12 +24,12 @@ from teacher_server.api.admin_schemas import (
     Verification,
 )
 from teacher_server.api.body import VISIBLE_ASCII, checked_idempotency_key, json_body, reads
-from teacher_server.api.document import problems
+from teacher_server.api.dependencies import Services, Serving
+from teacher_server.api.openapi import problems
 from teacher_server.api.problems import Code, Problem
 from teacher_server.api.schemas import Receipt
-from teacher_server.api.services import Services, Serving
-from teacher_server.api.settled import settled
-from teacher_server.api.standing import record_of
+from teacher_server.api.scopes import REFUSALS, Admin
+from teacher_server.api.uncancelled import settled
 from teacher_server.errors import (
     ChargeUnknown,
     CorrectionReused,

@@ -15,24 +15,26 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from teacher_server.api import account, admin, catalogue, document, embeddings, health
-from teacher_server.api.gate import Gate
-from teacher_server.api.intake import prepare
+from teacher_server.api import account, admin, embeddings, health
+from teacher_server.api import models as catalogue
+from teacher_server.api import openapi as document
+from teacher_server.api.dependencies import Services
 from teacher_server.api.middleware import BodyLimit, RequestContext
+from teacher_server.api.parse_request import prepare
 from teacher_server.api.problems import Code, Problem, respond
-from teacher_server.api.services import Services
-from teacher_server.batcher import Batcher
-from teacher_server.health import Canary
-from teacher_server.images import ImageLimits
+from teacher_server.api.sale import Gate
+from teacher_server.inference.batcher import Batcher
+from teacher_server.inference.decode_image import ImageLimits
+from teacher_server.inference.info import Encoder
 from teacher_server.ledger.ledger import Ledger, unix_ms
-from teacher_server.metrics import Metrics
-from teacher_server.model.info import Encoder
-from teacher_server.rates import Rates
-from teacher_server.room import Room
+from teacher_server.limits.fair_semaphore import Turns
+from teacher_server.limits.memory_budget import Room
+from teacher_server.limits.rate_limiter import Rates
+from teacher_server.operations.background import Watch
+from teacher_server.operations.metrics import Metrics
+from teacher_server.operations.readiness import Canary
+from teacher_server.operations.webhook import Webhook
 from teacher_server.settings import VendorSettings
-from teacher_server.turns import Turns
-from teacher_server.watch import Watch
-from teacher_server.webhook import Webhook
 
 
 def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) -> FastAPI:

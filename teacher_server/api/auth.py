@@ -9,8 +9,8 @@ from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
+from teacher_server.api.dependencies import Serving
 from teacher_server.api.problems import Code, Problem
-from teacher_server.api.services import Serving
 from teacher_server.ledger.keys import Account, ApiKey
 
 _bearer = HTTPBearer(

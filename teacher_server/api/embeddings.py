@@ -10,8 +10,6 @@ from fastapi import APIRouter, Header
 from starlette.requests import Request
 from starlette.responses import Response
 
-from teacher_server.api.access import Buyer
-from teacher_server.api.answer import render_head
 from teacher_server.api.body import (
     VISIBLE_ASCII,
     checked_idempotency_key,
@@ -19,13 +17,16 @@ from teacher_server.api.body import (
     most_bytes,
     whole_body,
 )
-from teacher_server.api.document import HEADERS, problems
-from teacher_server.api.gate import Sold
-from teacher_server.api.intake import Intake, Intaker
-from teacher_server.api.limits import Limits
+from teacher_server.api.dependencies import Services, Serving
+from teacher_server.api.openapi import HEADERS, problems
+from teacher_server.api.parse_request import Intake, Intaker
 from teacher_server.api.problems import Code, Problem, request_id_of
+from teacher_server.api.rate_limits import Limits
+from teacher_server.api.render_response import render_head
+from teacher_server.api.sale import Sold
 from teacher_server.api.schemas import EmbeddingResponse
-from teacher_server.api.services import Services, Serving
+from teacher_server.api.scopes import Buyer
+from teacher_server.inference.info import Prepared
 from teacher_server.ledger.charges import (
     Earlier,
     InFlight,
@@ -37,9 +38,8 @@ from teacher_server.ledger.charges import (
 )
 from teacher_server.ledger.clock import unix_ms
 from teacher_server.ledger.keys import Account
-from teacher_server.model.info import Prepared
-from teacher_server.room import NoRoom
-from teacher_server.turns import NoTurn
+from teacher_server.limits.fair_semaphore import NoTurn
+from teacher_server.limits.memory_budget import NoRoom
 
 router = APIRouter(tags=["embeddings"])
 _REFUSALS = tuple(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from teacher_server.api.document import problems
+from teacher_server.api.dependencies import Serving
+from teacher_server.api.openapi import problems
 from teacher_server.api.problems import Code, Problem
 from teacher_server.api.schemas import Liveness, Readiness
-from teacher_server.api.services import Serving
 
 router = APIRouter(tags=["health"])
 

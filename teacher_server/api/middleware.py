@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from teacher_server.api.problems import MEDIA_TYPE, Code, Problem
-from teacher_server.metrics import Metrics
+from teacher_server.operations.metrics import Metrics
 
 _log = logging.getLogger("teacher_server.access")
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict, get_args
 from sqlalchemy import Row
 
 from teacher_server.errors import LedgerError
-from teacher_server.ledger.chain import MAX_UNITS
+from teacher_server.ledger.append import MAX_UNITS
 from teacher_server.ledger.period import PERIODS, Period, period_label, period_start
 
 Scope = Literal["embed", "read", "admin"]

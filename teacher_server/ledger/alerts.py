@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from teacher_server.database.tables import alerts
 from teacher_server.ledger.period import period_label
-from teacher_server.ledger.tables import alerts
 
 PERCENTS = (80, 100)
 # Whoever takes an alert has this long to deliver it before another may.

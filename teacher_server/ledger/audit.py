@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
+from teacher_server.database.tables import accounts, alerts, corrections, entries, requests
 from teacher_server.ledger.entry import GENESIS, LedgerEntry
-from teacher_server.ledger.tables import accounts, alerts, corrections, entries, requests
 
 # Answers read at a time, of some 200 kB each: all of them can be larger than the memory.
 _ANSWERS_AT_ONCE = 16

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, case, func, select, text, update
 
+from teacher_server.database.engine import reading, writing
+from teacher_server.database.tables import entries, requests
 from teacher_server.ledger import alerts as outbox
 from teacher_server.ledger.alerts import Alert
 from teacher_server.ledger.audit import Audit, audited, entry_of
 from teacher_server.ledger.charges import InFlight, Purged, Replay, outcome_of
 from teacher_server.ledger.clock import Clock, unix_ms
 from teacher_server.ledger.corrections import Correction, correct, corrections_of
-from teacher_server.ledger.engine import reading, writing
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.tables import entries, requests
 
 __all__ = ["Alert", "Audit", "Books", "Correction", "UsageBucket"]
 

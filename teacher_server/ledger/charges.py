@@ -8,13 +8,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from teacher_server.database.engine import reading, writing
+from teacher_server.database.server_locks import is_dead
+from teacher_server.database.tables import accounts, requests
 from teacher_server.errors import ReservationGone
 from teacher_server.ledger.alerts import note_thresholds
-from teacher_server.ledger.chain import append, drafted, unknown
+from teacher_server.ledger.append import append, drafted, unknown
 from teacher_server.ledger.clock import Clock
-from teacher_server.ledger.engine import reading, writing
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.liveness import is_dead
 from teacher_server.ledger.period import is_current, renew
 from teacher_server.ledger.price import Price
 from teacher_server.ledger.purchase import (
@@ -27,7 +28,6 @@ from teacher_server.ledger.purchase import (
     Replay,
     Reservation,
 )
-from teacher_server.ledger.tables import accounts, requests
 
 __all__ = [
     "Charges",

@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, true, update
 
+from teacher_server.database.tables import accounts, corrections, entries
 from teacher_server.errors import ChargeUnknown, CorrectionRefused, CorrectionReused
+from teacher_server.ledger.append import append, drafted
 from teacher_server.ledger.audit import entry_of
-from teacher_server.ledger.chain import append, drafted
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.period import renew
-from teacher_server.ledger.tables import accounts, corrections, entries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

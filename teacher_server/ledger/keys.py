@@ -13,6 +13,8 @@ from typing import Any, Unpack
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from teacher_server.database.engine import reading, writing
+from teacher_server.database.tables import accounts, entries
 from teacher_server.errors import GrantReused, KeyRevoked, LedgerError
 from teacher_server.ledger.account import (
     DEFAULT_SCOPES,
@@ -22,13 +24,11 @@ from teacher_server.ledger.account import (
     checked_period,
     columns_of,
 )
-from teacher_server.ledger.chain import MAX_GRANTED, grant, unknown
+from teacher_server.ledger.append import MAX_GRANTED, grant, unknown
 from teacher_server.ledger.clock import Clock
-from teacher_server.ledger.engine import reading, writing
 from teacher_server.ledger.entry import GENESIS
 from teacher_server.ledger.pepper import PEPPERED
 from teacher_server.ledger.period import is_due, period_start, renew
-from teacher_server.ledger.tables import accounts, entries
 
 __all__ = ["MAX_GRANTED", "Account", "ApiKey", "Keys", "Limits"]
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from teacher_server.database.engine import open_engine, writing
+from teacher_server.database.migrate import migrate
+from teacher_server.database.server_locks import Life, alive
+from teacher_server.database.tables import boots
 from teacher_server.errors import LedgerError
 from teacher_server.ledger.books import Books
 from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.clock import Clock, unix_ms
-from teacher_server.ledger.engine import open_engine, writing
 from teacher_server.ledger.keys import Keys
-from teacher_server.ledger.liveness import Life, alive
-from teacher_server.ledger.migrate import migrate
 from teacher_server.ledger.pepper import load_pepper
-from teacher_server.ledger.tables import boots
 
 __all__ = ["Ledger", "opened", "serving", "unix_ms"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
+from teacher_server.database.engine import reading
+from teacher_server.database.tables import accounts
 from teacher_server.errors import LedgerError
-from teacher_server.ledger.engine import reading
-from teacher_server.ledger.tables import accounts
 
 PEPPERED = "hmac-sha256:"
 _MIN_CHARACTERS = 32

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
-from teacher_server.ledger.chain import MAX_UNITS, grant, unknown
-from teacher_server.ledger.tables import accounts, entries
+from teacher_server.database.tables import accounts, entries
+from teacher_server.ledger.append import MAX_UNITS, grant, unknown
 
 Period = Literal["none", "day", "month"]
 _MAX_REQUEST_ID = 64  # what the column holds; a key's id alone may be that long

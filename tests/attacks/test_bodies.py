@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teacher_server.api.intake import Intaker
-from teacher_server.images import ImageLimits
+from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
+from teacher_server.api.parse_request import Intaker
+from teacher_server.inference.decode_image import ImageLimits
 from teacher_server.settings import VendorSettings
-from tests.teacher_server.in_process import HashEncoder, Vendor, vendor_at
 
 SIZE = 2 * 2**20
 START = b'{"model": "hash", "input": ['

@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from teacher_server.connections import MAX_HEADER_BYTES, ConnectionLimits
-from tests.attacks.wire import PATIENT, Door, Line, head, listening
+from benchmarks.support.raw_http import PATIENT, Door, Line, head, listening
+from teacher_server.server.connections import MAX_HEADER_BYTES, ConnectionLimits
 
 HASTY = ConnectionLimits(header_seconds=0.2, body_seconds=0.4, max_connections=100)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.vendor_in_process import HashEncoder, Vendor, data_uri, picture, vendor_at
 from teacher_server.ledger.keys import ApiKey
-from tests.teacher_server.in_process import HashEncoder, Vendor, data_uri, picture, vendor_at
 
 
 @pytest.fixture

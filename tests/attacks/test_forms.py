@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.teacher_server.in_process import HashEncoder, Vendor, vendor_at
+from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
 
 FORM = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
 

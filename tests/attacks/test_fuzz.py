@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from schemathesis.checks import CHECKS
 
-from tests.attacks.fuzz import Findings, fuzz
+from benchmarks.fuzz.api_fuzz import Findings, fuzz
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from teacher_server.images import quiet_decoders
-from tests.attacks.image_corpus import GROUPS, reference, send, vendor_of_images
-from tests.attacks.image_files import noise, saved
-from tests.teacher_server.in_process import HashEncoder, Vendor, data_uri
+from benchmarks.fuzz.image_corpus import GROUPS, reference, send, vendor_of_images
+from benchmarks.fuzz.image_files import noise, saved
+from benchmarks.support.vendor_in_process import HashEncoder, Vendor, data_uri
+from teacher_server.inference.decode_image import quiet_decoders
 
 # The number of inputs, as stated in the documentation.
 INPUTS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-from teacher_server.connections import raise_open_files
+from teacher_server.server.connections import raise_open_files
 
 
 def test_open_files_are_raised_as_far_as_needed_and_allowed() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
 from teacher_server.ledger.keys import ApiKey
-from tests.teacher_server.in_process import HashEncoder, Vendor, vendor_at
-from tests.teacher_server.routes import routes_of
+from tests.support.vendor_routes import routes_of
 
 PARAMETERS = ("key_id", "key", "id", "account", "account_id", "user", "owner", "api_key", "name")
 # Nothing that these show belongs to anybody.

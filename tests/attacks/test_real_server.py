@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.attacks.image_corpus import GROUPS
-from tests.attacks.wire import Door, head
-from tests.teacher_server.test_server import TOKEN, Server, server_at
+from benchmarks.fuzz.image_corpus import GROUPS
+from benchmarks.support.raw_http import Door, head
+from tests.teacher_server.server.test_run import TOKEN, Server, server_at
 
 IDLE = 10_000
 # For the files that a test process has open besides.

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.support.raw_http import Door, head
+from benchmarks.support.vendor_in_process import b64
 from teacher_server.ledger.keys import ApiKey, Keys
 from teacher_server.ledger.ledger import opened, unix_ms
 from teacher_server.ledger.pepper import load_pepper
-from tests.attacks.wire import Door, head
-from tests.teacher_server.in_process import b64
 
 ROOT = Path(__file__).parents[2]
 WEBHOOK_SECRET, PEPPER = "whsec-0f1e2d3c4b5a69788796a5b4c3d2e1f0", "pepper-" + "9c8b7a6d" * 5
@@ -64,7 +64,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Aft
     log = folder / "stderr"
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.attacks.loud", json.dumps(options)],
+            [sys.executable, "-m", "tests.support.verbose_server", json.dumps(options)],
             cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True,
         )  # fmt: skip
     with process:

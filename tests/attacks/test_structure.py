@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks.fuzz.image_files import noise, png_chunk, saved, with_scans
 from teacher_server.errors import ImageRefused
-from teacher_server.images import ImageLimits, decode_image
-from teacher_server.structure import MAX_PARTS, MAX_SCANS, check_structure
-from tests.attacks.image_files import noise, png_chunk, saved, with_scans
+from teacher_server.inference.decode_image import ImageLimits, decode_image
+from teacher_server.inference.image_structure import MAX_PARTS, MAX_SCANS, check_structure
 
 LIMITS = ImageLimits(max_bytes=10**8, max_pixels=10**8)
 PROGRESSIVE = saved(noise(), "JPEG", progressive=True)

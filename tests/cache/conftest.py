@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cache.cli import CACHE_VARIABLE, KEY_VARIABLE
-from cache.paid import PaidCache
-from cache.receipt import Receipt
-from tests.cache.purchases import (
+from cache.paid_cache import PaidCache
+from cache.records.receipt import Receipt
+from tests.support.cache_purchases import (
     NOON,
     SECRET,
     Ledger,

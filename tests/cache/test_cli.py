@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cache.cli import CACHE_VARIABLE, KEY_VARIABLE, main
-from cache.paid import PaidCache
-from tests.cache.purchases import (
+from cache.paid_cache import PaidCache
+from tests.support.cache_purchases import (
     MODEL,
     SECRET,
     Ledger,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.cache.asking import ROOT, run
+from tests.support.cache_command import ROOT, run
 
 
 def test_the_key_cannot_be_given_where_others_can_read_it() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cache import report
 from cache.cli import main
-from tests.cache.asking import ROOT
-from tests.cache.purchases import SECRET
+from cache.reports import spend as report
+from tests.support.cache_command import ROOT
+from tests.support.cache_purchases import SECRET
 
 
 @pytest.mark.usefixtures("bought")

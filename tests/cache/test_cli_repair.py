@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cache.cli import main
-from cache.paid import PaidCache
-from cache.place import DATABASE, RECEIPTS
-from tests.cache.purchases import ACCOUNT, image, intent_of, overwrite, rows_of, tamper
+from cache.paid_cache import PaidCache
+from cache.storage.folder import DATABASE, RECEIPTS
+from tests.support.cache_purchases import ACCOUNT, image, intent_of, overwrite, rows_of, tamper
 
 
 def test_repair_of_a_sound_cache_is_zero(bought: Path, capsys: pytest.CaptureFixture[str]) -> None:

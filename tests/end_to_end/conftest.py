@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from examples.emoji.demo import vendor
-from student.demo_data.lay_out import all_emoji
-from student.demo_data.mark import mark
-from student.demo_data.styles import styles
+from student.data.demo.lay_out import all_emoji
+from student.data.demo.mark import mark
+from student.data.demo.styles import styles
 
 BIN = Path(sys.executable).parent
 STYLES = ("apple", "google", "outline")

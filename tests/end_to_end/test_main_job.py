@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from cache.journal import receipt_name, write_receipt
-from cache.records import Records
-from tests.cache.purchases import overwrite
+from cache.storage.reader import Records
+from cache.storage.record_types import receipt_name, write_receipt
 from tests.end_to_end.conftest import BIN, Shop, invoke
+from tests.support.cache_purchases import overwrite
 
 QUICK = (
     *("--target-domain", "outline", "--image-size", "64", "--views", "2", "--batch-size", "8"),

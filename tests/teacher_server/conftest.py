@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from teacher_server.model.encoder import OpenClipEncoder, load_encoder
-from tests.teacher_server.in_process import HashEncoder, Vendor, vendor_at
+from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
+from teacher_server.inference.encoder import OpenClipEncoder, load_encoder
 
 MODEL = {
     "embed_dim": 32,

@@ -16,9 +16,9 @@ from teacher_server.ledger.account import LAST_MS
 from teacher_server.ledger.charges import Purchase, Reservation
 from teacher_server.ledger.ledger import opened, serving
 from teacher_server.ledger.price import Price
-from teacher_server.log import RedactingFormatter, redacted
-from teacher_server.serve import write_atomically
-from tests.teacher_server.ledger.bookkeeping import body_of
+from teacher_server.operations.logs import RedactingFormatter, redacted
+from teacher_server.server.run import write_atomically
+from tests.support.ledger_operations import body_of
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.vendor_in_process import HashEncoder, vendor_at
 from teacher_server.errors import SettingsError
 from teacher_server.settings import load_settings
-from tests.teacher_server.in_process import HashEncoder, vendor_at
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from student.bench.charts import bars, ticks
 from student.bench.series import parts, series
-from tests.student.bench.small import row, run, settings
+from tests.support.small_grid import row, run, settings
 
 
 def test_counts_that_differ_by_little_share_one_label() -> None:

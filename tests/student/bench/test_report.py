@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from student.bench.command import run_bench
-from student.bench.folder import folder_grid, write_report
-from student.bench.options import parser
+from student.bench.report import folder_grid, write_report
 from student.bench.rows import Row, add_row
 from student.bench.run import Run
 from student.bench.series import Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table, held_out_table
+from student.commands.bench import run_bench
+from student.commands.bench_options import parser
+from student.console import Terminal
 from student.errors import BadInput
-from student.terminal import Terminal
-from tests.pictures import write_domains
-from tests.student.bench.small import row, run, settings
+from tests.support.pictures import write_domains
+from tests.support.small_grid import row, run, settings
 
 BASE = settings(Path("pets"))
 COLUMN = parts("unseen domains", lambda one: one.targets)

@@ -8,7 +8,7 @@ import pytest
 
 from student.bench.rows import add_row, read_rows
 from student.errors import BadInput
-from tests.student.bench.small import row, run, settings
+from tests.support.small_grid import row, run, settings
 
 BASE = settings(Path("pets"))
 FIRST = row(run(seed=0), BASE, queries=3, d2=50)

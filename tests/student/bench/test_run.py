@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from student.bench.names import NO_TEACHER
+from student.bench.constants import NO_TEACHER
 from student.bench.run import identity, resolved
 from student.errors import BadInput
-from tests.student.bench.small import run, settings
+from tests.support.small_grid import run, settings
 
 PETS = Path("pets")
 

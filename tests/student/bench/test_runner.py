@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from student.bench.names import ZERO_SHOT
+from student.bench.constants import ZERO_SHOT
 from student.bench.rows import read_rows
 from student.bench.run import Grid
 from student.bench.runner import missing_runs, recipe
-from student.bench.train import Shared, Task, Trainer
-from student.curves import read_curves
+from student.bench.worker import Shared, Task, Trainer
 from student.errors import BadInput, PlanExceedsBudget, PurchaseError
-from tests.pictures import write_domains, write_picture
-from tests.student.bench.small import grid, make, run, settings
-from tests.student.purchase.ledger_vendor import LedgerVendor, model_facts, problem
+from student.forecast.curves import read_curves
+from tests.support.ledger_vendor import LedgerVendor, model_facts, problem
+from tests.support.pictures import write_domains, write_picture
+from tests.support.small_grid import grid, make, run, settings
 
 TEXTS = 2
 TRAINED_ON = 2 * 2 * 4  # two source domains, two classes, four of five pictures

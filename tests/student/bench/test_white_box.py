@@ -8,10 +8,10 @@ import pytest
 
 from student.bench.rows import read_rows
 from student.errors import BadInput
-from tests.pictures import write_domains
-from tests.student.bench.small import grid, make, run
-from tests.student.purchase.ledger_vendor import LedgerVendor
-from tests.student.tiny_clip import TinyClip, write_clip
+from tests.support.ledger_vendor import LedgerVendor
+from tests.support.pictures import write_domains
+from tests.support.small_grid import grid, make, run
+from tests.support.tiny_clip import TinyClip, write_clip
 
 TEXTS, TRAINED_ON = 2, 16
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from student.data.folder import Catalogue, discover
+from student.data.image_folder import Catalogue, discover
 from student.data.split import split
 from student.errors import BadInput
-from tests.pictures import write_domains
+from tests.support.pictures import write_domains
 
 
 @pytest.fixture

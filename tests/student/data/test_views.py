@@ -10,8 +10,8 @@ from PIL import Image, ImageOps
 
 from student.data.views import open_rgb, png, render, view_name
 from student.errors import DataError
-from teacher_server.images import ImageLimits, decode_image
-from tests.pictures import write_picture
+from teacher_server.inference.decode_image import ImageLimits, decode_image
+from tests.support.pictures import write_picture
 
 
 def test_view_0_is_the_image_itself_resized(tmp_path: Path) -> None:

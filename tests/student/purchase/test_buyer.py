@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cache.paid import PaidCache
-from cache.receipt import entry_hash
-from cache.records import Records
-from cache.report import markdown_report
+from cache.paid_cache import PaidCache
+from cache.records.receipt import entry_hash
+from cache.reports.spend import markdown_report
+from cache.storage.reader import Records
 from student.errors import VendorError, VendorUnreachable
-from student.purchase.retry import Retries
-from tests.student.purchase.ledger_vendor import (
+from student.vendor.retry import Retries
+from tests.support.ledger_vendor import (
     LedgerVendor,
     lost_answer,
     lost_request,
     refusing,
     vector_of,
 )
-from tests.student.purchase.shop import Shop
+from tests.support.purchase_setup import Shop
 
 
 async def test_everything_planned_is_bought_and_stored_as_it_was_sold(shop: Shop) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from student.errors import BadInput, ModelChanged, PriceChanged, VendorError
 from student.purchase.progress import Progress
-from tests.student.purchase.ledger_vendor import (
+from tests.support.ledger_vendor import (
     lost_answer,
     lost_request,
     model_facts,
     problem,
     refusing,
 )
-from tests.student.purchase.shop import Shop
+from tests.support.purchase_setup import Shop
 
 
 async def test_a_bad_image_is_refused_once_and_for_all_and_its_mates_are_bought(

@@ -7,14 +7,14 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from cache.identity import EmbeddingKey
-from cache.paid import PaidCache
+from cache.paid_cache import PaidCache
+from cache.records.embedding_key import EmbeddingKey
 from student.errors import BadInput, VendorMisbehaved
-from student.purchase.batch import Item, purchase_key
 from student.purchase.plan import Wanted
-from tests.student.purchase.journal import OLD_MS, charge, leave_intent, open_intents
-from tests.student.purchase.ledger_vendor import model_facts, problem
-from tests.student.purchase.shop import ACCOUNT, Shop
+from student.vendor.request import Item, purchase_key
+from tests.support.ledger_vendor import model_facts, problem
+from tests.support.open_purchases import OLD_MS, charge, leave_intent, open_intents
+from tests.support.purchase_setup import ACCOUNT, Shop
 
 
 async def test_a_paid_answer_is_kept_though_nobody_wants_it_any_more(shop: Shop) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cache.paid import PaidCache
-from tests.student.purchase.ledger_vendor import KEY, LedgerVendor
+from cache.paid_cache import PaidCache
+from tests.support.ledger_vendor import KEY, LedgerVendor
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 60
@@ -115,7 +115,7 @@ def client(
 def client_at(
     url: str, key: str, folder: Path, count: int, *die_at: int | str
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.student.purchase.client_process"]
+    command = [sys.executable, "-m", "tests.support.client_process"]
     return subprocess.Popen(
         [*command, url, str(folder), str(count), *map(str, die_at)],
         env={**os.environ, "TEST_KEY": key},

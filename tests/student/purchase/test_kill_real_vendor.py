@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.paid import PaidCache
-from cache.receipt import Receipt, chain_breaks
+from benchmarks.support.raw_http import listening
+from benchmarks.support.vendor_in_process import HashEncoder, ledger_at
+from cache.paid_cache import PaidCache
+from cache.records.receipt import Receipt, chain_breaks
 from teacher_server.api.app import create_app
-from teacher_server.connections import ConnectionLimits
 from teacher_server.ledger.keys import ApiKey
 from teacher_server.ledger.ledger import Ledger
+from teacher_server.server.connections import ConnectionLimits
 from teacher_server.settings import VendorSettings
-from tests.attacks.wire import listening
 from tests.student.purchase.test_kill import PATIENCE, assert_runs_to_its_end, client_at
-from tests.teacher_server.in_process import HashEncoder, ledger_at
 
 COUNT = 7
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.student.purchase.ledger_vendor import LedgerVendor, lost_answer, lost_request
-from tests.student.purchase.shop import Shop
+from tests.support.ledger_vendor import LedgerVendor, lost_answer, lost_request
+from tests.support.purchase_setup import Shop
 
 # Nothing here is about power cuts, and a disk's fsync takes most of the time.
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -11,13 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cache.paid import PaidCache
+from cache.paid_cache import PaidCache
 from student.errors import VendorUnreachable
 from student.purchase.plan import Wanted
 from student.purchase.progress import Bought
-from student.purchase.retry import Retries
-from tests.student.purchase.journal import OLD_MS, leave_intent, open_intents
-from tests.student.purchase.shop import Shop
+from student.vendor.retry import Retries
 from tests.student.purchase.test_kill import (
     PATIENCE,
     assert_paid_once,
@@ -25,6 +23,8 @@ from tests.student.purchase.test_kill import (
     client,
     on_a_socket,
 )
+from tests.support.open_purchases import OLD_MS, leave_intent, open_intents
+from tests.support.purchase_setup import Shop
 
 
 @dataclass

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.records import Records
+from cache.storage.reader import Records
 from student.errors import PlanExceedsBudget
 from student.purchase.plan import Plan, Wanted, dollars, make_plan
-from student.purchase.wire import Prices
-from tests.student.purchase.ledger_vendor import LedgerVendor, model_facts
-from tests.student.purchase.shop import Shop
+from student.vendor.schemas import Prices
+from tests.support.ledger_vendor import LedgerVendor, model_facts
+from tests.support.purchase_setup import Shop
 
 
 def names(wanted: tuple[Wanted, ...]) -> list[str]:

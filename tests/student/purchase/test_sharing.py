@@ -7,9 +7,9 @@ import asyncio
 import httpx
 import pytest
 
-from cache.paid import PaidCache
+from cache.paid_cache import PaidCache
 from student.purchase.progress import Bought
-from tests.student.purchase.shop import Shop
+from tests.support.purchase_setup import Shop
 
 
 async def slowly(shop: Shop, request: httpx.Request) -> httpx.Response:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.settings import TrainingSettings
-from tests.student.training.shades import SIZE, make_data
+from tests.support.shaded_images import SIZE, make_data
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from student.training.batches import FeatureBatches, PixelBatches, pick_views
 from student.training.dataset import TrainingData
 from student.training.sampling import BalancedSampler
-from tests.student.training.shades import DIM, make_data
+from tests.support.shaded_images import DIM, make_data
 
 CPU = torch.device("cpu")
 

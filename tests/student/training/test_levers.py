@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from student.errors import BadInput, DataError
+from student.models.student import Student
+from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.interpolate import interpolate
+from student.training.loss_weights import Terms
 from student.training.methods import METHODS, Method
-from student.training.settings import TrainingSettings
-from student.training.student import Student
-from student.training.terms import Terms
 from student.training.train import Trained, starting_backbone, train
-from tests.student.training.shades import CLASSES, make_data
+from student.training.wise_ft import interpolate
+from tests.support.shaded_images import CLASSES, make_data
 
 ADIP = METHODS["vl2v-adip"]
 LEVERS: dict[str, dict[str, Any]] = {

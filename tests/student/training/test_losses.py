@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from student.models.heads import LOGIT_SCALE, ClassHead, EmbeddingHead, TextHead
 from student.training.batches import Batch
-from student.training.heads import LOGIT_SCALE, ClassHead, EmbeddingHead, TextHead
+from student.training.loss_weights import Terms
 from student.training.losses import distillation_loss, objective, zero_shot_logits
-from student.training.terms import Terms
 
 ROWS, DIM, CLASSES = 5, 4, 3
 BOUGHT = [True, False, True, True, False]

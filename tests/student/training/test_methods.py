@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from student.errors import BadInput
+from student.training.config import TrainingSettings
+from student.training.loss_weights import Terms
 from student.training.methods import METHODS, Method
-from student.training.settings import TrainingSettings
 from student.training.stage import HeadKind, Part
-from student.training.terms import Terms
 
 SETTINGS = TrainingSettings()
 TOGETHER: tuple[tuple[str, Part], ...] = (("distill", "all"),)

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from student.training.dataset import TrainingData
+from student.training.loss_weights import Terms
 from student.training.ridge import Targets, cosine_loss, solve_projection, stored_targets
-from student.training.terms import Terms
-from tests.student.training.shades import make_data
+from tests.support.shaded_images import make_data
 
 FEATURES = 6
 BOTH = Terms(image=0.6, text=0.4)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS
 from student.training.run_digest import run_digest
-from student.training.settings import TrainingSettings
-from tests.student.training.shades import CLASSES, make_data
+from tests.support.shaded_images import CLASSES, make_data
 
 CHANGED = ("pixels", "image_embeddings", "labels", "bought", "text_embeddings")
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from student.errors import BadInput, DataError
+from student.models.heads import EmbeddingHead
+from student.models.student import Student
+from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.evaluate import accuracy
-from student.training.heads import EmbeddingHead
 from student.training.methods import METHODS, Method
-from student.training.settings import TrainingSettings
+from student.training.metrics import accuracy
 from student.training.stage import Part
-from student.training.student import Student
 from student.training.train import Trained, train
-from tests.student.training.shades import CLASSES, make_data
+from tests.support.shaded_images import CLASSES, make_data
 
 
 class Power(Exception):

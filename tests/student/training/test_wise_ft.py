@@ -1,110 +1,41 @@
-"""WiSE-FT at the end of training: the backbone between the untrained and the trained."""
-
 from __future__ import annotations
-
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from student.errors import BadInput
-from student.training.dataset import LabelledImages, TrainingData
-from student.training.evaluate import logits_of, score
-from student.training.methods import METHODS
-from student.training.run_digest import run_digest
-from student.training.settings import TrainingSettings
-from student.training.train import Trained, starting_backbone, train
-from tests.student.training.shades import CLASSES
+from student.training.wise_ft import interpolate
+
+START = {"w": torch.tensor([0.0, 2.0]), "n": torch.tensor(1)}
+TRAINED = {"w": torch.tensor([1.0, 4.0]), "n": torch.tensor(9), "head": torch.tensor([5.0])}
 
 
-def _train(
-    name: str,
-    data: TrainingData,
-    validation: LabelledImages,
-    settings: TrainingSettings,
-    checkpoint: Path | None = None,
-) -> Trained:
-    return train(
-        METHODS[name], data, validation, settings, num_classes=CLASSES, checkpoint=checkpoint
-    )
-
-
-def _weights(trained: Trained) -> dict[str, Tensor]:
-    """What moved, or may have: no counts."""
-    held = trained.student.state_dict()
-    return {name: one for name, one in held.items() if one.is_floating_point()}
-
-
-def _start(name: str, data: TrainingData, settings: TrainingSettings) -> dict[str, Tensor]:
-    held = starting_backbone(METHODS[name], data, settings, num_classes=CLASSES)
-    return {key: one for key, one in held.items() if one.is_floating_point()}
-
-
-@pytest.mark.parametrize("name", ["vl2v-adip", "erm"])
-def test_at_nought_the_backbone_is_the_untrained_one_bit_for_bit_and_the_head_the_trained(
-    name: str, data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+@pytest.mark.parametrize(("alpha", "expected"), [(0.0, [0.0, 2.0]), (1.0, [1.0, 4.0])])
+def test_at_its_ends_it_is_the_start_and_the_trained_weights(
+    alpha: float, expected: list[float]
 ) -> None:
-    plain = _weights(_train(name, data, validation, settings))
-    none = _weights(_train(name, data, validation, replace(settings, wise_ft=0.0)))
-    start = _start(name, data, settings)
-    assert [key for key, one in start.items() if not torch.equal(none[key], one)] == []
-    assert any(not torch.equal(plain[key], one) for key, one in start.items())
-    heads = [key for key in plain if key not in start]
-    assert heads
-    assert all(torch.equal(none[key], plain[key]) for key in heads)
+    assert interpolate(START, TRAINED, alpha=alpha)["w"].tolist() == expected
 
 
-def test_halfway_every_weight_is_the_mean_of_both_ends(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
-) -> None:
-    settings = replace(settings, freeze_batch_norm=False)
-    plain = _weights(_train("erm", data, validation, settings))
-    half = _weights(_train("erm", data, validation, replace(settings, wise_ft=0.5)))
-    for key, one in _start("erm", data, settings).items():
-        assert torch.equal(half[key], 0.5 * one + 0.5 * plain[key])
+def test_between_them_every_weight_is_mixed_and_the_rest_is_as_trained() -> None:
+    mixed = interpolate(START, TRAINED, alpha=0.25)
+    assert mixed["w"].tolist() == [0.25, 2.5]
+    assert int(mixed["n"]) == 9
+    assert mixed["head"].tolist() == [5.0]
 
 
-def test_at_one_nothing_is_mixed_and_no_score_is_told(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
-) -> None:
-    plain = _train("erm", data, validation, settings)
-    whole = _train("erm", data, validation, replace(settings, wise_ft=1.0))
-    assert all(torch.equal(one, _weights(whole)[key]) for key, one in _weights(plain).items())
-    assert plain.chosen == whole.chosen
-    assert whole.chosen.interpolated is None
+def test_neither_end_is_changed_or_shared() -> None:
+    mixed = interpolate(START, TRAINED, alpha=1.0)
+    for tensor in mixed.values():
+        tensor.zero_()
+    assert TRAINED["w"].tolist() == [1.0, 4.0]
+    assert TRAINED["head"].tolist() == [5.0]
 
 
-def test_the_score_that_is_told_is_the_students_own(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
-) -> None:
-    plain = _train("erm", data, validation, settings)
-    half = _train("erm", data, validation, replace(settings, wise_ft=0.5))
-    own = score(logits_of(half.student, validation.pixels), validation.labels)
-    assert half.chosen == replace(plain.chosen, interpolated=own)
-    assert half.history == plain.history
-
-
-def test_one_training_serves_every_share(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings, tmp_path: Path
-) -> None:
-    """The checkpoint of a finished run does not know the share, so nothing is trained again."""
-    path = tmp_path / "run.safetensors"
-    _train("erm", data, validation, settings, checkpoint=path)
-    before = path.read_bytes()
-    half = replace(settings, wise_ft=0.5)
-    again = _train("erm", data, validation, half, checkpoint=path)
-    assert path.read_bytes() == before
-    anew = _train("erm", data, validation, half)
-    assert all(torch.equal(one, _weights(again)[key]) for key, one in _weights(anew).items())
-    assert again.chosen == anew.chosen
-    digests = {
-        run_digest(METHODS["erm"], data, validation, one, CLASSES) for one in (settings, half)
-    }
-    assert len(digests) == 1
-
-
-def test_a_share_that_is_none_is_refused(settings: TrainingSettings) -> None:
-    with pytest.raises(BadInput, match=r"wise_ft is a share and lies between 0 and 1, not 1\.5"):
-        replace(settings, wise_ft=1.5)
+def test_what_cannot_be_interpolated_is_refused() -> None:
+    with pytest.raises(BadInput, match="between 0 and 1"):
+        interpolate(START, TRAINED, alpha=1.5)
+    with pytest.raises(BadInput, match=r"the end has not \(v\)"):
+        interpolate({"v": torch.zeros(1)}, TRAINED, alpha=0.5)
+    with pytest.raises(BadInput, match=r"w is \(3,\) at the start"):
+        interpolate({"w": torch.zeros(3)}, TRAINED, alpha=0.5)

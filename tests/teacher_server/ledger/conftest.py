@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.postgresql import Postgres, empty, running
 from teacher_server.ledger.ledger import opened
-from tests.postgres import Postgres, empty, running
-from tests.teacher_server.ledger.bookkeeping import Books, books_at
+from tests.support.ledger_operations import Books, books_at
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ from functools import partial
 import pytest
 from sqlalchemy import select
 
+from teacher_server.database.engine import reading
+from teacher_server.database.tables import alerts
 from teacher_server.ledger.alerts import Alert, alert_of
-from teacher_server.ledger.engine import reading
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.tables import alerts
-from tests.teacher_server.ledger.bookkeeping import Books
-from tests.teacher_server.ledger.racing import at_once
+from tests.support.ledger_operations import Books
+from tests.support.racing import at_once
 
 
 def alerts_of(books: Books) -> list[Alert]:

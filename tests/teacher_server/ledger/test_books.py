@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text, update
 
-from teacher_server.ledger.engine import reading, writing
-from teacher_server.ledger.tables import requests
-from tests.teacher_server.ledger.bookkeeping import Books, body_of, meddle
+from teacher_server.database.engine import reading, writing
+from teacher_server.database.tables import requests
+from tests.support.ledger_operations import Books, body_of, meddle
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from teacher_server.ledger.charges import (
 )
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.price import Price
-from tests.teacher_server.ledger.bookkeeping import PRICE, Books, body_of
+from tests.support.ledger_operations import PRICE, Books, body_of
 
 
 def test_reserve_then_post_moves_units_from_reserved_to_spent(books: Books) -> None:

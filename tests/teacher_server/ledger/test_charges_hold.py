@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.teacher_server.ledger.bookkeeping import Books
+from tests.support.ledger_operations import Books
 
 
 def test_the_database_refuses_to_change_or_delete_a_ledger_line(books: Books) -> None:

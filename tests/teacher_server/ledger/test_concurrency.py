@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from teacher_server.errors import ReservationGone
 from teacher_server.ledger.charges import InFlight, Purchase, Refused, Replay, Reservation
 from teacher_server.ledger.ledger import Ledger
-from tests.teacher_server.ledger.bookkeeping import PRICE, Books, body_of, serving_at
-from tests.teacher_server.ledger.racing import at_once
+from tests.support.ledger_operations import PRICE, Books, body_of, serving_at
+from tests.support.racing import at_once
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 
 from teacher_server.errors import ChargeUnknown, CorrectionRefused, CorrectionReused
 from teacher_server.ledger.entry import LedgerEntry
-from tests.teacher_server.ledger.bookkeeping import Books
-from tests.teacher_server.ledger.racing import at_once
+from tests.support.ledger_operations import Books
+from tests.support.racing import at_once
 
 
 def give_back(books: Books, charge: LedgerEntry, units: int = 0, cost: int = 0) -> LedgerEntry:

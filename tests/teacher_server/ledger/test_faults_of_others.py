@@ -17,8 +17,8 @@ from teacher_server.errors import ReservationGone
 from teacher_server.ledger.charges import InFlight, Refused, Reservation
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.price import Price
-from tests.teacher_server.ledger.bookkeeping import PRICE, Books
-from tests.teacher_server.ledger.racing import at_once
+from tests.support.ledger_operations import PRICE, Books
+from tests.support.racing import at_once
 
 
 def charge(books: Books, reservation: Reservation, failure: BaseException) -> None:

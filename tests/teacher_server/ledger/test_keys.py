@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from teacher_server.database.engine import reading
+from teacher_server.database.tables import accounts
 from teacher_server.errors import KeyUnknown, LedgerError
-from teacher_server.ledger.engine import reading
 from teacher_server.ledger.keys import MAX_GRANTED, Account, ApiKey
 from teacher_server.ledger.ledger import Ledger
-from teacher_server.ledger.tables import accounts
-from tests.teacher_server.ledger.bookkeeping import Books
-from tests.teacher_server.ledger.racing import at_once
+from tests.support.ledger_operations import Books
+from tests.support.racing import at_once
 
 
 @pytest.fixture

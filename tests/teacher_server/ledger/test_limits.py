@@ -11,8 +11,8 @@ from sqlalchemy import event
 from teacher_server.errors import GrantReused, KeyUnknown, LedgerError
 from teacher_server.ledger.account import LAST_MS
 from teacher_server.ledger.keys import MAX_GRANTED, Account, ApiKey
-from tests.teacher_server.ledger.bookkeeping import Books
-from tests.teacher_server.ledger.racing import at_once
+from tests.support.ledger_operations import Books
+from tests.support.racing import at_once
 
 
 def test_a_key_is_made_with_its_limits(books: Books) -> None:

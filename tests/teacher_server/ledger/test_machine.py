@@ -21,6 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from benchmarks.support.postgresql import empty
 from teacher_server.errors import CorrectionRefused, GrantReused, ReservationGone
 from teacher_server.ledger.charges import (
     KeyReused,
@@ -32,9 +33,8 @@ from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.period import period_start
 from teacher_server.ledger.price import Price
-from tests.postgres import empty
-from tests.teacher_server.ledger.bookkeeping import LEASE_SECONDS, Books, books_at, serving_at
-from tests.teacher_server.ledger.model import PROMISES, Look, Model, Sale
+from tests.support.ledger_model import PROMISES, Look, Model, Sale
+from tests.support.ledger_operations import LEASE_SECONDS, Books, books_at, serving_at
 
 PRICES = (Price(version="p1", micro_usd_per_unit=100), Price(version="p2", micro_usd_per_unit=7))
 UNITS = st.integers(min_value=1, max_value=6)

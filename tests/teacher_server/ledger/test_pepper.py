@@ -13,7 +13,7 @@ from teacher_server.errors import LedgerError
 from teacher_server.ledger.keys import ApiKey, Keys
 from teacher_server.ledger.ledger import opened, serving
 from teacher_server.ledger.pepper import load_pepper
-from tests.teacher_server.ledger.racing import at_once
+from tests.support.racing import at_once
 
 
 @pytest.fixture

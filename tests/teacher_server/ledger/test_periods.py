@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from teacher_server.database.engine import writing
 from teacher_server.ledger.charges import Refused, Reservation
-from teacher_server.ledger.engine import writing
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.keys import MAX_GRANTED, ApiKey
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.period import period_start
-from tests.teacher_server.ledger.bookkeeping import PRICE, Books, serving_at
-from tests.teacher_server.ledger.racing import at_once
+from tests.support.ledger_operations import PRICE, Books, serving_at
+from tests.support.racing import at_once
 
 DAY_MS = 86_400_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from teacher_server.ledger.charges import InFlight, KeyReused, Purged, Replay
-from tests.teacher_server.ledger.bookkeeping import PRICE, Books
+from tests.support.ledger_operations import PRICE, Books
 
 
 def test_a_purged_purchase_is_never_charged_again(books: Books) -> None:

@@ -8,11 +8,11 @@ import hmac
 import pytest
 from sqlalchemy import event, select, text
 
+from teacher_server.database.engine import reading, writing
+from teacher_server.database.tables import accounts
 from teacher_server.errors import KeyRevoked, KeyUnknown
-from teacher_server.ledger.engine import reading, writing
 from teacher_server.ledger.keys import ApiKey, Keys
-from teacher_server.ledger.tables import accounts
-from tests.teacher_server.ledger.bookkeeping import PEPPER, Books
+from tests.support.ledger_operations import PEPPER, Books
 
 
 def stored_hash(books: Books) -> str:

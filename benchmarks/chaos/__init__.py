@@ -1,0 +1,1 @@
+"""Vendors and clients killed behind a faulty network, and their books compared."""

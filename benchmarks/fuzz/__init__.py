@@ -1,0 +1,1 @@
+"""The vendor under generated requests and hostile image files."""

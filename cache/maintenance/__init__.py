@@ -1,0 +1,1 @@
+"""Merging caches, and writing off purchases that nobody can settle."""

@@ -1,0 +1,83 @@
+"""The vendor's receipt, which is the vendor's ledger line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cache.records.embedding_key import canonical_json
+
+GENESIS_HASH: Final = "0" * 64
+
+Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Receipt(BaseModel):
+    """One line of a vendor's ledger: a charge, a grant or a correction.
+
+    Units are queries, cost is micro-USD, times are Unix milliseconds. A field that a newer vendor
+    adds is kept, because the vendor's hash covers it.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", strict=True, protected_namespaces=(), hide_input_in_errors=True
+    )
+
+    seq: Annotated[int, Field(ge=1)]
+    kind: Literal["grant", "charge", "correction"]
+    request_id: str
+    idempotency_key: str
+    model: str
+    model_fingerprint: str
+    images: Count
+    texts: Count
+    units: int
+    cost_micro_usd: int
+    price_version: str
+    balance_units: int
+    created_ms: int
+    prev_hash: Sha256Hex
+    hash: Sha256Hex
+
+    def entry(self) -> dict[str, Any]:
+        """The line as the vendor wrote it, field by field."""
+        return self.model_dump(mode="json")
+
+    def verify(self) -> bool:
+        """Whether `hash` is the hash of the rest of the line."""
+        return self.hash == entry_hash(self.entry())
+
+
+def entry_hash(entry: dict[str, Any]) -> str:
+    """Hex sha256 of a ledger line without its own `hash`, as canonical JSON."""
+    rest = {name: value for name, value in entry.items() if name != "hash"}
+    return hashlib.sha256(canonical_json(rest)).hexdigest()
+
+
+def chain_breaks(entries: Iterable[Receipt]) -> Iterator[str]:
+    """What is wrong with a whole ledger, a sentence a fault: gaps, broken links, false hashes."""
+    seq, prev_hash = 0, GENESIS_HASH
+    for entry in entries:
+        if entry.seq != seq + 1:
+            yield f"seq {entry.seq}: follows seq {seq}, the ledger has a gap or is out of order"
+        elif entry.prev_hash != prev_hash:
+            yield f"seq {entry.seq}: prev_hash is not the hash of seq {seq}"
+        if not entry.verify():
+            yield f"seq {entry.seq}: its hash is not the hash of its fields"
+        seq, prev_hash = entry.seq, entry.hash
+
+
+def account_name(vendor: str, key_id: str) -> str:
+    """Whose ledger a receipt is a line of: "<vendor base url>#<key id>"."""
+    parts = urlsplit(vendor)
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}#{key_id}"
+
+
+def key_id_of(account: str) -> str:
+    """The key id of an account: it stays the same when the vendor moves to another address."""
+    return account.rpartition("#")[2]

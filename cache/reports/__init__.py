@@ -1,0 +1,1 @@
+"""Spend reports, on a terminal or for other programs."""

@@ -1,0 +1,107 @@
+"""How a record looks on disk: it explains itself, and knows when it has been damaged.
+
+    4 bytes magic | 1 version | 3 zero | u32 header length | u32 payload length
+    header, canonical JSON | payload | 16 bytes BLAKE2b over everything before
+
+All integers are little-endian. An embedding's payload is its vector in little-endian float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from typing import Any, Final
+
+import numpy as np
+
+from cache.errors import CorruptRow
+from cache.records.embedding_key import EmbeddingKey, canonical_json
+from cache.records.purchase_records import PaidEmbedding
+
+MAGIC: Final = b"PAID"
+VERSION: Final = 1
+_PREFIX: Final = struct.Struct("<4sB3xII")
+_CHECKSUM_BYTES: Final = 16
+_DTYPE: Final = "<f4"
+
+
+def seal(header: dict[str, Any], payload: bytes = b"") -> bytes:
+    """`header` and `payload` as one record with its checksum."""
+    text = canonical_json(header)
+    body = _PREFIX.pack(MAGIC, VERSION, len(text), len(payload)) + text + payload
+    return body + _checksum(body)
+
+
+def unseal(name: str, record: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header and payload of a record; CorruptRow names it when one bit is not as written."""
+    if record[-_CHECKSUM_BYTES:] != _checksum(record[:-_CHECKSUM_BYTES]):
+        raise CorruptRow(name, "its checksum does not match its bytes")
+    return read_damaged(name, record)
+
+
+def read_damaged(name: str, record: bytes) -> tuple[dict[str, Any], bytes]:
+    """As `unseal` without the checksum: what a damaged record says, for reports and no more."""
+    if len(record) < _PREFIX.size + _CHECKSUM_BYTES:
+        raise CorruptRow(name, f"{len(record)} bytes are too few for a record")
+    magic, version, header_size, payload_size = _PREFIX.unpack_from(record)
+    if magic != MAGIC:
+        raise CorruptRow(name, f"it starts with {magic!r}, not {MAGIC!r}")
+    if version != VERSION:
+        raise CorruptRow(name, f"it has format {version}, this program reads {VERSION}")
+    if len(record) != _PREFIX.size + header_size + payload_size + _CHECKSUM_BYTES:
+        raise CorruptRow(name, "its length is not the length that it states")
+    end = _PREFIX.size + header_size
+    try:
+        header = json.loads(record[_PREFIX.size : end])
+    except ValueError as error:
+        raise CorruptRow(name, "its header is not JSON") from error
+    if not isinstance(header, dict):
+        raise CorruptRow(name, "its header is not a JSON object")
+    return header, record[end : end + payload_size]
+
+
+def encode_row(row: PaidEmbedding) -> bytes:
+    """One paid embedding as a record. Raises ValueError unless the vector is float32 (D,)."""
+    vector = row.vector
+    if vector.ndim != 1 or vector.size == 0 or vector.dtype.newbyteorder("<") != _DTYPE:
+        message = f"an embedding is a float32 vector, not {vector.dtype} of shape {vector.shape}"
+        raise ValueError(message)
+    header = {
+        "dtype": _DTYPE,
+        "dim": int(vector.size),
+        "key": row.key.fields(),
+        "sent_sha256": row.sent_sha256,
+        "model": row.model,
+        "request_id": row.request_id,
+        "price_version": row.price_version,
+        "created_ms": row.created_ms,
+    }
+    return seal(header, vector.astype(_DTYPE, copy=False).tobytes())
+
+
+def decode_row(digest: bytes, record: bytes) -> PaidEmbedding:
+    """The embedding stored under `digest`, its vector read-only; CorruptRow when it is not it."""
+    name = digest.hex()
+    header, payload = unseal(name, record)
+    if header.get("dtype") != _DTYPE or len(payload) != 4 * header.get("dim", -1):
+        raise CorruptRow(name, "its payload is not the vector that its header announces")
+    try:
+        row = PaidEmbedding(
+            key=EmbeddingKey(**header["key"]),
+            vector=np.frombuffer(payload, dtype=_DTYPE),
+            sent_sha256=header["sent_sha256"],
+            model=header["model"],
+            request_id=header["request_id"],
+            price_version=header["price_version"],
+            created_ms=header["created_ms"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptRow(name, f"its header cannot be read ({error})") from error
+    if row.key.digest != digest:
+        raise CorruptRow(name, f"it holds the embedding of {row.key.digest.hex()}")
+    return row
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()

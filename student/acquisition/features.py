@@ -1,0 +1,82 @@
+"""The student's own features of the candidate images, computed once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from student.models.student import with_head
+from student.models.timm_backbone import weights_name
+from student.training.config import TrainingSettings
+from student.training.device import machine
+from student.training.features import features_of
+from student.training.sampling import torch_seed
+from student.training.student_factory import load_network
+
+_RECIPE = "features/1"
+_CHUNK = 1024
+
+
+def frozen_features(
+    digests: Sequence[str],
+    pixels: NDArray[np.uint8],
+    settings: TrainingSettings,
+    *,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> NDArray[np.float32]:
+    """The backbone's features (N, F) of clean images (N, S, S, 3), before it is trained.
+
+    `digests` name the images by content, row for row. The file in `folder` is named after all that
+    decides the features, so that another backbone, size or image finds none and computes them.
+    `progress(done, total)` counts images. Raises BadInput and TrainingError as the backbone does.
+    """
+    path = folder / f"{_name(digests, settings)}.npy"
+    if (stored := _read(path, len(digests))) is not None:
+        return stored
+    with machine(settings) as device:
+        torch.manual_seed(torch_seed(settings.seed))  # of a backbone without weights
+        student = with_head(
+            load_network(settings),
+            backbone=settings.backbone,
+            image_size=settings.image_size,
+            num_classes=2,
+            text_embeddings=None,
+        ).to(device)
+        chunks: list[NDArray[np.float32]] = []
+        for at in range(0, len(pixels), _CHUNK):
+            chunks.append(features_of(student, pixels[at : at + _CHUNK]).cpu().numpy())
+            progress(min(at + _CHUNK, len(pixels)), len(pixels))
+    features = np.concatenate(chunks)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.save(file, features, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    return features
+
+
+def _name(digests: Sequence[str], settings: TrainingSettings) -> str:
+    weights = weights_name(settings.weights)
+    if weights == "none":
+        weights = f"none {settings.seed}"
+    parts = [_RECIPE, settings.backbone, weights, str(settings.image_size), *digests]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _read(path: Path, rows: int) -> NDArray[np.float32] | None:
+    """What is kept; None where there is nothing, or a file that is not it."""
+    try:
+        stored = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    is_whole = stored.dtype == np.float32 and stored.ndim == 2 and len(stored) == rows
+    return stored if is_whole else None

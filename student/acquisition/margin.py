@@ -1,0 +1,85 @@
+"""Margin in rounds: the images that the teacher is expected to be least sure of.
+
+A ridge regression from the student's free features to the embeddings bought so far guesses the
+embeddings of the other images. Their cosines to the class texts are what the teacher would classify
+by; the smallest margin between the best two comes first: T. Scheffer et al., "Active hidden Markov
+models for information extraction", IDA 2001, which ALFM (arXiv 2401.14555) finds strong on features
+of foundation models.
+
+The first round is random and of one percent of the images, or as many as there are classes; each
+round doubles what was chosen, whatever the budget is, so that a bigger budget buys a superset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from student.acquisition.candidates import Answers, Candidates, Rounds
+from student.acquisition.herding import herding_order
+from student.acquisition.stratified import stratified_order
+from student.training.ridge import Targets, solve_projection
+
+RIDGE = 0.01  # times the features' mean variance, as Align's
+
+
+def margin_rounds(candidates: Candidates, *, seed: int) -> Rounds:
+    """After a stratified random round, each round the smallest margins."""
+    return _rounds(candidates, stratified_order(candidates.strata, seed), typical=0.0)
+
+
+def hybrid_rounds(candidates: Candidates, *, seed: int) -> Rounds:
+    """After a herded round, each round half by herding and half by the smallest margins.
+
+    Typical images serve a small budget and uncertain ones a large one (arXiv 2202.02794); a half of
+    each in every round, and not of the whole, is what can be nested.
+    """
+    herded = herding_order(candidates, seed=seed, length=len(candidates))
+    return _rounds(candidates, herded, typical=0.5)
+
+
+def margins(candidates: Candidates, answers: Answers) -> NDArray[np.float32]:
+    """How much closer each image is thought to be to its best class than to the next: (N,)."""
+    features = torch.from_numpy(candidates.directions())
+    rows = np.flatnonzero(answers.known)
+    weight, bias = solve_projection(
+        features[rows],
+        Targets(
+            pull_MD=functional.normalize(torch.from_numpy(answers.images[rows]), dim=-1),
+            counts_M=torch.ones(len(rows), dtype=torch.float64),
+        ),
+        ridge=RIDGE,
+    )
+    guessed = functional.normalize(functional.linear(features, weight, bias), dim=-1)
+    texts = functional.normalize(torch.from_numpy(answers.texts), dim=-1)
+    best = (guessed @ texts.T).topk(2, dim=-1).values
+    margin: NDArray[np.float32] = (best[:, 0] - best[:, 1]).numpy()
+    return margin
+
+
+def _rounds(candidates: Candidates, free: Sequence[int], *, typical: float) -> Rounds:
+    """Rounds of which the first is the start of `free`, and `typical` of each later one goes on
+    in it."""
+    total = len(candidates)
+    size = min(total, max(candidates.num_classes, total // 100, 1))
+    chosen = list(free[:size])
+    answers = yield list(chosen)
+    while len(chosen) < total:
+        size = min(total, 2 * len(chosen))
+        known = answers.of(chosen)
+        taken = set(chosen)
+        fresh = [row for row in free if row not in taken]
+        if known.known.any():
+            count = size - len(chosen)
+            by_free = fresh[: int(typical * count)]
+            left = np.array(sorted(set(fresh) - set(by_free)), dtype=np.int64)
+            unsure = left[np.argsort(margins(candidates, known)[left], kind="stable")].tolist()
+            asked = by_free + unsure[: count - len(by_free)]
+        else:  # none of what was asked for came: there is nothing to judge by
+            asked = fresh[: size - len(chosen)]
+        chosen += asked
+        answers = yield asked

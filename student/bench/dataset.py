@@ -1,0 +1,158 @@
+"""What the runs of a grid share: the images in every split, and which of them a budget reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cache.records.embedding_key import EmbeddingKey
+from student.acquisition.candidates import Answers, Candidates
+from student.acquisition.strategies import SELECTORS, order
+from student.bench.run import Grid, Run, asks_texts, settings_of
+from student.config import JobSettings
+from student.console import Terminal
+from student.data.image_folder import Catalogue, Item, discover
+from student.data.image_set import Scanned, rendered, where
+from student.data.split import Split, split
+from student.embeddings.keys import (
+    class_embeddings,
+    image_embeddings,
+    prompts_for,
+    text_key,
+    view_keys,
+)
+from student.evaluation.experiment import Paid
+from student.purchase.requirements import candidates_for
+
+SplitName = tuple[tuple[str, ...], int]
+"""The targets and the seed that make a split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Material:
+    """The images of a grid's data set, rendered once in as many views as any run wants."""
+
+    scanned: Scanned
+    splits: dict[SplitName, Split]
+
+    def split_of(self, run: Run) -> Split:
+        """Who trains and who is tested in this run."""
+        return self.splits[run.targets, run.seed]
+
+
+def gather(grid: Grid, terminal: Terminal, catalogue: Catalogue | None = None) -> Material:
+    """Reads the data set of a grid, or takes what was read; what was rendered is found again.
+
+    Raises BadInput for a folder or a target that cannot be used.
+    """
+    catalogue = catalogue or discover(grid.base.data)
+    names: list[SplitName] = list(dict.fromkeys((run.targets, run.seed) for run in grid.runs))
+    splits = [split(catalogue, targets=targets, seed=seed) for targets, seed in names]
+    views = max(run.views for run in grid.runs)
+    settings = grid.base.model_copy(update={"views": views})
+    scanned = rendered(catalogue, splits, settings, terminal)
+    return Material(scanned=scanned, splits=dict(zip(names, scanned.splits, strict=True)))
+
+
+class Chooser:
+    """Which training images a run buys: the first of its selector's order, so that a bigger share
+    holds a smaller one. A selector that buys in rounds is replayed on what was bought."""
+
+    def __init__(self, material: Material, base: JobSettings, terminal: Terminal) -> None:
+        self._material = material
+        self._base = base
+        self._terminal = terminal
+        self._candidates: dict[str, Candidates] = {}
+        self._orders: dict[tuple[SplitName, str], list[int]] = {}
+
+    def chosen(self, run: Run, paid: Paid | None) -> list[Item]:
+        """The images of the split whose views are bought, best first."""
+        train = self._material.split_of(run).train
+        if run.fraction == 0.0:
+            return []
+        count = max(1, round(run.fraction * len(train)))
+        if count >= len(train):
+            return list(train)
+        return [train[row] for row in self._order(run, paid)[:count]]
+
+    def _order(self, run: Run, paid: Paid | None) -> list[int]:
+        name = ((run.targets, run.seed), run.selector)
+        if name not in self._orders:
+            answers = None
+            if in_rounds(run):
+                answers = self._answers(run, paid)
+            self._orders[name] = order(
+                run.selector, self._of_split(run), seed=run.seed, answers=answers
+            )
+        return self._orders[name]
+
+    def _of_split(self, run: Run) -> Candidates:
+        if run.selector not in self._candidates:
+            self._candidates[run.selector] = candidates_for(
+                SELECTORS[run.selector], self._material.scanned, self._base, self._terminal
+            )
+        everything = self._candidates[run.selector]
+        row_of = where(self._material.scanned.training)
+        rows = [row_of[item.path] for item in self._material.split_of(run).train]
+        return Candidates(
+            features=everything.features[rows],
+            labels=everything.labels[rows],
+            domains=everything.domains[rows],
+        )
+
+    def _answers(self, run: Run, paid: Paid | None) -> Answers | None:
+        if paid is None:
+            return None
+        one = self._material.split_of(run)
+        fingerprint = paid.table.model_fingerprint
+        clean = [
+            view_keys(fingerprint, item, views=1, size=self._base.image_size) for item in one.train
+        ]
+        vectors, known = image_embeddings(paid.table, paid.rows, clean)
+        prompts = prompts_of(run, self._base, self._material)
+        texts = class_embeddings(paid.table, paid.rows, fingerprint, prompts)
+        return Answers(texts=texts, images=vectors[:, 0], known=known[:, 0])
+
+
+def in_rounds(run: Run) -> bool:
+    """Whether what the run buys depends on answers, so that all clean views must be bought."""
+    return 0.0 < run.fraction < 1.0 and SELECTORS[run.selector].in_rounds is not None
+
+
+def prompts_of(run: Run, base: JobSettings, material: Material) -> list[list[str]]:
+    """The prompts of each class in this run."""
+    sources = material.split_of(run).sources
+    style = settings_of(run, base).prompts
+    return [prompts_for(name, sources, style) for name in material.scanned.catalogue.classes]
+
+
+def text_keys(
+    run: Run, base: JobSettings, material: Material, fingerprint: str
+) -> list[EmbeddingKey]:
+    """The prompts that this run asks; none where its method reads no text."""
+    if not asks_texts(run.method):
+        return []
+    prompts = [one for of_class in prompts_of(run, base, material) for one in of_class]
+    return [text_key(fingerprint, text) for text in dict.fromkeys(prompts)]
+
+
+def image_keys(run: Run, items: Sequence[Item], size: int, fingerprint: str) -> list[EmbeddingKey]:
+    """The views of these images that this run reads, each once."""
+    return list(
+        dict.fromkeys(
+            key
+            for item in items
+            for key in view_keys(fingerprint, item, views=run.views, size=size)
+        )
+    )
+
+
+def tested(one: Split) -> list[Item]:
+    """What a zero-shot teacher is asked about: every image that only measures."""
+    parts = (one.validation, *one.tests.values())
+    return [item for part in parts for item in part]
+
+
+def restricted(paid: Paid, keys: Sequence[EmbeddingKey]) -> Paid:
+    """The same purchase, as if these alone had been bought."""
+    return Paid(table=paid.table, rows={key: paid.rows[key] for key in keys})

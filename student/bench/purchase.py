@@ -1,0 +1,209 @@
+"""Buys once, through the vendor, all that the missing runs of a grid read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from cache.embedding_table import materialise
+from cache.paid_cache import PaidCache
+from cache.records.embedding_key import EmbeddingKey
+from student.bench.constants import NO_TEACHER, ZERO_SHOT
+from student.bench.dataset import (
+    Chooser,
+    Material,
+    image_keys,
+    in_rounds,
+    prompts_of,
+    tested,
+    text_keys,
+)
+from student.bench.run import Run, known_method, resolved
+from student.config import JobSettings
+from student.console import Terminal
+from student.data.image_folder import Item
+from student.embeddings.keys import view_keys, wanted_in_order, wanted_texts
+from student.errors import PlanExceedsBudget, PurchaseError
+from student.evaluation.experiment import Paid
+from student.purchase.plan import Plan, Wanted
+from student.purchase.session import open_checkout
+from student.vendor.client import VendorClient
+from student.vendor.schemas import Prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """Where a teacher is sold: how to reach the vendor, and the model's id (None: its first)."""
+
+    open: Callable[[], AbstractAsyncContextManager[VendorClient]]
+    model: str | None = None
+
+
+class Counters(Protocol):
+    """Opens the counter that sells this teacher; it may be closed when the purchase is over."""
+
+    def __call__(self, teacher: str, /) -> AbstractContextManager[Counter]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bought:
+    """A teacher's embeddings on hand, and what one of them cost."""
+
+    paid: Paid
+    prices: Prices
+    fingerprint: str
+
+
+def buy_for(
+    runs: Sequence[Run],
+    base: JobSettings,
+    material: Material,
+    chooser: Chooser,
+    *,
+    check: Callable[[str, str], None],
+    counters: Counters,
+    budget: int | None,
+    command: str,
+    terminal: Terminal,
+) -> dict[str, Bought]:
+    """What these runs read, by teacher; what the cache has is not bought again.
+
+    All of it or nothing: a grid with holes compares nothing. A dry run gives nothing, and without
+    a budget the account at the vendor is the wall. `check` is given each teacher and the
+    fingerprint that is sold by that name, and may refuse it. Raises PlanExceedsBudget before
+    anything is sent, StudentError and CacheError.
+    """
+    by_teacher: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.teacher != NO_TEACHER:
+            by_teacher.setdefault(run.teacher, []).append(run)
+    bought: dict[str, Bought] = {}
+    with PaidCache.open(base.cache) as cache:
+        for teacher, of_one in by_teacher.items():
+            with counters(teacher) as counter:
+                shop = _Shop(base, material, chooser, cache, check, terminal, command)
+                got = asyncio.run(shop.purchase(counter, of_one, budget, teacher))
+                if got is not None:
+                    bought[teacher] = got
+    return bought
+
+
+class _Shop:
+    def __init__(
+        self,
+        base: JobSettings,
+        material: Material,
+        chooser: Chooser,
+        cache: PaidCache,
+        check: Callable[[str, str], None],
+        terminal: Terminal,
+        command: str,
+    ) -> None:
+        self._base = base
+        self._material = material
+        self._chooser = chooser
+        self._cache = cache
+        self._check = check
+        self._terminal = terminal
+        self._command = command
+
+    async def purchase(
+        self, counter: Counter, runs: Sequence[Run], budget: int | None, teacher: str
+    ) -> Bought | None:
+        """Everything that these runs read of one teacher; None after a dry run."""
+        base = self._base
+        async with counter.open() as vendor:
+            till = await open_checkout(
+                vendor,
+                base.model_copy(update={"budget": budget, "teacher": counter.model}),
+                [(known_method(r.method), resolved(r, base)) for r in runs if r.is_student],
+                self._cache,
+                self._terminal,
+                command=self._command,
+                kind="bench",
+            )
+            fingerprint = till.model.fingerprint
+            self._check(teacher, fingerprint)
+            plan = till.plan(self._wanted(runs, fingerprint))
+            till.show(plan, f"purchase from the teacher {teacher}, {vendor.url}")
+            if base.dry_run:
+                return None
+            if plan.left_out:
+                needed = plan.units_of((*plan.to_buy, *plan.left_out))
+                raise PlanExceedsBudget(needed=needed, remaining=plan.remaining, wall=plan.wall)
+            till.require_obtainable(plan.in_flight)
+            await till.buy(plan)
+        paid = self._on_hand(plan, teacher)
+        return Bought(paid=paid, prices=till.prices, fingerprint=fingerprint)
+
+    def _wanted(self, runs: Sequence[Run], fingerprint: str) -> list[Wanted]:
+        """The prompts and the views that some run reads, each once."""
+        texts: dict[str, None] = {}
+        images: dict[EmbeddingKey, None] = {}
+        size = self._base.image_size
+        for run in runs:
+            prompts = prompts_of(run, self._base, self._material)
+            texts |= dict.fromkeys(text for of_class in prompts for text in of_class)
+            for items in self._asked(run):
+                images |= dict.fromkeys(image_keys(run, items, size, fingerprint))
+        sold = {one.key: one for one in self._everything(fingerprint)}
+        return [*wanted_texts(fingerprint, list(texts)), *(sold[key] for key in images)]
+
+    def _asked(self, run: Run) -> list[list[Item]]:
+        one = self._material.split_of(run)
+        if run.method == ZERO_SHOT:
+            return [tested(one)]
+        if in_rounds(run):  # which images it chooses depends on the answers to any of them
+            return [list(one.train)]
+        return [self._chooser.chosen(run, None)]
+
+    def _everything(self, fingerprint: str) -> list[Wanted]:
+        scanned = self._material.scanned
+        measured = wanted_in_order(
+            fingerprint, scanned.measured, scanned.clean, range(len(scanned.measured))
+        )
+        training = wanted_in_order(
+            fingerprint, scanned.training, scanned.stored, range(len(scanned.training))
+        )
+        return [*measured, *training]
+
+    def _on_hand(self, plan: Plan, teacher: str) -> Paid:
+        keys = [one.key for one in plan.ordered]
+        missing = set(self._cache.missing(keys))
+        unpaid = missing - self._cache.refused(keys).keys()
+        if unpaid or any(key.modality == "text" for key in missing):
+            message = (
+                f"{len(missing)} of {len(keys)} embeddings could not be bought; what was bought is "
+                "stored: run again"
+            )
+            raise PurchaseError(message)
+        held = [key for key in keys if key not in missing]
+        table = materialise(self._cache, held, self._base.out / "embeddings" / teacher)
+        return Paid(table=table, rows={key: row for row, key in enumerate(held)})
+
+
+def keys_of(
+    run: Run,
+    base: JobSettings,
+    material: Material,
+    items: Sequence[Item],
+    bought: Bought | None,
+) -> list[EmbeddingKey]:
+    """The embeddings that a run reads, where these images are those that it buys."""
+    if bought is None:
+        return []
+    if run.method == ZERO_SHOT:
+        items = tested(material.split_of(run))
+    keys = [
+        *text_keys(run, base, material, bought.fingerprint),
+        *image_keys(run, items, base.image_size, bought.fingerprint),
+    ]
+    return [key for key in keys if key in bought.paid.rows]  # the vendor may have refused some
+
+
+def clean_key(item: Item, fingerprint: str) -> EmbeddingKey:
+    """The identity of the embedding of an image as its file stands."""
+    return view_keys(fingerprint, item, views=1, size=1)[0]

@@ -1,0 +1,131 @@
+"""The bench on a user's own folder: its grid, and the report on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from student.bench.charts import Curve, against_queries
+from student.bench.constants import ZERO_SHOT
+from student.bench.rows import Row, read_rows
+from student.bench.run import Grid, Option, Run, new_run
+from student.bench.series import VALIDATION, Column, Series, part, parts, series
+from student.bench.tables import accuracy_table, difference_table
+from student.config import JobSettings
+from student.data.image_folder import discover
+from student.models.saved import replace_file
+
+COMPARED = ("erm", "vl2v-adip")
+"""What every other line is set against, where it was run."""
+Kind = tuple[str, int, float, str, tuple[tuple[str, Option], ...]]
+
+
+def folder_grid(
+    settings: JobSettings,
+    *,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    shares: Sequence[float],
+) -> Grid:
+    """Every method at the settings' views on each choice of held-out domains and each seed; the
+    settings' own method also at each share of the images.
+
+    Raises BadInput for a folder, a method or a share that cannot be used.
+    """
+    domains = discover(settings.data).domains
+    choices: list[tuple[str, ...]] = [(name,) for name in domains] if len(domains) > 1 else [()]
+    if settings.target_domain:
+        choices = [tuple(settings.target_domain)]
+    asked = [(method, 1.0) for method in methods]
+    asked += [(settings.method, share) for share in shares]
+    runs = [
+        new_run(
+            dataset=settings.data.resolve().name,
+            targets=targets,
+            seed=seed,
+            method=method,
+            views=settings.views,
+            fraction=share,
+            selector_name=settings.selector,
+            teacher=settings.teacher or "vendor",
+        )
+        for seed in seeds
+        for targets in choices
+        for method, share in dict.fromkeys(asked)
+    ]
+    return Grid(name="bench", base=settings, runs=tuple(dict.fromkeys(runs)))
+
+
+def write_report(grid: Grid, rows: Path, out: Path) -> Path:
+    """Writes bench.md and its chart under `out`, wholly from the rows; where the page is."""
+    found = read_rows(rows)
+    lines = {kind: _series(grid, kind, found) for kind in dict.fromkeys(map(_kind, grid.runs))}
+    ours = [row for one in lines.values() for row in one.rows.values()]
+    columns = _columns(ours)
+    text = [
+        "# Bench",
+        "",
+        "Accuracy in percent: the mean over seeds, each the mean over the held-out domains, with "
+        "Student's 95% interval over seeds (± half of it); without one it is of one seed. "
+        "Differences are paired by held-out domains and seed. Weights are chosen on source "
+        "validation alone. Queries are those of one student.",
+        "",
+        *accuracy_table(list(lines.values()), columns),
+        "",
+    ]
+    for name in COMPARED:
+        for kind, other in lines.items():
+            if (kind[0], kind[2]) in ((name, 1.0), (name, 0.0)) and len(lines) > 1:
+                others = [one for one in lines.values() if one is not other]
+                text += [*difference_table(others, [other], columns), ""]
+                break
+    chart = out / "bench-queries.png"
+    levels = {one.title: one for kind, one in lines.items() if kind[0] in ("erm", ZERO_SHOT)}
+    if columns and against_queries(
+        chart,
+        _curves(lines),
+        columns[:3],
+        levels=levels,
+        title="Accuracy against the queries bought",
+    ):
+        text += [f"![Accuracy against queries]({chart.name})", ""]
+    seconds = sum(row.seconds for row in ours)
+    text += [f"{len(ours)} of {len(grid.ids())} runs, {seconds / 3600:.1f} hours of training.", ""]
+    page = out / "bench.md"
+    replace_file(page, "\n".join(text).encode())
+    return page
+
+
+def _kind(run: Run) -> Kind:
+    return run.method, run.views, run.fraction, run.selector, run.options
+
+
+def _series(grid: Grid, kind: Kind, rows: dict[str, Row]) -> Series:
+    method, views, share, chosen, _ = kind
+    title = method
+    if share > 0.0:
+        title += f", {views} view{'s' if views > 1 else ''}"
+    if 0.0 < share < 1.0:
+        title += f" of {share:.1%} ({chosen})"
+    return series(title, [run for run in grid.runs if _kind(run) == kind], grid.base, rows)
+
+
+def _curves(lines: dict[Kind, Series]) -> list[Curve]:
+    by_method: dict[str, list[Series]] = {}
+    for kind, one in lines.items():
+        if kind[0] not in ("erm", ZERO_SHOT):
+            by_method.setdefault(kind[0], []).append(one)
+    return [Curve(label=method, points=points) for method, points in by_method.items()]
+
+
+def _columns(rows: Sequence[Row]) -> list[Column]:
+    """All unseen domains together, source validation, and each part by itself."""
+    names = list(dict.fromkeys(name for row in rows for name in row.accuracies))
+    targets = {target for row in rows for target in row.targets}
+    columns = [parts("unseen domains", lambda row: row.targets)] if targets else []
+    columns.append(VALIDATION)
+    if len(names) > 1:
+        columns += [
+            part(name) for name in sorted(names, key=lambda name: (name not in targets, name))
+        ]
+    return columns

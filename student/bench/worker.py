@@ -1,0 +1,121 @@
+"""Trains one run in a process of its own, from what is on disk, and counts its answers."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.embedding_table import open_table
+from cache.records.embedding_key import EmbeddingKey
+from student.bench.constants import ZERO_SHOT
+from student.bench.dataset import Material, gather, prompts_of, restricted
+from student.bench.purchase import clean_key
+from student.bench.rows import Counted
+from student.bench.run import Grid, Run, identity, settings_of
+from student.console import quiet
+from student.data.image_folder import Item
+from student.data.split import VALIDATION
+from student.embeddings.keys import class_embeddings
+from student.evaluation.experiment import Experimenter, Paid
+from student.evaluation.results import Tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What every process of a grid is told once: the grid, and by teacher where the bought
+    embeddings lie and which they are."""
+
+    grid: Grid
+    tables: dict[str, tuple[Path, tuple[EmbeddingKey, ...]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A run, and the embeddings that it may read."""
+
+    run: Run
+    keys: tuple[EmbeddingKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a run: answers counted by part, the validation part among them."""
+
+    counts: dict[str, Counted]
+    chosen: str
+    seconds: float
+
+
+class Trainer:
+    """Trains the runs of one grid, one after the other."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._grid = shared.grid
+        self._material: Material = gather(shared.grid, quiet())
+        self._paid = {
+            teacher: Paid(table=open_table(folder, keys), rows={k: n for n, k in enumerate(keys)})
+            for teacher, (folder, keys) in shared.tables.items()
+        }
+
+    def train(self, task: Task) -> Outcome:
+        """Trains, or goes on from the run's checkpoint, and measures on every part."""
+        paid = self._paid.get(task.run.teacher)
+        if paid is not None:
+            paid = restricted(paid, task.keys)
+        if task.run.method == ZERO_SHOT:
+            assert paid is not None  # it is the teacher itself
+            return self._zero_shot(task.run, paid)
+        settings = settings_of(task.run, self._grid.base)
+        folder = self._grid.base.out / "running" / identity(task.run, self._grid.base)
+        experimenter = Experimenter(
+            self._material.split_of(task.run),
+            self._material.scanned,
+            paid,
+            settings.model_copy(update={"out": folder}),
+        )
+        trained = experimenter.train(task.run.method, lambda *_: None)
+        result = experimenter.measure(task.run.method, trained)
+        return Outcome(
+            counts={part: _counted(tally) for part, tally in result.scores.items()},
+            chosen=trained.chosen.weights,
+            seconds=round(trained.seconds, 1),
+        )
+
+    def _zero_shot(self, run: Run, paid: Paid) -> Outcome:
+        one, scanned = self._material.split_of(run), self._material.scanned
+        fingerprint = paid.table.model_fingerprint
+        prompts = prompts_of(run, self._grid.base, self._material)
+        texts = class_embeddings(paid.table, paid.rows, fingerprint, prompts)
+        counts = {
+            part: Counted(
+                correct=int(
+                    (_nearest(items, paid, texts) == [scanned.label(i) for i in items]).sum()
+                ),
+                images=len(items),
+            )
+            for part, items in {VALIDATION: one.validation, **one.tests}.items()
+        }
+        return Outcome(counts=counts, chosen="none", seconds=0.0)
+
+
+def forget(run: Run, grid: Grid) -> None:
+    """Removes the checkpoint of a run whose row is written."""
+    shutil.rmtree(grid.base.out / "running" / identity(run, grid.base), ignore_errors=True)
+
+
+def _counted(tally: Tally) -> Counted:
+    return Counted(correct=tally.correct, images=tally.images)
+
+
+def _nearest(items: tuple[Item, ...], paid: Paid, texts: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The class whose text is nearest to each image's embedding; -1 where none could be bought."""
+    said = np.full(len(items), -1, dtype=np.int64)
+    for row, item in enumerate(items):
+        at = paid.rows.get(clean_key(item, paid.table.model_fingerprint))
+        if at is not None:
+            said[row] = int((texts @ paid.table.vectors[at]).argmax())
+    return said

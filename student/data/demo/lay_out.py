@@ -1,0 +1,76 @@
+"""Lays the emoji out as `root/<style>/<class>/<name>.png`, the DomainBed layout."""
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, cast
+
+from student.data.demo.mark import mark
+from student.data.demo.styles import styles
+from student.data.image_folder import UNSEEN_FILE
+
+Knower = Literal["student", "teacher", "nobody"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emoji:
+    """One emoji: who may train on it is fixed in `emoji.csv`, never drawn at run time."""
+
+    codepoints: str
+    name: str
+    class_name: str
+    known_to: Knower
+
+    @property
+    def stem(self) -> str:
+        """The file name, the same in every style."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+
+
+def all_emoji() -> list[Emoji]:
+    """The 700-odd emoji of the 30 classes, in the order of the file."""
+    lines = (files("student.data.demo") / "emoji.csv").read_text().splitlines()
+    return [
+        Emoji(
+            codepoints=row["codepoints"],
+            name=row["name"],
+            class_name=row["class"],
+            known_to=cast("Knower", row["known_to"]),
+        )
+        for row in csv.DictReader(lines)
+    ]
+
+
+def lay_out(root: Path, *, progress: Callable[[str, int], None] = lambda *_: None) -> int:
+    """Writes every style's pictures and `unseen.csv`; returns the number of pictures.
+
+    A picture that is there already is left as it is. `progress(style, pictures)` is called
+    after each style. Raises BadInput where the wheels are missing.
+    """
+    emoji = all_emoji()
+    written = 0
+    for style, draw in styles().items():
+        in_style = 0
+        for one in emoji:
+            path = root / style / one.class_name / f"{one.stem}.png"
+            if not path.exists():
+                image = draw(one.codepoints)
+                if image is None:
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_suffix(".part")
+                image.save(part, format="PNG")
+                part.replace(path)
+            in_style += 1
+        progress(style, in_style)
+        written += in_style
+    with (root / UNSEEN_FILE).open("w", newline="") as out:
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(["name", "group"])
+        groups = {"teacher": "known to the teacher only", "nobody": "known to nobody"}
+        rows.writerows((e.stem, groups[e.known_to]) for e in emoji if e.known_to != "student")
+    mark(root)
+    return written

@@ -1,0 +1,137 @@
+"""From a data folder to splits and pixels, before anything is bought."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from student.config import JobSettings
+from student.console import Terminal
+from student.data.image_folder import Catalogue, Item, discover
+from student.data.pixel_table import PixelTable, pixel_table
+from student.data.split import Split, split
+from student.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scanned:
+    """The readable images of a job. `stored` pixels (N, K, S, S, 3) are those of `training`, the
+    images that some split trains on; `clean` pixels (M, 1, S, S, 3) are those of `measured`."""
+
+    catalogue: Catalogue
+    splits: tuple[Split, ...]
+    training: tuple[Item, ...]
+    stored: NDArray[np.uint8]
+    measured: tuple[Item, ...]
+    clean: NDArray[np.uint8]
+
+    def label(self, item: Item) -> int:
+        """The class as a number."""
+        return self.catalogue.classes.index(item.class_name)
+
+
+def scan(settings: JobSettings, terminal: Terminal) -> Scanned:
+    """Finds, splits and renders the images; unreadable ones are named and left out.
+
+    Raises BadInput for a folder that cannot be used.
+    """
+    terminal.say(f"reading {settings.data}")
+    catalogue = discover(settings.data)
+    splits = [
+        split(catalogue, targets=targets, seed=settings.seed)
+        for targets in _target_choices(catalogue, settings.target_domain)
+    ]
+    return rendered(catalogue, splits, settings, terminal)
+
+
+def rendered(
+    catalogue: Catalogue, splits: Sequence[Split], settings: JobSettings, terminal: Terminal
+) -> Scanned:
+    """The pixels of these splits at the settings' size and number of views, kept under `out`."""
+    _warn_of_copies(splits, terminal)
+    training = _distinct(item for one in splits for item in one.train)
+    measured = _distinct(
+        item for one in splits for part in (one.validation, *one.tests.values()) for item in part
+    )
+    folder = settings.out / "pixels"
+    size, views = settings.image_size, settings.views
+    with terminal.bar("rendering views") as update:
+        stored = pixel_table(
+            training, size=size, views=views, folder=folder, progress=lambda d, t: update(d, t, "")
+        )
+    with terminal.bar("rendering test images") as update:
+        clean = pixel_table(
+            measured, size=size, views=1, folder=folder, progress=lambda d, t: update(d, t, "")
+        )
+    for why in dict.fromkeys((*stored.unreadable.values(), *clean.unreadable.values())):
+        terminal.warn(f"left out: {why}")
+    broken = {training[row] for row in stored.unreadable} | {
+        measured[row] for row in clean.unreadable
+    }
+    return Scanned(
+        catalogue=catalogue,
+        splits=tuple(_without(one, broken) for one in splits),
+        training=_kept(training, stored),
+        stored=_kept_pixels(stored),
+        measured=_kept(measured, clean),
+        clean=_kept_pixels(clean),
+    )
+
+
+def _target_choices(catalogue: Catalogue, named: Sequence[str]) -> list[list[str]]:
+    """The named domains at once; else leave-one-domain-out; else, with one domain, none."""
+    if named:
+        return [list(named)]
+    if len(catalogue.domains) == 1:
+        return [[]]
+    return [[domain] for domain in catalogue.domains]
+
+
+def _warn_of_copies(splits: Sequence[Split], terminal: Terminal) -> None:
+    most: dict[str, int] = {}
+    for one in splits:
+        for part, count in one.copies().items():
+            most[part] = max(count, most.get(part, 0))
+    if most:
+        counts = ", ".join(f"{part} {count:,}" for part, count in most.items())
+        terminal.warn(
+            f"pictures that are, byte for byte, trained on as well as measured: {counts}; accuracy "
+            "there is partly that of remembering"
+        )
+
+
+def _distinct(items: Iterable[Item]) -> tuple[Item, ...]:
+    return tuple(dict.fromkeys(items))
+
+
+def _kept(items: Sequence[Item], table: PixelTable) -> tuple[Item, ...]:
+    return tuple(item for row, item in enumerate(items) if row not in table.unreadable)
+
+
+def _kept_pixels(table: PixelTable) -> NDArray[np.uint8]:
+    # A whole table stays memory-mapped; only one with gaps is copied.
+    return table.pixels if not table.unreadable else table.pixels[table.readable()]
+
+
+def _without(one: Split, broken: set[Item]) -> Split:
+    if not broken:
+        return one
+
+    def intact(items: tuple[Item, ...]) -> tuple[Item, ...]:
+        return tuple(item for item in items if item not in broken)
+
+    tests = {name: kept for name, items in one.tests.items() if (kept := intact(items))}
+    readable = replace(one, train=intact(one.train), validation=intact(one.validation), tests=tests)
+    if not readable.train or not readable.validation:
+        message = "no readable image is left to train on or to validate with"
+        raise BadInput(message)
+    return readable
+
+
+def where(items: Sequence[Item]) -> dict[Path, int]:
+    """The row of each item by its path, which is what tells two copies of one picture apart."""
+    return {item.path: row for row, item in enumerate(items)}

@@ -1,0 +1,1 @@
+"""Which embeddings a split needs, and where they are found."""

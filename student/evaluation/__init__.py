@@ -1,0 +1,1 @@
+"""Training and scoring the methods of a job, and predicting with a student."""

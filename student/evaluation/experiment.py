@@ -1,0 +1,158 @@
+"""One split's data, ready to train any method on and to measure it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.embedding_table import EmbeddingTable
+from cache.records.embedding_key import EmbeddingKey
+from student.config import JobSettings
+from student.data.image_folder import Item
+from student.data.image_set import Scanned, where
+from student.data.split import VALIDATION, Split
+from student.embeddings.keys import class_embeddings, image_embeddings, prompts_for, view_keys
+from student.evaluation.results import MethodResult, Tally
+from student.training.config import TrainingSettings
+from student.training.dataset import LabelledImages, TrainingData
+from student.training.methods import METHODS, Method
+from student.training.metrics import predict
+from student.training.student_factory import make_student
+from student.training.train import Trained, train
+
+COMPARED = ("erm", "lp-ft")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Paid:
+    """The embeddings on hand: the materialised table and the row of each key."""
+
+    table: EmbeddingTable
+    rows: dict[EmbeddingKey, int]
+
+
+def training_settings(settings: JobSettings) -> TrainingSettings:
+    """The part of the options that training reads."""
+    names = {one.name for one in fields(TrainingSettings)} & JobSettings.model_fields.keys()
+    return TrainingSettings(**{name: getattr(settings, name) for name in names})
+
+
+def methods_of(settings: JobSettings) -> tuple[str, ...]:
+    """The method that was asked for, then those it is compared with."""
+    compared = COMPARED if settings.compare else ()
+    return tuple(dict.fromkeys((settings.method, *compared)))
+
+
+def named_method(name: str, settings: JobSettings) -> Method:
+    """The method, in which what the user asked for by name wins over what it would choose."""
+    return METHODS[name].yielding(settings.model_fields_set)
+
+
+def learns_from_images(settings: JobSettings) -> bool:
+    """Whether any of the job's methods reads image embeddings, so that they are worth money."""
+    plain = training_settings(settings)
+    methods = (named_method(name, settings) for name in methods_of(settings))
+    return any(method.terms_for(plain).reads_images for method in methods)
+
+
+class Experimenter:
+    """Trains and measures methods on one split's images; the network is not used.
+
+    Pixels may have been scanned in more views than the settings ask for: the first are used. With
+    nothing paid, only methods that ask the teacher nothing can be trained.
+    """
+
+    def __init__(
+        self, split: Split, scanned: Scanned, paid: Paid | None, settings: JobSettings
+    ) -> None:
+        self._split = split
+        self._settings = settings
+        self._num_classes = len(scanned.catalogue.classes)
+        self.data = _training_data(split, scanned, paid, settings)
+        row_of = where(scanned.measured)
+        self._images = {
+            name: _labelled(name, items, scanned, row_of)
+            for name, items in {VALIDATION: split.validation, **split.tests}.items()
+        }
+
+    def train(self, method: str, report: Callable[[int, int, str], None]) -> Trained:
+        """Trains one method, or goes on from its checkpoint. `report` gets step, steps, a note."""
+
+        def follow(stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
+            seen = "" if accuracy is None else f", validation {accuracy:.1%}"
+            report(step, steps, f"{stage}, loss {loss:.3f}{seen}")
+
+        checkpoints = self._settings.out / "checkpoints"
+        return train(
+            named_method(method, self._settings),
+            self.data,
+            self._images[VALIDATION],
+            training_settings(self._settings),
+            num_classes=self._num_classes,
+            progress=follow,
+            # It knows its own data and settings: with others, training starts anew.
+            checkpoint=checkpoints / "+".join((method, *self._split.targets)),
+            make_student=make_student,
+        )
+
+    def measure(self, method: str, trained: Trained) -> MethodResult:
+        """Scores a trained method on every part."""
+        answers = {
+            part: predict(trained.student, one.pixels)[0] for part, one in self._images.items()
+        }
+        scores = {
+            part: Tally(correct=int((answers[part] == one.labels).sum()), images=len(one.labels))
+            for part, one in self._images.items()
+        }
+        return MethodResult(method=method, trained=trained, scores=scores, answers=answers)
+
+
+def _training_data(
+    split: Split, scanned: Scanned, paid: Paid | None, settings: JobSettings
+) -> TrainingData:
+    row_of = where(scanned.training)
+    rows = [row_of[item.path] for item in split.train]
+    is_whole = rows == list(range(len(scanned.stored)))
+    views = settings.views
+    # A whole table stays memory-mapped; a part of it is copied.
+    pixels = scanned.stored[:, :views] if is_whole else scanned.stored[rows, :views]
+    images, bought, texts = _bought(split, scanned, paid, settings)
+    return TrainingData(
+        pixels=pixels,
+        labels=np.array([scanned.label(item) for item in split.train], dtype=np.int64),
+        domains=np.array([split.sources.index(i.domain) for i in split.train], dtype=np.int64),
+        image_embeddings=images,
+        bought=bought,
+        text_embeddings=texts,
+    )
+
+
+def _bought(
+    split: Split, scanned: Scanned, paid: Paid | None, settings: JobSettings
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    """Image embeddings (N, K, D), which of them are bought (N, K), and the class texts (C, D)."""
+    shape = (len(split.train), settings.views)
+    classes = scanned.catalogue.classes
+    if paid is None:
+        nothing = np.zeros((*shape, 1), dtype=np.float32)
+        return nothing, np.zeros(shape, dtype=bool), np.zeros((len(classes), 1), dtype=np.float32)
+    fingerprint = paid.table.model_fingerprint
+    keys = [
+        view_keys(fingerprint, item, views=settings.views, size=settings.image_size)
+        for item in split.train
+    ]
+    vectors, bought = image_embeddings(paid.table, paid.rows, keys)
+    prompts = [prompts_for(name, split.sources, settings.prompts) for name in classes]
+    return vectors, bought, class_embeddings(paid.table, paid.rows, fingerprint, prompts)
+
+
+def _labelled(
+    name: str, items: Sequence[Item], scanned: Scanned, row_of: dict[Path, int]
+) -> LabelledImages:
+    rows = [row_of[item.path] for item in items]
+    labels: NDArray[np.int64] = np.array([scanned.label(item) for item in items], dtype=np.int64)
+    return LabelledImages(name=name, pixels=scanned.clean[rows, 0], labels=labels)

@@ -1,0 +1,52 @@
+"""Names what images show, by a stored student alone."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from student.data.views import open_rgb, render
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What the student says of one image, and how sure it is (softmax, 0 to 1)."""
+
+    image: Path
+    class_name: str
+    confidence: float
+
+
+def predict_images(images: Sequence[Path], folder: Path) -> Iterator[Prediction]:
+    """A prediction for each image, in order, by the student in `folder`.
+
+    Raises BadInput for a folder without a student, DataError for a file that is no image; both
+    before the first prediction for the folder, at its turn for an image.
+    """
+    from student.models.saved import load_student
+    from student.training.metrics import predict
+    from student.training.student_factory import network_beside
+
+    student, meta = load_student(folder, network=lambda one: network_beside(one, folder))
+    size = student.architecture.image_size
+    for path in images:
+        pixels = render(open_rgb(path), "", 0, size)[None]
+        labels, confidences = predict(student, pixels)
+        yield Prediction(
+            image=path,
+            class_name=meta["classes"][int(labels[0])],
+            confidence=float(confidences[0]),
+        )
+
+
+def describe(prediction: Prediction, *, as_json: bool) -> str:
+    """One line of output."""
+    if as_json:
+        return json.dumps(
+            {
+                "image": str(prediction.image),
+                "class": prediction.class_name,
+                "confidence": round(prediction.confidence, 4),
+            }
+        )
+    return f"{prediction.image}\t{prediction.class_name}\t{prediction.confidence:.1%}"

@@ -1,0 +1,1 @@
+"""The student network: its backbone, its heads, and its files."""

@@ -1,0 +1,179 @@
+"""The student: a backbone and one of four heads.
+
+Shapes: B batch, S pixels a side, F features, D teacher dimensions, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from student.errors import BadInput
+from student.models.heads import LOGIT_SCALE, ClassHead, EmbeddingHead, TextHead
+from student.models.timm_backbone import load_backbone
+from student.training.stage import HeadKind, Part
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_MEAN, _STD = (tuple(value * 255 for value in values) for values in (IMAGENET_MEAN, IMAGENET_STD))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """All it takes to build the same student again, without its weights."""
+
+    backbone: str
+    image_size: int
+    num_features: int
+    num_classes: int
+    head: HeadKind
+    dim: int  # of the teacher's space; 0 for a class head
+    logit_scale: float = LOGIT_SCALE  # of an embedding head
+    learns_scale: bool = False  # then the scale is among the weights
+
+
+class Student(nn.Module):
+    """Images in, logits out: uint8 or float pixels (B, S, S, 3) between 0 and 255 to (B, C)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, backbone: nn.Module, head: EmbeddingHead | ClassHead, architecture: Architecture
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.architecture = architecture
+        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    def features(self, pixels_BSS3: Tensor) -> Tensor:
+        """The backbone's pooled features: float32 (B, F)."""
+        pixels_B3SS = pixels_BSS3.to(self.device).permute(0, 3, 1, 2).float()
+        normal_B3SS = (pixels_B3SS - self.mean) / self.std
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            features_BF = self.backbone(normal_B3SS.contiguous(memory_format=torch.channels_last))
+        return cast("Tensor", features_BF.float())
+
+    def forward(self, pixels_BSS3: Tensor) -> Tensor:
+        return cast("Tensor", self.head(self.features(pixels_BSS3)))
+
+    def loss_parameters(self) -> list[nn.Parameter]:
+        """What the loss learns of itself in every stage, whichever part the stage names."""
+        scale = self.head.log_scale if isinstance(self.head, EmbeddingHead) else None
+        return [] if scale is None else [scale]
+
+    def part(self, name: Part) -> nn.Module:
+        """What a stage that trains `name` may move."""
+        if name == "all":
+            return self
+        if name == "projection":
+            if not isinstance(self.head, EmbeddingHead):
+                message = "a student with a class head has no projection to train"
+                raise BadInput(message)
+            return self.head.projection
+        return self.get_submodule(name)
+
+
+def new_student(
+    *,
+    backbone: str,
+    weights: str,
+    image_size: int,
+    num_classes: int,
+    text_embeddings: Tensor | None,
+    head: HeadKind | None = None,
+    logit_scale: float = LOGIT_SCALE,
+    learns_scale: bool = False,
+) -> Student:
+    """A student before training, on a timm backbone; `with_head` says what the rest means.
+
+    Raises BadInput and TrainingError as `load_backbone` does.
+    """
+    return with_head(
+        load_backbone(backbone, weights, image_size=image_size),
+        backbone=backbone,
+        image_size=image_size,
+        num_classes=num_classes,
+        text_embeddings=text_embeddings,
+        head=head,
+        logit_scale=logit_scale,
+        learns_scale=learns_scale,
+    )
+
+
+def with_head(
+    network: nn.Module,
+    *,
+    backbone: str,
+    image_size: int,
+    num_classes: int,
+    text_embeddings: Tensor | None,
+    head: HeadKind | None = None,
+    logit_scale: float = LOGIT_SCALE,
+    learns_scale: bool = False,
+) -> Student:
+    """A student of this network, called `backbone`, and a new head.
+
+    Without `head`, text embeddings (C, D) make an embedding head, and none a class head. Raises
+    BadInput.
+    """
+    num_features = count_features(network, image_size)
+    kind = head or ("class" if text_embeddings is None else "embedding")
+    if kind == "class":
+        text_embeddings = None
+    elif text_embeddings is None:
+        message = f"a head of the kind {kind!r} is made of text embeddings"
+        raise BadInput(message)
+    elif kind == "identity" and text_embeddings.shape[1] != num_features:
+        message = (
+            f"the backbone gives {num_features} features and the teacher {text_embeddings.shape[1]}"
+            ": without a projection they must be of one space"
+        )
+        raise BadInput(message)
+    architecture = Architecture(
+        backbone=backbone,
+        image_size=image_size,
+        num_features=num_features,
+        num_classes=num_classes,
+        head=kind,
+        dim=0 if text_embeddings is None else text_embeddings.shape[1],
+        logit_scale=logit_scale,
+        learns_scale=learns_scale,
+    )
+    return Student(network, _head(architecture, text_embeddings), architecture)
+
+
+def _head(architecture: Architecture, text_CD: Tensor | None) -> EmbeddingHead | ClassHead:
+    num_features = architecture.num_features
+    if text_CD is None:
+        return ClassHead(num_features, architecture.num_classes)
+    if architecture.head == "text":
+        return TextHead(num_features, text_CD)
+    return EmbeddingHead(
+        num_features,
+        text_CD,
+        scale=architecture.logit_scale,
+        learns_scale=architecture.learns_scale,
+        projection=nn.Identity() if architecture.head == "identity" else None,
+    )
+
+
+@torch.no_grad()
+def count_features(backbone: nn.Module, image_size: int) -> int:
+    """How many features a backbone gives an image, pooled; raises BadInput where it gives a map."""
+    was_training = backbone.training
+    shape = backbone.eval()(torch.zeros(1, 3, image_size, image_size)).shape
+    backbone.train(was_training)
+    if len(shape) != 2:
+        message = f"the backbone gives features of the shape {tuple(shape)}, not one row an image"
+        raise BadInput(message)
+    return int(shape[1])

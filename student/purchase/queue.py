@@ -1,0 +1,64 @@
+"""What is still to be bought, in order, and how many units may still go on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from student.purchase.plan import Wanted
+from student.vendor.schemas import Prices
+
+
+class Shelf:
+    """Items in buying order under an allowance of units.
+
+    What is taken uses the allowance up; what is put back, or struck off because it will not be
+    bought, gives it back, so that the next best items can have it. An item is on the shelf or with
+    one taker, never both.
+    """
+
+    def __init__(self, wanted: Iterable[Wanted], *, prices: Prices, allowance: int) -> None:
+        self._waiting = deque(wanted)
+        self._prices = prices
+        self._allowance = allowance
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def allowance(self) -> int:
+        """Units that may still be taken."""
+        return self._allowance
+
+    def take(self, most: int) -> list[Wanted]:
+        """The next items, at most so many and as far as the allowance goes; [] when done."""
+        lot: list[Wanted] = []
+        while self._waiting and len(lot) < most:
+            price = self._prices.units_for(self._waiting[0].key.modality)
+            if price > self._allowance:
+                break
+            self._allowance -= price
+            lot.append(self._waiting.popleft())
+        return lot
+
+    def put_back(self, lot: Sequence[Wanted]) -> None:
+        """Return taken items to the front."""
+        self._waiting.extendleft(reversed(lot))
+        self._allowance += self.units(lot)
+
+    def strike(self, lot: Sequence[Wanted]) -> None:
+        """These taken items will not be bought here; others may have their units."""
+        self._allowance += self.units(lot)
+
+    def units(self, lot: Sequence[Wanted]) -> int:
+        """What these items cost together."""
+        return sum(self._prices.units_for(one.key.modality) for one in lot)
+
+    def affordable(self, lot: Sequence[Wanted], units: int) -> list[Wanted]:
+        """The longest prefix of `lot` that costs no more than this."""
+        prefix: list[Wanted] = []
+        for one in lot:
+            if self.units([*prefix, one]) > units:
+                break
+            prefix.append(one)
+        return prefix

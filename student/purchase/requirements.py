@@ -1,0 +1,104 @@
+"""What a job could buy, and what its selector may look at to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cache.records.embedding_key import EmbeddingKey
+from cache.storage.reader import Records
+from student.acquisition.candidates import Answers, Candidates
+from student.acquisition.features import frozen_features
+from student.acquisition.strategies import Selector
+from student.config import JobSettings
+from student.console import Terminal
+from student.data.image_set import Scanned
+from student.embeddings.keys import (
+    class_means,
+    prompts_for,
+    text_key,
+    view_keys,
+    wanted_in_order,
+    wanted_texts,
+)
+from student.evaluation.experiment import training_settings
+from student.purchase.plan import Wanted
+from student.vendor.schemas import Model
+
+
+def candidates_for(
+    selector: Selector, scanned: Scanned, settings: JobSettings, terminal: Terminal
+) -> Candidates:
+    """The training images as this selector looks at them, row for row.
+
+    Without features (F is 0) where it reads none. Raises as `frozen_features` does.
+    """
+    items = scanned.training
+    classes = {name: number for number, name in enumerate(scanned.catalogue.classes)}
+    domains = {name: number for number, name in enumerate(scanned.catalogue.domains)}
+    features = np.zeros((len(items), 0), dtype=np.float32)
+    if selector.reads_features:
+        with terminal.bar("looking at images") as update:
+            features = frozen_features(
+                [item.digest for item in items],
+                scanned.stored[:, 0],
+                training_settings(settings),
+                folder=settings.out / "features",
+                progress=lambda done, total: update(done, total, ""),
+            )
+    return Candidates(
+        features=features,
+        labels=np.array([classes[item.class_name] for item in items], dtype=np.int64),
+        domains=np.array([domains[item.domain] for item in items], dtype=np.int64),
+    )
+
+
+class ShoppingList:
+    """The prompts and the views of a job's images, of one model."""
+
+    def __init__(self, settings: JobSettings, scanned: Scanned, model: Model) -> None:
+        self._scanned = scanned
+        self._fingerprint = model.fingerprint
+        self._size = settings.image_size
+        self._prompts = [
+            list(
+                dict.fromkeys(
+                    prompt
+                    for one in scanned.splits
+                    for prompt in prompts_for(name, one.sources, settings.prompts)
+                )
+            )
+            for name in scanned.catalogue.classes
+        ]
+
+    def wanted(self, rows: Sequence[int]) -> list[Wanted]:
+        """The prompts, then every view of the training images of these rows, in their order."""
+        prompts = dict.fromkeys(prompt for of_class in self._prompts for prompt in of_class)
+        texts = wanted_texts(self._fingerprint, list(prompts))
+        training, stored = self._scanned.training, self._scanned.stored
+        return [*texts, *wanted_in_order(self._fingerprint, training, stored, rows)]
+
+    def has_texts(self, cache: Records) -> bool:
+        """Whether every prompt was bought."""
+        return not cache.missing(self._texts())
+
+    def answers(self, rows: Sequence[int], cache: Records) -> Answers:
+        """What was bought of the clean views of these rows; all prompts must have been."""
+        text_of = cache.fetch(self._texts())
+        texts = class_means(lambda key: text_of[key].vector, self._fingerprint, self._prompts)
+        training = self._scanned.training
+        clean = [
+            view_keys(self._fingerprint, training[row], views=1, size=self._size)[0] for row in rows
+        ]
+        bought = cache.fetch(clean)
+        images = np.zeros((len(training), texts.shape[1]), dtype=np.float32)
+        known = np.zeros(len(training), dtype=bool)
+        for row, key in zip(rows, clean, strict=True):
+            if key in bought:
+                images[row], known[row] = bought[key].vector, True
+        return Answers(texts=texts, images=images, known=known)
+
+    def _texts(self) -> list[EmbeddingKey]:
+        prompts = dict.fromkeys(prompt for of_class in self._prompts for prompt in of_class)
+        return [text_key(self._fingerprint, prompt) for prompt in prompts]

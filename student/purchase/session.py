@@ -1,0 +1,195 @@
+"""One vendor, one cache and one budget: the plans, the purchases, and the record of each."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from cache.paid_cache import PaidCache, now_ms
+from cache.records.embedding_key import EmbeddingKey
+from cache.records.purchase_records import Intent, RunRecord
+from student.config import JobSettings
+from student.console import Terminal
+from student.data.demo.mark import is_demo_data
+from student.errors import BadInput, PurchaseError
+from student.purchase.buyer import buy
+from student.purchase.plan import Plan, Wanted, make_plan
+from student.purchase.progress import Bought
+from student.training.config import TrainingSettings
+from student.training.methods import Method
+from student.training.student_factory import check_space, foreign_weights
+from student.vendor.client import VendorClient
+from student.vendor.request import is_of
+from student.vendor.schemas import Account, Model, Prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkout:
+    """Plans and buys for the students of one job or bench; made by `open_checkout`.
+
+    `payable` is what the cache has on record and what the account at the vendor can add to it.
+    """
+
+    settings: JobSettings
+    students: Sequence[tuple[Method, TrainingSettings]]
+    cache: PaidCache
+    vendor: VendorClient
+    model: Model
+    prices: Prices
+    account: Account
+    terminal: Terminal
+    command: str
+    run: str
+    payable: int
+    _parts: list[Bought] = field(default_factory=list)
+    _counted: set[EmbeddingKey] = field(default_factory=set)
+
+    @property
+    def parts(self) -> Sequence[Bought]:
+        """What was bought so far, purchase by purchase."""
+        return self._parts
+
+    def plan(self, wanted: Sequence[Wanted]) -> Plan:
+        """The plan for these, within the budget, if there is one, and what the account can pay."""
+        # What the account can still pay caps the plan too, so that texts come first in it as well.
+        asked = self.settings.budget
+        is_own = asked is not None and asked <= self.payable
+        return make_plan(
+            wanted,
+            cache=self.cache,
+            model=self.model,
+            prices=self.prices,
+            budget=self.payable if asked is None else min(asked, self.payable),
+            wall="client budget" if is_own else "vendor budget",
+        )
+
+    def show(self, plan: Plan, heading: str) -> None:
+        """Print a plan, and what a person should think of before paying for it."""
+        terminal = self.terminal
+        terminal.heading(heading)
+        terminal.plan(plan)
+        if self.model.embedded and not is_demo_data(self.settings.data) and plan.to_buy:
+            terminal.warn(
+                "the vendor sells its embedded model, a small stand-in that knows emoji, and these "
+                "are not the demo images: point the vendor at a real CLIP (README)"
+            )
+        foreign = {foreign_weights(one, self.model.weights_sha256) for _, one in self.students}
+        for warning in sorted(foreign - {""}):
+            terminal.warn(warning)
+
+    def require_obtainable(self, wanted: Iterable[Wanted]) -> None:
+        """PurchaseError where another account's open purchase asks for one of these.
+
+        Nobody but that account can end it, so what is bought beside it would wait for ever.
+        """
+        waiting = {one.key for one in wanted}
+        account = self.vendor.ledger_name(self.account)
+        for intent in self.cache.open_intents():
+            # The earliest purchase has an item; what a later one asks for, it will not get.
+            held = waiting.intersection(intent.keys)
+            waiting -= held
+            if held and not is_of(account, intent):
+                raise PurchaseError(self._obstacle(intent, len(held)))
+
+    def _obstacle(self, intent: Intent, count: int) -> str:
+        name = intent.idempotency_key
+        folder = shlex.quote(str(self.settings.cache))
+        remedy = (
+            "that run is alive: wait for its end"
+            if self.cache.is_alive(intent.run)
+            else f"run again with the key that made it, which settles it, or give it up with "
+            f"`cache-report --cache {folder} give-up {name}`"
+        )
+        return (
+            f"{count} of the embeddings that nothing can go on without are asked for by the open "
+            f"purchase {name} of run {intent.run}, made with another API key than {self.account.id}"
+            f" (or by another program): only with that key can the vendor say whether its "
+            f"{intent.units} queries were charged. Nothing was bought; {remedy}"
+        )
+
+    async def buy(self, plan: Plan) -> Bought:
+        """Buys a plan. Several are the rounds of one job, each recorded as a run of its own."""
+        run = f"{self.run}.{len(self._parts) + 1}" if self._parts else self.run
+        # What an earlier round counted, this one has not found: the job itself has paid for it.
+        fresh = [one.key for one in plan.ordered if one.key not in self._counted]
+        missing = set(self.cache.missing(fresh))
+        found = [key for key in fresh if key not in missing]
+        started_ms = now_ms()
+        with self.terminal.buying() as progress:
+            bought = await buy(
+                plan,
+                cache=self.cache,
+                vendor=self.vendor,
+                budget=plan.budget,
+                run=run,
+                account=self.vendor.ledger_name(self.account),
+                batch_size=self.settings.batch_size,
+                concurrency=self.settings.concurrency,
+                progress=progress,
+            )
+        self.cache.record_run(
+            RunRecord(
+                run=run,
+                started_ms=started_ms,
+                command=self.command,
+                model=plan.model.id,
+                model_fingerprint=plan.model.fingerprint,
+                planned=len(fresh),
+                already_paid=len(found),
+                paid_units=sum(plan.prices.units_for(key.modality) for key in found),
+                bought_units=bought.units,
+                cost_micro_usd=bought.cost_micro_usd,
+                micro_usd_per_unit=plan.prices.micro_usd_per_unit,
+            )
+        )
+        self._parts.append(bought)
+        self._counted.update(fresh)
+        return bought
+
+
+async def open_checkout(
+    vendor: VendorClient,
+    settings: JobSettings,
+    students: Sequence[tuple[Method, TrainingSettings]],
+    cache: PaidCache,
+    terminal: Terminal,
+    *,
+    command: str,
+    kind: str = "run",
+) -> Checkout:
+    """What the vendor sells to these settings, at what price, and what the account can pay.
+
+    `kind` begins the names of its runs. Raises BadInput where the vendor has no such model or one
+    of the students cannot learn from it, and VendorError.
+    """
+    if not await vendor.ready():
+        terminal.say(f"the vendor at {vendor.url} is not ready; asking again for some minutes")
+    model = _chosen(await vendor.models(), settings.teacher)
+    for method, training in students:
+        check_space(method, training, model.dim)
+    prices = await vendor.prices()
+    account = await vendor.account()
+    return Checkout(
+        settings=settings,
+        students=students,
+        cache=cache,
+        vendor=vendor,
+        model=model,
+        prices=prices,
+        account=account,
+        terminal=terminal,
+        command=command,
+        run=f"{kind}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}",
+        payable=cache.spend_on_record().committed_units + account.remaining_units,
+    )
+
+
+def _chosen(models: Sequence[Model], name: str | None) -> Model:
+    for model in models:
+        if name is None or model.id == name:
+            return model
+    message = f"the vendor has no model {name}; it sells {', '.join(m.id for m in models)}"
+    raise BadInput(message)

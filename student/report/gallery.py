@@ -1,0 +1,64 @@
+"""Rows of held-out images, each with what every method said."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from student.data.image_folder import Item
+from student.data.image_set import Scanned
+from student.data.views import open_rgb
+from student.evaluation.results import Experiment
+
+ACROSS = 10
+RIGHT, WRONG = "#1a7f37", "#cf222e"
+
+
+def draw_answers(path: Path, one: Experiment, scanned: Scanned, *, seed: int) -> None:
+    """A row for each held-out domain: a seeded random draw, nothing picked by hand."""
+    from matplotlib.figure import Figure
+
+    domains = [domain for domain in one.targets if domain in one.student.scores]
+    if not domains:
+        return
+    figure = Figure(figsize=(1.25 * ACROSS, 1.9 * len(domains)), dpi=110, layout="constrained")
+    axes = figure.subplots(len(domains), ACROSS, squeeze=False)
+    split = next(s for s in scanned.splits if s.targets == one.targets)
+    shown = [r for r in one.results if r.method in {one.student.method, "erm"}]
+    for row, domain in enumerate(domains):
+        items = split.tests[domain]
+        drawn = random.Random(f"{seed} {domain}").sample(range(len(items)), min(ACROSS, len(items)))
+        for column in range(ACROSS):
+            axis = axes[row, column]
+            axis.axis("off")
+            if column >= len(drawn):
+                continue
+            item = items[drawn[column]]
+            axis.imshow(open_rgb(item.path))
+            if column == 0:
+                # A name of a folder may hold dollars, which here are no mathematics.
+                axis.set_title(
+                    domain, loc="left", fontsize=10, fontweight="bold", y=1.0, parse_math=False
+                )
+            for line, result in enumerate(shown):
+                said = scanned.catalogue.classes[int(result.answers[domain][drawn[column]])]
+                axis.text(
+                    0.5,
+                    -0.04 - 0.15 * line,
+                    f"{_short(result.method)}: {said}",
+                    transform=axis.transAxes,
+                    ha="center",
+                    va="top",
+                    fontsize=7,
+                    parse_math=False,
+                    color=RIGHT if _is_right(item, said) else WRONG,
+                )
+    figure.savefig(path)
+
+
+def _is_right(item: Item, said: str) -> bool:
+    return item.class_name == said
+
+
+def _short(method: str) -> str:
+    return "ERM" if method == "erm" else "student"

@@ -1,0 +1,37 @@
+"""The device, threads and random numbers of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from student.errors import BadInput
+from student.training.config import TrainingSettings
+
+
+@contextmanager
+def machine(settings: TrainingSettings) -> Iterator[torch.device]:
+    """The device, with the run's threads and its own random numbers; all is put back afterwards."""
+    has_gpu = torch.cuda.is_available()
+    name = ("cuda" if has_gpu else "cpu") if settings.device == "auto" else settings.device
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        message = f"torch knows no device {name!r}"
+        raise BadInput(message) from error
+    if device.type == "cuda" and not has_gpu:
+        message = f"this machine has no device {name!r}: say 'auto' or 'cpu'"
+        raise BadInput(message)
+    threads = torch.get_num_threads()
+    gpus = [device.index or 0] if device.type == "cuda" else []
+    try:
+        torch.set_num_threads(settings.threads or threads)
+        with (
+            torch.random.fork_rng(devices=gpus),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+        ):
+            yield device
+    finally:
+        torch.set_num_threads(threads)

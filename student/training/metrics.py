@@ -1,0 +1,104 @@
+"""How good, and how fast, a student is.
+
+Shapes: N images, S pixels a side, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from student.errors import BadInput
+from student.models.student import Student
+from student.training.dataset import LabelledImages
+from student.training.features import features_of
+
+_Z95 = 1.959963984540054  # the normal distribution's 97.5% point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Accuracy and mean cross-entropy on one set of images."""
+
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A confidence interval, both ends included."""
+
+    low: float
+    high: float
+
+
+@torch.no_grad()
+def logits_of(student: Student, pixels: NDArray[np.uint8]) -> Tensor:
+    """Logits of images (N, S, S, 3), on the CPU: (N, C). The student is left in eval mode."""
+    size = student.architecture.image_size
+    if pixels.shape[1:] != (size, size, 3):
+        message = f"the student takes images of {size} x {size} pixels, not {pixels.shape[1:3]}"
+        raise BadInput(message)
+    logits: Tensor = student.head(features_of(student, pixels))
+    return logits.cpu()
+
+
+def score(logits_NC: Tensor, labels: NDArray[np.int64]) -> Score:
+    """Accuracy and mean cross-entropy of these logits."""
+    labels_N = torch.tensor(labels)
+    return Score(
+        accuracy=float((logits_NC.argmax(dim=1) == labels_N).double().mean()),
+        loss=float(functional.cross_entropy(logits_NC, labels_N)),
+    )
+
+
+def accuracy(student: Student, images: LabelledImages) -> float:
+    """The share of the images whose label the student says."""
+    return score(logits_of(student, images.pixels), images.labels).accuracy
+
+
+def predict(
+    student: Student, pixels: NDArray[np.uint8]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Each image's class and the student's confidence in it (softmax): (N,) and (N,)."""
+    confidences_N, labels_N = logits_of(student, pixels).softmax(dim=1).max(dim=1)
+    return labels_N.numpy(), confidences_N.numpy()
+
+
+def wilson_interval(correct: int, total: int) -> Interval:
+    """The 95% interval of a proportion that `correct` of `total` was seen of (Wilson, 1927)."""
+    if not 0 <= correct <= total or total == 0:
+        message = f"{correct} of {total} is no proportion"
+        raise BadInput(message)
+    share, spread = correct / total, _Z95**2 / total
+    centre = (share + spread / 2) / (1 + spread)
+    reach = _Z95 * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
+    return Interval(low=max(0.0, centre - reach), high=min(1.0, centre + reach))
+
+
+def num_parameters(student: Student) -> int:
+    """How many numbers the student predicts with: its parameters and the text head's classes."""
+    head = student.head.state_dict()
+    trained = {id(parameter): parameter.numel() for parameter in student.parameters()}
+    return sum(trained.values()) + (head["text_CD"].numel() if "text_CD" in head else 0)
+
+
+@torch.no_grad()
+def latency(student: Student, *, repeats: int = 30, warm_up: int = 5) -> float:
+    """Milliseconds an image, one at a time, from uint8 pixels to a label: the median."""
+    size = student.architecture.image_size
+    pixels = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+    student.eval()
+    taken = []
+    for _ in range(warm_up + repeats):
+        started = time.perf_counter()
+        int(student(pixels).argmax())
+        taken.append(time.perf_counter() - started)
+    return float(np.median(taken[warm_up:]) * 1e3)

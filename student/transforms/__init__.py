@@ -1,0 +1,1 @@
+"""Random views and line drawings of images."""

@@ -1,0 +1,64 @@
+"""Pictures redrawn in ink, so that a student which only has pictures in colour meets line drawings.
+
+What a picture shows stays what it is when its contours are drawn, so the drawing keeps the target
+of its picture: no query is spent on it. The contours are the morphological gradient (Serra, "Image
+Analysis and Mathematical Morphology", 1982): the brightest minus the darkest of each 3 x 3 pixels.
+
+Shapes: B batch, H and W pixels, 3 colours; pixels lie on the scale 0 to 255.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from student.transforms.parameters import LUMA
+
+_FAINTEST, _BOLDEST = 0.7, 3.0  # ink per step of brightness
+_DARKEST_WASH = 0.5  # of the picture's own shading, under a pen's lines
+_LEVELS = 4  # of each colour, where colours are laid flat
+
+
+def drawn_views(pixels_BHW3: Tensor, generator: torch.Generator, *, chance: float) -> Tensor:
+    """Each image as it is, or, with this chance, redrawn: float (B, H, W, 3) between 0 and 255.
+
+    Half of the drawings are a pen's: lines on white, half of those with a grey wash. The others are
+    inked: lines over the colours, in half of those laid flat.
+    """
+    uniform_B5 = torch.rand(len(pixels_BHW3), 5, generator=generator)
+    is_drawn, is_pen, plain, ink, wash = uniform_B5.to(pixels_BHW3.device).T
+    rows = (is_drawn < chance).nonzero().squeeze(1)
+    views_BHW3 = pixels_BHW3.float()
+    if not len(rows):
+        return views_BHW3
+    picked_B3HW = views_BHW3[rows].permute(0, 3, 1, 2)
+    strength_B = _FAINTEST + (_BOLDEST - _FAINTEST) * ink[rows]
+    lines_B1HW = 255 - (strength_B[:, None, None, None] * contours(picked_B3HW)).clamp(max=255)
+    is_plain_B111 = (plain[rows] < 1 / 2)[:, None, None, None]
+    shade_B111 = torch.where(is_plain_B111, 0.0, _DARKEST_WASH * wash[rows][:, None, None, None])
+    under_pen_B1HW = 255 - shade_B111 * (255 - _grey(picked_B3HW))
+    under_ink_B3HW = torch.where(is_plain_B111, picked_B3HW, _flat(picked_B3HW))
+    is_pen_B111 = (is_pen[rows] < 1 / 2)[:, None, None, None]
+    under_B3HW = torch.where(is_pen_B111, under_pen_B1HW, under_ink_B3HW)
+    redrawn_B3HW = torch.minimum(lines_B1HW, under_B3HW)
+    return views_BHW3.index_copy(0, rows, redrawn_B3HW.permute(0, 2, 3, 1))
+
+
+def contours(pixels_B3HW: Tensor) -> Tensor:
+    """How far the brightest and the darkest neighbour of each pixel lie apart, in the colour where
+    it is most: (B, 1, H, W) between 0 and 255."""
+    framed = functional.pad(pixels_B3HW, (1, 1, 1, 1), mode="replicate")
+    spread_B3HW = functional.max_pool2d(framed, 3, 1) + functional.max_pool2d(-framed, 3, 1)
+    return spread_B3HW.amax(dim=1, keepdim=True)
+
+
+def _grey(pixels_B3HW: Tensor) -> Tensor:
+    weights = torch.from_numpy(LUMA).to(pixels_B3HW)
+    return (pixels_B3HW * weights[:, None, None]).sum(dim=1, keepdim=True)
+
+
+def _flat(pixels_B3HW: Tensor) -> Tensor:
+    """The nearest lower of a few levels of each colour, spread over the whole scale."""
+    step = 256 / _LEVELS
+    return (pixels_B3HW / step).floor() * (255 / (_LEVELS - 1))

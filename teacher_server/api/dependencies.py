@@ -1,0 +1,48 @@
+"""What the routes work with: built once by `create_app`, reached through the request's app."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from teacher_server.api.sale import Gate
+from teacher_server.inference.decode_image import ImageLimits
+from teacher_server.inference.info import ModelInfo, Prepared
+from teacher_server.ledger.ledger import Ledger
+from teacher_server.limits.fair_semaphore import Turns
+from teacher_server.limits.memory_budget import Room
+from teacher_server.limits.rate_limiter import Rates
+from teacher_server.operations.metrics import Metrics
+from teacher_server.operations.readiness import Health
+from teacher_server.settings import VendorSettings
+
+Prepare = Callable[[Sequence[str | bytes]], list[Prepared]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The collaborators of every route. The model is not among them: `gate` sells its answers."""
+
+    info: ModelInfo
+    image_limits: ImageLimits
+    prepare: Prepare
+    ledger: Ledger
+    gate: Gate
+    rates: Rates
+    health: Callable[[], Awaitable[Health]]
+    metrics: Metrics
+    settings: VendorSettings
+    decoding: Turns
+    room: Room
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Serving = Annotated[Services, Depends(_services)]

@@ -1,0 +1,1 @@
+"""The database of the ledger: its engine, tables, migrations and server locks."""

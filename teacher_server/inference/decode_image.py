@@ -1,0 +1,150 @@
+"""From bytes that a stranger sent to an RGB image, or a refusal that says why."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from teacher_server.errors import ImageRefused
+from teacher_server.inference.image_structure import check_structure
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+# A sliver resized by its shorter side would grow to many times the pixels that were checked.
+MAX_ASPECT_RATIO = 100
+
+_DATA_URI = re.compile(r"data:(?P<type>[^,;]*)(?:;[^,;]*)*?;base64,")
+
+# Pixels that are laid on white at once.
+_BAND_PIXELS = 2**20
+_WHITE = (255, 255, 255, 255)
+
+
+def quiet_decoders() -> None:
+    """Let a decoder's warnings reach nobody, but a warning of a bomb be an error.
+
+    One file of 64 KiB can draw thousands of lines. Called once: filters belong to the process, and
+    changing them per image would race between the threads that decode.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+quiet_decoders()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLimits:
+    """How large an image may be, as sent and as pixels."""
+
+    max_bytes: int
+    max_pixels: int
+
+
+def decode_base64(text: str, limits: ImageLimits) -> bytes:
+    """The bytes of a data-URI or of bare base64; strict, so that one text has one meaning.
+
+    Raises ImageRefused (`image_too_large`, `invalid_image`). URLs are refused, never fetched.
+    """
+    payload = text
+    if text.startswith("data:"):
+        match = _DATA_URI.match(text[:200])
+        if match is None:
+            message = "the data-URI is not of the form data:image/…;base64,…"
+            raise ImageRefused(message, code="invalid_image")
+        if not match["type"].startswith("image/"):
+            message = f"the data-URI says {match['type'][:40]!r}, which is no image"
+            raise ImageRefused(message, code="invalid_image")
+        payload = text[match.end() :]
+    elif text[:8].lower().startswith(("http://", "https://")):
+        message = "URLs are not fetched; send the image itself, as base64 or a data-URI"
+        raise ImageRefused(message, code="invalid_image")
+    if len(payload) // 4 * 3 > limits.max_bytes + 2:
+        raise _too_large(limits)
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError) as error:
+        message = "the image is not valid base64"
+        raise ImageRefused(message, code="invalid_image") from error
+
+
+def check_size(data: bytes, limits: ImageLimits) -> None:
+    """Refuse an empty file (`invalid_image`) or one over the limit (`image_too_large`)."""
+    if not data:
+        message = "the image is empty (0 bytes)"
+        raise ImageRefused(message, code="invalid_image")
+    if len(data) > limits.max_bytes:
+        raise _too_large(limits)
+
+
+def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
+    """The image's first frame, wholly decoded: upright, on white, RGB.
+
+    Raises ImageRefused; bytes, parts and pixels are counted before any pixel is decoded.
+    """
+    check_size(data, limits)
+    check_structure(data)
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            _check_pixels(image.size, limits)
+            image.load()
+            return _flattened(ImageOps.exif_transpose(image))
+    except ImageRefused:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise _too_many_pixels(limits) from error
+    except UnidentifiedImageError as error:
+        message = f"the bytes are no image of a format that is read ({', '.join(FORMATS)})"
+        raise ImageRefused(message, code="invalid_image") from error
+    # Pillow's readers raise whatever a broken file makes them raise: OSError, SyntaxError,
+    # struct.error, ValueError, ZeroDivisionError and more.
+    except Exception as error:
+        message = "the image is truncated or damaged and cannot be decoded"
+        raise ImageRefused(message, code="invalid_image") from error
+
+
+def _check_pixels(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise _too_many_pixels(limits)
+    if max(size) > MAX_ASPECT_RATIO * min(size):
+        message = f"the image is {width}x{height}, longer than {MAX_ASPECT_RATIO} times its width"
+        raise ImageRefused(message, code="invalid_image")
+
+
+def _flattened(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        return _on_white(image)
+    if image.mode.startswith("I"):
+        # 16-bit grey; a plain convert would clip everything above 255 to white.
+        return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
+    return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Band by band: three layers of the whole would take a gigabyte at the pixel limit."""
+    width, height = image.size
+    flat = Image.new("RGB", image.size)
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        layer = image.crop((0, top, width, min(top + rows, height))).convert("RGBA")
+        white = Image.new("RGBA", layer.size, _WHITE)
+        flat.paste(Image.alpha_composite(white, layer).convert("RGB"), (0, top))
+    return flat
+
+
+def _too_large(limits: ImageLimits) -> ImageRefused:
+    return ImageRefused(
+        f"the image is larger than {limits.max_bytes} bytes", code="image_too_large"
+    )
+
+
+def _too_many_pixels(limits: ImageLimits) -> ImageRefused:
+    return ImageRefused(
+        f"the image has more than {limits.max_pixels} pixels", code="image_too_many_pixels"
+    )

@@ -1,0 +1,1 @@
+"""How much one API key, and all of them together, may use at once."""

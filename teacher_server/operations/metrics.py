@@ -1,0 +1,99 @@
+"""Prometheus metrics, in a registry of their own for each app."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from teacher_server.inference.info import Modality
+
+
+class Metrics:
+    """What an operator watches. Labels are routes, statuses and codes: never keys or inputs."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "teacher_requests",
+            "Requests answered",
+            ["method", "route", "status", "code"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "teacher_request_seconds",
+            "Seconds from request to answer",
+            ["route"],
+            registry=self._registry,
+        )
+        self._units = Counter(
+            "teacher_billed_units", "Units charged", ["modality"], registry=self._registry
+        )
+        self._replays = Counter(
+            "teacher_replays", "Answers sent again, free", registry=self._registry
+        )
+        self._voided = Counter(
+            "teacher_voided_reservations", "Reservations given back", registry=self._registry
+        )
+        self._purged = Counter(
+            "teacher_purged_answers", "Stored answers purged by their age", registry=self._registry
+        )
+        self._alerts = Counter(
+            "teacher_alerts_delivered",
+            "Budget alerts that the webhook took",
+            registry=self._registry,
+        )
+        self._batch_size = Histogram(
+            "teacher_batch_items",
+            "Items per batch that the model ran",
+            ["modality"],
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=self._registry,
+        )
+        self._batch_seconds = Histogram(
+            "teacher_batch_seconds",
+            "Seconds per batch in the model",
+            ["modality"],
+            registry=self._registry,
+        )
+        self._depth = Gauge("teacher_queue_items", "Items waiting", registry=self._registry)
+        self._silence = Gauge(
+            "teacher_worker_silence_seconds",
+            "Seconds since the worker last showed life",
+            registry=self._registry,
+        )
+
+    def answered(self, *, method: str, route: str, status: int, code: str, seconds: float) -> None:
+        """Count one answer; `route` is the template, so that labels stay few."""
+        self._requests.labels(method, route, str(status), code).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def billed(self, *, images: int, texts: int) -> None:
+        """Count the units of a charge."""
+        self._units.labels("image").inc(images)
+        self._units.labels("text").inc(texts)
+
+    def replayed(self) -> None:
+        """Count an answer that was sent again."""
+        self._replays.inc()
+
+    def voided(self) -> None:
+        """Count a reservation that was given back."""
+        self._voided.inc()
+
+    def purged(self, answers: int) -> None:
+        """Count stored answers that grew too old."""
+        self._purged.inc(answers)
+
+    def alerted(self, alerts: int) -> None:
+        """Count budget alerts that the webhook took."""
+        self._alerts.inc(alerts)
+
+    def batch(self, modality: Modality, size: int, seconds: float) -> None:
+        """Count a batch that the model ran."""
+        self._batch_size.labels(modality).observe(size)
+        self._batch_seconds.labels(modality).observe(seconds)
+
+    def page(self, *, depth: int, silence: float) -> bytes:
+        """The exposition text, with the queue as it is now."""
+        self._depth.set(depth)
+        self._silence.set(silence)
+        return generate_latest(self._registry)

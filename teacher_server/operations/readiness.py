@@ -1,0 +1,78 @@
+"""Is the vendor able to sell right now: shown by a canary that really ran."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+
+from teacher_server.inference.batcher import Batcher
+from teacher_server.inference.info import Encoder
+
+STUCK_SECONDS = 60.0
+PROBE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Each check by name; ready when all hold."""
+
+    checks: dict[str, bool]
+
+    @property
+    def is_ready(self) -> bool:
+        return all(self.checks.values())
+
+
+class Canary:
+    """Embeds one image and one text through the customers' own queue, and writes to the books."""
+
+    def __init__(
+        self, encoder: Encoder, batcher: Batcher, probe_database: Callable[[], None]
+    ) -> None:
+        self._encoder = encoder
+        self._batcher = batcher
+        self._probe_database = probe_database
+        self._encoded_at: float | None = None
+        self._probed_at = float("-inf")
+        self._probing = asyncio.Lock()
+        self._is_writable = False
+
+    async def run(self) -> None:
+        """Run the model once; raises what it raises."""
+        size = self._encoder.info.image_size
+        image = self._encoder.prepare_image(Image.new("RGB", (size, size), "white"))
+        text = self._encoder.prepare_text("a canary")
+        await self._batcher.encode([image, text])
+        self._encoded_at = time.monotonic()
+
+    def fail(self) -> None:
+        """The model did not answer: not ready until the canary ran again."""
+        self._encoded_at = None
+
+    async def health(self) -> Health:
+        """What holds now; `/readyz` reports it."""
+        is_alive = self._batcher.silence < STUCK_SECONDS
+        # Anybody may ask, and a probe writes: asking often, or many at once, must not hold up the
+        # customers' writes.
+        async with self._probing:
+            if time.monotonic() - self._probed_at >= PROBE_SECONDS:
+                self._is_writable = await asyncio.to_thread(self._database_takes_writes)
+                self._probed_at = time.monotonic()
+        return Health(
+            {
+                "canary": self._encoded_at is not None,
+                "worker": is_alive,
+                "database": self._is_writable,
+            }
+        )
+
+    def _database_takes_writes(self) -> bool:
+        try:
+            self._probe_database()
+        except Exception:
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Running the vendor as a process that listens."""

@@ -1,0 +1,136 @@
+"""Running the vendor: load, open the books, listen, say where, stop gracefully."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from teacher_server.api.app import create_app
+from teacher_server.errors import SettingsError
+from teacher_server.inference.info import Encoder
+from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.ledger import Ledger, opened, serving
+from teacher_server.operations.logs import configure_logging
+from teacher_server.server.connections import ConnectionLimits, guarded, raise_open_files
+from teacher_server.settings import VendorSettings
+
+_log = logging.getLogger("teacher_server")
+
+
+def serve(settings: VendorSettings, *, announce: Callable[[str], None]) -> None:
+    """Serve until a signal stops it; `announce` gets the URL once connections are accepted."""
+    configure_logging()
+    with (
+        opened(settings.database) as engine,
+        serving(
+            engine, lease_seconds=settings.lease_seconds, pepper=settings.given_pepper
+        ) as ledger,
+        _bound(settings.host, settings.port) as listener,
+    ):
+        _ensure_first_key(ledger, settings)
+        encoder = _loaded(settings)
+        app = create_app(encoder=encoder, ledger=ledger, settings=settings)
+        limits = ConnectionLimits(
+            header_seconds=settings.header_seconds,
+            body_seconds=settings.body_seconds,
+            max_connections=raise_open_files(settings.max_connections),
+        )
+        if limits.max_connections < settings.max_connections:
+            _log.warning(
+                "the system's limit on open files leaves room for %d of %d connections",
+                limits.max_connections,
+                settings.max_connections,
+            )
+        config = uvicorn.Config(
+            app,
+            http=guarded(limits),
+            # There is no WebSocket route; an upgrade would leave the guard behind.
+            ws="none",
+            timeout_keep_alive=settings.keep_alive_seconds,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=settings.shutdown_seconds,
+        )
+        url = _url(settings.host, listener.getsockname()[1])
+
+        def listening() -> None:
+            if settings.url_file is not None:
+                write_atomically(settings.url_file, url + "\n")
+            announce(url)
+
+        server = _AnnouncingServer(config, listening)
+        # When it has stopped, uvicorn raises the signal again, for whoever listened before. That is
+        # nobody: the process would die of it before the books are closed.
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(stop, lambda *_: None)
+        server.run(sockets=[listener])
+
+
+class _AnnouncingServer(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._listening()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        message = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise SettingsError(message) from error
+    return listener
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _ensure_first_key(ledger: Ledger, settings: VendorSettings) -> None:
+    if settings.first_key is None:
+        return
+    key = ApiKey.parse(settings.first_key.get_secret_value())
+    if key is None:
+        message = "TEACHER_FIRST_KEY is not of the form sk_<id>_<secret of 16 characters or more>"
+        raise SettingsError(message)
+    ledger.keys.ensure(
+        key,
+        name="first",
+        budget=settings.first_key_budget,
+        price_version=settings.price_version,
+    )
+
+
+def _loaded(settings: VendorSettings) -> Encoder:
+    # torch takes seconds to import: what is wrong with the books or the port is said before.
+    import torch
+
+    from teacher_server.inference.encoder import load_encoder
+
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    return load_encoder(
+        settings.model, settings.pretrained, precision=settings.dtype, device=settings.device
+    )

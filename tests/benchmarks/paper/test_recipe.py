@@ -1,0 +1,157 @@
+"""The commands of the recipe train as the paper does, and its estimate counts what they buy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.paper.__main__ import main
+from benchmarks.paper.cost import estimate, published_queries
+from benchmarks.paper.datasets import DATASETS
+from benchmarks.paper.recipe import STUDENTS, Recipe
+from student.data.image_folder import discover
+from student.evaluation.experiment import training_settings
+from student.training.config import TrainingSettings
+from student.training.methods import METHODS
+from tests.support.pacs import CLASSES, DOMAINS, TRAINED_ON, write_pacs
+from tests.support.pictures import write_picture
+
+
+def recipe(tmp_path: Path, name: str = "PACS", *, student: str = "vit") -> Recipe:
+    return Recipe(
+        dataset=DATASETS[name],
+        data=tmp_path / "PACS",
+        student=student,
+        methods=("vl2v-adip", "erm"),
+        targets=tuple(DATASETS[name].domains),
+        seeds=(0,),
+        views=1,
+        out=tmp_path / "out",
+    )
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_student_is_trained_with_the_papers_settings(
+    tmp_path: Path, name: str, student: str
+) -> None:
+    settings = next(recipe(tmp_path, name, student=student).runs()).settings()
+    trained = METHODS["vl2v-adip"].yielding(settings.model_fields_set)
+    used = trained.settings_for(training_settings(settings))
+    steps, eval_every = (15001, 1000) if name == "DomainNet" else (5001, 200)
+    assert used == TrainingSettings(  # every other field stands at the paper's value
+        backbone=settings.backbone,
+        steps=steps,
+        align_steps=steps,
+        eval_every=eval_every,
+        device="cuda",
+    )
+    assert (used.lr, used.align_lr, used.schedule) == (5e-5, 5e-5, "constant")
+    assert (used.lmd, used.averaging, used.batch_per_domain) == (0.5, "swad", 32)
+    assert settings.prompts == "class"
+
+
+def test_the_backbones_are_those_of_the_timm_and_torchvision_that_the_code_pins(
+    tmp_path: Path,
+) -> None:
+    used = {
+        student: next(recipe(tmp_path, student=student).runs()).settings().backbone
+        for student in STUDENTS
+    }
+    assert used == {
+        "vit": "vit_base_patch16_224.augreg_in21k_ft_in1k",
+        "resnet50": "resnet50.tv_in1k",
+    }
+
+
+def test_a_students_file_leaves_to_a_method_what_the_method_chooses(tmp_path: Path) -> None:
+    settings = next(recipe(tmp_path).runs()).settings()
+    ours = METHODS["ours"]
+    assert ours.yielding(settings.model_fields_set) == ours
+
+
+def test_options_after_the_recipes_own_win(tmp_path: Path) -> None:
+    run = next(replace(recipe(tmp_path), options=("--steps", "7")).runs())
+    assert run.settings().steps == 7
+    assert run.settings().align_steps == 5001
+
+
+def test_the_methods_of_a_place_follow_each_other(tmp_path: Path) -> None:
+    runs = list(replace(recipe(tmp_path), seeds=(0, 1)).runs())
+    assert len(runs) == len(DOMAINS) * 2 * 2
+    assert [run.method for run in runs[:2]] == ["vl2v-adip", "erm"]
+    assert runs[0].place == runs[1].place != runs[2].place
+
+
+def test_the_estimate_counts_a_picture_once_for_all_targets_and_methods(tmp_path: Path) -> None:
+    write_pacs(tmp_path)
+    # The same picture once more, in another domain: its answer is the same answer.
+    write_picture(tmp_path / "PACS/photo/dog/copy.png", 0)
+    one = recipe(tmp_path)
+    counted = estimate(one, discover(one.data))
+    assert counted.views <= TRAINED_ON + 1
+    assert estimate(replace(one, views=3), discover(one.data)).views == 3 * counted.views
+    assert counted.prompts == len(CLASSES)
+    assert counted.fresh == len(DOMAINS) * published_queries(steps=5001, sources=3)
+
+
+def test_further_seeds_buy_only_what_no_earlier_one_trained_on(tmp_path: Path) -> None:
+    write_pacs(tmp_path)
+    one = recipe(tmp_path)
+    few, more = (
+        estimate(replace(one, seeds=seeds), discover(one.data)) for seeds in ((0,), (0, 1, 2))
+    )
+    assert few.views < more.views <= more.images
+    assert more.fresh == 3 * few.fresh
+
+
+def test_domain_prompts_are_counted_by_domain(tmp_path: Path) -> None:
+    write_pacs(tmp_path)
+    one = replace(recipe(tmp_path), options=("--prompts", "domain"))
+    assert estimate(one, discover(one.data)).prompts == len(DOMAINS) * len(CLASSES)
+
+
+def test_the_published_code_asks_for_every_image_of_every_step() -> None:
+    assert published_queries(steps=5001, sources=3) == 960_192
+    assert published_queries(steps=15001, sources=5) == 4_800_320
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--methods", "magic"), "no method magic"),
+        (("--targets", "photos"), "PACS has no domain photos"),
+        (("--student", "vit-huge"), "no student vit-huge: vit, resnet50, or a TOML file"),
+        (("--views", "0"), "views are at least one"),
+        (("--", "--seed", "3"), "--seed cannot follow --"),
+        (("--", "--budget=3"), "--budget=3 cannot follow --"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], said: str
+) -> None:
+    write_pacs(tmp_path)
+    command = ["--dataset", "PACS", "--root", str(tmp_path), "--out", str(tmp_path / "out"), *more]
+    assert main(command, execute=lambda _: pytest.fail("a command ran")) == 2
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_without_a_key_the_queries_are_counted_and_the_price_is_said_to_be_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TEACHER_API_KEY", raising=False)
+    write_pacs(tmp_path)
+    assert main(["--dataset", "PACS", "--root", str(tmp_path), "--seeds", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "the price is not known: no API key" in said
+    assert f"{TRAINED_ON + len(CLASSES)}" in said
+    assert "$" not in said
+
+
+def test_a_command_that_fails_ends_the_recipe_with_its_exit_code(tmp_path: Path) -> None:
+    write_pacs(tmp_path)
+    command = ["--dataset", "PACS", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*command, "--budget", "42"], execute=lambda _: 5) == 5
+    assert not list((tmp_path / "out").rglob("meta.json"))

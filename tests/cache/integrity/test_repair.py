@@ -1,0 +1,254 @@
+"""Repairs of one database, record by record."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cache.errors import CacheUnavailable
+from cache.paid_cache import PaidCache, Spend
+from cache.records.receipt import Receipt
+from cache.storage.codec import encode_row
+from cache.storage.folder import RECEIPTS
+from cache.storage.reader import Records
+from cache.storage.receipts_file import read_copies
+from tests.support.cache_command import store_receipt
+from tests.support.cache_purchases import (
+    ACCOUNT,
+    Ledger,
+    altered,
+    buy,
+    image,
+    images,
+    overwrite,
+    rehashed,
+    rows_of,
+    tamper,
+)
+from tests.support.cache_repairs import is_sound, quarantined, receipt_record, repair
+
+
+def test_nothing_is_done_to_a_sound_cache(cache: PaidCache, receipt: Receipt, folder: Path) -> None:
+    """Not a byte is written beside the locks."""
+    assert receipt
+    before = list(cache.scan_all())
+    result = repair(folder)
+    assert not result.changed
+    assert result.verification.is_sound
+    assert list(cache.scan_all()) == before
+    assert not (folder / "quarantine").exists()
+
+
+def test_a_corrupt_row_is_moved_aside_and_comes_back_by_a_free_replay(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """Its bytes are kept, what it cost is said, and the replay makes the cache sound."""
+    overwrite(folder, image(3).digest, b"rubbish")
+    result = repair(folder)
+    assert [one.name for one in result.moved] == [image(3).digest.hex()]
+    (kept,) = quarantined(folder)
+    assert base64.b64decode(kept["value_base64"]) == b"rubbish"
+    assert base64.b64decode(kept["key_base64"]) == image(3).digest
+    assert kept["reason"] == "its checksum does not match its bytes"
+    (short,) = result.shortages
+    assert (short.request_id, short.images, short.texts) == (receipt.request_id, 1, 0)
+    assert (short.queries, short.rebuy_micro_usd, short.is_replayable) == (1, 100, True)
+    assert not result.verification.is_sound
+    (lost,) = cache.lost_answers()
+    cache.restore(lost.purchase, rows_of(lost.purchase.intent, receipt))
+    assert is_sound(folder)
+
+
+def test_a_corrupt_receipt_is_restored_from_the_second_copy(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """Money records are never lost to a repair."""
+    spend = cache.spend_on_record()
+    overwrite(folder, receipt_record(receipt), b"rubbish")
+    result = repair(folder)
+    assert [one.name for one in result.restored] == [receipt_record(receipt)]
+    assert [one["name"] for one in quarantined(folder)] == [receipt_record(receipt)]
+    assert receipt in list(cache.receipts())
+    assert cache.spend_on_record() == spend
+    assert is_sound(folder)
+
+
+def test_a_corrupt_receipt_without_a_second_copy_proves_itself_by_the_vendor_s_hash(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """Damage beside the receipt itself, as here in the run, loses nothing that counts."""
+    (folder / RECEIPTS).unlink()
+    (record,) = cache.named(receipt_record(receipt))
+    overwrite(folder, record.name, record.content().replace(b'"run":"run-1"', b'"run":"run-x"'))
+    result = repair(folder)
+    assert receipt in list(cache.receipts())
+    assert result.copies_written == 2
+    assert is_sound(folder)
+
+
+def test_a_corrupt_receipt_that_nothing_proves_stays_where_it_is(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """It is all that is left of the money: named, not moved; the audit decides."""
+    (folder / RECEIPTS).unlink()
+    (record,) = cache.named(receipt_record(receipt))
+    changed = record.content().replace(b'"units":2', b'"units":1')
+    overwrite(folder, record.name, changed)
+    result = repair(folder)
+    assert result.moved == ()
+    assert [r.content() for r in cache.named(receipt_record(receipt))] == [changed]
+    assert receipt_record(receipt) in [one.name for one in result.verification.problems]
+
+
+def test_a_receipt_with_a_false_hash_gives_way_to_its_second_copy(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """Only one of them is what the vendor signed."""
+    store_receipt(folder, altered(receipt, units=1), at=receipt)
+    result = repair(folder)
+    assert [one.name for one in result.moved] == [receipt_record(receipt)]
+    assert receipt in list(cache.receipts())
+    assert is_sound(folder)
+
+
+def test_two_receipts_that_are_both_whole_are_left_to_the_audit(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """Nothing here can tell which one the vendor gave."""
+    store_receipt(folder, rehashed(receipt, balance_units=7), at=receipt)
+    result = repair(folder)
+    assert not result.changed
+    assert receipt_record(receipt) in [one.name for one in result.verification.problems]
+
+
+def test_a_receipt_under_another_one_s_name_is_put_right(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """Both are there again afterwards."""
+    before = list(cache.receipts())
+    store_receipt(folder, receipt, at=before[0])
+    repair(folder)
+    assert sorted(r.seq for r in cache.receipts()) == [r.seq for r in before]
+    assert is_sound(folder)
+
+
+def test_a_row_under_another_row_s_name_is_filed_where_it_belongs(
+    cache: PaidCache, ledger: Ledger, folder: Path
+) -> None:
+    """It is whole; only its place is wrong."""
+    buy(cache, ledger, image(1))
+    (row,) = cache.rows()
+    tamper(folder, "UPDATE Cache SET key = ? WHERE tag = 'row'", image(9).digest)
+    result = repair(folder)
+    assert result.shortages == ()
+    assert cache.get(image(1)) == row
+    assert is_sound(folder)
+
+
+def test_a_planted_pickle_is_moved_aside_and_never_run(cache: PaidCache, folder: Path) -> None:
+    """CVE-2025-69872: whoever finds it in quarantine gets base64, not an object."""
+    bomb = pickle.dumps({"a": 1})
+    for raw, mode in ((0, 1), (1, 4)):
+        tamper(
+            folder,
+            "INSERT INTO Cache(key, raw, tag, mode, value) VALUES (?, ?, 'row', ?, ?)",
+            bomb,
+            raw,
+            mode,
+            bomb,
+        )
+    repair(folder)
+    assert [base64.b64decode(one["value_base64"]) for one in quarantined(folder)] == [bomb, bomb]
+    assert is_sound(folder)
+    assert cache.spend_on_record() == Spend()
+
+
+def test_damaged_lines_of_the_second_copy_are_moved_aside_and_written_anew(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """The database has the receipt, and the rows tell what it paid for."""
+    first, second = (folder / RECEIPTS).read_bytes().splitlines(keepends=True)
+    (folder / RECEIPTS).write_bytes(b"rubbish\n" + second)
+    result = repair(folder)
+    assert result.copies_written == 1
+    assert [base64.b64decode(one["value_base64"]) for one in quarantined(folder)] == [b"rubbish"]
+    assert sorted((folder / RECEIPTS).read_bytes().splitlines(keepends=True)) == sorted(
+        [first, second]
+    )
+    assert receipt.verify()
+    assert is_sound(folder)
+
+
+def test_a_cache_from_before_the_second_copy_gets_one(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """With the keys of the rows that are there, in the order in which they were bought."""
+    before = (folder / RECEIPTS).read_bytes()
+    (folder / RECEIPTS).unlink()
+    tamper(folder, "DELETE FROM Cache WHERE key = ?", image(4).digest)
+    result = repair(folder)
+    assert result.copies_written == 2
+    assert (folder / RECEIPTS).read_bytes().splitlines()[0] == before.splitlines()[0]
+    purchase = read_copies(folder).purchases[(ACCOUNT, receipt.request_id)]
+    assert (purchase.keys, purchase.is_whole) == (images(3), False)
+    (short,) = result.shortages
+    assert not short.is_replayable
+    assert cache.lost_answers() == []
+    assert not repair(folder).changed
+
+
+def test_a_repair_refuses_while_a_run_is_alive(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """It would take rows from under it."""
+    overwrite(folder, receipt_record(receipt), b"rubbish")
+    with cache.alive("run-1"), pytest.raises(CacheUnavailable, match="in use by run-1"):
+        repair(folder)
+    assert not (folder / "quarantine").exists()
+
+
+def test_a_repair_that_cannot_keep_what_it_moves_changes_nothing(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """The disk is full, or something else is in the place."""
+    overwrite(folder, receipt_record(receipt), b"rubbish")
+    (folder / "quarantine").write_text("in the way")
+    before = list(cache.scan_all())
+    with pytest.raises(CacheUnavailable, match="cannot be repaired"):
+        repair(folder)
+    assert list(cache.scan_all()) == before
+    (folder / "quarantine").unlink()
+    repair(folder)
+    assert is_sound(folder)
+
+
+def test_rows_are_protected_again_after_a_repair(
+    cache: PaidCache, receipt: Receipt, folder: Path
+) -> None:
+    """The triggers are lifted inside its transaction only."""
+    overwrite(folder, receipt_record(receipt), b"rubbish")
+    sql = "SELECT count(*) FROM sqlite_master WHERE name LIKE 'paid_is_%' OR name LIKE 'loss_is_%'"
+    assert list(cache.query(sql)) == [(0,)]
+    repair(folder)
+    assert list(cache.query(sql)) == [(4,)]
+
+
+def test_a_folder_that_is_no_cache_is_not_repaired(tmp_path: Path) -> None:
+    """Nothing is made in it."""
+    with pytest.raises(CacheUnavailable, match="no cache in"):
+        repair(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_repaired_row_is_not_needed_twice(cache: PaidCache, ledger: Ledger, folder: Path) -> None:
+    """Bought again instead of replayed, both are paid and only one is short."""
+    first = buy(cache, ledger, image(1))
+    overwrite(folder, image(1).digest, encode_row(replace(next(cache.rows()), request_id="x"))[:-1])
+    repair(folder)
+    buy(cache, ledger, image(1), name="again")
+    with Records.open(folder) as records:
+        assert [one.purchase.receipt for one in records.lost_answers()] == [first]

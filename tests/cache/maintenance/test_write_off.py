@@ -1,0 +1,149 @@
+"""An open purchase that nobody can settle any more, ended by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache.cli import main
+from cache.errors import AnswerLost, CacheUnavailable, ClientBudgetExceeded, NotOpen
+from cache.integrity.verify import verify
+from cache.maintenance.write_off import give_up
+from cache.paid_cache import PaidCache, Spend
+from cache.records.purchase_records import StoredReceipt
+from cache.storage.receipts_file import append
+from tests.support.cache_command import audited
+from tests.support.cache_merges import join
+from tests.support.cache_purchases import (
+    ACCOUNT,
+    Ledger,
+    buy,
+    image,
+    images,
+    intent_of,
+    rows_of,
+    vendor_of,
+)
+from tests.support.cache_repairs import repair
+
+
+@given(states=st.lists(st.sampled_from(["open", "given up", "paid", "charged"]), max_size=5))
+@settings(max_examples=12)
+def test_what_is_given_up_stays_counted_and_can_be_bought_again(
+    empty_cache: Path, tmp_path_factory: pytest.TempPathFactory, states: list[str]
+) -> None:
+    """Not a unit more or less is committed; verify and audit agree with all of it."""
+    folder = Path(shutil.copytree(empty_cache, tmp_path_factory.mktemp("give-up") / "cache"))
+    ledger = Ledger()
+    with PaidCache.open(folder) as cache:
+        for number, state in enumerate(states):
+            intent = intent_of(*images(2 * number, 2 * number + 1), name=f"p{number}")
+            cache.reserve(intent, budget=100)
+            receipt = ledger.charge(intent) if state in ("paid", "charged") else None
+            if state == "paid" and receipt is not None:
+                cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
+            elif state != "open":
+                assert give_up(cache, intent.idempotency_key) == intent
+                with pytest.raises(AnswerLost, match="given up"):
+                    cache.reserve(intent, budget=100)
+        assert len(cache.open_intents()) == states.count("open")
+        spend = cache.spend_on_record()
+        assert spend.committed_units == 2 * len(states)
+        assert spend.lost_units == 2 * (states.count("given up") + states.count("charged"))
+        with pytest.raises(ClientBudgetExceeded):
+            cache.reserve(intent_of(image(99)), budget=2 * len(states))
+        assert verify(cache).problems == ()
+        result = audited(cache, vendor_of(ledger.entries))
+        assert result.is_balanced
+        assert len(result.lost) == states.count("charged")
+        for number, state in enumerate(states):
+            if state in ("given up", "charged"):
+                buy(cache, ledger, *images(2 * number, 2 * number + 1), name=f"again-{number}")
+        assert verify(cache).problems == ()
+    assert not repair(folder).changed
+
+
+def test_an_answer_that_comes_after_all_counts_once(cache: PaidCache, ledger: Ledger) -> None:
+    """Its receipt takes the place of the loss."""
+    intent = intent_of(*images(1, 2))
+    cache.reserve(intent, budget=10)
+    give_up(cache, intent.idempotency_key)
+    receipt = ledger.charge(intent)
+    cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
+    assert cache.spend_on_record() == Spend(receipt_units=2, cost_micro_usd=200)
+    assert verify(cache).is_sound
+
+
+def test_a_purchase_whose_line_was_written_can_be_given_up(
+    cache: PaidCache, ledger: Ledger, folder: Path
+) -> None:
+    """The cache opens afterwards: the line is of a commit that never happened."""
+    intent = intent_of(image(1))
+    cache.reserve(intent, budget=10)
+    stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=ledger.charge(intent))
+    append(folder, [stored.paying_for(intent.keys)])
+    give_up(cache, intent.idempotency_key)
+    assert verify(cache).is_sound
+    PaidCache.open(folder).close()
+
+
+def test_a_merge_ends_what_the_other_cache_gave_up(folder: Path, tmp_path: Path) -> None:
+    """And its units count once."""
+    with PaidCache.open(folder) as cache:
+        cache.reserve(intent_of(*images(1, 2), name="p"), budget=10)
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    with PaidCache.open(other) as cache:
+        give_up(cache, "p")
+    assert join(other, folder).intents_ended == 1
+    with PaidCache.open(folder) as merged:
+        assert merged.spend_on_record() == Spend(lost_units=2)
+
+
+def test_what_a_living_run_waits_for_is_not_given_up(cache: PaidCache) -> None:
+    """It is being charged there, or its answer is on its way."""
+    intent = intent_of(image(1), run="run-1")
+    cache.reserve(intent, budget=10)
+    with cache.alive("run-1"), pytest.raises(CacheUnavailable, match="run-1 is alive"):
+        give_up(cache, intent.idempotency_key)
+    assert cache.open_intents() == [intent]
+    give_up(cache, intent.idempotency_key)
+
+
+def test_the_beginning_of_a_key_will_do_when_it_is_of_one_purchase(cache: PaidCache) -> None:
+    """Summary shows no more of it; a whole key is that purchase, whatever begins with it."""
+    for name in ("buy1-aa", "buy1-ab", "buy1-abc"):
+        cache.reserve(intent_of(image(1), name=name), budget=10)
+    for unclear in ("buy1-", "", "…", "buy2-", "buy1-abcd"):
+        with pytest.raises(NotOpen):
+            give_up(cache, unclear)
+    assert len(cache.open_intents()) == 3
+    assert give_up(cache, "buy1-aa…").idempotency_key == "buy1-aa"
+    assert give_up(cache, "buy1-ab").idempotency_key == "buy1-ab"
+    with pytest.raises(NotOpen, match="no open purchases"):
+        give_up(cache, "buy1-aa")
+
+
+def test_the_command_says_what_it_did(
+    bought: Path, cache: PaidCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And makes no cache where there is none."""
+    for name in ("first", "second"):
+        cache.reserve(intent_of(*images(7, 8), name=name), budget=100)
+    assert main(["give-up", "first"]) == 0
+    shown = capsys.readouterr().out
+    assert shown == (
+        "purchase first given up: 2 queries stay counted as spent, 2 items can be bought again.\n"
+    )
+    assert main(["give-up", "second", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["units"] == 2
+    assert main(["give-up", "first"]) == 2
+    assert "error: no open purchases have a key that begins with" in capsys.readouterr().err
+    assert main(["summary"]) == 0
+    assert "Lost: counted as spent, no answer" in capsys.readouterr().out
+    assert main(["give-up", "first", "--cache", str(bought / "no")]) == 2
+    assert not (bought / "no").exists()

@@ -1,0 +1,177 @@
+"""What is in a cache, for other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from cache.paid_cache import PaidCache
+from cache.records.embedding_key import EmbeddingKey
+from cache.records.receipt import Receipt
+from cache.reports.export import What, export_csv, export_json, replacing
+from tests.support.cache_purchases import (
+    ACCOUNT,
+    Ledger,
+    buy,
+    image,
+    images,
+    intent_of,
+    rehashed,
+    rows_of,
+    run_record,
+    text,
+)
+
+
+def as_csv(cache: PaidCache, what: What) -> list[dict[str, str]]:
+    """The export, read by Python's own reader."""
+    out = io.StringIO()
+    count = export_csv(cache, what, out)
+    records = list(csv.DictReader(io.StringIO(out.getvalue())))
+    assert count == len(records)
+    return records
+
+
+def as_json(cache: PaidCache, what: What) -> list[dict[str, object]]:
+    """The export, read by Python's own reader."""
+    out = io.StringIO()
+    count = export_json(cache, what, out)
+    records: list[dict[str, object]] = json.loads(out.getvalue())
+    assert count == len(records)
+    return records
+
+
+def test_exported_receipts_are_the_vendor_s_lines_again(cache: PaidCache, ledger: Ledger) -> None:
+    """Their hashes can be checked from the export alone."""
+    receipts = [buy(cache, ledger, image(1)), buy(cache, ledger, *images(2, 3), run="run-2")]
+    exported = as_json(cache, "receipts")
+    assert [record.pop("account") for record in exported] == [ACCOUNT, ACCOUNT]
+    assert [record.pop("run") for record in exported] == ["run-1", "run-2"]
+    back = [Receipt.model_validate(record) for record in exported]
+    assert back == receipts
+    assert all(receipt.verify() for receipt in back)
+
+
+def test_csv_and_json_say_the_same(cache: PaidCache, ledger: Ledger) -> None:
+    """Of receipts, rows and runs; what a run did not tell is an empty field."""
+    buy(cache, ledger, image(1), text("a"))
+    cache.record_run(run_record())
+    whats: tuple[What, ...] = ("receipts", "rows", "runs")
+    for what in whats:
+        spoken = [
+            {name: "" if value is None else str(value) for name, value in record.items()}
+            for record in as_json(cache, what)
+        ]
+        assert as_csv(cache, what) == spoken
+        assert spoken
+
+
+def test_exported_rows_lead_back_to_their_keys_and_receipts(
+    cache: PaidCache, ledger: Ledger
+) -> None:
+    """Also those that were bought twice."""
+    buy(cache, ledger, *images(1, 2))
+    intent = intent_of(image(2), name="again")
+    receipt = ledger.charge(intent)
+    cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
+    rows = as_json(cache, "rows")
+    assert [row["request_id"] for row in rows] == ["req_0002", "req_0002", "req_0003"]
+    for row in rows:
+        fields = {name: str(row[name]) for name in image(1).fields()}
+        key = EmbeddingKey(**fields)  # type: ignore[arg-type]
+        assert key.digest.hex() == row["digest"]
+        assert row["dim"] == 8
+
+
+def test_exported_runs_say_what_they_saved(cache: PaidCache) -> None:
+    """Beside what they were."""
+    cache.record_run(run_record(already_paid=3))
+    (run,) = as_json(cache, "runs")
+    assert (run["already_paid"], run["saved_micro_usd"]) == (3, 300)
+
+
+@pytest.mark.parametrize("what", ["receipts", "rows", "runs"])
+def test_an_empty_cache_exports_nothing(cache: PaidCache, what: What) -> None:
+    """Which is still an answer in both formats."""
+    assert as_json(cache, what) == []
+    assert as_csv(cache, what) == []
+
+
+def test_names_with_commas_quotes_and_line_breaks_survive_csv(
+    cache: PaidCache, ledger: Ledger
+) -> None:
+    """A run is named by a person."""
+    name = 'a, "b"\nc;é'
+    buy(cache, ledger, image(1), run=name)
+    assert as_csv(cache, "receipts")[0]["run"] == name
+
+
+def test_a_field_that_only_some_receipts_have_does_not_break_csv(
+    cache: PaidCache, ledger: Ledger
+) -> None:
+    """A newer vendor adds one half way; JSON keeps it."""
+    buy(cache, ledger, image(1))
+    intent = intent_of(image(2))
+    receipt = rehashed(ledger.charge(intent), region="eu")
+    cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
+    assert len(as_csv(cache, "receipts")) == 2
+    assert as_json(cache, "receipts")[1]["region"] == "eu"
+
+
+def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    """What failed half way leaves the old one, and nothing beside it."""
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+
+    def fail() -> None:
+        with replacing(path) as file:
+            file.write("half")
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fail()
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("out.csv", "old")]
+    with replacing(path) as file:
+        file.write("new")
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("out.csv", "new")]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_is_written_through(tmp_path: Path, is_there: bool) -> None:
+    """It stays a link, to a file that may not be there yet."""
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "target", tmp_path / "link"
+    if is_there:
+        target.write_text("old")
+    link.symlink_to(target)
+    with replacing(link) as file:
+        file.write("new")
+    assert link.is_symlink()
+    assert [(one.name, one.read_text()) for one in target.parent.iterdir()] == [("target", "new")]
+
+
+def test_a_pipe_is_written_and_not_replaced(tmp_path: Path) -> None:
+    """As the shell's <(...) and /dev/stdout are."""
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    with replacing(pipe) as file:
+        file.write("new")
+    reader.join()
+    assert (read, pipe.is_fifo()) == (["new"], True)
+
+
+def test_a_pipe_without_a_name_is_written() -> None:
+    reading, writing = os.pipe()
+    with replacing(Path(f"/dev/fd/{writing}")) as file:
+        file.write("new")
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == "new"

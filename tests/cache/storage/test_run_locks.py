@@ -1,0 +1,136 @@
+"""Runs that are known to be alive, and nobody once their process is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cache.errors import CacheUnavailable
+from cache.paid_cache import PaidCache
+from cache.storage.reader import Records
+from cache.storage.run_locks import live_runs, nobody_alive
+from tests.cache.storage.test_processes import start
+
+LIVING = """
+import sys
+from pathlib import Path
+from cache.paid_cache import PaidCache
+
+with PaidCache.open(Path(sys.argv[1])) as cache, cache.alive(sys.argv[2]):
+    print("alive", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextmanager
+def living(folder: Path, run: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that is alive as `run` until its input ends."""
+    with start(LIVING, folder, run) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "alive\n"
+        yield client
+        if client.poll() is None:
+            client.communicate("\n")
+
+
+def test_a_run_is_alive_while_its_block_lasts(cache: PaidCache, folder: Path) -> None:
+    """For whoever asks, also without a right to write."""
+    assert not cache.is_alive("run-1")
+    with cache.alive("run-1"), Records.open(folder) as records:
+        assert records.is_alive("run-1")
+        assert not records.is_alive("run-2")
+        assert live_runs(folder) == ["run-1"]
+    assert not cache.is_alive("run-1")
+    assert live_runs(folder) == []
+
+
+def test_a_killed_client_is_dead_at_once(cache: PaidCache, folder: Path) -> None:
+    """The kernel knows; no lease has to run out and nothing has to be cleaned up."""
+    with living(folder, "run-1") as client:
+        assert cache.is_alive("run-1")
+        client.send_signal(signal.SIGKILL)
+        client.wait()
+        assert not cache.is_alive("run-1")
+        with cache.alive("run-1"):
+            assert live_runs(folder) == ["run-1"]
+
+
+def test_several_runs_are_alive_beside_each_other(cache: PaidCache, folder: Path) -> None:
+    """They share one budget."""
+    with living(folder, "a"), cache.alive("b"):
+        assert live_runs(folder) == ["a", "b"]
+
+
+def test_one_run_is_alive_once(cache: PaidCache, folder: Path) -> None:
+    """Two processes of one name would settle each other's purchases."""
+    with (
+        living(folder, "run-1"),
+        pytest.raises(CacheUnavailable, match="run-1 is alive already"),
+        cache.alive("run-1"),
+    ):
+        pass
+
+
+def test_a_run_may_have_any_name_that_a_file_could_not(cache: PaidCache, folder: Path) -> None:
+    """Its file stays in its folder."""
+    for run in ("../../etc", ".", "", "a/b", "ä b%2F", "gate"):
+        with cache.alive(run):
+            assert cache.is_alive(run)
+            assert live_runs(folder) == [run]
+            assert {path.parent for path in (folder / "alive").iterdir()} == {folder / "alive"}
+    with pytest.raises(CacheUnavailable, match="cannot be opened"), cache.alive("x" * 400):
+        pass
+
+
+def test_a_forked_child_keeps_its_run_alive(cache: PaidCache) -> None:
+    """It may be sending; the run is dead when the last of them is."""
+    reading, writing = os.pipe()
+    with cache.alive("run-1"):
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+        os.close(reading)
+    # The file went with the block, but the child still shares the gate.
+    with pytest.raises(CacheUnavailable, match="in use"), nobody_alive(cache.folder):
+        pass
+    os.close(writing)
+    os.waitpid(child, 0)
+    with nobody_alive(cache.folder):
+        assert live_runs(cache.folder) == []
+
+
+def test_no_run_starts_while_the_cache_is_repaired(cache: PaidCache, folder: Path) -> None:
+    """And no repair while one is alive."""
+    with (
+        nobody_alive(folder),
+        pytest.raises(CacheUnavailable, match="repaired or merged"),
+        cache.alive("run-1"),
+    ):
+        pass
+    with (
+        cache.alive("run-1"),
+        pytest.raises(CacheUnavailable, match="in use by run-1"),
+        nobody_alive(folder),
+    ):
+        pass
+    with nobody_alive(folder), pytest.raises(CacheUnavailable), nobody_alive(folder):
+        pass
+
+
+def test_files_of_killed_runs_are_swept_and_not_mistaken(cache: PaidCache, folder: Path) -> None:
+    """What a killed run leaves behind is an unlocked file."""
+    with living(folder, "run-1") as client:
+        client.send_signal(signal.SIGKILL)
+        client.wait()
+    assert [path.name for path in (folder / "alive").glob("run-*")] == ["run-run-1"]
+    assert not cache.is_alive("run-1")
+    with nobody_alive(folder):
+        assert list((folder / "alive").glob("run-*")) == []

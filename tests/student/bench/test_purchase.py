@@ -1,0 +1,69 @@
+"""What a bench buys, says and refuses at the counter."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cache.paid_cache import Intent, PaidCache
+from student.bench.dataset import gather
+from student.bench.purchase import clean_key
+from student.bench.run import Grid
+from student.bench.runner import run_grid
+from student.console import Terminal, quiet
+from student.errors import PlanExceedsBudget, PurchaseError
+from tests.support.ledger_vendor import LedgerVendor
+from tests.support.pictures import write_domains
+from tests.support.small_grid import SOURCE, grid, run, sold_by
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    return write_domains(tmp_path / "pets")
+
+
+def said_by(one: Grid, vendor: LedgerVendor) -> str:
+    """Runs the grid; what it printed."""
+    printed = StringIO()
+    run_grid(
+        one,
+        one.base.out / "rows.jsonl",
+        counters=sold_by(vendor),
+        budget=1000,
+        processes=1,
+        source=SOURCE,
+        terminal=Terminal(Console(file=printed, width=500)),
+    )
+    return printed.getvalue()
+
+
+def test_strangers_images_and_the_embedded_model_are_warned_of(pets: Path) -> None:
+    vendor = LedgerVendor()
+    vendor.model["embedded"] = True
+    said = said_by(grid(pets, [run()], dry_run=True), vendor)
+    assert "warning: the vendor sells its embedded model" in said
+    assert vendor.spent == 0
+
+
+def test_a_grid_beyond_the_account_is_not_told_to_raise_its_own_budget(pets: Path) -> None:
+    vendor = LedgerVendor(budget=17)
+    with pytest.raises(PlanExceedsBudget) as caught:
+        said_by(grid(pets, [run()]), vendor)
+    assert "needs 18 queries and the account at the vendor has 17 left" in str(caught.value)
+    assert "--budget" not in str(caught.value)
+    assert vendor.spent == 0
+
+
+def test_a_grid_buys_nothing_while_another_keys_purchase_holds_part_of_it(pets: Path) -> None:
+    vendor, one = LedgerVendor(), grid(pets, [run()])
+    image = gather(one, quiet()).scanned.training[0]
+    key = clean_key(image, vendor.model["fingerprint"])
+    theirs = Intent(idempotency_key="theirs", keys=(key,), units=1, run="killed", created_ms=1)
+    with PaidCache.open(one.base.cache) as cache:
+        cache.reserve(theirs, budget=1)
+    with pytest.raises(PurchaseError, match="open purchase theirs of run killed"):
+        said_by(one, vendor)
+    assert vendor.spent == 0

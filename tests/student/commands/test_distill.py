@@ -1,0 +1,140 @@
+"""A whole job, with a vendor in memory: what it leaves behind of the money it spent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cache.paid_cache import Intent, PaidCache, now_ms
+from student.commands import distill as job
+from student.config import JobSettings
+from student.console import quiet
+from student.embeddings.keys import text_key
+from student.errors import PurchaseError
+from student.vendor.request import purchase_key
+from tests.support.ledger_vendor import KEY, Fault, LedgerVendor, problem
+from tests.support.pictures import write_domains
+from tests.support.purchase_setup import ACCOUNT, client_of
+from tests.support.small_grid import settings
+
+TEXTS = 2
+TRAINED_ON = 2 * 2 * 4  # two source domains, two classes, four of five pictures
+Job = Callable[[JobSettings, LedgerVendor], None]
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    return write_domains(tmp_path / "pets")
+
+
+@pytest.fixture
+def run_job(monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Runs a job at a vendor in memory."""
+    monkeypatch.setenv("TEACHER_API_KEY", KEY)
+
+    def run(one: JobSettings, vendor: LedgerVendor) -> None:
+        monkeypatch.setattr(job, "connect", lambda *_, **__: client_of(vendor))
+        job.run_job(one, quiet(), command="distill-client")
+
+    return run
+
+
+def meta_of(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+    return told
+
+
+def test_old_answers_cost_what_their_receipts_say_after_a_change_of_price(
+    pets: Path, run_job: Job
+) -> None:
+    one = settings(pets, budget=1000, threads=1, target_domain=["d2"])
+    vendor = LedgerVendor(micro_usd=100)
+    run_job(one, vendor)
+    vendor.price |= {"version": "2027-01", "micro_usd_per_unit": 500}
+    run_job(one, vendor)
+    meta = meta_of(one.out)
+    assert vendor.spent == TEXTS + TRAINED_ON
+    assert (meta["queries"], meta["cost_micro_usd"]) == (18, 1800)
+    # What is paid back is what was paid, in predictions at today's price.
+    assert (meta["economics"]["cost_micro_usd"], meta["economics"]["break_even"]) == (1800, 4)
+    assert "18 queries ($0.0018) in all" in (one.out / "report.md").read_text()
+
+
+def test_a_prediction_at_the_vendor_costs_what_an_image_costs(pets: Path, run_job: Job) -> None:
+    one = settings(pets, budget=1000, threads=1, target_domain=["d2"])
+    vendor = LedgerVendor()
+    vendor.price["units"] = {"image": 3, "text": 1}
+    run_job(one, vendor)
+    economics = meta_of(one.out)["economics"]
+    assert economics["cost_micro_usd"] == 100 * (TEXTS + 3 * TRAINED_ON)
+    assert (economics["micro_usd_per_image"], economics["break_even"]) == (300, 17)
+
+
+def test_each_student_of_leave_one_domain_out_counts_its_own_embeddings(
+    pets: Path, run_job: Job
+) -> None:
+    one = settings(pets, budget=1000, threads=1)
+    vendor = LedgerVendor()
+    run_job(one, vendor)
+    assert vendor.spent == TEXTS + 3 * 2 * 4  # each domain is a source of two of the three
+    told = [meta_of(one.out / domain) for domain in ("d0", "d1", "d2")]
+    for meta in told:
+        assert (meta["queries"], meta["cost_micro_usd"]) == (18, 1800)
+        assert meta["economics"]["cost_micro_usd"] == 1800
+        assert meta["economics"]["break_even"] == 18
+    assert "18 queries, $0.0018" in (one.out / "d0" / "MODEL_CARD.md").read_text()
+    assert (
+        "the students' embeddings cost 26 queries ($0.0026)" in (one.out / "report.md").read_text()
+    )
+
+
+def refuse_texts(vendor: LedgerVendor, request: httpx.Request) -> httpx.Response:
+    for index, one in enumerate(json.loads(request.content)["input"]):
+        if "text" in one:
+            return problem(422, "empty_input", index=index, detail="It says nothing.")
+    return vendor.serve(request)
+
+
+def no_money(*_: object) -> httpx.Response:
+    return problem(402, "budget_exhausted")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (refuse_texts, r"refuses 2 of them \(It says nothing\.\), name the classes otherwise"),
+        (no_money, "run again when the account at the vendor can pay"),
+    ],
+)
+def test_a_job_without_its_prompts_says_what_to_do_about_it(
+    fault: Fault, said: str, pets: Path, run_job: Job
+) -> None:
+    vendor = LedgerVendor()
+    vendor.faults.extend([fault] * 40)
+    with pytest.raises(PurchaseError, match=f"2 class prompts are not on hand.*{said}"):
+        run_job(settings(pets, budget=1000, target_domain=["d2"]), vendor)
+
+
+def test_prompts_that_a_killed_run_asked_for_a_moment_ago_are_waited_for(
+    pets: Path, run_job: Job
+) -> None:
+    one = settings(pets, budget=1000, target_domain=["d2"])
+    vendor = LedgerVendor()
+    model = vendor.model["fingerprint"]
+    keys = (text_key(model, "a photo of a c0"), text_key(model, "a class that is gone"))
+    name = purchase_key(
+        account=ACCOUNT,
+        model_fingerprint=model,
+        digests=[key.digest for key in keys],
+        epoch="killed",
+    )
+    with PaidCache.open(one.cache) as cache:
+        young = Intent(idempotency_key=name, keys=keys, units=2, run="killed", created_ms=now_ms())
+        cache.reserve(young, budget=1000)
+    with pytest.raises(PurchaseError, match="run again in ten minutes"):
+        run_job(one, vendor)

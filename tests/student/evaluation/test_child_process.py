@@ -1,0 +1,61 @@
+"""A pool whose parent is killed ends with it, in the middle of its task."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing import parent_process
+from pathlib import Path
+
+import pytest
+
+from student.evaluation.child_process import end_with_parent
+
+POOL = """
+import os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from student.evaluation.child_process import end_with_parent
+
+def work(path):
+    open(path, "w").write(str(os.getpid()))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
+        pool.submit(work, sys.argv[1]).result()
+"""
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_ends_when_its_parent_is_killed(how: signal.Signals, tmp_path: Path) -> None:
+    program, told = tmp_path / "pool.py", tmp_path / "pid"
+    program.write_text(POOL)
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    parent = subprocess.Popen([sys.executable, str(program), str(told)], env=environment)
+    until = time.monotonic() + 60
+    while not (told.exists() and told.read_text()) and time.monotonic() < until:
+        time.sleep(0.02)
+    child = int(told.read_text())
+    assert _is_there(child)
+    parent.send_signal(how)
+    parent.wait()
+    while _is_there(child) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not _is_there(child)
+
+
+def test_in_a_process_of_no_pool_it_does_nothing() -> None:
+    assert parent_process() is None
+    end_with_parent()

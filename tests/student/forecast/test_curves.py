@@ -1,0 +1,164 @@
+"""Benches and jobs are read into the right curves, and a plan says what it makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from student.bench.rows import add_row
+from student.cli import main
+from student.data.split import VALIDATION
+from student.forecast.curves import read_curves
+from tests.support.measured_curves import FULL, LEVELS, TRUTH, job_folder, row
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    for selector in ("random", "margin"):
+        for level in LEVELS:
+            if selector == "random" or 0.0 < level < 1.0:
+                for seed in range(2):
+                    add_row(path, row(level, selector=selector, seed=seed))
+    add_row(path, row(0.0, selector="random", method="erm"))
+    return path
+
+
+def test_nothing_and_everything_belong_to_every_selectors_curve(bench: Path) -> None:
+    curves = {c.title.selector: c for c in read_curves([bench]) if c.num_levels > 1}
+    assert set(curves) == {"random", "margin"}
+    assert {curve.num_levels for curve in curves.values()} == {len(LEVELS)}
+    assert {len(curve.points) for curve in curves.values()} == {2 * len(LEVELS)}
+
+
+@pytest.mark.parametrize("told", ["recipe", "data_sha256", "fingerprint"])
+def test_students_of_other_settings_images_or_teachers_are_no_points_of_a_curve(
+    told: str, tmp_path: Path
+) -> None:
+    for level in LEVELS:
+        for value in ("one", "other"):
+            add_row(tmp_path / "rows.jsonl", row(level, more={told: value}))
+    curves = [one for one in read_curves([tmp_path / "rows.jsonl"]) if one.num_levels > 1]
+    assert [len(one.points) for one in curves] == [len(LEVELS), len(LEVELS)]
+
+
+@pytest.mark.parametrize(
+    ("recipes", "points"), [(["a"], {"a": 7}), (["a", "b"], {"": 4, "a": 4, "b": 4})]
+)
+def test_a_row_from_before_recipes_goes_where_it_can_only_belong(
+    recipes: list[str], points: dict[str, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    for level in (0.0, 0.1, 0.25, 1.0):
+        add_row(path, row(level))
+    for recipe in recipes:
+        for level in (0.05, 0.5, 1.0) if len(recipes) == 1 else (0.0, 0.05, 0.5, 1.0):
+            add_row(path, row(level, seed=1, more={"recipe": recipe}))
+    found = {json.loads(one.title.rest)[-1]: one for one in read_curves([path])}
+    assert {recipe: len(one.points) for recipe, one in found.items()} == points
+
+
+def test_plan_forecasts_each_curve_and_shows_its_error(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(bench), "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["selector"] for one in told] == ["margin", "random"]
+    for one in told:
+        assert one["queries"] == FULL
+        assert one["gain"] == pytest.approx(TRUTH(FULL + 1000) - TRUTH(FULL), abs=0.01)
+        assert one["mean_error"] < one["mean_error_of_no_change"]
+
+
+def test_plan_prints_a_table(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(bench), "--queries", "500"]) == 0
+    said = capsys.readouterr().out
+    assert "the next 500 queries" in said
+    assert "held back" in said
+    assert "2,000" in said
+
+
+def test_plan_measures_on_the_part_that_is_named(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = "known to nobody, target domains"
+    assert main(["plan", str(bench), "--part", part, "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {one["accuracy"] for one in told} == {0.2}
+
+
+@pytest.mark.parametrize("option", [[], ["--part", VALIDATION]])
+def test_plan_measures_on_the_validation_part_where_nothing_is_held_out(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    for level in LEVELS:
+        add_row(rows, row(level).model_copy(update={"targets": (), "accuracies": {}}))
+    jobs = [job_folder(tmp_path, queries, targets=()) for queries in (27, 300, 1000)]
+    assert main(["plan", str(rows), *map(str, jobs), "--json", *option]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["method"], one["accuracy"]) for one in told] == [
+        *(("ours", 0.9), ("vl2v-adip", round(TRUTH(1000), 2)))
+    ]
+    assert all(str(one.title).endswith("nothing held out") for one in read_curves([rows, *jobs]))
+
+
+def test_plan_reads_the_folders_of_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [job_folder(tmp_path, budget) for budget in (27, 300, 1000, 2000)]
+    assert main(["plan", *map(str, folders), "--json"]) == 0
+    (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (told["queries"], told["selector"], told["views"]) == (2000, "herding", 2)
+    assert len(told["held_back"]) == 1
+
+
+def test_seeds_of_one_budget_are_one_level_though_the_repeats_of_each_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everything = [
+        job_folder(tmp_path, queries, budget=50_000, seed=seed)
+        for seed, queries in enumerate((2240, 2249, 2250))
+    ]
+    assert main(["plan", *map(str, everything)]) == 2
+    assert "3 budgets or more with all else alike (at most 1)" in capsys.readouterr().err
+    less = [job_folder(tmp_path, queries, seed=0) for queries in (16, 18, 27, 300)]
+    (curve,) = read_curves([*everything, *less])
+    assert {(point.level, point.queries) for point in curve.points} == {
+        *((16, 16), (16, 18), (27, 27), (300, 300), (2240, 2240), (2240, 2249), (2240, 2250))
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no"),
+        ("no json\n", "is no row"),
+        ("", "no student was measured"),
+    ],
+)
+def test_plan_refuses_what_holds_no_results(
+    content: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    if content is not None:
+        path.write_text(content)
+    assert main(["plan", str(path)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_plan_refuses_folders_without_a_finished_job_and_says_what_too_few_lack(
+    tmp_path: Path, bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(tmp_path / "pixels")]) == 2
+    (tmp_path / "empty").mkdir()
+    assert main(["plan", str(tmp_path / "empty")]) == 2
+    assert "no folder of a finished job" in capsys.readouterr().err
+    few = [str(job_folder(tmp_path, budget)) for budget in (27, 300)]
+    assert main(["plan", *few]) == 2
+    assert "at 3 budgets or more with all else alike (at most 2)" in capsys.readouterr().err
+    assert main(["plan", str(bench), "--part", "moon"]) == 2
+    assert "known to nobody, target domains, source validation, windows" in capsys.readouterr().err
+    (tmp_path / "run-27-0" / "meta.json").write_text("{}")
+    assert main(["plan", *few]) == 2
+    assert "is not what a finished job writes" in capsys.readouterr().err

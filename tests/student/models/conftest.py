@@ -1,0 +1,5 @@
+"""The fixtures of the training tests."""
+
+from tests.student.training.conftest import data, one_thread, settings, validation
+
+__all__ = ["data", "one_thread", "settings", "validation"]

@@ -1,0 +1,174 @@
+"""A selector's order at a real client: what a budget buys, and what a bigger one adds."""
+
+from __future__ import annotations
+
+import base64
+import json
+from io import StringIO
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from cache.paid_cache import PaidCache
+from cache.records.embedding_key import image_item
+from student.acquisition.strategies import SELECTORS, order
+from student.commands.distill import run_job
+from student.console import Terminal, quiet
+from student.data.image_set import scan
+from student.errors import BadInput
+from student.purchase.requirements import ShoppingList, candidates_for
+from student.purchase.rounds import purchase
+from tests.support.client_purchases import IMAGES, TEXTS, bought, job
+from tests.support.ledger_vendor import LedgerVendor, problem
+from tests.support.pictures import write_domains
+from tests.support.purchase_setup import client_of
+
+RANKED_BY_LOOKS = [name for name in SELECTORS if SELECTORS[name].reads_features]
+IN_ROUNDS = [name for name in SELECTORS if SELECTORS[name].in_rounds]
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    return write_domains(tmp_path / "pets", domains=4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"method": "erm"},
+        {"method": "lp-ft"},
+        {"method": "text-only"},
+        {"method": "erm", "selector": "margin"},
+        {"method": "vl2v-adip", "lmd": 0.0},
+    ],
+)
+async def test_what_no_method_would_read_is_not_bought(more: dict[str, object], pets: Path) -> None:
+    vendor = LedgerVendor()
+    settled, images = await bought(job(pets, budget=1_000, **more), vendor)
+    assert (vendor.spent, images) == (TEXTS, [])
+    assert settled.bought.left_out == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"method": "vl2v-adip", "compare": True},  # with two that read none
+        {"method": "kd"},
+        {"method": "image-only"},
+        {"method": "ours"},  # whatever lmd is where it is not named
+        {"method": "vl2v-adip"},
+    ],
+)
+async def test_what_one_of_the_methods_reads_is_bought(more: dict[str, object], pets: Path) -> None:
+    vendor = LedgerVendor()
+    await bought(job(pets, budget=1_000, **more), vendor)
+    assert vendor.spent == TEXTS + IMAGES
+
+
+@pytest.mark.parametrize("name", RANKED_BY_LOOKS)
+async def test_a_bigger_budget_goes_on_where_a_smaller_one_ended(name: str, pets: Path) -> None:
+    vendor = LedgerVendor()
+    _, few = await bought(job(pets, selector=name, budget=TEXTS + 7), vendor)
+    _, more = await bought(job(pets, selector=name, budget=TEXTS + 13), vendor)
+    assert (len(few), len(more)) == (7, 13)
+    assert set(few) < set(more)
+    assert vendor.spent == TEXTS + 13
+    fresh = job(pets, selector=name, budget=TEXTS + 13, cache=pets.parent / "fresh")
+    assert (await bought(fresh, LedgerVendor()))[1] == more
+
+
+@pytest.mark.parametrize("name", IN_ROUNDS)
+async def test_rounds_choose_what_a_replay_on_the_full_purchase_chooses(
+    name: str, pets: Path
+) -> None:
+    settings = job(pets, selector=name, budget=TEXTS + 11)
+    _, few = await bought(settings, LedgerVendor())
+    everything = job(pets, budget=TEXTS + IMAGES, cache=pets.parent / "full")
+    settled, every = await bought(everything, LedgerVendor())
+    scanned = scan(settings, quiet())
+    with PaidCache.open(everything.cache) as cache:
+        answers = ShoppingList(settings, scanned, settled.plan.model).answers(every, cache)
+    candidates = candidates_for(SELECTORS[name], scanned, settings, quiet())
+    assert sorted(order(name, candidates, seed=0, answers=answers)[:11]) == few
+
+
+@pytest.mark.parametrize("name", IN_ROUNDS)
+async def test_rounds_bought_again_cost_nothing(name: str, pets: Path) -> None:
+    settings = job(pets, selector=name, budget=TEXTS + 11)
+    vendor = LedgerVendor()
+    first, few = await bought(settings, vendor)
+    again, same = await bought(settings, vendor)
+    assert (first.bought.units, again.bought.units, vendor.spent) == (13, 0, 13)
+    assert same == few
+    assert again.bought.left_out == IMAGES - 11
+    assert again.bought.ending == "client budget"
+
+
+async def test_a_vendor_that_runs_dry_ends_the_rounds(pets: Path) -> None:
+    settled, few = await bought(
+        job(pets, selector="hybrid", budget=1000), LedgerVendor(budget=TEXTS + 5)
+    )
+    assert len(few) == 5
+    assert settled.bought.left_out == IMAGES - 5
+    assert settled.bought.ending == "vendor budget"
+
+
+async def test_every_view_of_a_chosen_image_is_bought(pets: Path) -> None:
+    settings = job(pets, selector="margin", budget=TEXTS + 12, views=3)
+    _, few = await bought(settings, LedgerVendor())
+    assert len(few) == 4
+
+
+async def test_a_refused_image_is_passed_over_and_the_next_is_chosen(pets: Path) -> None:
+    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    _, expected = await bought(settings, LedgerVendor())
+    hated = scan(settings, quiet()).training[expected[0]].digest
+    vendor = LedgerVendor()
+
+    def picky(request: httpx.Request) -> httpx.Response:
+        sent = json.loads(request.content)["input"] if request.method == "POST" else []
+        for index, one in enumerate(sent):
+            if image_item(base64.b64decode(one.get("image", ""))) == hated:
+                return problem(422, "invalid_image", index=index)
+        return vendor(request)
+
+    fresh = job(pets, selector="margin", budget=TEXTS + 11, cache=pets.parent / "fresh")
+    settled, few = await bought(fresh, picky)
+    assert len(few) == 11
+    assert expected[0] not in few
+    assert len(settled.bought.refused) == 1
+    assert settled.bought.left_out == IMAGES - 12
+
+
+async def test_where_the_budget_reaches_everything_no_image_is_looked_at(pets: Path) -> None:
+    settings = job(pets, selector="margin", budget=TEXTS + IMAGES)
+    settled, every = await bought(settings, LedgerVendor())
+    assert len(every) == IMAGES
+    assert settled.bought.ending == "complete"
+    assert not (settings.out / "features").exists()
+
+
+async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pets: Path) -> None:
+    settings = job(pets, selector="hybrid", budget=TEXTS + 11, dry_run=True)
+    vendor, said = LedgerVendor(), StringIO()
+    with PaidCache.open(settings.cache) as cache:
+        async with client_of(vendor) as client:
+            settled = await purchase(
+                client,
+                settings,
+                scan(settings, quiet()),
+                cache,
+                Terminal(Console(file=said, width=120)),
+                "distill-client",
+            )
+    assert settled is None
+    assert vendor.spent == 0
+    assert "2 texts, 11 images" in said.getvalue()
+
+
+def test_an_unknown_selector_is_refused_before_anything_is_read(pets: Path) -> None:
+    settings = job(pets, selector="magic", budget=1, data=Path("/nowhere"))
+    with pytest.raises(BadInput, match="no selector magic"):
+        run_job(settings, quiet(), command="distill-client")

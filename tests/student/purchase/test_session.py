@@ -1,0 +1,175 @@
+"""Plans, purchases and their records within two walls, and beside the purchases of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cache.maintenance.write_off import give_up
+from cache.paid_cache import Intent, PaidCache, now_ms
+from student.config import JobSettings
+from student.console import quiet
+from student.data.image_set import scan
+from student.errors import PlanExceedsBudget, PurchaseError
+from student.purchase.plan import Wanted
+from student.purchase.requirements import ShoppingList
+from student.vendor.request import purchase_key
+from student.vendor.schemas import Model
+from tests.support.client_purchases import IMAGES, TEXTS, bought, job
+from tests.support.ledger_vendor import LedgerVendor
+from tests.support.pictures import write_domains
+from tests.support.purchase_setup import URL
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    return write_domains(tmp_path / "pets", domains=4)
+
+
+async def test_rounds_are_recorded_as_purchases_of_one_job(pets: Path) -> None:
+    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    settled, _ = await bought(settings, LedgerVendor())
+    with PaidCache.open(settings.cache) as cache:
+        runs = {run.run: run.bought_units for run in cache.runs()}
+    # Two images, then four in all, then eight, then what is left of eleven; the texts first.
+    assert [runs[settled.run], *(runs[f"{settled.run}.{part}"] for part in (2, 3, 4))] == [
+        *(TEXTS + 2, 2, 4, 3)
+    ]
+    assert sum(runs.values()) == settled.bought.units == 13
+    assert settled.bought.bought == 13
+
+
+async def test_a_job_in_rounds_saves_nothing_of_what_it_has_just_bought(pets: Path) -> None:
+    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    await bought(settings, LedgerVendor())
+    with PaidCache.open(settings.cache) as cache:
+        runs = list(cache.runs())
+    assert [run.already_paid for run in runs] == [0, 0, 0, 0]
+    # The last round wants all images that it would go on to: the budget ends it.
+    assert [run.planned for run in runs[:3]] == [TEXTS + 2, 2, 4]
+
+
+async def test_a_job_in_rounds_counts_what_an_earlier_job_paid_for_once(pets: Path) -> None:
+    vendor = LedgerVendor()
+    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    await bought(job(pets, budget=TEXTS + 5), vendor)
+    settled, _ = await bought(settings, vendor)
+    with PaidCache.open(settings.cache) as cache:
+        runs = [run for run in cache.runs() if run.run.startswith(settled.run)]
+        again, _ = await bought(settings, vendor)
+        repeated = [run for run in cache.runs() if run.run.startswith(again.run)]
+    found = sum(run.already_paid for run in runs)
+    assert TEXTS <= found <= TEXTS + 5
+    assert sum(run.already_paid for run in repeated) == found + settled.bought.units
+
+
+async def test_a_run_has_saved_what_its_hits_would_cost_in_queries(pets: Path) -> None:
+    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    vendor.price["units"] = {"image": 3, "text": 1}
+    await bought(settings, vendor)
+    again, _ = await bought(settings, vendor)
+    with PaidCache.open(settings.cache) as cache:
+        saved = {run.run: run.saved_micro_usd for run in cache.runs()}
+    assert saved[again.run] == again.plan.saved_micro_usd == 100 * (TEXTS + 3 * IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("budget", "account", "wall", "remedy"),
+    [
+        (1_000, 1, "the account at the vendor has 1 left", "Have it raised there"),
+        (1, 1_000, "the budget has 1 left", "Raise --budget"),
+    ],
+)
+async def test_prompts_that_do_not_fit_name_the_wall_that_was_hit(
+    budget: int, account: int, wall: str, remedy: str, pets: Path
+) -> None:
+    vendor = LedgerVendor(budget=account)
+    with pytest.raises(PlanExceedsBudget, match=f"needs 2 queries and {wall}.*{remedy}"):
+        await bought(job(pets, budget=budget), vendor)
+    assert vendor.spent == 0
+
+
+@pytest.mark.parametrize(
+    ("budget", "account", "ending"),
+    [(1_000, TEXTS + 5, "vendor budget"), (TEXTS + 5, 1_000, "client budget")],
+)
+async def test_a_purchase_cut_short_ends_at_the_smaller_of_two_walls(
+    budget: int, account: int, ending: str, pets: Path
+) -> None:
+    settled, few = await bought(job(pets, budget=budget), LedgerVendor(budget=account))
+    assert (len(few), settled.bought.ending) == (5, ending)
+
+
+def left_open(settings: JobSettings, wanted: Sequence[Wanted], *, key_id: str) -> Intent:
+    """Journals a purchase as a run of that API key does that is killed before it sends."""
+    keys = tuple(one.key for one in wanted)
+    intent = Intent(
+        idempotency_key=purchase_key(
+            account=f"{URL}#{key_id}",
+            model_fingerprint=keys[0].model_fingerprint,
+            digests=[key.digest for key in keys],
+            epoch="killed",
+        ),
+        keys=keys,
+        units=len(keys),
+        run="killed",
+        created_ms=now_ms(),
+    )
+    with PaidCache.open(settings.cache) as cache:
+        cache.reserve(intent, budget=1_000)
+    return intent
+
+
+def prompts(settings: JobSettings, vendor: LedgerVendor) -> list[Wanted]:
+    model = Model.model_validate(vendor.model)
+    return ShoppingList(settings, scan(settings, quiet()), model).wanted([])
+
+
+async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
+    pets: Path,
+) -> None:
+    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    theirs = left_open(settings, prompts(settings, vendor), key_id="oldkey")
+    with pytest.raises(PurchaseError) as caught:
+        await bought(settings, vendor)
+    told = str(caught.value)
+    assert f"purchase {theirs.idempotency_key} of run killed" in told
+    assert "another API key than testkey" in told
+    assert "only with that key can the vendor say whether its 2 queries were charged" in told
+    assert (vendor.spent, vendor.posts) == (0, [])
+    # What the message says to do helps.
+    assert f"give-up {theirs.idempotency_key}" in told
+    with PaidCache.open(settings.cache) as cache:
+        give_up(cache, theirs.idempotency_key)
+    await bought(settings, vendor)
+    assert vendor.spent == TEXTS + IMAGES
+
+
+async def test_another_keys_purchase_that_is_under_way_is_waited_for_by_hand(pets: Path) -> None:
+    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    left_open(settings, prompts(settings, vendor), key_id="oldkey")
+    with (
+        PaidCache.open(settings.cache) as cache,
+        cache.alive("killed"),
+        pytest.raises(PurchaseError, match="that run is alive: wait for its end"),
+    ):
+        await bought(settings, vendor)
+    assert vendor.spent == 0
+
+
+async def test_ones_own_open_purchase_of_the_prompts_is_settled(pets: Path) -> None:
+    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    left_open(settings, prompts(settings, vendor), key_id="testkey")
+    settled, _ = await bought(settings, vendor)
+    assert (vendor.spent, settled.bought.ending) == (TEXTS + IMAGES, "complete")
+
+
+async def test_another_keys_purchase_of_an_image_does_not_stop_the_job(pets: Path) -> None:
+    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    scanned = scan(settings, quiet())
+    shopping = ShoppingList(settings, scanned, Model.model_validate(vendor.model))
+    left_open(settings, shopping.wanted([0])[TEXTS:], key_id="oldkey")
+    settled, images = await bought(settings, vendor)
+    assert (len(images), settled.bought.ending) == (IMAGES - 1, "waiting")

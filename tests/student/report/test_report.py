@@ -1,0 +1,114 @@
+"""The figures of a report, and its picture."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from cache.records.purchase_records import StoredReceipt
+from student.console import quiet
+from student.data.image_set import scan
+from student.evaluation.results import Experiment, MethodResult, Tally
+from student.report.break_even import Economics, bulk_milliseconds
+from student.report.gallery import draw_answers
+from student.report.markdown import table
+from tests.support.cache_purchases import Ledger, images, intent_of
+from tests.support.pictures import write_picture
+from tests.support.small_grid import settings
+
+
+def test_a_tally_is_an_accuracy_with_its_wilson_interval() -> None:
+    tally = Tally(correct=8, images=10)
+    # Wilson, 1927, for 8 of 10: 0.490 to 0.943.
+    assert tally.as_dict() == {
+        "accuracy": 0.8,
+        "interval95": [pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4)],
+        "correct": 8,
+        "images": 10,
+    }
+    assert str(tally) == "80.0 ± 22.7"
+
+
+def test_every_answer_right_still_has_an_interval() -> None:
+    low, high = Tally(correct=20, images=20).as_dict()["interval95"]
+    assert low < 0.9 < high == 1.0
+
+
+def _economics(vendor_milliseconds: float | None) -> Economics:
+    return Economics(
+        parameters=3_710_000,
+        student_milliseconds=8.4,
+        vendor_milliseconds=vendor_milliseconds,
+        micro_usd_per_image=100,
+        cost_micro_usd=887_000,
+        break_even=8_870,
+    )
+
+
+def test_the_student_is_set_beside_the_vendors_price_and_latency() -> None:
+    rows = dict(_economics(2.5).rows())
+    assert rows["student"] == "3.71 million parameters"
+    assert rows["vendor, one image in bulk"] == "2.5 ms, $0.0001"
+    assert rows["paid back after"] == "8,870 predictions"
+
+
+def test_a_single_request_says_nothing_of_the_vendors_speed() -> None:
+    (receipt,) = _bought("run-1", 1_000)
+    assert bulk_milliseconds([receipt]) is None
+    assert bulk_milliseconds([]) is None
+    assert "not told" in dict(_economics(None).rows())["vendor, one image in bulk"]
+
+
+def test_a_vendor_that_counts_in_nanoseconds_has_no_speed_in_milliseconds() -> None:
+    second = 1_000_000_000
+    assert bulk_milliseconds(_bought("run-1", 10**18, 10**18 + second)) is None
+    assert bulk_milliseconds(_bought("run-1", -5, 1_000)) is None
+
+
+def test_the_vendors_speed_is_read_off_the_receipts_of_the_largest_run() -> None:
+    # Two images a receipt, the last two of them within 60 milliseconds: 15 each.
+    receipts = [*_bought("run-1", 1_000, 1_020, 1_060), *_bought("run-2", 0, 9_000)]
+    assert bulk_milliseconds(receipts) == 15.0
+
+
+def _bought(run: str, *created_ms: int) -> list[StoredReceipt]:
+    ledger = Ledger()
+    return [
+        StoredReceipt(
+            account="a",
+            run=run,
+            receipt=ledger.charge(intent_of(*images(2 * n, 2 * n + 1))).model_copy(
+                update={"created_ms": at}
+            ),
+        )
+        for n, at in enumerate(created_ms)
+    ]
+
+
+def test_a_markdown_table_has_a_line_a_row() -> None:
+    assert table(["a", "b"], [["x", "1"]]) == ["| a | b |", "| --- | ---: |", "| x | 1 |"]
+
+
+def test_names_that_look_like_formulas_are_drawn_as_they_are_called(tmp_path: Path) -> None:
+    domains, classes = ("photo", "cost_$_and_^$^"), ("bird", "a$_b$c^$d^^$")
+    seed = 0
+    for domain in domains:
+        for class_name in classes:
+            for number in range(5):
+                seed += 1
+                write_picture(tmp_path / "pets" / domain / class_name / f"{number}.png", seed)
+    scanned = scan(settings(tmp_path / "pets", target_domain=[domains[1]]), quiet())
+    (split,) = scanned.splits
+    said = np.array([scanned.label(item) for item in split.tests[domains[1]]])
+    result = MethodResult(
+        method="kd",
+        trained=cast(Any, None),  # no picture shows it
+        scores={domains[1]: Tally(correct=10, images=10)},
+        answers={domains[1]: said},
+    )
+    one = Experiment(
+        sources=split.sources, targets=split.targets, num_train=8, num_bought=8, results=(result,)
+    )
+    draw_answers(tmp_path / "answers.png", one, scanned, seed=0)
+    assert (tmp_path / "answers.png").stat().st_size > 0

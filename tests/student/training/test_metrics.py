@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from student.errors import BadInput
+from student.models.student import Student, new_student
+from student.training.dataset import LabelledImages
+from student.training.metrics import (
+    accuracy,
+    latency,
+    logits_of,
+    num_parameters,
+    predict,
+    score,
+    wilson_interval,
+)
+from tests.support.shaded_images import SIZE
+
+
+@pytest.fixture
+def student() -> Student:
+    torch.manual_seed(0)
+    return new_student(
+        backbone="test_vit",
+        weights="none",
+        image_size=SIZE,
+        num_classes=4,
+        text_embeddings=torch.randn(4, 6),
+    )
+
+
+@pytest.fixture
+def pixels() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (300, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def test_a_score_is_accuracy_and_cross_entropy() -> None:
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+    measured = score(logits, np.array([0, 1, 1, 0]))
+    assert measured.accuracy == 0.75
+    expected = (3 * np.log1p(np.exp(-1)) + np.log1p(np.exp(1))) / 4
+    assert measured.loss == pytest.approx(expected)
+
+
+def test_predictions_do_not_depend_on_how_images_are_grouped(
+    student: Student, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+) -> None:
+    labels, confidences = predict(student, pixels)
+    for row in (0, 255, 256, 299):
+        label, confidence = predict(student, pixels[row : row + 1])
+        assert label[0] == labels[row]
+        assert confidence[0] == pytest.approx(confidences[row], abs=1e-3)
+    assert ((confidences > 0.25 - 1e-6) & (confidences <= 1)).all()
+
+
+def test_accuracy_is_the_share_of_right_labels(
+    student: Student, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+) -> None:
+    labels, _ = predict(student, pixels)
+    wrong = labels.copy()
+    wrong[:30] = (wrong[:30] + 1) % 4
+    assert accuracy(student, LabelledImages(name="x", pixels=pixels, labels=labels)) == 1.0
+    assert accuracy(
+        student, LabelledImages(name="x", pixels=pixels, labels=wrong)
+    ) == pytest.approx(0.9)
+
+
+def test_images_of_another_size_are_refused(student: Student) -> None:
+    with pytest.raises(BadInput, match="32 x 32"):
+        logits_of(student, np.zeros((1, 16, 16, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "low", "high"),
+    [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (50, 100, 0.4038, 0.5962)],
+)
+def test_the_interval_is_wilsons(correct: int, total: int, low: float, high: float) -> None:
+    """Values of the textbook formula, to four places."""
+    interval = wilson_interval(correct, total)
+    assert interval.low == pytest.approx(low, abs=5e-5)
+    assert interval.high == pytest.approx(high, abs=5e-5)
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 0), (3, 2), (-1, 2)])
+def test_an_interval_of_no_proportion_is_refused(correct: int, total: int) -> None:
+    with pytest.raises(BadInput, match="no proportion"):
+        wilson_interval(correct, total)
+
+
+def test_the_cost_of_a_student_is_its_numbers_and_its_milliseconds(student: Student) -> None:
+    trained = sum(parameter.numel() for parameter in student.parameters())
+    assert num_parameters(student) == trained + 4 * 6
+    assert 0 < latency(student, repeats=3, warm_up=1) < 10_000

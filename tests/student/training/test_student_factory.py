@@ -1,0 +1,264 @@
+"""Which methods train which networks, and that what cannot work is said before anything is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from student.acquisition.features import frozen_features
+from student.cli import main
+from student.errors import BadInput
+from student.models.saved import load_student, save_student
+from student.models.student import Student
+from student.training.config import TrainingSettings
+from student.training.dataset import LabelledImages, TrainingData
+from student.training.methods import METHODS
+from student.training.student_factory import (
+    check_networks,
+    check_space,
+    foreign_weights,
+    keep_network,
+    make_student,
+    network_beside,
+)
+from student.training.train import Trained, starting_backbone, train
+from tests.support.pictures import write_domains
+from tests.support.tiny_clip import DIM, SIZE, TinyClip, write_clip
+
+CLASSES = 2
+NOWHERE = "http://127.0.0.1:9"  # whoever asks there fails otherwise than these tests want
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> TinyClip:
+    return write_clip(tmp_path / "clip")
+
+
+@pytest.fixture
+def settings(clip: TinyClip) -> TrainingSettings:
+    return TrainingSettings(
+        backbone=clip.backbone,
+        weights=clip.weights,
+        image_size=SIZE,
+        steps=4,
+        align_steps=2,
+        lr=1e-2,
+        batch_per_domain=4,
+        eval_every=2,
+        device="cpu",
+        threads=1,
+    )
+
+
+@pytest.fixture
+def data() -> TrainingData:
+    source = np.random.default_rng(0)
+    image = source.normal(size=(8, 1, DIM)).astype(np.float32)
+    return TrainingData(
+        pixels=source.integers(0, 256, (8, 1, SIZE, SIZE, 3), dtype=np.uint8),
+        labels=np.arange(8) % CLASSES,
+        domains=np.zeros(8, dtype=np.int64),
+        image_embeddings=image / np.linalg.norm(image, axis=-1, keepdims=True),
+        bought=np.ones((8, 1), dtype=bool),
+        text_embeddings=np.eye(CLASSES, DIM, dtype=np.float32),
+    )
+
+
+def _train(name: str, data: TrainingData, settings: TrainingSettings) -> Trained:
+    validation = LabelledImages(name="v", pixels=data.pixels[:, 0], labels=data.labels)
+    return train(
+        METHODS[name],
+        data,
+        validation,
+        settings,
+        num_classes=CLASSES,
+        make_student=make_student,
+    )
+
+
+def _logits(student: Student, data: TrainingData) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = student(torch.tensor(data.pixels[:, 0]))
+    return logits
+
+
+@pytest.mark.parametrize("name", ["vl2v-sd", "clip-ft", "erm", "lp-ft", "kd"])
+def test_the_tower_is_trained_without_a_projection(
+    name: str, data: TrainingData, settings: TrainingSettings
+) -> None:
+    method = METHODS[name]
+    check_networks([(method, settings)])
+    trained = _train(name, data, replace(settings, averaging="none")).student
+    start = starting_backbone(
+        method, data, settings, num_classes=CLASSES, make_student=make_student
+    )
+    held = trained.state_dict()
+    assert any(not torch.equal(held[key], one) for key, one in start.items())
+    assert not any("projection" in key for key in held)
+
+
+@pytest.mark.parametrize("name", ["vl2v-sd", "clip-ft"])
+def test_at_a_share_of_nought_the_student_is_the_zero_shot_clip(
+    name: str, data: TrainingData, settings: TrainingSettings
+) -> None:
+    untrained = make_student(
+        METHODS[name], data, settings, num_classes=CLASSES, pretrained=True
+    ).eval()
+    zero, half, whole = (
+        _train(name, data, replace(settings, wise_ft=share)).student for share in (0.0, 0.5, 1.0)
+    )
+    assert torch.equal(_logits(zero, data), _logits(untrained, data))
+    first, last = untrained.state_dict(), whole.state_dict()
+    for key, one in half.state_dict().items():
+        assert torch.equal(one, 0.5 * first[key] + 0.5 * last[key])
+    assert not torch.equal(_logits(half, data), _logits(whole, data))
+
+
+def test_a_saved_student_needs_the_teachers_folder_no_more(
+    data: TrainingData, settings: TrainingSettings, clip: TinyClip, tmp_path: Path
+) -> None:
+    trained = _train("vl2v-sd", data, settings).student
+    folder = tmp_path / "student"
+    keep_network(settings.backbone, folder)
+    save_student(trained, folder, {})
+    Path(clip.weights).parent.rename(tmp_path / "elsewhere")
+    loaded, _ = load_student(folder, network=lambda one: network_beside(one, folder))
+    assert torch.equal(_logits(loaded, data), _logits(trained, data))
+    assert loaded.architecture.backbone == settings.backbone
+
+
+def test_a_timm_student_is_made_and_read_as_ever(
+    data: TrainingData, settings: TrainingSettings, tmp_path: Path
+) -> None:
+    timm = replace(settings, backbone="test_efficientnet", weights="none")
+    trained = _train("vl2v-adip", data, timm).student
+    keep_network(timm.backbone, tmp_path / "student")
+    save_student(trained, tmp_path / "student", {})
+    loaded, _ = load_student(
+        tmp_path / "student", network=lambda one: network_beside(one, tmp_path / "student")
+    )
+    assert torch.equal(_logits(loaded, data), _logits(trained, data))
+
+
+def test_a_selector_looks_through_the_tower(settings: TrainingSettings, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    digests = [f"{number:064x}" for number in range(3)]
+    found = frozen_features(digests, pictures, settings, folder=tmp_path / "features")
+    assert found.shape == (3, DIM)
+
+
+def test_a_tower_of_another_space_than_the_vendors_is_refused(settings: TrainingSettings) -> None:
+    check_space(METHODS["vl2v-sd"], settings, DIM)
+    check_space(METHODS["erm"], settings, 512)  # it reads no embedding
+    with pytest.raises(BadInput, match="gives 8 numbers an image and the vendor's model 512"):
+        check_space(METHODS["vl2v-sd"], settings, 512)
+
+
+def test_weights_that_are_not_the_vendors_own_file_are_warned_of(
+    settings: TrainingSettings,
+) -> None:
+    sold = hashlib.sha256(Path(settings.weights).read_bytes()).hexdigest()
+    assert foreign_weights(settings, sold) == ""
+    assert foreign_weights(replace(settings, weights="none"), "0" * 64) == ""
+    assert foreign_weights(replace(settings, backbone="resnet18"), "0" * 64) == ""
+    warning = foreign_weights(settings, "0" * 64)
+    assert sold[:12] in warning
+    assert "another model than the one whose answers are bought" in warning
+
+
+def test_nobody_is_warned_of_weights_that_are_filled_in_at_once(
+    data: TrainingData, settings: TrainingSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()  # the tiny CLIP itself was made with a warning
+    trained = _train("vl2v-sd", data, settings).student
+    keep_network(settings.backbone, tmp_path / "student")
+    network_beside(trained.architecture, tmp_path / "student")
+    assert caplog.records == []
+
+
+def _refusal(clip: TinyClip, tmp_path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    """What the command line says; it could not have reached the vendor, and the cache is unmade."""
+    code = main(
+        [
+            *("--budget", "100", "--data", str(write_domains(tmp_path / "pets"))),
+            *(
+                "--vendor",
+                NOWHERE,
+                "--cache",
+                str(tmp_path / "cache"),
+                "--out",
+                str(tmp_path / "o"),
+            ),
+            *("--backbone", clip.backbone, "--weights", clip.weights),
+            *("--image-size", str(SIZE), *more),
+        ]
+    )
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert not (tmp_path / "cache").exists()
+    assert said.err.startswith("error: ")
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            ("--method", "vl2v-sd", "--backbone", "tf_efficientnet_lite0"),
+            "vl2v-sd trains the teacher's own image tower, and tf_efficientnet_lite0 is none: name "
+            "it with --backbone open_clip:ARCHITECTURE",
+        ),
+        (("--method", "ours"), "is there already: say --method vl2v-sd or clip-ft, or name a timm"),
+        (("--method", "vl2v-sd", "--weights", "wheel"), "name it with --weights FILE"),
+        (("--method", "vl2v-sd", "--weights", "/nowhere.pt"), "no weights file /nowhere.pt"),
+        (("--method", "clip-ft", "--backbone", "open_clip:ViT-nowhere"), "names no CLIP"),
+        (("--method", "vl2v", "--compare"), "no method vl2v; there are vl2v-adip, "),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_sent(
+    clip: TinyClip,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.setenv("TEACHER_API_KEY", "sk_x")
+    assert said in _refusal(clip, tmp_path, capsys, *more)
+
+
+def test_every_name_of_the_white_box_is_told_to_who_misspells_one(
+    clip: TinyClip,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEACHER_API_KEY", "sk_x")
+    assert "vl2v-sd, clip-ft" in _refusal(clip, tmp_path, capsys, "--method", "vl2v")
+
+
+def test_without_the_extra_it_says_what_to_install(
+    clip: TinyClip,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEACHER_API_KEY", "sk_x")
+    monkeypatch.setitem(sys.modules, "open_clip", None)  # Python's own way to say: not installed
+    said = _refusal(clip, tmp_path, capsys, "--method", "vl2v-sd")
+    assert "open_clip, which is not installed: pip install '.[whitebox]' in a clone" in said

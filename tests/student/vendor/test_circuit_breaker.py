@@ -1,0 +1,240 @@
+"""While the vendor is down nobody buys: one request asks /readyz, and all hear the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from random import Random
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from student.errors import VendorError, VendorUnreachable
+from student.vendor.circuit_breaker import Breaker, Outages
+from student.vendor.retry import Retries
+from tests.support.ledger_vendor import LedgerVendor, lost_answer, problem
+from tests.support.purchase_setup import Clock, Shop, client_of
+
+OUTAGES = Outages(
+    failures=3, first_wait=1.0, longest_wait=8.0, total_seconds=100.0, first_seconds=20
+)
+
+
+class Probe:
+    """Says what it is told to, then "not ready"."""
+
+    def __init__(self, *answers: bool) -> None:
+        self.answers: Iterator[bool] = iter(answers)
+        self.asked = 0
+
+    async def __call__(self) -> bool:
+        self.asked += 1
+        return next(self.answers, False)
+
+
+def breaker_of(probe: Probe, clock: Clock, outages: Outages = OUTAGES) -> Breaker:
+    return Breaker(outages, probe=probe, sleep=clock.sleep, clock=clock, random=Random(0))
+
+
+def fail(breaker: Breaker, times: int) -> None:
+    for _ in range(times):
+        breaker.failed("ConnectError", answered=True)
+
+
+async def test_fewer_failures_in_a_row_than_the_limit_let_requests_through(clock: Clock) -> None:
+    probe = Probe()
+    breaker = breaker_of(probe, clock)
+    for _ in range(5):
+        fail(breaker, 2)
+        assert await breaker.passes()
+        breaker.succeeded()
+    assert (probe.asked, clock.sleeps) == (0, [])
+
+
+async def test_it_asks_until_the_vendor_is_ready_and_then_goes_on(clock: Clock) -> None:
+    probe = Probe(False, False, True)
+    breaker = breaker_of(probe, clock)
+    fail(breaker, 3)
+    assert breaker.is_open
+    assert await breaker.passes()
+    assert probe.asked == 3
+    assert await breaker.passes()
+    assert probe.asked == 3
+
+
+async def test_all_who_wait_share_one_probe(clock: Clock) -> None:
+    probe = Probe(False, True)
+    breaker = breaker_of(probe, clock)
+    fail(breaker, 3)
+    assert all(await asyncio.gather(*(breaker.passes() for _ in range(20))))
+    assert probe.asked == 2
+
+
+async def test_it_gives_up_at_the_cap_for_all_who_wait(clock: Clock) -> None:
+    probe = Probe()
+    breaker = breaker_of(probe, clock)
+    started = clock.now
+    fail(breaker, 3)
+    assert not any(await asyncio.gather(*(breaker.passes() for _ in range(20))))
+    assert 50 < clock.now - started <= OUTAGES.total_seconds
+    asked = probe.asked
+    assert not await breaker.passes()
+    assert probe.asked == asked
+    assert "3 failures in a row (the last: ConnectError)" in breaker.story
+
+
+async def test_a_vendor_that_only_says_that_it_is_ready_is_given_up_too(clock: Clock) -> None:
+    """Ready, and then the next request fails again: the waits go on growing up to the cap."""
+    probe = Probe(*[True] * 1000)
+    breaker = breaker_of(probe, clock)
+    started = clock.now
+    fail(breaker, 3)
+    trials = 0
+    while await breaker.passes():
+        trials += 1
+        breaker.failed("HTTP 500")
+    assert trials < 30
+    assert clock.now - started <= OUTAGES.total_seconds
+
+
+async def test_an_answer_ends_the_outage_and_the_next_one_has_its_own_time(clock: Clock) -> None:
+    probe = Probe(*[True] * 1000)
+    breaker = breaker_of(probe, clock)
+    for _ in range(20):
+        clock.now += 90
+        fail(breaker, 3)
+        assert await breaker.passes()
+        breaker.succeeded()
+    assert clock.sleeps == [sleep for sleep in clock.sleeps if sleep <= 1.0]
+
+
+async def test_a_probe_without_end_is_no_yes(clock: Clock) -> None:
+    async def mute() -> bool:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    outages = Outages(failures=1, probe_seconds=0.001, first_wait=10.0, total_seconds=25.0)
+    breaker = Breaker(outages, probe=mute, sleep=clock.sleep, clock=clock, random=Random(0))
+    fail(breaker, 1)
+    assert not await breaker.passes()
+
+
+async def test_a_waiter_that_is_cancelled_leaves_the_turn_to_the_next(clock: Clock) -> None:
+    class Held(Probe):
+        async def __call__(self) -> bool:
+            self.asked += 1
+            if self.asked == 1:
+                await asyncio.Event().wait()
+            return True
+
+    probe = Held()
+    breaker = breaker_of(probe, clock)
+    fail(breaker, 3)
+    first = asyncio.create_task(breaker.passes())
+    second = asyncio.create_task(breaker.passes())
+    while not probe.asked:
+        await asyncio.sleep(0)
+    first.cancel()
+    assert await second
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+@given(probe=st.integers(1, 10_000), seed=st.integers())
+def test_waits_double_up_to_the_cap_and_at_least_half_of_each_is_waited(
+    probe: int, seed: int
+) -> None:
+    outages = Outages(first_wait=0.5, longest_wait=15.0)
+    ceiling = min(15.0, 0.5 * 2.0 ** min(probe - 1, 50))
+    assert ceiling / 2 <= outages.wait(probe, Random(seed)) <= ceiling
+
+
+async def test_during_an_outage_the_buyers_ask_readyz_and_send_nothing_paid(shop: Shop) -> None:
+    """The vendor goes away in the middle, comes back, and everything is bought once."""
+    paths: list[str] = []
+
+    def flaky(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.path)
+        probes = paths.count("/readyz")
+        if len(paths) > 4 and probes < 4:
+            message = "refused"
+            raise httpx.ConnectError(message)
+        return shop.vendor(request)
+
+    shop.handler = flaky
+    end = await shop.buy(shop.images(40), concurrency=4, batch_size=2)
+    assert (end.bought, shop.vendor.spent, end.ending) == (40, 40, "complete")
+    first, last = paths.index("/readyz"), len(paths) - paths[::-1].index("/readyz")
+    assert set(paths[first:last]) == {"/readyz"}
+    assert paths.count("/v1/embeddings") - 20 <= Outages().failures + 4
+    shop.assert_books_balance()
+
+
+async def test_a_vendor_that_stays_away_stops_the_run_with_a_clear_word(shop: Shop) -> None:
+    paths: list[str] = []
+
+    def dead(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.path)
+        if request.method == "POST" and paths.count("/v1/embeddings") == 3:
+            return lost_answer(shop.vendor, request)
+        message = "refused"
+        raise httpx.ConnectError(message)
+
+    shop.handler = dead
+    started = shop.clock.now
+    with pytest.raises(
+        VendorUnreachable, match=r"could not be reached: \d failures in a row.*/readyz"
+    ) as caught:
+        await shop.buy(shop.images(40), retries=Retries(attempts=50, total_seconds=10_000))
+    assert shop.clock.now - started < 2 * Outages().total_seconds
+    assert paths.count("/v1/embeddings") <= 8
+    assert str(caught.value).endswith(("Nothing was charged.", "so that it is paid once."))
+    # The purchase that was charged unheard is still in the journal, and is paid once.
+    shop.handler = None
+    end = await shop.buy(shop.images(40))
+    assert (end.recovered, end.bought, shop.vendor.spent) == (4, 36, 40)
+    shop.assert_books_balance()
+
+
+@pytest.mark.parametrize("is_doubtful", [True, False])
+async def test_giving_up_says_what_is_known_about_the_money(
+    clock: Clock, is_doubtful: bool
+) -> None:
+    def dead(request: httpx.Request) -> httpx.Response:
+        message = "gone"
+        raise (httpx.ReadError if is_doubtful else httpx.ConnectError)(message)
+
+    vendor = LedgerVendor()
+    async with client_of(dead, clock, Retries(attempts=50, total_seconds=9999)) as client:
+        with pytest.raises(VendorUnreachable) as caught:
+            await client.models()
+        assert caught.value.charged is (None if is_doubtful else False)
+    assert vendor.spent == 0
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 404, 409, 422, 429])
+async def test_a_refusal_is_a_sign_of_life(clock: Clock, status: int) -> None:
+    """Whatever is no 5xx proves that the vendor is up: the breaker stays closed."""
+    paths: list[str] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.path)
+        return problem(status, "request_in_flight")
+
+    async with client_of(refuse, clock, Retries(attempts=3)) as client:
+        for _ in range(4):
+            with pytest.raises(VendorError):
+                await client.prices()
+    assert "/readyz" not in paths
+
+
+async def test_a_vendor_that_never_answered_is_given_up_sooner(clock: Clock) -> None:
+    breaker = breaker_of(Probe(), clock)
+    started = clock.now
+    for _ in range(3):
+        breaker.failed("ConnectError")
+    assert not await breaker.passes()
+    assert 10 < clock.now - started <= OUTAGES.first_seconds
+    assert breaker.story.startswith("could not be reached: 3 failures")

@@ -1,0 +1,267 @@
+"""The road to the vendor: what is retried, how long, under which key, and what is never said."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from student.errors import (
+    BudgetExhausted,
+    VendorError,
+    VendorMisbehaved,
+    VendorUnreachable,
+)
+from student.vendor.client import LARGEST_ANSWER
+from student.vendor.request import Batch, Item
+from student.vendor.retry import Retries, Retry
+from student.vendor.schemas import Model, Prices
+from tests.support.ledger_vendor import (
+    LedgerVendor,
+    lost_answer,
+    lost_request,
+    refusing,
+)
+from tests.support.purchase_setup import Clock, client_of
+
+
+def batch(vendor: LedgerVendor, *payloads: bytes) -> Batch:
+    return Batch(
+        model=Model.model_validate(vendor.model),
+        prices=Prices.model_validate(vendor.price),
+        items=tuple(Item(modality="image", payload=payload) for payload in payloads or (b"a",)),
+    )
+
+
+NEVER_RETRIED = [
+    (400, "invalid_request"),
+    (401, "invalid_key"),
+    (402, "budget_exhausted"),
+    (402, "request_exceeds_budget"),
+    (403, "forbidden"),
+    (403, "insufficient_scope"),
+    (404, "unknown_model"),
+    (405, "method_not_allowed"),
+    (409, "conflict_of_another_kind"),
+    (410, "answer_purged"),
+    (413, "image_too_large"),
+    (413, "body_too_large"),
+    (415, "unsupported_media_type"),
+    (422, "invalid_image"),
+    (422, "idempotency_key_reused"),
+    (501, "not_implemented"),
+    (302, "moved"),
+]
+RETRIED = [
+    (408, "timeout"),
+    (409, "request_in_flight"),
+    (425, "too_early"),
+    (429, "overloaded"),
+    (429, "budget_in_flight"),
+    (429, "rate_limited"),
+    (429, "too_many_concurrent"),
+    (500, "internal_error"),
+    (502, "bad_gateway"),
+    (503, "not_ready"),
+    (504, "gateway_timeout"),
+]
+
+
+@pytest.mark.parametrize(("status", "code"), NEVER_RETRIED)
+async def test_what_cannot_be_cured_by_asking_is_asked_once(
+    vendor: LedgerVendor, clock: Clock, status: int, code: str
+) -> None:
+    vendor.faults.extend([refusing(status, code)] * 3)
+    async with client_of(vendor, clock) as client:
+        with pytest.raises(VendorError) as caught:
+            await client.embed(batch(vendor), "key-1")
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert caught.value.request_id == "req_refused"
+    assert (len(vendor.posts), clock.sleeps, vendor.spent) == (1, [], 0)
+
+
+@pytest.mark.parametrize(("status", "code"), RETRIED)
+async def test_what_time_can_cure_is_asked_again_under_the_same_key(
+    vendor: LedgerVendor, clock: Clock, status: int, code: str
+) -> None:
+    vendor.faults.extend([refusing(status, code)] * 2)
+    told: list[Retry] = []
+    async with client_of(vendor, clock) as client:
+        await client.embed(batch(vendor), "key-1", on_retry=told.append)
+    assert [seen.idempotency_key for seen in vendor.posts] == ["key-1"] * 3
+    assert [(one.attempt, one.status) for one in told] == [(1, status), (2, status)]
+    assert [one.is_pushback for one in told] == [status in {429, 503}] * 2
+    assert vendor.spent == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.ReadError,
+        httpx.ReadTimeout,
+        httpx.WriteError,
+        httpx.WriteTimeout,
+        httpx.RemoteProtocolError,
+    ],
+)
+async def test_a_broken_wire_is_tried_again(
+    vendor: LedgerVendor, clock: Clock, error: type[httpx.TransportError]
+) -> None:
+    def broken(_vendor: LedgerVendor, _request: httpx.Request) -> httpx.Response:
+        message = "broken"
+        raise error(message)
+
+    vendor.faults.extend([broken, broken])
+    async with client_of(vendor, clock) as client:
+        await client.embed(batch(vendor), "key-1")
+    assert len(vendor.posts) == 3
+    assert len(clock.sleeps) == 2
+
+
+async def test_a_purchase_charged_before_a_timeout_is_paid_once(vendor: LedgerVendor) -> None:
+    vendor.faults.extend([lost_answer, lost_answer])
+    async with client_of(vendor) as client:
+        answer = await client.embed(batch(vendor, b"a", b"b"), "key-1")
+    assert answer.replayed
+    assert vendor.spent == 2
+    assert len(vendor.ledger) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "charged"),
+    [
+        (lost_request, None),
+        (lost_answer, None),
+        (refusing(503, "not_ready"), False),
+        (refusing(429, "overloaded"), False),
+        # The purchase is under way somewhere, and that one will be charged.
+        (refusing(409, "request_in_flight"), None),
+        # A gateway knows nothing of the vendor's books.
+        (lambda vendor, request: httpx.Response(502, text="<html>"), None),
+    ],
+    ids=["lost request", "lost answer", "503", "429", "409", "502 of a gateway"],
+)
+async def test_giving_up_says_what_is_known_about_the_money(
+    vendor: LedgerVendor, fault: object, charged: bool | None
+) -> None:
+    vendor.faults.extend([fault] * 3)  # type: ignore[list-item]
+    async with client_of(vendor, retries=Retries(attempts=3)) as client:
+        with pytest.raises(VendorError) as caught:
+            await client.embed(batch(vendor), "key-1")
+    assert caught.value.charged is charged
+    assert len(vendor.posts) == 3
+
+
+async def test_a_vendor_that_was_never_reached_charged_nothing(clock: Clock) -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        message = "refused"
+        raise httpx.ConnectError(message)
+
+    async with client_of(refuse, clock, Retries(attempts=2)) as client:
+        with pytest.raises(VendorUnreachable, match="2 attempts") as caught:
+            await client.embed(batch(LedgerVendor()), "key-1")
+    assert caught.value.charged is False
+
+
+async def test_a_refusal_after_a_doubtful_attempt_proves_nothing(vendor: LedgerVendor) -> None:
+    vendor.faults.extend([lost_answer, refusing(401, "invalid_key")])
+    async with client_of(vendor) as client:
+        with pytest.raises(VendorError) as caught:
+            await client.embed(batch(vendor), "key-1")
+    assert caught.value.charged is None
+
+
+async def test_402_carries_what_would_still_fit(vendor: LedgerVendor) -> None:
+    vendor.budget = 2
+    async with client_of(vendor) as client:
+        with pytest.raises(BudgetExhausted) as caught:
+            await client.embed(batch(vendor, b"a", b"b", b"c"), "key-1")
+    assert (caught.value.needed, caught.value.remaining, caught.value.charged) == (3, 2, False)
+
+
+@pytest.mark.parametrize(
+    "retries", [Retries(attempts=4), Retries(total_seconds=0.0)], ids=["attempts", "seconds"]
+)
+async def test_attempts_and_time_are_both_capped(
+    vendor: LedgerVendor, clock: Clock, retries: Retries
+) -> None:
+    vendor.faults.extend([refusing(503, "not_ready")] * 50)
+    async with client_of(vendor, clock, retries) as client:
+        with pytest.raises(VendorError):
+            await client.embed(batch(vendor), "key-1")
+    assert len(vendor.posts) == (4 if retries.attempts == 4 else 1)
+
+
+async def test_the_time_cap_holds_whatever_the_vendor_asks_for(
+    vendor: LedgerVendor, clock: Clock
+) -> None:
+    started = clock.now
+    fault = refusing(503, "not_ready", headers={"Retry-After": "59"})
+    vendor.faults.extend([fault] * 50)
+    async with client_of(vendor, clock, Retries(attempts=50, total_seconds=150)) as client:
+        with pytest.raises(VendorError):
+            await client.embed(batch(vendor), "key-1")
+    assert clock.now - started <= 150
+    assert len(vendor.posts) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [("7", 7, 7.5), ("0", 0, 0.5), ("86400", 60, 60.5), ("9" * 400, 60, 60.5), ("-5", 0, 0.5)],
+)
+async def test_retry_after_is_obeyed_and_bounded(
+    vendor: LedgerVendor, clock: Clock, asked: str, least: float, most: float
+) -> None:
+    vendor.faults.append(refusing(429, "overloaded", headers={"Retry-After": asked}))
+    async with client_of(vendor, clock) as client:
+        await client.embed(batch(vendor), "key-1")
+    assert len(clock.sleeps) == 1
+    assert least <= clock.sleeps[0] <= most
+
+
+async def test_one_dripping_answer_is_cut_off(clock: Clock) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    def endless(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=drip())
+
+    retries = Retries(attempts=2, request_seconds=0.05)
+    async with client_of(endless, clock, retries) as client:
+        with pytest.raises(VendorUnreachable) as caught:
+            await client.embed(batch(LedgerVendor()), "key-1")
+    assert caught.value.charged is None
+
+
+async def test_an_answer_without_end_is_cut_off_before_it_fills_the_memory(
+    clock: Clock,
+) -> None:
+    async def flood() -> AsyncIterator[bytes]:
+        part = b" " * (LARGEST_ANSWER // 4)
+        while True:
+            yield part
+
+    async with client_of(lambda _: httpx.Response(200, content=flood()), clock) as client:
+        with pytest.raises(VendorMisbehaved, match="without end") as caught:
+            await client.embed(batch(LedgerVendor()), "key-1")
+    assert caught.value.charged is None
+
+
+async def test_an_answer_whose_encoding_is_broken_is_not_believed() -> None:
+    def torn(_: httpx.Request) -> httpx.Response:
+        async def halves() -> AsyncIterator[bytes]:
+            yield b"\x1f\x8b" + gzip.compress(b"x")[2:9] + b"garbage"
+
+        headers = {"Content-Encoding": "gzip"}
+        return httpx.Response(200, headers=headers, content=halves())
+
+    async with client_of(torn) as client:
+        with pytest.raises(VendorMisbehaved):
+            await client.embed(batch(LedgerVendor()), "key-1")

@@ -1,0 +1,156 @@
+"""The real client against the real vendor: the one place where both are on one wire."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from benchmarks.support.vendor_in_process import HashEncoder, Vendor, picture, vendor_at
+from cache.paid_cache import PaidCache
+from cache.records.embedding_key import EmbeddingKey, image_item, text_item
+from cache.records.receipt import Receipt, chain_breaks
+from student.errors import VendorError
+from student.purchase.buyer import buy
+from student.purchase.plan import Plan, Wanted, make_plan
+from student.purchase.progress import Bought
+from student.vendor.client import VendorClient
+from student.vendor.request import Batch
+
+
+@dataclass
+class Wire:
+    """The vendor's app, our client on it, and a cache."""
+
+    vendor: Vendor
+    client: VendorClient
+    folder: Path
+
+    async def plan(self, files: list[bytes], texts: list[str], budget: int) -> Plan:
+        (model,) = await self.client.models()
+        fingerprint = model.fingerprint
+        wanted = [
+            Wanted(
+                key=EmbeddingKey(
+                    model_fingerprint=fingerprint, modality="text", item=text_item(text)
+                ),
+                payload=text,
+            )
+            for text in texts
+        ]
+        for data in files:
+            key = EmbeddingKey(
+                model_fingerprint=fingerprint, modality="image", item=image_item(data)
+            )
+            wanted.append(Wanted(key=key, payload=lambda data=data: data))  # type: ignore[misc]
+        with PaidCache.open(self.folder) as cache:
+            prices = await self.client.prices()
+            return make_plan(wanted, cache=cache, model=model, prices=prices, budget=budget)
+
+    async def buy(self, plan: Plan, run: str = "run") -> Bought:
+        account = self.client.ledger_name(await self.client.account())
+        with PaidCache.open(self.folder) as cache:
+            return await buy(
+                plan,
+                cache=cache,
+                vendor=self.client,
+                budget=plan.budget,
+                run=run,
+                account=account,
+                batch_size=4,
+                concurrency=2,
+            )
+
+    async def assert_books_balance(self) -> None:
+        lines = (await self.vendor.http.get("/v1/ledger")).text.splitlines()
+        ledger = [Receipt.model_validate_json(line) for line in lines]
+        assert not list(chain_breaks(ledger))
+        with PaidCache.open(self.folder) as cache:
+            stored = sorted(cache.receipts(), key=lambda receipt: receipt.seq)
+        assert stored == [line for line in ledger if line.kind == "charge"]
+
+
+@pytest.fixture
+async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
+    async with vendor_at(tmp_path, HashEncoder(), budget=20) as vendor:
+        transport = httpx.ASGITransport(app=vendor.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://vendor") as http:
+            # With real waits: requests that hold the last units need their time at the vendor.
+            client = VendorClient(http, SecretStr(vendor.key.token))
+            yield Wire(vendor=vendor, client=client, folder=tmp_path / "cache")
+
+
+def pictures(count: int) -> list[bytes]:
+    return [picture(seed) for seed in range(count)]
+
+
+async def test_the_client_reads_every_page_of_the_vendor(wire: Wire) -> None:
+    (model,) = await wire.client.models()
+    prices, account = await wire.client.prices(), await wire.client.account()
+    assert model.dim == 8
+    assert prices.units_for("image") == 1
+    assert (account.id, account.remaining_units) == (wire.vendor.key.id, 20)
+
+
+async def test_a_purchase_goes_through_and_the_books_balance(wire: Wire) -> None:
+    end = await wire.buy(await wire.plan(pictures(9), ["a bird", "caf\u00e9"], 100))
+    assert (end.ending, end.bought, end.units) == ("complete", 11, 11)
+    assert wire.vendor.account.spent_units == 11
+    await wire.assert_books_balance()
+
+
+async def test_the_second_purchase_is_free(wire: Wire) -> None:
+    await wire.buy(await wire.plan(pictures(5), [], 100), "one")
+    plan = await wire.plan(pictures(5), [], 100)
+    end = await wire.buy(plan, "two")
+    assert (plan.units, end.requests) == (0, 0)
+    assert wire.vendor.account.spent_units == 5
+
+
+@pytest.mark.parametrize("budget", [3, 10, 100])
+async def test_budgets_on_either_side_are_used_to_the_last_unit(wire: Wire, budget: int) -> None:
+    end = await wire.buy(await wire.plan(pictures(25), [], budget))
+    assert wire.vendor.account.spent_units == min(budget, 20)
+    assert end.ending == ("vendor budget" if budget > 20 else "client budget")
+    await wire.assert_books_balance()
+
+
+async def test_a_file_that_is_no_image_is_refused_alone_and_for_good(wire: Wire) -> None:
+    files = [*pictures(3), b"this is not an image", *pictures(6)[3:]]
+    end = await wire.buy(await wire.plan(files, [], 100))
+    assert [one.code for one in end.refused] == ["invalid_image"]
+    assert (end.bought, wire.vendor.account.spent_units) == (6, 6)
+    assert (await wire.plan(files, [], 100)).refused_before == 1
+
+
+async def test_a_paid_answer_can_be_recovered_byte_for_byte(wire: Wire) -> None:
+    plan = await wire.plan(pictures(2), [], 100)
+    items = tuple(one.item() for one in plan.to_buy)
+    batch = Batch(model=plan.model, prices=plan.prices, items=items)
+    bought = await wire.client.embed(batch, "key-1")
+    again = await wire.client.recover(batch.expected("key-1"))
+    assert again is not None
+    assert again.replayed
+    assert again.receipt == bought.receipt
+    assert (again.vectors == bought.vectors).all()
+    assert wire.vendor.account.spent_units == 2
+
+
+async def test_an_unknown_purchase_is_said_to_be_unknown(wire: Wire) -> None:
+    plan = await wire.plan(pictures(1), [], 100)
+    batch = Batch(model=plan.model, prices=plan.prices, items=(plan.to_buy[0].item(),))
+    assert await wire.client.recover(batch.expected("never")) is None
+
+
+async def test_a_wrong_key_is_refused_for_free(wire: Wire) -> None:
+    transport = httpx.ASGITransport(app=wire.vendor.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://vendor") as http:
+        stranger = VendorClient(http, SecretStr("sk_nobody_" + hashlib.sha256().hexdigest()))
+        with pytest.raises(VendorError) as caught:
+            await stranger.account()
+    assert (caught.value.status, caught.value.charged) == (401, False)

@@ -1,0 +1,51 @@
+"""Asking the reports: as a command, or as functions whose answers are easy to compare."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from cache.audit.audit import Audit, audit
+from cache.audit.ledger_client import VendorLedger
+from cache.integrity.verify import verify
+from cache.paid_cache import PaidCache
+from cache.records.purchase_records import StoredReceipt
+from cache.records.receipt import Receipt
+from cache.storage import record_types as journal
+from tests.support.cache_purchases import ACCOUNT, SECRET, FakeVendor, overwrite
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "cache.cli", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def audited(cache: PaidCache, vendor: FakeVendor) -> Audit:
+    """The audit against a vendor that serves on a port of its own."""
+    with vendor.serving() as url:
+        return audit(cache, VendorLedger(url=url, key=SECRET, timeout_s=10))
+
+
+def differences(cache: PaidCache, vendor: FakeVendor) -> list[tuple[str, str]]:
+    """Each line that differs and how."""
+    return [(found.line, found.detail) for found in audited(cache, vendor).differences]
+
+
+def problems(cache: PaidCache) -> list[tuple[str, str]]:
+    """The names and sentences of what is wrong."""
+    return [(problem.name, problem.detail) for problem in verify(cache).problems]
+
+
+def store_receipt(folder: Path, receipt: Receipt, *, at: Receipt) -> None:
+    """Put `receipt`, sealed as it should be, where the one of `at` is."""
+    stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=receipt)
+    overwrite(folder, journal.receipt_name(ACCOUNT, at.request_id), journal.write_receipt(stored))

@@ -1,0 +1,37 @@
+"""Merges of folders, and what two caches must have in common to be the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cache.integrity.verify import verify
+from cache.maintenance.merge import Merged, merge
+from cache.paid_cache import PaidCache
+from cache.storage.reader import Records
+from cache.storage.receipts_file import read_copies
+
+
+def join(source: Path, into: Path) -> Merged:
+    """Merge two folders."""
+    with Records.open(source) as records, PaidCache.open(into, patience_s=2.0) as cache:
+        return merge(records, cache)
+
+
+def everything(folder: Path) -> object:
+    """All that money stands on, in no order."""
+    with Records.open(folder) as records:
+        assert verify(records).problems == ()
+        return (
+            {stored.name: stored.receipt for stored in records.stored_receipts()},
+            {(r.key.digest, r.request_id, r.vector.tobytes()) for r in records.rows()}
+            | {
+                (r.key.digest, r.request_id, r.vector.tobytes())
+                for r in records.rows_bought_again()
+            },
+            records.spend_on_record(),
+            {intent.idempotency_key for intent in records.open_intents()},
+            {loss.idempotency_key for loss in records.losses()},
+            {refusal.key: refusal for refusal in records.refusals()},
+            {run.run: run for run in records.runs()},
+            read_copies(folder).purchases,
+        )

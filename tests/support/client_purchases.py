@@ -1,0 +1,60 @@
+"""A job's purchase at a vendor in memory, for the tests of what it buys and what it records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from cache.paid_cache import PaidCache
+from student.config import JobSettings
+from student.console import quiet
+from student.data.image_set import Scanned, scan
+from student.purchase.requirements import ShoppingList
+from student.purchase.rounds import Settled, purchase
+from tests.support.purchase_setup import client_of
+
+TEXTS = 2
+IMAGES = 3 * 2 * 4  # three domains, two classes, four of five pictures
+
+
+def job(pets: Path, **more: object) -> JobSettings:
+    """Settings as a user would give them, for pictures of 16 pixels."""
+    folder = pets.parent
+    options: dict[str, object] = {
+        "data": pets,
+        "cache": folder / "cache",
+        "out": folder / "out",
+        "target_domain": ["d3"],
+        "backbone": "test_efficientnet",
+        "weights": "none",
+        "image_size": 16,
+        "batch_size": 4,
+        "threads": 1,
+        "device": "cpu",
+    }
+    return JobSettings.model_validate({**options, **more})
+
+
+async def bought(
+    settings: JobSettings, vendor: Callable[[httpx.Request], httpx.Response]
+) -> tuple[Settled, list[int]]:
+    """Buys, and says which images are paid for afterwards, by row."""
+    scanned = scan(settings, quiet())
+    with PaidCache.open(settings.cache) as cache:
+        async with client_of(vendor) as client:
+            settled = await purchase(client, settings, scanned, cache, quiet(), "distill-client")
+        assert settled is not None
+        return settled, paid_rows(settings, scanned, cache, settled)
+
+
+def paid_rows(
+    settings: JobSettings, scanned: Scanned, cache: PaidCache, settled: Settled
+) -> list[int]:
+    shopping = ShoppingList(settings, scanned, settled.plan.model)
+    return [
+        row
+        for row in range(len(scanned.training))
+        if not cache.missing([one.key for one in shopping.wanted([row])])
+    ]

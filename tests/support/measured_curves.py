@@ -1,0 +1,94 @@
+"""What benches and jobs leave of a curve whose law is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from student.bench.rows import Counted, Row
+from student.forecast.power_law import Law
+
+LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+FULL = 2000
+TRUTH = Law(top=0.82, gap=0.3, scale=150.0, power=1.0)
+
+
+def row(
+    level: float,
+    *,
+    selector: str = "random",
+    seed: int = 0,
+    method: str = "ours",
+    more: Mapping[str, str] | None = None,
+) -> Row:
+    """A row of a bench, as it writes it: nothing and everything are bought at random.
+
+    `more` are fields that another row would have otherwise.
+    """
+    queries = round(level * FULL)
+    is_chosen = 0.0 < level < 1.0
+    one = Row(
+        id=f"{method} {selector} {level} {seed} {more or ''}",
+        kind="budget",
+        dataset="emoji",
+        method=method,
+        seed=seed,
+        sources=("apple", "google"),
+        targets=("windows",),
+        views=4 if level else 1,
+        fraction=level,
+        selector=selector if is_chosen else "random",
+        options={},
+        steps=420,
+        lmd=0.5,
+        images=500,
+        queries=queries,
+        cost_micro_usd=100 * queries,
+        accuracies={
+            "windows": Counted(correct=round(1000 * TRUTH(queries)), images=1000),
+            "known to nobody, target domains": Counted(correct=200, images=1000),
+        },
+        validation=Counted(correct=90, images=100),
+        chosen="average",
+        seconds=1.0,
+        teacher="embedded",
+        fingerprint="sha256:0",
+        data_sha256="0",
+        command="bench",
+        commit="c",
+        machine="m",
+    )
+    return one.model_copy(update=more or {})
+
+
+def job_folder(
+    root: Path,
+    queries: int,
+    *,
+    budget: int | None = None,
+    seed: int = 0,
+    targets: Sequence[str] = ("sketch",),
+) -> Path:
+    """What a finished job leaves that a forecast reads; it spent its budget if none is named."""
+    folder = root / f"run-{queries}-{seed}"
+    folder.mkdir()
+    common = {"data": "pets", "views": 2, "selector": "herding", "steps": 100, "lmd": 0.5}
+    meta = {
+        "method": "vl2v-adip",
+        "targets": targets,
+        "settings": {
+            **common,
+            **{"budget": queries if budget is None else budget, "out": str(folder), "seed": seed},
+        },
+        "recipe": {},
+        "seed": seed,
+        "teacher": {"model": "clip", "fingerprint": "sha256:0"},
+        "queries": queries,
+        "scores": {
+            **{one: {"correct": round(500 * TRUTH(queries)), "images": 500} for one in targets},
+            "source validation": {"correct": round(100 * TRUTH(queries)), "images": 100},
+        },
+    }
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return folder

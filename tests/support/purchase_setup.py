@@ -1,0 +1,160 @@
+"""A client, a cache and a vendor put together for a test; nothing here waits."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from cache.paid_cache import PaidCache
+from cache.records.embedding_key import EmbeddingKey, image_item, text_item
+from student.purchase.buyer import buy
+from student.purchase.plan import Plan, Wanted, make_plan
+from student.purchase.progress import Bought
+from student.purchase.recorder import Till
+from student.vendor.client import VendorClient
+from student.vendor.retry import Retries
+from student.vendor.schemas import Model, Prices
+from tests.support.ledger_vendor import KEY, LedgerVendor
+
+URL = "http://vendor.test:8000"
+ACCOUNT = f"{URL}#testkey"
+Handler = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
+
+
+@dataclass
+class Clock:
+    """A clock that only sleeping moves; it remembers every sleep, in seconds. Others may go on."""
+
+    now: float = 1000.0
+    sleeps: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    def now_ms(self) -> int:
+        return int(self.now * 1000)
+
+
+@asynccontextmanager
+async def client_of(
+    handler: Any, clock: Clock | None = None, retries: Retries | None = None, key: str = KEY
+) -> AsyncIterator[VendorClient]:
+    """The real client, with the handler at the far end of its wire."""
+    clock = clock or Clock()
+    transport = httpx.MockTransport(handler)
+    async with httpx.AsyncClient(transport=transport, base_url=URL) as http:
+        yield VendorClient(
+            http,
+            SecretStr(key),
+            retries=retries,
+            sleep=clock.sleep,
+            clock=clock,
+            random=Random(0),
+        )
+
+
+@dataclass
+class Shop:
+    """One cache and one vendor; every `buy` is a new run of the client."""
+
+    folder: Path
+    vendor: LedgerVendor
+    clock: Clock = field(default_factory=Clock)
+    handler: Any = None
+    _runs: Any = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def model(self) -> Model:
+        return Model.model_validate(self.vendor.model)
+
+    @property
+    def prices(self) -> Prices:
+        return Prices.model_validate(self.vendor.price)
+
+    def image(self, name: str) -> Wanted:
+        """An image whose file holds its own name."""
+        data = name.encode()
+        key = EmbeddingKey(
+            model_fingerprint=self.model.fingerprint, modality="image", item=image_item(data)
+        )
+        return Wanted(key=key, payload=lambda: data, name=name)
+
+    def images(self, count: int, stem: str = "image") -> list[Wanted]:
+        return [self.image(f"{stem} {number}") for number in range(count)]
+
+    def text(self, text: str) -> Wanted:
+        key = EmbeddingKey(
+            model_fingerprint=self.model.fingerprint, modality="text", item=text_item(text)
+        )
+        return Wanted(key=key, payload=text, name=text)
+
+    def plan(self, wanted: Sequence[Wanted], budget: int = 1000) -> Plan:
+        with PaidCache.open(self.folder) as cache:
+            return make_plan(
+                wanted, cache=cache, model=self.model, prices=self.prices, budget=budget
+            )
+
+    async def buy(
+        self,
+        wanted: Sequence[Wanted],
+        *,
+        budget: int = 1000,
+        plan: Plan | None = None,
+        retries: Retries | None = None,
+        **more: Any,
+    ) -> Bought:
+        """Plan and buy, as one run of the client does."""
+        options: dict[str, Any] = {
+            "run": f"run-{next(self._runs)}",
+            "account": ACCOUNT,
+            "batch_size": 4,
+            "concurrency": 2,
+            "now_ms": self.clock.now_ms,
+            "sleep": self.clock.sleep,
+            **more,
+        }
+        plan = plan or self.plan(wanted, budget)
+        handler = self.handler or self.vendor
+        with PaidCache.open(self.folder) as cache:
+            async with client_of(handler, self.clock, retries) as client:
+                return await buy(plan, cache=cache, vendor=client, budget=budget, **options)
+
+    def till(self, cache: PaidCache, run: str) -> Till:
+        """The till of a run that wants four images."""
+        return Till(
+            self.plan(self.images(4)),
+            cache=cache,
+            account=ACCOUNT,
+            budget=1000,
+            run=run,
+            listener=lambda _: None,
+            now_ms=self.clock.now_ms,
+        )
+
+    def assert_books_balance(self) -> None:
+        """What the vendor charged is what the cache holds receipts for, line by line."""
+        with PaidCache.open(self.folder) as cache:
+            stored = sorted(cache.receipts(), key=lambda receipt: receipt.seq)
+            assert stored == self.vendor.receipts()
+            assert cache.spend_on_record().in_flight_units == 0
+            assert not list(cache.rows_bought_again())
+
+    def paid(self, wanted: Sequence[Wanted]) -> list[bool]:
+        """Which of these are in the cache."""
+        with PaidCache.open(self.folder) as cache:
+            missing = set(cache.missing([one.key for one in wanted]))
+            return [one.key not in missing for one in wanted]

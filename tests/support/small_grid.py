@@ -1,0 +1,118 @@
+"""A grid that trains in moments, and a vendor in memory that sells what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from student.bench.constants import NO_TEACHER
+from student.bench.purchase import Counter
+from student.bench.rows import Counted, Row
+from student.bench.run import Grid, Run, identity, new_run
+from student.bench.runner import Source, run_grid
+from student.config import JobSettings
+from student.console import quiet
+from tests.support.ledger_vendor import LedgerVendor
+from tests.support.purchase_setup import client_of
+
+SOURCE = Source(command="the command", commit="the commit")
+
+
+def settings(pets: Path, **more: object) -> JobSettings:
+    """Two steps on pictures of 16 pixels."""
+    folder = pets.parent
+    options: dict[str, object] = {
+        "data": pets,
+        "cache": folder / "cache",
+        "out": folder / "out",
+        "backbone": "test_efficientnet",
+        "weights": "none",
+        "image_size": 16,
+        "steps": 2,
+        "align_steps": 2,
+        "eval_every": 1,
+        "batch_per_domain": 2,
+        "device": "cpu",
+    }
+    return JobSettings.model_validate({**options, **more})
+
+
+def run(method: str = "vl2v-adip", *, seed: int = 0, target: str = "d2", **more: object) -> Run:
+    """A run on the pets."""
+    return new_run(
+        dataset="pets",
+        targets=[target],
+        seed=seed,
+        method=method,
+        **more,  # type: ignore[arg-type]  # checked by the callee
+    )
+
+
+def grid(pets: Path, runs: Sequence[Run], **more: object) -> Grid:
+    """These runs as a grid."""
+    return Grid(name="small", base=settings(pets, **more), runs=tuple(runs))
+
+
+def sold_by(vendor: LedgerVendor) -> Callable[[str], AbstractContextManager[Counter]]:
+    """The vendor sells every teacher."""
+
+    @contextmanager
+    def opened(_: str) -> Iterator[Counter]:
+        yield Counter(open=lambda: client_of(vendor))
+
+    return opened
+
+
+def make(
+    one: Grid, vendor: LedgerVendor, *, budget: int = 1000, processes: int = 1, most: int = 99
+) -> Path:
+    """Runs the grid; where its rows are."""
+    rows = one.base.out / "rows.jsonl"
+    run_grid(
+        one,
+        rows,
+        counters=sold_by(vendor),
+        budget=budget,
+        processes=processes,
+        source=SOURCE,
+        terminal=quiet(),
+        most=most,
+    )
+    return rows
+
+
+def row(one: Run, base: JobSettings, *, queries: int = 0, **correct: int) -> Row:
+    """A row as the run would leave it: so many of a hundred right in each part (_ for a space)."""
+    counts = {
+        part.replace("_", " "): Counted(correct=right, images=100)
+        for part, right in correct.items()
+    }
+    return Row(
+        id=identity(one, base),
+        kind="small",
+        dataset=one.dataset,
+        method=one.method,
+        seed=one.seed,
+        sources=("d0", "d1"),
+        targets=one.targets,
+        views=one.views,
+        fraction=one.fraction,
+        selector=one.selector,
+        options=dict(one.options),
+        steps=base.steps,
+        lmd=base.lmd,
+        images=100,
+        queries=queries,
+        cost_micro_usd=100 * queries,
+        accuracies=counts,
+        validation=Counted(correct=90, images=100),
+        chosen="raw",
+        seconds=36.0,
+        teacher=one.teacher,
+        fingerprint=NO_TEACHER,
+        data_sha256="0" * 64,
+        command="the command",
+        commit="c0ffee0",
+        machine="a machine",
+    )

@@ -1,0 +1,26 @@
+"""`teacher-server serve` with every logger at its most talkative; options are JSON in argv."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+from teacher_server.server.run import serve
+from teacher_server.settings import load_settings
+
+LOGGERS = ("asyncio", "httpcore", "httpx", "PIL", "python_multipart", "sqlalchemy", "alembic")
+
+
+def _announce(url: str) -> None:
+    for name in ("", "teacher_server", "uvicorn"):
+        logging.getLogger(name).setLevel(1)
+    sys.stdout.write(f"listening on {url}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    # Those of libraries are set before the start: the level is looked at when an engine is made.
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(1)
+    serve(load_settings(json.loads(sys.argv[1])), announce=_announce)

@@ -1,0 +1,299 @@
+"""Which weights are loaded, that loading runs none of their code, and the errors if none can be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from benchmarks.support.vendor_in_process import picture
+from teacher_server.errors import ModelUnavailable, SettingsError, UnsafeCheckpoint
+from teacher_server.inference import weights
+from teacher_server.inference.encoder import OpenClipEncoder, load_encoder, resolve
+from teacher_server.inference.info import Vectors
+from teacher_server.inference.weights import require_only_tensors
+
+
+class Planted:
+    """Unpickling this creates the file that it names: code of the checkpoint has run."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, checkpoint: Path) -> Path:
+    """A copy of the tiny model's folder that a test may spoil."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "tiny-clip"))
+
+
+def as_pickle(folder: Path, name: str, **more: object) -> Path:
+    """Replace the folder's safetensors by a torch.save of the same tensors and more."""
+    safe = folder / "open_clip_model.safetensors"
+    state = load_file(str(safe))
+    safe.unlink()
+    torch.save({**state, **more}, folder / name)
+    return folder / name
+
+
+def unit_text(encoder: OpenClipEncoder, text: str) -> Vectors:
+    return encoder.encode([encoder.prepare_text(text)]).reshape(-1)
+
+
+def test_half_precision_weights_run_in_float32(encoder: OpenClipEncoder) -> None:
+    assert {p.dtype for p in encoder._network.parameters()} == {torch.float32}
+    assert unit_text(encoder, "a").dtype == np.float32
+
+
+def test_a_folder_a_file_and_an_unsuspicious_pickle_give_the_same_vectors(
+    encoder: OpenClipEncoder, checkpoint: Path, folder: Path
+) -> None:
+    by_file = load_encoder(str(checkpoint / "open_clip_model.safetensors"))
+    as_pickle(folder, "weights.pt")
+    by_pickle = load_encoder(str(folder))
+    expected = unit_text(encoder, "a dog")
+    np.testing.assert_array_equal(unit_text(by_file, "a dog"), expected)
+    np.testing.assert_array_equal(unit_text(by_pickle, "a dog"), expected)
+    assert by_pickle.info.weights_sha256 != encoder.info.weights_sha256
+    assert by_pickle.info.fingerprint != encoder.info.fingerprint
+
+
+def test_the_weights_are_known_by_the_digest_of_their_file(
+    encoder: OpenClipEncoder, checkpoint: Path
+) -> None:
+    data = (checkpoint / "open_clip_model.safetensors").read_bytes()
+    assert encoder.info.weights_sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_an_architecture_and_a_checkpoint_file_make_a_pair(tmp_path: Path) -> None:
+    model = open_clip.create_model("RN50-quickgelu", pretrained=None)
+    path = tmp_path / "mine.pt"
+    torch.save(model.state_dict(), path)
+    source = resolve("RN50-quickgelu", str(path))
+    assert (source.id, source.checkpoint) == ("RN50-quickgelu/mine", path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
+def test_a_planted_pickle_is_refused_and_never_run(folder: Path, suffix: str) -> None:
+    trap = folder / "trap"
+    path = as_pickle(folder, "open_clip_pytorch_model" + suffix, trap=Planted(trap))
+    with pytest.raises(UnsafeCheckpoint):
+        load_encoder(str(folder))
+    with pytest.raises(UnsafeCheckpoint):
+        load_encoder(str(path))
+    with pytest.raises(UnsafeCheckpoint):
+        load_encoder("ViT-B-32", str(path))
+    assert not trap.exists()
+
+
+def test_a_bare_pickle_is_refused_and_never_run(folder: Path) -> None:
+    trap = folder / "trap"
+    (folder / "open_clip_model.safetensors").unlink()
+    (folder / "weights.pt").write_bytes(pickle.dumps(Planted(trap)))
+    with pytest.raises(UnsafeCheckpoint):
+        load_encoder(str(folder))
+    assert not trap.exists()
+
+
+def test_a_pickle_that_calls_itself_safetensors_is_refused_and_never_run(folder: Path) -> None:
+    trap = folder / "trap"
+    safe = folder / "open_clip_model.safetensors"
+    safe.write_bytes(pickle.dumps(Planted(trap)))
+    with pytest.raises(ModelUnavailable):
+        load_encoder(str(folder))
+    assert not trap.exists()
+
+
+def test_the_switch_that_turns_torchs_check_off_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    as_pickle(folder, "weights.pt")
+    with pytest.raises(UnsafeCheckpoint, match="TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        load_encoder(str(folder))
+
+
+def test_a_torchscript_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "script.pt"
+    with pytest.warns(FutureWarning, match="deprecated"):
+        torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(path))
+    with pytest.raises(UnsafeCheckpoint):
+        require_only_tensors(path)
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "weights.npy", "weights.pkl", "weights"])
+def test_other_kinds_of_file_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UnsafeCheckpoint):
+        require_only_tensors(tmp_path / name)
+
+
+def test_a_state_dict_that_is_not_of_tensors_is_refused(tmp_path: Path) -> None:
+    for number, content in enumerate(({"a": 1}, [1, 2], {"state_dict": {"a": "b"}})):
+        path = tmp_path / f"{number}.pt"
+        torch.save(content, path)
+        with pytest.raises(UnsafeCheckpoint, match="not a state dict"):
+            require_only_tensors(path)
+
+
+def test_weights_of_another_architecture_are_refused_in_one_line(folder: Path) -> None:
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["vision_cfg"]["width"] = 96
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelUnavailable, match="cannot be loaded") as caught:
+        load_encoder(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:99", "no-such-device"])
+def test_a_device_that_cannot_be_used_is_refused_in_one_line(checkpoint: Path, device: str) -> None:
+    with pytest.raises(SettingsError, match=f"the device '{device}' cannot be used: ") as caught:
+        load_encoder(str(checkpoint), device=device)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_does_not_fit_its_device_is_refused_in_one_line(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Mock(side_effect=RuntimeError("out of memory\nand where"))
+    monkeypatch.setattr("teacher_server.inference.encoder.OpenClipEncoder", full)
+    with pytest.raises(ModelUnavailable, match=r"cannot be loaded from .*: out of memory$"):
+        load_encoder(str(checkpoint))
+
+
+def test_a_folder_must_hold_a_configuration_and_one_checkpoint(folder: Path) -> None:
+    safe = folder / "open_clip_model.safetensors"
+    safe.rename(folder / "a.safetensors")
+    assert resolve(str(folder), None).checkpoint.name == "a.safetensors"
+    shutil.copy(folder / "a.safetensors", folder / "b.pt")
+    with pytest.raises(ModelUnavailable, match=r"a\.safetensors, b\.pt"):
+        resolve(str(folder), None)
+    (folder / "open_clip_config.json").unlink()
+    with pytest.raises(ModelUnavailable, match="holds no open_clip_config"):
+        resolve(str(folder), None)
+    with pytest.raises(ModelUnavailable, match="TEACHER_PRETRAINED"):
+        resolve(str(folder / "b.pt"), None)
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "message"),
+    [
+        ("no-such-model", None, "neither a folder"),
+        ("ViT-B-16", None, "TEACHER_PRETRAINED"),
+        ("ViT-B-16", "no-such-tag", "no-such-tag"),
+        ("ViT-B-16", "openai", "neither from the hub nor from its cache"),
+        ("hf-hub:no/such", None, "neither from the hub nor from its cache"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_one_line_and_never_another_model(
+    model: str,
+    pretrained: str | None,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A host name that never resolves: no test depends on whether a hub can be reached.
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    for name in [name for name in os.environ if name.upper().endswith("_PROXY")]:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ModelUnavailable, match=message) as caught:
+        load_encoder(model, pretrained)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_ways_out_are_named_where_weights_cannot_be_fetched() -> None:
+    error = str(weights.without_weights("no weights"))
+    for way in ("embedded", "folder", "HF_HOME"):
+        assert way in error
+
+
+def in_hub_cache(home: Path, repository: str, *files: Path) -> None:
+    """Lay files out as the Hugging Face client caches them."""
+    folder = home / "hub" / ("models--" + repository.replace("/", "--"))
+    snapshot = folder / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("a" * 40)
+    for file in files:
+        shutil.copy(file, snapshot / file.name)
+
+
+def test_a_hub_cache_serves_without_the_hub(tmp_path: Path, checkpoint: Path) -> None:
+    """Both kinds of hub model; a tag trained with QuickGELU gets it (open_clip only warns)."""
+    safe = checkpoint / "open_clip_model.safetensors"
+    in_hub_cache(tmp_path, "org/tiny", safe, checkpoint / "open_clip_config.json")
+    in_hub_cache(tmp_path, "timm/vit_base_patch16_clip_224.openai", safe)
+    program = (
+        "from teacher_server.inference.encoder import load_encoder, resolve\n"
+        "info = load_encoder('hf-hub:org/tiny').info\n"
+        "source = resolve('ViT-B-16', 'openai')\n"
+        "print(info.id, info.weights_sha256, source.id, source.checkpoint.name,\n"
+        "      source.uses_quick_gelu, resolve('ViT-B-16', 'openai').architecture)"
+    )
+    # The client reads these variables when it is imported, so it needs a process of its own.
+    environment = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "https://hub.invalid"}
+    kept = {k: v for k, v in os.environ.items() if "PROXY" not in k.upper()}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    digest = hashlib.sha256(safe.read_bytes()).hexdigest()
+    assert done.stdout.split() == [
+        *("hf-hub:org/tiny", digest),
+        *("ViT-B-16/openai", "open_clip_model.safetensors", "True", "ViT-B-16"),
+    ]
+
+
+def test_tokens_are_counted_with_their_marks_and_cut_at_the_context(
+    encoder: OpenClipEncoder,
+) -> None:
+    assert encoder.prepare_text("dog").num_tokens == 3
+    assert encoder.prepare_text("! !").num_tokens == 4  # the pad's id is a real token's, too
+    assert encoder.prepare_text("dog " * 99).num_tokens == 16
+
+
+def test_bf16_is_close_and_sold_under_a_name_of_its_own(
+    checkpoint: Path, encoder: OpenClipEncoder
+) -> None:
+    fast = load_encoder(str(checkpoint), precision="bf16")
+    assert fast.info.id == "tiny-clip+bf16"
+    assert fast.info.fingerprint != encoder.info.fingerprint
+    image = Image.open(BytesIO(picture())).convert("RGB")
+    exact = encoder.encode([encoder.prepare_image(image)])[0]
+    rough = fast.encode([fast.prepare_image(image)])[0]
+    assert rough.dtype == np.float32
+    assert float(exact @ rough) > 0.99
+
+
+def test_the_embedded_model_is_sold_as_such() -> None:
+    loaded = load_encoder("embedded")
+    assert (loaded.info.id, loaded.info.is_embedded) == ("embedded", True)
+    vector = unit_text(loaded, "a photo of a dog")
+    np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-6)
+
+
+def test_an_embedded_model_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="embedded model is not installed") as caught:
+        resolve("embedded", None, embedded=tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,155 @@
+"""Bytes of requests in progress are counted, and no more are taken in than there is room for."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.support.vendor_in_process import HashEncoder, Vendor, b64, picture, vendor_at
+from teacher_server.limits.memory_budget import NoRoom, Room
+
+JSON = {"Content-Type": "application/json"}
+BODY = b'{"model":"hash","input":"a"}'
+
+
+def test_the_bytes_of_all_keys_are_counted_until_their_requests_end() -> None:
+    room = Room(100)
+    with room.of("a", 30), room.of("b", 40):
+        with pytest.raises(NoRoom, match="70 bytes of 100"), room.of("c", 31):
+            raise AssertionError
+        with room.of("c", 30):
+            assert room.held == 100
+    with pytest.raises(ZeroDivisionError), room.of("a", 30):
+        _ = 1 // 0
+    assert room.held == 0
+
+
+def test_half_of_the_room_is_the_most_that_one_key_gets() -> None:
+    room = Room(100)
+    with room.of("a", 30):
+        with pytest.raises(NoRoom, match="30 bytes of 50"), room.of("a", 21):
+            raise AssertionError
+        with room.of("a", 20), room.of("b", 50):
+            assert room.held == 100
+    assert room.held == 0
+
+
+def test_a_request_that_comes_alone_is_let_in_however_large_it_is() -> None:
+    room = Room(100)
+    with room.of("a", 1000), pytest.raises(NoRoom), room.of("b", 1):
+        raise AssertionError
+    with room.of("b", 1000):
+        assert room.held == 1000
+
+
+@pytest.fixture
+async def vendor(tmp_path: Path, hashing: HashEncoder) -> AsyncIterator[Vendor]:
+    async with vendor_at(
+        tmp_path, hashing, max_body_bytes=200, max_bytes_in_flight=2 * 200 + 2 * len(BODY)
+    ) as running:
+        yield running
+
+
+def room_of(vendor: Vendor) -> Room:
+    room: Room = vendor.app.state.services.room
+    return room
+
+
+async def test_a_request_holds_its_declared_bytes_and_one_of_unknown_length_the_most(
+    vendor: Vendor,
+) -> None:
+    held: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        held.append(room_of(vendor).held)
+        yield BODY
+
+    chunked = await vendor.http.post("/v1/embeddings", content=body(), headers=JSON)
+    declared = await vendor.http.post(
+        "/v1/embeddings", content=body(), headers=JSON | {"Content-Length": str(len(BODY))}
+    )
+    # More than a body may have is never held, and is refused as before.
+    too_large = await vendor.http.post(
+        "/v1/embeddings", content=body(), headers=JSON | {"Content-Length": "99999"}
+    )
+    assert [x.status_code for x in (chunked, declared, too_large)] == [200, 200, 413]
+    assert held == [200, len(BODY), 200]
+    assert room_of(vendor).held == 0
+
+
+async def test_a_request_without_room_is_429_before_its_body_is_read_and_free(
+    vendor: Vendor, hashing: HashEncoder
+) -> None:
+    hashing.gate.clear()
+    others = [
+        asyncio.create_task(
+            vendor.http.post(
+                "/v1/embeddings", content=BODY, headers=JSON | vendor.of(vendor.another_key())
+            )
+        )
+        for _ in range(3)
+    ]
+    while room_of(vendor).held < 3 * len(BODY):
+        await asyncio.sleep(0)
+
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError
+        yield b""
+
+    headers = JSON | {"Content-Length": str(2 * 200 - len(BODY) + 1)}
+    with room_of(vendor).of("another", 2 * 200 - len(BODY)):
+        refused = await vendor.http.post("/v1/embeddings", content=unread(), headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+    assert refused.headers["Retry-After"] == "1"
+    hashing.gate.set()
+    assert {answer.status_code for answer in await asyncio.gather(*others)} == {200}
+    assert room_of(vendor).held == 0
+    assert (vendor.account.spent_units, vendor.account.reserved_units) == (0, 0)
+    assert (await vendor.embed("a")).status_code == 200
+
+
+async def test_a_request_that_waits_for_the_model_no_longer_holds_its_body(
+    tmp_path: Path, hashing: HashEncoder
+) -> None:
+    async with vendor_at(tmp_path, hashing) as vendor:
+        assert (await vendor.embed([{"image": b64(picture())}])).status_code == 200
+        hashing.gate.clear()
+        sizes: list[int] = []
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/embeddings",
+            "query_string": b"",
+            "headers": [
+                (b"authorization", f"Bearer {vendor.key.token}".encode()),
+                (b"content-type", b"application/json"),
+            ],
+        }
+
+        async def receive() -> dict[str, object]:
+            image = picture(size=(1000, 1000), form="BMP")
+            body = b'{"model":"hash","input":[{"image":"%s"}]}' % b64(image).encode()
+            sizes.extend([len(image), len(body)])
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(_message: Any) -> None:
+            pass
+
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            task = asyncio.create_task(vendor.app(scope, receive, send))
+            while not vendor.account.reserved_units:
+                await asyncio.sleep(0)
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        hashing.gate.set()
+        await task
+        file, body = sizes
+        assert after - before < file + body // 2

@@ -1,0 +1,221 @@
+"""Budget alerts reach a real receiver: signed, retried until a 2xx, and then never again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from benchmarks.support.vendor_in_process import HashEncoder, ledger_at, vendor_at
+from teacher_server.ledger.charges import Purchase, Reservation
+from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.ledger import Ledger
+from teacher_server.ledger.price import Price
+from teacher_server.operations.webhook import Webhook
+
+SECRET = SecretStr("a secret of the receiver")
+
+
+@dataclass
+class Receiver:
+    """A local HTTP server that answers with these statuses in turn, then with 204."""
+
+    statuses: list[int] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    signatures: list[str] = field(default_factory=list)
+    url: str = ""
+    may_answer: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def alerts(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for body in self.bodies]
+
+    def answer(self, body: bytes, signature: str) -> int:
+        self.bodies.append(body)
+        self.signatures.append(signature)
+        assert self.may_answer.wait(30)
+        return self.statuses.pop(0) if self.statuses else 204
+
+
+@contextmanager
+def receiving(*statuses: int) -> Iterator[Receiver]:
+    receiver = Receiver(list(statuses))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(receiver.answer(body, self.headers["Webhook-Signature"]))
+            self.send_header("Location", receiver.url)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Tests are quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        receiver.url = f"http://127.0.0.1:{server.server_port}/alerts"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        receiver.may_answer.set()
+        yield receiver
+        server.shutdown()
+        thread.join()
+
+
+@dataclass
+class Shop:
+    """A ledger with one key of ten units, and a clock that the test turns."""
+
+    ledger: Ledger
+    key: ApiKey
+    now: list[int]
+    bought: int = 0
+
+    def buy(self, units: int) -> None:
+        self.bought += 1
+        purchase = Purchase(
+            request_id=f"req_{self.bought}",
+            key_id=self.key.id,
+            idempotency_key=f"k{self.bought}",
+            payload_sha256="f" * 64,
+            images=0,
+            texts=units,
+        )
+        held = self.ledger.charges.reserve(purchase, Price(version="p", micro_usd_per_unit=1))
+        assert isinstance(held, Reservation)
+        self.ledger.charges.post(
+            held, model="m", model_fingerprint="f", render=lambda entry: b"body"
+        )
+
+    def hook(self, url: str) -> Webhook:
+        return Webhook(url, SECRET, self.ledger.books, clock_ms=lambda: self.now[0])
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    now = [1_795_557_383_890]
+    with ledger_at(tmp_path, clock=lambda: now[0]) as (_, ledger):
+        key = ApiKey.new()
+        ledger.keys.create(key, name="n", budget=10, price_version="p")
+        yield Shop(ledger, key, now)
+
+
+async def test_both_thresholds_call_once_each(shop: Shop) -> None:
+    with receiving() as receiver:
+        hook = shop.hook(receiver.url)
+        shop.buy(7)
+        assert await hook.deliver() == 0
+        shop.buy(1)
+        assert await hook.deliver() == 1
+        shop.buy(2)
+        assert [await hook.deliver(), await hook.deliver()] == [1, 0]
+    assert [alert["percent"] for alert in receiver.alerts] == [80, 100]
+    first = receiver.alerts[0]
+    assert first == {
+        "id": first["id"],
+        "type": "budget.threshold",
+        "key_id": shop.key.id,
+        "percent": 80,
+        "used_units": 8,
+        "allowance_units": 10,
+        "period": "budget:10",
+        "created_ms": shop.now[0],
+    }
+    assert shop.key.secret not in str(receiver.bodies)
+
+
+async def test_a_receiver_that_fails_first_gets_the_same_alert_until_it_takes_it(
+    shop: Shop,
+) -> None:
+    with receiving(500, 302, 410) as receiver:
+        hook = shop.hook(receiver.url)
+        shop.buy(10)
+        taken = []
+        for _ in range(6):
+            taken.append(await hook.deliver())
+            shop.now[0] += 3_600_001
+    # 80 and 100 were crossed at once; a failure of one does not lose the other.
+    assert sum(taken) == 2
+    assert len(receiver.bodies) == 5
+    delivered = {alert["id"]: alert["percent"] for alert in receiver.alerts}
+    assert sorted(delivered.values()) == [80, 100]
+
+
+async def test_a_failed_alert_is_not_hammered(shop: Shop) -> None:
+    with receiving(500, 500) as receiver:
+        hook = shop.hook(receiver.url)
+        shop.buy(8)
+        for _ in range(5):
+            assert await hook.deliver() == 0
+        assert len(receiver.bodies) == 1
+
+
+async def test_a_receiver_that_is_not_there_is_tried_again(shop: Shop) -> None:
+    with receiving() as receiver:
+        url = receiver.url
+    shop.buy(8)
+    assert await shop.hook(url).deliver() == 0
+    shop.now[0] += 3_600_001
+    with receiving() as receiver:
+        assert await shop.hook(receiver.url).deliver() == 1
+
+
+async def test_two_servers_of_one_ledger_do_not_both_send_it(shop: Shop) -> None:
+    with receiving() as receiver:
+        shop.buy(8)
+        first, second = shop.hook(receiver.url), shop.hook(receiver.url)
+        assert [await first.deliver(), await second.deliver()] == [1, 0]
+        assert len(receiver.bodies) == 1
+
+
+async def test_the_signature_is_of_the_bytes_sent_and_their_time(shop: Shop) -> None:
+    with receiving() as receiver:
+        shop.buy(8)
+        await shop.hook(receiver.url).deliver()
+    seconds = shop.now[0] // 1000
+    signed = f"{seconds}.".encode() + receiver.bodies[0]
+    digest = hmac.new(SECRET.get_secret_value().encode(), signed, hashlib.sha256).hexdigest()
+    assert receiver.signatures == [f"t={seconds},v1={digest}"]
+
+
+async def test_a_server_that_stops_sees_the_alert_under_way_through(shop: Shop) -> None:
+    with receiving() as receiver:
+        hook = shop.hook(receiver.url)
+        receiver.may_answer.clear()
+        shop.buy(8)
+        delivering = asyncio.create_task(hook.deliver())
+        while not receiver.bodies:
+            await asyncio.sleep(0)
+        delivering.cancel()
+        await asyncio.sleep(0)
+        receiver.may_answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await delivering
+        shop.now[0] += 3_600_001
+        assert await hook.deliver() == 0
+        assert len(receiver.bodies) == 1
+
+
+async def test_a_running_vendor_delivers_by_itself(tmp_path: Path, hashing: HashEncoder) -> None:
+    async with vendor_at(tmp_path, hashing, budget=5) as vendor:
+        await vendor.embed(["a"] * 5)
+        key_id = vendor.key.id
+    with receiving() as receiver:
+        options: dict[str, Any] = {"webhook_url": receiver.url, "webhook_secret": SECRET}
+        # What the run before left is delivered in this one's first round.
+        async with vendor_at(tmp_path, hashing, **options) as vendor:
+            delivered = "teacher_alerts_delivered_total 2.0"
+            while delivered not in (await vendor.http.get("/metrics")).text:
+                await asyncio.sleep(0)
+    assert {alert["key_id"] for alert in receiver.alerts} == {key_id}

@@ -1,0 +1,1 @@
+"""Programs that make what the project ships: teachers, demo data, figures for the documents."""

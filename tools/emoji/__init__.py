@@ -1,0 +1,1 @@
+"""The embedded emoji teacher, and pictures for the documents."""

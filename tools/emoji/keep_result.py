@@ -1,0 +1,40 @@
+"""Keeps a finished run's figures for the documents: docs/results/NAME.json.
+
+    python -m tools.emoji.keep_result runs/demo/student demo --commit $(git rev-parse HEAD)
+
+What a figure needs to be made again stands beside it: settings, seed, commit, teacher.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+KEPT = (
+    *("method", "settings", "recipe", "seed", "sources", "targets", "images_trained_on"),
+    *("embeddings_bought", "queries", "cost_micro_usd", "teacher", "chosen", "train_seconds"),
+    *("compared", "economics", "weights_sha256"),
+)
+LOCAL = {"data", "vendor", "cache", "out", "config"}  # paths and addresses of one machine
+
+
+def main() -> None:
+    """Reads meta.json, writes the result."""
+    parser = argparse.ArgumentParser(description="Keep a run's figures for the documents.")
+    parser.add_argument("folder", type=Path, help="where distill-client wrote the student")
+    parser.add_argument("name")
+    parser.add_argument("--commit", required=True, help="the commit that the run was made at")
+    parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    options = parser.parse_args()
+    meta = json.loads((options.folder / "meta.json").read_text())
+    kept = {name: meta[name] for name in KEPT}
+    kept["settings"] = {k: v for k, v in meta["settings"].items() if k not in LOCAL}
+    kept["commit"] = options.commit
+    kept["command"] = "distill-client --config examples/emoji/distill.toml, with these settings"
+    options.results.mkdir(parents=True, exist_ok=True)
+    target = options.results / f"{options.name}.json"
+    target.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    main()

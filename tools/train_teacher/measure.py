@@ -1,0 +1,101 @@
+"""Measures teachers' zero-shot accuracy by style, through the vendor's own encoder.
+
+    python -m tools.train_teacher.measure --data data/emoji --out runs/teachers.json \
+        teacher_server/embedded work/teachers/emoji-weak
+
+What is measured is what is sold: the fp16 weights in the folder, not the model in memory.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from student.data.image_folder import Item, discover
+from student.evaluation.results import Tally
+from teacher_server.inference.encoder import OpenClipEncoder, load_encoder
+from tools.train_teacher.folder import PROVENANCE, write_provenance
+
+FREE = "free to train on"
+"""The group of the items that `unseen.csv` does not name."""
+
+Scores = dict[str, dict[str, Tally]]
+"""By style, then by the item's group in `unseen.csv`."""
+
+
+def zero_shot(data: Path, encoder: OpenClipEncoder) -> Scores:
+    """Top-1 over all classes, with the prompt `a photo of a {class}`."""
+    catalogue = discover(data)
+    prompts = [f"a photo of a {name}" for name in catalogue.classes]
+    texts = encoder.encode([encoder.prepare_text(prompt) for prompt in prompts])
+    scores: Scores = {}
+    for style in catalogue.domains:
+        items = [item for item in catalogue.items if item.domain == style]
+        answers = (_encoded(encoder, items) @ texts.T).argmax(axis=1)
+        right: dict[str, list[bool]] = defaultdict(list)
+        for item, answer in zip(items, answers, strict=True):
+            group = item.unseen_group or FREE
+            right[group].append(catalogue.classes[int(answer)] == item.class_name)
+        scores[style] = {
+            group: Tally(correct=sum(hits), images=len(hits))
+            for group, hits in sorted(right.items())
+        }
+    return scores
+
+
+def _encoded(encoder: OpenClipEncoder, items: Sequence[Item]) -> NDArray[np.float32]:
+    pictures = [encoder.prepare_image(Image.open(item.path).convert("RGB")) for item in items]
+    batches = [encoder.encode(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
+    return np.concatenate(batches)
+
+
+def measure(folder: Path, data: Path, *, device: str) -> Scores:
+    """Measures the model in `folder` and adds the figures to its provenance."""
+    scores = zero_shot(data, load_encoder(str(folder), None, device=device))
+    provenance = json.loads((folder / PROVENANCE).read_text())
+    provenance["zero_shot"] = as_dict(scores)
+    write_provenance(folder, provenance)
+    return scores
+
+
+def as_dict(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
+    """For JSON: the tallies as `Tally.as_dict` writes them."""
+    return {
+        style: {group: tally.as_dict() for group, tally in by.items()}
+        for style, by in scores.items()
+    }
+
+
+def main() -> None:
+    """Measures any folders that the vendor can load, and leaves them as they are."""
+    parser = argparse.ArgumentParser(description="Zero-shot accuracy of teachers, by style.")
+    parser.add_argument("models", type=Path, nargs="+", help="folders of models")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="a JSON file: model, style, group")
+    options = parser.parse_args()
+    measured: dict[str, object] = {}
+    for folder in options.models:
+        scores = zero_shot(options.data, load_encoder(str(folder)))
+        measured[folder.resolve().name] = as_dict(scores)
+        print(f"{folder}:\n{table(scores)}", flush=True)
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(measured, indent=2) + "\n")
+
+
+def table(scores: Scores) -> str:
+    """A line a style, for a person."""
+    return "\n".join(
+        f"  {style}: " + ", ".join(f"{group} {tally}" for group, tally in by.items())
+        for style, by in scores.items()
+    )
+
+
+if __name__ == "__main__":
+    main()
