@@ -25,7 +25,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-class StillEncoder:
+class NullEncoder:
     """Every item is the same unit vector."""
 
     @property
@@ -52,11 +52,11 @@ class StillEncoder:
         return np.full((len(items), _DIM), _DIM**-0.5, dtype=np.float32)
 
 
-def serve_still(dsn: str, options: dict[str, Any], port_file: Path) -> None:
+def serve_null_encoder(dsn: str, options: dict[str, Any], port_file: Path) -> None:
     """Serve on a free port, written to the file, until terminated."""
     settings = VendorSettings(**_OPTIONS | options | {"database": dsn, "max_delay_ms": 0})
     with books(dsn, options) as (_, ledger):
-        app = create_app(encoder=StillEncoder(), ledger=ledger, settings=settings)
+        app = create_app(encoder=NullEncoder(), ledger=ledger, settings=settings)
         config = uvicorn.Config(
             app, host="127.0.0.1", port=0, log_config=None, access_log=False, backlog=4096
         )

@@ -145,9 +145,9 @@ def over_http(base: str, dsn: str, secret: dict[str, Any], folder: Path) -> dict
 
 def _serve(dsn: str, secret: dict[str, Any], port_file: str) -> None:
     # Only a server's process needs the app.
-    from benchmarks.null_encoder import serve_still
+    from benchmarks.null_encoder import serve_null_encoder
 
-    serve_still(dsn, secret, Path(port_file))
+    serve_null_encoder(dsn, secret, Path(port_file))
 
 
 async def _storm(urls: Sequence[str], token: str) -> tuple[int, int]:

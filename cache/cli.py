@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from cache.storage.reader import Records
+    from cache.storage.reader import CacheReader
 
 CACHE_VARIABLE: Final = "DISTILL_CACHE"
 KEY_VARIABLE: Final = "TEACHER_API_KEY"
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: standard output is closed", file=sys.stderr)
         return EXIT_CANNOT
     from cache.errors import CacheError
-    from cache.storage.reader import Records
+    from cache.storage.reader import CacheReader
 
     folder = getattr(arguments, "cache", None) or os.environ.get(CACHE_VARIABLE, DEFAULT_CACHE)
     try:
@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             change: Callable[[Path, argparse.Namespace], int] = arguments.run
             status = change(Path(folder), arguments)
         else:
-            with Records.open(folder) as cache:
-                run: Callable[[Records, argparse.Namespace], int] = arguments.run
+            with CacheReader.open(folder) as cache:
+                run: Callable[[CacheReader, argparse.Namespace], int] = arguments.run
                 status = run(cache, arguments)
         # Here, where it can still be told, and not at exit.
         sys.stdout.flush()
@@ -96,13 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("into", metavar="A", type=Path, help="the cache that everything is added to")
     merge.add_argument("source", metavar="B", type=Path, help="the cache that is added, unchanged")
     merge.add_argument("--json", action="store_true", help="print JSON")
-    give_up = command("give-up", _give_up, changes=True)
-    give_up.add_argument(
+    write_off = command("give-up", _give_up, changes=True)
+    write_off.add_argument(
         "key",
         metavar="IDEMPOTENCY_KEY",
         help="of an open purchase; its beginning will do, as summary shows it",
     )
-    give_up.add_argument("--json", action="store_true", help="print JSON")
+    write_off.add_argument("--json", action="store_true", help="print JSON")
     export = command("export", _export)
     export.add_argument("--format", choices=("csv", "json"), required=True)
     export.add_argument("--what", choices=("receipts", "rows", "runs"), default="receipts")
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
 _Command = argparse.ArgumentParser
 
 
-def _summary(cache: Records, arguments: argparse.Namespace) -> int:
+def _summary(cache: CacheReader, arguments: argparse.Namespace) -> int:
     """What was bought, of which model, for which run, at what price, and what the hits saved."""
     from cache.reports.spend import spend_summary
     from cache.reports.terminal import console, show_summary
@@ -135,7 +135,7 @@ def _summary(cache: Records, arguments: argparse.Namespace) -> int:
     return EXIT_SOUND
 
 
-def _by_day(cache: Records, arguments: argparse.Namespace) -> int:
+def _by_day(cache: CacheReader, arguments: argparse.Namespace) -> int:
     """What was bought on each day (UTC)."""
     from cache.reports.spend import spend_by_day
     from cache.reports.terminal import console, show_days
@@ -207,12 +207,12 @@ def _give_up(folder: Path, arguments: argparse.Namespace) -> int:
     client's next run asks for, free of charge. Exit status: 0 it is on record as lost; 2 nothing
     was changed, as there is no such purchase or its run is alive.
     """
-    from cache.maintenance.write_off import give_up
+    from cache.maintenance.write_off import write_off
     from cache.paid_cache import PaidCache
 
     _records(folder).close()  # PaidCache would make a new cache where there is none
     with PaidCache.open(folder) as cache:
-        intent = give_up(cache, arguments.key)
+        intent = write_off(cache, arguments.key)
     key, units, items = intent.idempotency_key, intent.units, len(intent.keys)
     if arguments.json:
         _print_json({"idempotency_key": key, "run": intent.run, "items": items, "units": units})
@@ -224,13 +224,13 @@ def _give_up(folder: Path, arguments: argparse.Namespace) -> int:
     return EXIT_SOUND
 
 
-def _records(folder: Path) -> Records:
-    from cache.storage.reader import Records
+def _records(folder: Path) -> CacheReader:
+    from cache.storage.reader import CacheReader
 
-    return Records.open(folder)
+    return CacheReader.open(folder)
 
 
-def _export(cache: Records, arguments: argparse.Namespace) -> int:
+def _export(cache: CacheReader, arguments: argparse.Namespace) -> int:
     """Write receipts, rows or runs as CSV or JSON."""
     from cache.reports.export import export_csv, export_json, replacing
 
@@ -244,7 +244,7 @@ def _export(cache: Records, arguments: argparse.Namespace) -> int:
     return EXIT_SOUND
 
 
-def _audit(cache: Records, arguments: argparse.Namespace) -> int:
+def _audit(cache: CacheReader, arguments: argparse.Namespace) -> int:
     """Compare the receipts with the vendor's ledger, line by line; non-zero on any difference."""
     from cache.audit.audit import audit
     from cache.audit.ledger_client import VendorLedger

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cache.errors import NotPaid, StaleTable
 from cache.records.embedding_key import EmbeddingKey
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import sync_folder
 
 EMBEDDINGS: Final = "embeddings.npy"
@@ -58,7 +58,7 @@ class EmbeddingTable:
         return self.manifest.model_fingerprint
 
 
-def materialise(cache: Records, keys: Sequence[EmbeddingKey], folder: Path) -> EmbeddingTable:
+def materialise(cache: CacheReader, keys: Sequence[EmbeddingKey], folder: Path) -> EmbeddingTable:
     """The table of `keys`, row i for keys[i]; the one in `folder` when it is that, else a new one.
 
     Costs no query. Raises NotPaid for keys that are not in the cache, ValueError for no keys or
@@ -89,7 +89,7 @@ def open_table(folder: Path, keys: Sequence[EmbeddingKey]) -> EmbeddingTable:
     return EmbeddingTable(folder=folder, manifest=manifest, vectors=vectors)
 
 
-def _build(cache: Records, keys: Sequence[EmbeddingKey], folder: Path) -> EmbeddingTable:
+def _build(cache: CacheReader, keys: Sequence[EmbeddingKey], folder: Path) -> EmbeddingTable:
     if missing := cache.missing(keys):
         raise NotPaid([key.digest for key in missing])
     first = cache.fetch(keys[:1])[keys[0]]
@@ -114,7 +114,7 @@ def _build(cache: Records, keys: Sequence[EmbeddingKey], folder: Path) -> Embedd
     return open_table(folder, keys)
 
 
-def _write_vectors(part: Path, cache: Records, keys: Sequence[EmbeddingKey], dim: int) -> None:
+def _write_vectors(part: Path, cache: CacheReader, keys: Sequence[EmbeddingKey], dim: int) -> None:
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(keys), dim)}
     with part.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)

@@ -71,7 +71,7 @@ class AlreadyPaid(CacheError):
         self.idempotency_key, self.request_id = idempotency_key, request_id
 
 
-class AnswerLost(CacheError):
+class AnswerWrittenOff(CacheError):
     """The purchase under this key was charged and its answer is gone; buy under a new key."""
 
     def __init__(self, *, idempotency_key: str, detail: str) -> None:

@@ -10,7 +10,7 @@ from typing import Self
 
 from cache.errors import (
     AlreadyPaid,
-    AnswerLost,
+    AnswerWrittenOff,
     CacheUnavailable,
     ClientBudgetExceeded,
     ReceiptConflict,
@@ -18,14 +18,14 @@ from cache.errors import (
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import (
     Intent,
-    Loss,
-    LostAnswer,
+    MissingRows,
     PaidEmbedding,
     Purchase,
     Refusal,
     RunRecord,
     Spend,
     StoredReceipt,
+    WriteOff,
 )
 from cache.records.receipt import Receipt
 from cache.storage import record_types as journal
@@ -33,14 +33,13 @@ from cache.storage import run_locks as alive
 from cache.storage.consistency import require_consistent, require_same_purchase, require_same_vector
 from cache.storage.fenced_diskcache import FencedCache
 from cache.storage.folder import RECEIPTS, prepare_folder
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.transaction import Transaction, transaction
 from cache.storage.unstored_receipts import lost_receipts
 
 __all__ = [
     "Intent",
-    "Loss",
-    "LostAnswer",
+    "MissingRows",
     "PaidCache",
     "PaidEmbedding",
     "Purchase",
@@ -48,6 +47,7 @@ __all__ = [
     "RunRecord",
     "Spend",
     "StoredReceipt",
+    "WriteOff",
     "now_ms",
 ]
 
@@ -57,7 +57,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class PaidCache(Records):
+class PaidCache(CacheReader):
     """Every embedding that was paid for, on disk for ever, with its receipt.
 
     Shared safely by threads and processes. What a method has returned from is fsynced; what raised
@@ -110,7 +110,7 @@ class PaidCache(Records):
         open intents of a living run alone. It ends with the process, also on kill -9. Raises
         CacheUnavailable when `run` is alive already, or while the cache is repaired or merged.
         """
-        with alive.alive(self.folder, run):
+        with alive.hold_run_lock(self.folder, run):
             yield
 
     @contextmanager
@@ -190,7 +190,7 @@ class PaidCache(Records):
 
         Its units stay counted as spent. Does nothing when it is on record already.
         """
-        loss = Loss(
+        loss = WriteOff(
             idempotency_key=intent.idempotency_key,
             account=account,
             run=intent.run,
@@ -258,4 +258,4 @@ def _refuse_if_ended(changes: Transaction, idempotency_key: str) -> None:
         raise AlreadyPaid(idempotency_key=idempotency_key, request_id=paid[1])
     loss = changes.loss(idempotency_key)
     if loss is not None:
-        raise AnswerLost(idempotency_key=idempotency_key, detail=loss.detail)
+        raise AnswerWrittenOff(idempotency_key=idempotency_key, detail=loss.detail)

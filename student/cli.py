@@ -117,10 +117,10 @@ def _plan(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.queries < 1 or options.seed < 0:
         parser.error("--queries must be at least 1, and --seed not negative")
-    from student.forecast.curves import COLUMNS, as_json, cells, foretell, read_curves
+    from student.forecast.curves import COLUMNS, as_json, cells, forecast_curves, read_curves
 
     curves = read_curves(options.results, parts=options.part)
-    told = foretell(curves, further=options.queries, seed=options.seed)
+    told = forecast_curves(curves, further=options.queries, seed=options.seed)
     if options.json:
         for title, one in told:
             print(json.dumps(as_json(title, one)))

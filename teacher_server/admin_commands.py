@@ -23,7 +23,7 @@ _DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CommandOutput:
     """Text for stdout, a note for stderr, and the exit code."""
 
     text: str
@@ -31,7 +31,7 @@ class Told:
     code: int = 0
 
 
-def create(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+def create(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
     """Make a key; its token is shown now and never again."""
     key = ApiKey.new()
     with _keys(settings) as keys:
@@ -47,7 +47,7 @@ def create(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
     return _shown_once(key, account, f"{arguments.budget} queries{each}", arguments)
 
 
-def rotate(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+def rotate(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
     """Give a key a new secret; the old one is refused from now on."""
     with _keys(settings) as keys:
         key = keys.rotate(arguments.id)
@@ -55,12 +55,12 @@ def rotate(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
     return _shown_once(key, account, "the old secret is refused from now on", arguments)
 
 
-def list_keys(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+def list_keys(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
     """Every key and its standing."""
     with _keys(settings) as keys:
         found = keys.all()
     if arguments.json:
-        return Told(json.dumps([_document(account) for account in found]))
+        return CommandOutput(json.dumps([_document(account) for account in found]))
     lines = [
         f"{'id':<20} {'budget':>10} {'spent':>10} {'reserved':>9} {'left':>10} "
         f"{'scopes':<16} {'expires':<10} {'last used':<16}  name"
@@ -74,10 +74,10 @@ def list_keys(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
             f"{','.join(account.scopes):<16} {_day(account.expires_ms):<10} "
             f"{_minute(account.last_used_ms):<16}  {account.name}{notes}"
         )
-    return Told("\n".join(lines))
+    return CommandOutput("\n".join(lines))
 
 
-def change_limits(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+def change_limits(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
     """Change what is given of a key's limits."""
     limits = _limits(arguments)
     if not limits:
@@ -87,22 +87,22 @@ def change_limits(arguments: argparse.Namespace, settings: VendorSettings) -> To
         account = keys.set_limits(arguments.id, **limits)
     rate = account.requests_per_minute or settings.requests_per_minute
     at_once = account.max_concurrent or settings.max_concurrent
-    return Told(
+    return CommandOutput(
         f"key {account.id} ({account.name}): {','.join(account.scopes)}, expires "
         f"{_day(account.expires_ms)}, {rate} requests a minute, {at_once} at a time"
     )
 
 
-def revoke(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+def revoke(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
     """Refuse a key from now on."""
     with _keys(settings) as keys:
         account = keys.revoke(arguments.id)
-    return Told(
+    return CommandOutput(
         f"key {account.id} ({account.name}) is revoked; {account.spent_units} queries were spent"
     )
 
 
-def top_up(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+def top_up(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
     """Grant a key more queries."""
     with _keys(settings) as keys:
         account = keys.top_up(
@@ -111,10 +111,12 @@ def top_up(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
             price_version=settings.price_version,
             grant_id=arguments.grant_id,
         )
-    return Told(f"key {account.id} ({account.name}): {account.remaining_units} queries left")
+    return CommandOutput(
+        f"key {account.id} ({account.name}): {account.remaining_units} queries left"
+    )
 
 
-def verify(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+def verify(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
     """Recompute every chain, balance and stored receipt; code 1 when something does not add up."""
     with opened(settings.database) as engine:
         audit = Books(engine).verify()
@@ -125,10 +127,10 @@ def verify(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
         f"{audit.keys} keys, {audit.entries} entries, {audit.units_charged} queries charged{back}: "
         f"{verdict}"
     )
-    return Told("\n".join(lines), code=1 if audit.faults else 0)
+    return CommandOutput("\n".join(lines), code=1 if audit.faults else 0)
 
 
-def purge(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+def purge(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
     """Drop the bodies of old answers; their charges and Idempotency-Keys stay for ever."""
     now = unix_ms()
     oldest = now // _DAY_MS  # in 1970; the database counts no further back
@@ -137,10 +139,12 @@ def purge(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
         raise SettingsError(message)
     with opened(settings.database) as engine:
         purged = Books(engine).purge(now - arguments.older_than_days * _DAY_MS)
-    return Told(f"{purged} answers older than {arguments.older_than_days} days were purged")
+    return CommandOutput(
+        f"{purged} answers older than {arguments.older_than_days} days were purged"
+    )
 
 
-def correct(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+def correct(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
     """Give back units or cost of a charge, as a new entry."""
     with opened(settings.database) as engine:
         entry = Books(engine).correct(
@@ -151,17 +155,17 @@ def correct(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
             actor=f"command line, uid {os.getuid()}",
             correction_id=arguments.correction_id,
         )
-    return Told(
+    return CommandOutput(
         f"{entry.request_id} gives back {-entry.units} queries and {-entry.cost_micro_usd} "
         f"micro-USD of {arguments.request_id}; {entry.balance_units} queries are unspent"
     )
 
 
-def corrections(arguments: argparse.Namespace, settings: VendorSettings) -> Told:
+def corrections(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
     """What was given back, of one charge or of all, by whom and why."""
     with opened(settings.database) as engine:
         found = Books(engine).corrections(arguments.request_id)
-    return Told(
+    return CommandOutput(
         "\n".join(
             f"{_minute(one.created_ms)}  {one.request_id} gives back {one.units} queries and "
             # Free text: quoted, so that it can neither break the line nor steer a terminal.
@@ -192,10 +196,12 @@ def _limits(arguments: argparse.Namespace) -> Limits:
     return limits
 
 
-def _shown_once(key: ApiKey, account: Account, what: str, arguments: argparse.Namespace) -> Told:
+def _shown_once(
+    key: ApiKey, account: Account, what: str, arguments: argparse.Namespace
+) -> CommandOutput:
     if arguments.json:
-        return Told(json.dumps(_document(account) | {"key": key.token}))
-    return Told(key.token, note=f"key {key.id}: {what}. It is shown only now.")
+        return CommandOutput(json.dumps(_document(account) | {"key": key.token}))
+    return CommandOutput(key.token, note=f"key {key.id}: {what}. It is shown only now.")
 
 
 def _document(account: Account) -> dict[str, Any]:

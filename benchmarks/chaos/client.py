@@ -19,8 +19,8 @@ import httpx
 from pydantic import SecretStr
 
 from benchmarks.chaos.fork_server import Spec
-from benchmarks.chaos.history import Fuse, History
-from benchmarks.chaos.items import Ware
+from benchmarks.chaos.history import History, KillSwitch
+from benchmarks.chaos.items import Item
 from cache.errors import CacheError
 from cache.paid_cache import Intent, PaidCache, PaidEmbedding
 from cache.records.receipt import Receipt
@@ -28,11 +28,11 @@ from student.errors import StudentError
 from student.purchase.buyer import buy
 from student.purchase.plan import make_plan
 from student.vendor.client import VendorClient
-from student.vendor.retry import Retries
+from student.vendor.retry import RetryPolicy
 
 POINTS = ("before-send", "after-send", "before-store", "after-store")
 GAVE_UP = 75  # the client ended with an error of its own tree; the supervisor runs it again
-PATIENCE = Retries(
+PATIENCE = RetryPolicy(
     attempts=12,
     total_seconds=40.0,
     request_seconds=6.0,
@@ -62,7 +62,7 @@ def run_client(spec: Spec) -> int:
 
 
 async def _shop(spec: Spec, history: History) -> None:
-    fuse = Fuse(history, **spec.get("fuse", {}))
+    fuse = KillSwitch(history, **spec.get("fuse", {}))
     wire = Recorder(httpx.AsyncHTTPTransport(), history, fuse)
     async with httpx.AsyncClient(transport=wire, base_url=spec["url"], timeout=5.0) as http:
         vendor = VendorClient(
@@ -71,7 +71,7 @@ async def _shop(spec: Spec, history: History) -> None:
         (model,) = await vendor.models()
         account = vendor.ledger_name(await vendor.account())
         prices = await vendor.prices()
-        wanted = [Ware(number).wanted(model.fingerprint) for number in spec["wares"]]
+        wanted = [Item(number).wanted(model.fingerprint) for number in spec["wares"]]
         with FusedCache.open(Path(spec["cache"])) as cache:
             cache.fuse = fuse
             plan = make_plan(wanted, cache=cache, model=model, prices=prices, budget=spec["budget"])
@@ -91,7 +91,7 @@ async def _shop(spec: Spec, history: History) -> None:
 class FusedCache(PaidCache):
     """A cache whose process may die just before an answer is stored, or just after."""
 
-    fuse: Fuse
+    fuse: KillSwitch
 
     def commit(
         self,
@@ -109,7 +109,7 @@ class FusedCache(PaidCache):
 class Recorder(httpx.AsyncBaseTransport):
     """A transport that writes purchases and recoveries down, and may die around a send."""
 
-    def __init__(self, wire: httpx.AsyncBaseTransport, history: History, fuse: Fuse) -> None:
+    def __init__(self, wire: httpx.AsyncBaseTransport, history: History, fuse: KillSwitch) -> None:
         self._wire = wire
         self._history = history
         self._fuse = fuse
@@ -152,7 +152,7 @@ class Recorder(httpx.AsyncBaseTransport):
 class _Sent(httpx.AsyncByteStream):
     """A request's body; the process may die once it has been handed to the kernel."""
 
-    def __init__(self, content: bytes, fuse: Fuse) -> None:
+    def __init__(self, content: bytes, fuse: KillSwitch) -> None:
         self._content = content
         self._fuse = fuse
 

@@ -16,16 +16,16 @@ import numpy as np
 
 from benchmarks.chaos.history import read_history
 from benchmarks.chaos.observations import AccountFacts, CacheFacts, Evidence, Process, Row
-from benchmarks.chaos.process_pool import Nursery
+from benchmarks.chaos.process_pool import ProcessPool
 from benchmarks.chaos.reference import read_reference
-from benchmarks.chaos.scenario import Basket, Purse
+from benchmarks.chaos.scenario import Account, ClientPlan
 from benchmarks.chaos.supervisor import Supervisor
 from cache.audit.audit import audit
 from cache.audit.ledger_client import VendorLedger
 from cache.integrity.verify import verify
 from cache.maintenance.merge import merge
 from cache.paid_cache import PaidCache
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from student.vendor.retry import RETRIED_STATUSES
 
 # Nobody answered in the time allowed, or another process held the cache for too long.
@@ -33,7 +33,7 @@ EXCUSED = frozenset({"VendorUnreachable", "CacheUnavailable"})
 _FOREVER = 60.0  # no lease and no watch is longer
 
 
-async def gather(run: Supervisor, nursery: Nursery) -> tuple[Evidence, float]:
+async def gather(run: Supervisor, nursery: ProcessPool) -> tuple[Evidence, float]:
     """The evidence, and the seconds after which no reservation of a dead vendor was left."""
     folder, setting = run.setting.folder, run.setting
     reference_file = folder / "reference.npy"
@@ -92,17 +92,17 @@ def unexcused(processes: Sequence[Process]) -> Iterator[str]:
                 yield f"{process.name} ended with {event['error']}: {event['detail']}"
 
 
-async def _get(http: httpx.AsyncClient, path: str, purse: Purse) -> httpx.Response:
+async def _get(http: httpx.AsyncClient, path: str, purse: Account) -> httpx.Response:
     answer = await http.get(path, headers={"Authorization": f"Bearer {purse.key.token}"})
     return answer.raise_for_status()
 
 
-async def _reserved(http: httpx.AsyncClient, purse: Purse) -> int:
+async def _reserved(http: httpx.AsyncClient, purse: Account) -> int:
     reserved: int = (await _get(http, "/v1/key", purse)).json()["reserved_units"]
     return reserved
 
 
-async def _account(http: httpx.AsyncClient, purse: Purse) -> AccountFacts:
+async def _account(http: httpx.AsyncClient, purse: Account) -> AccountFacts:
     standing = (await _get(http, "/v1/key", purse)).json()
     ledger: list[dict[str, object]] = []
     while page := (await _get(http, f"/v1/ledger?after={len(ledger)}", purse)).text:
@@ -128,7 +128,7 @@ async def _account(http: httpx.AsyncClient, purse: Purse) -> AccountFacts:
     )
 
 
-def _own_checks(folder: Path, purse: Purse, run: Supervisor, url: str) -> list[str]:
+def _own_checks(folder: Path, purse: Account, run: Supervisor, url: str) -> list[str]:
     """What `cache-report verify` says of each cache, and `merge`, `audit` of all of one key's."""
     faults = []
     merged = folder / "merged" / purse.key.id
@@ -136,19 +136,19 @@ def _own_checks(folder: Path, purse: Purse, run: Supervisor, url: str) -> list[s
         if basket.purse is not purse:
             continue
         with (
-            Records.open(folder / "caches" / basket.name) as records,
+            CacheReader.open(folder / "caches" / basket.name) as records,
             PaidCache.open(merged) as into,
         ):
             faults += [f"cache-report verify, {basket.name}: {p}" for p in verify(records).problems]
             merge(records, into)
-    with Records.open(merged) as records:
+    with CacheReader.open(merged) as records:
         faults += [f"cache-report verify, merged: {p}" for p in verify(records).problems]
         balance = audit(records, VendorLedger(url=url, key=purse.key.token))
     return faults + [f"cache-report audit, {purse.key.id}: {d}" for d in balance.differences]
 
 
-def _cache(folder: Path, basket: Basket) -> CacheFacts:
-    with Records.open(folder) as records:
+def _cache(folder: Path, basket: ClientPlan) -> CacheFacts:
+    with CacheReader.open(folder) as records:
         spend = records.spend_on_record()
         return CacheFacts(
             key_id=basket.purse.key.id,

@@ -30,7 +30,7 @@ def main() -> None:
     # More threads would not survive the fork, and the machine is full of processes anyway.
     torch.set_num_threads(1)
     from benchmarks.chaos.client import run_client
-    from benchmarks.chaos.reference import embed_wares
+    from benchmarks.chaos.reference import embed_items
     from benchmarks.chaos.vendor import run_vendor
     from teacher_server.inference.encoder import load_encoder
 
@@ -38,7 +38,7 @@ def main() -> None:
     # alembic reads its migrations by path: the first use compiles and caches them.
     roles: dict[str, Role] = {
         "vendor": lambda spec: run_vendor(spec, encoder),
-        "reference": lambda spec: embed_wares(spec, encoder),
+        "reference": lambda spec: embed_items(spec, encoder),
         "client": run_client,
     }
     _tell(ready=True, fingerprint=encoder.info.fingerprint)

@@ -54,7 +54,7 @@ def read_history(path: Path) -> Iterator[Event]:
         yield event
 
 
-class Fuse:
+class KillSwitch:
     """Ends this process, as `kill -9` does, when `point` is reached for the n-th time."""
 
     def __init__(self, history: History, *, point: str = "", nth: int = 0) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from cache.records.embedding_key import EmbeddingKey, image_item, text_item
-from student.purchase.plan import Wanted
+from student.purchase.plan import EmbeddingRequest
 
 SIDE = 8  # pixels
 
 
 @dataclass(frozen=True, slots=True)
-class Ware:
+class Item:
     """Item `number` of the shop: every third is a text, the others are images."""
 
     number: int
@@ -42,7 +42,7 @@ class Ware:
         """Its name in histories and caches: the hex sha256 of what is sent."""
         return text_item(self.text) if self.is_text else image_item(self.png)
 
-    def wanted(self, fingerprint: str) -> Wanted:
+    def wanted(self, fingerprint: str) -> EmbeddingRequest:
         """The ware as a client asks for it."""
         key = EmbeddingKey(
             model_fingerprint=fingerprint,
@@ -50,7 +50,7 @@ class Ware:
             item=self.item,
         )
         payload: str | Callable[[], bytes] = self.text if self.is_text else self._read
-        return Wanted(key=key, payload=payload, name=f"ware {self.number}")
+        return EmbeddingRequest(key=key, payload=payload, name=f"ware {self.number}")
 
     def _read(self) -> bytes:
         return self.png

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 120.0
 
 
-class ZygoteDied(Exception):
+class ForkServerDied(Exception):
     """Nothing can be started any more."""
 
 
@@ -31,7 +31,7 @@ class Child:
 
 
 @dataclass(slots=True)
-class Nursery:
+class ProcessPool:
     """Starts the roles of the zygote, one process each."""
 
     zygote: asyncio.subprocess.Process
@@ -68,10 +68,10 @@ class Nursery:
                 return
         message = f"the zygote has died; {self.log} may say of what"
         for starting in self._starting.values():
-            starting.set_exception(ZygoteDied(message))
+            starting.set_exception(ForkServerDied(message))
         for child in self._alive.values():
-            child.ended.set_exception(ZygoteDied(message))
-        raise ZygoteDied(message)
+            child.ended.set_exception(ForkServerDied(message))
+        raise ForkServerDied(message)
 
     def _tell(self, **command: object) -> None:
         assert self.zygote.stdin is not None
@@ -79,7 +79,7 @@ class Nursery:
 
 
 @asynccontextmanager
-async def nursery(log: Path) -> AsyncIterator[Nursery]:
+async def process_pool(log: Path) -> AsyncIterator[ProcessPool]:
     """A zygote with the model loaded; what it started dies with it at the end."""
     with log.open("ab") as errors:
         zygote = await asyncio.create_subprocess_exec(
@@ -91,7 +91,7 @@ async def nursery(log: Path) -> AsyncIterator[Nursery]:
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
         )
-    children = Nursery(zygote, log)
+    children = ProcessPool(zygote, log)
     try:
         await asyncio.wait_for(children.listen(), PATIENCE_SECONDS)
         listening = asyncio.create_task(children.listen())

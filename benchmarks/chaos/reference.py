@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.chaos.fork_server import Spec
-from benchmarks.chaos.items import Ware
+from benchmarks.chaos.items import Item
 from teacher_server.inference.info import Encoder
 
 Vectors = NDArray[np.float32]
 _BATCH = 64
 
 
-def embed_wares(spec: Spec, encoder: Encoder) -> int:
+def embed_items(spec: Spec, encoder: Encoder) -> int:
     """Write the vectors (N, D) of wares 0..N-1 to the file that the spec names."""
-    wares = [Ware(number) for number in range(spec["count"])]
+    wares = [Item(number) for number in range(spec["count"])]
     vectors = np.empty((len(wares), encoder.info.dim), dtype=np.float32)
     for kind in (True, False):
         chosen = [ware for ware in wares if ware.is_text == kind]
@@ -36,10 +36,10 @@ def embed_wares(spec: Spec, encoder: Encoder) -> int:
 def read_reference(path: Path) -> dict[str, Vectors]:
     """The vectors by item (the hex sha256 of what is sent)."""
     vectors: Vectors = np.load(path)
-    return {Ware(number).item: vector for number, vector in enumerate(vectors)}
+    return {Item(number).item: vector for number, vector in enumerate(vectors)}
 
 
-def _embed(wares: Iterable[Ware], encoder: Encoder) -> Vectors:
+def _embed(wares: Iterable[Item], encoder: Encoder) -> Vectors:
     prepared = [
         encoder.prepare_text(ware.text)
         if ware.is_text

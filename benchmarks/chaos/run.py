@@ -26,8 +26,8 @@ from benchmarks.chaos.checker import Verdict, check
 from benchmarks.chaos.collect import gather
 from benchmarks.chaos.observations import Evidence
 from benchmarks.chaos.operations import operations
-from benchmarks.chaos.process_pool import nursery
-from benchmarks.chaos.scenario import Scene, make_scene
+from benchmarks.chaos.process_pool import process_pool
+from benchmarks.chaos.scenario import Scenario, make_scenario
 from benchmarks.chaos.supervisor import Setting, Supervisor
 from benchmarks.support.postgresql import running
 from benchmarks.support.provenance import commit
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
 async def chaos(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One run in `folder` and what came of it."""
-    scene = make_scene(queries=arguments.queries, budget=arguments.budget)
+    scene = make_scenario(queries=arguments.queries, budget=arguments.budget)
     with database(arguments.database, folder) as (dsn, own):
         open_books(dsn, scene, own)
         setting = Setting(
@@ -97,7 +97,7 @@ async def chaos(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             calm_bytes=arguments.calm_bytes,
             options=OPTIONS | own,
         )
-        async with nursery(folder / "processes.log") as children:
+        async with process_pool(folder / "processes.log") as children:
             run = Supervisor(scene, setting, children)
             started = time.monotonic()
             telling = asyncio.create_task(_tell_progress(run, started))
@@ -124,7 +124,7 @@ def database(kind: str, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield server.database(), {"pepper": secrets.token_hex(32)}
 
 
-def open_books(dsn: str, scene: Scene, options: dict[str, Any]) -> None:
+def open_books(dsn: str, scene: Scenario, options: dict[str, Any]) -> None:
     """Make the ledger and the keys of the scene."""
     with books(dsn, options) as ledger:
         for purse in scene.purses.values():

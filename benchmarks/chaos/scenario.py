@@ -16,7 +16,7 @@ ALONE_SHARE, SHARED_SHARE = 0.25, 0.35
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Purse:
+class Account:
     """A key of the vendor's; `spends_to` is what will have been charged when all is done."""
 
     key: ApiKey
@@ -25,24 +25,24 @@ class Purse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Basket:
+class ClientPlan:
     """A cache: who pays, the client's own budget, how many wares it wants, how many clients."""
 
     name: str
-    purse: Purse
+    purse: Account
     budget: int
     wants: int
     clients: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Scenario:
     """The baskets of one run; their wants sum to `queries`, what can be paid to `budget`."""
 
-    baskets: tuple[Basket, ...]
+    baskets: tuple[ClientPlan, ...]
 
     @property
-    def purses(self) -> dict[str, Purse]:
+    def purses(self) -> dict[str, Account]:
         """The purses by their key's id."""
         return {basket.purse.key.id: basket.purse for basket in self.baskets}
 
@@ -52,7 +52,7 @@ class Scene:
         return max(basket.wants for basket in self.baskets)
 
 
-def make_scene(*, queries: int, budget: int) -> Scene:
+def make_scenario(*, queries: int, budget: int) -> Scenario:
     """The scene for so many wanted queries, of which the budgets let `budget` be bought."""
     if not 10 <= budget < queries:
         message = f"a budget of {budget} must be smaller than the {queries} queries wanted"
@@ -61,12 +61,12 @@ def make_scene(*, queries: int, budget: int) -> Scene:
     capped = queries - alone - shared
     vendor_wall = round(budget * (alone + shared) / queries)
     client_wall = budget - vendor_wall
-    first = Purse(key=ApiKey.new(), budget=vendor_wall, spends_to=vendor_wall)
-    second = Purse(key=ApiKey.new(), budget=queries, spends_to=client_wall)
-    return Scene(
+    first = Account(key=ApiKey.new(), budget=vendor_wall, spends_to=vendor_wall)
+    second = Account(key=ApiKey.new(), budget=queries, spends_to=client_wall)
+    return Scenario(
         baskets=(
-            Basket(name="alone", purse=first, budget=PLENTY, wants=alone, clients=1),
-            Basket(name="shared", purse=first, budget=PLENTY, wants=shared, clients=2),
-            Basket(name="capped", purse=second, budget=client_wall, wants=capped, clients=2),
+            ClientPlan(name="alone", purse=first, budget=PLENTY, wants=alone, clients=1),
+            ClientPlan(name="shared", purse=first, budget=PLENTY, wants=shared, clients=2),
+            ClientPlan(name="capped", purse=second, budget=client_wall, wants=capped, clients=2),
         )
     )

@@ -14,9 +14,9 @@ from typing import Any
 
 from benchmarks.chaos import client, vendor
 from benchmarks.chaos.history import read_history
-from benchmarks.chaos.process_pool import Child, Nursery
+from benchmarks.chaos.process_pool import Child, ProcessPool
 from benchmarks.chaos.proxy import FaultProxy
-from benchmarks.chaos.scenario import Basket, Scene
+from benchmarks.chaos.scenario import ClientPlan, Scenario
 
 MOST_CRASHES = 10  # a run with one is lost already; with so many there is nothing more to learn
 VENDOR_FUSED, CLIENT_FUSED = 0.7, 0.6  # shares of lives that have a failpoint
@@ -47,9 +47,9 @@ class Setting:
 class Supervisor:
     """One run. `lives` counts starts by role, `crashes` are ends that no one caused."""
 
-    scene: Scene
+    scene: Scenario
     setting: Setting
-    nursery: Nursery
+    nursery: ProcessPool
     lives: Counter[str] = field(default_factory=Counter)
     crashes: list[str] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
@@ -152,12 +152,12 @@ class Supervisor:
             self._port_file(number).unlink(missing_ok=True)
             await asyncio.sleep(random.uniform(0.0, 0.3))
 
-    async def _run_clients(self, clients: Iterable[tuple[Basket, int]]) -> None:
+    async def _run_clients(self, clients: Iterable[tuple[ClientPlan, int]]) -> None:
         async with asyncio.TaskGroup() as group:
             for basket, number in clients:
                 group.create_task(self._keep_client(basket, number))
 
-    async def _keep_client(self, basket: Basket, number: int) -> None:
+    async def _keep_client(self, basket: ClientPlan, number: int) -> None:
         """Start a client again and again, until it ends by itself and without an error."""
         random = self._random(f"client {basket.name} {number}")
         exit_code = None

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, event
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from benchmarks.chaos.fork_server import Spec
-from benchmarks.chaos.history import Fuse, History
+from benchmarks.chaos.history import History, KillSwitch
 from teacher_server.api.app import create_app
 from teacher_server.inference.info import Encoder, ModelInfo, Prepared, Vectors
 from teacher_server.ledger.charges import Charges, Earlier, Purchase, Refused, Reservation
@@ -56,7 +56,7 @@ def run_vendor(spec: Spec, encoder: Encoder) -> int:
         opened(settings.database) as engine,
         serving(engine, lease_seconds=settings.lease_seconds, pepper=pepper) as ledger,
     ):
-        fuse = Fuse(history, **spec.get("fuse", {}))
+        fuse = KillSwitch(history, **spec.get("fuse", {}))
         history.write("start", boot_id=ledger.boot_id)
         app = create_app(
             encoder=FusedEncoder(encoder, fuse),
@@ -98,7 +98,7 @@ class AnnouncingServer(uvicorn.Server):
 class FusedEncoder:
     """An encoder whose batch may be its last."""
 
-    def __init__(self, encoder: Encoder, fuse: Fuse) -> None:
+    def __init__(self, encoder: Encoder, fuse: KillSwitch) -> None:
         self._encoder = encoder
         self._fuse = fuse
 
@@ -121,7 +121,7 @@ class FusedEncoder:
 class FusedCharges(Charges):
     """Charges that may end the process between a reservation and its charge, and around it."""
 
-    def __init__(self, charges: Charges, engine: Engine, fuse: Fuse) -> None:
+    def __init__(self, charges: Charges, engine: Engine, fuse: KillSwitch) -> None:
         # The same charges, seen from outside: no second opinion on how they are made.
         self.__dict__.update(vars(charges))
         self._fuse = fuse
@@ -158,7 +158,7 @@ class FusedCharges(Charges):
             self._fuse.reach("before-commit")
 
 
-def fused(ledger: Ledger, engine: Engine, fuse: Fuse) -> Ledger:
+def fused(ledger: Ledger, engine: Engine, fuse: KillSwitch) -> Ledger:
     """The same ledger with a fuse in its charges."""
     return replace(ledger, charges=FusedCharges(ledger.charges, engine, fuse))
 
@@ -166,7 +166,7 @@ def fused(ledger: Ledger, engine: Engine, fuse: Fuse) -> Ledger:
 class FusedApp:
     """The app behind a fuse on its paid answers: before the first byte, and between two."""
 
-    def __init__(self, app: ASGIApp, fuse: Fuse) -> None:
+    def __init__(self, app: ASGIApp, fuse: KillSwitch) -> None:
         self._app = app
         self._fuse = fuse
 

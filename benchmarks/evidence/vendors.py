@@ -10,19 +10,21 @@ from pydantic import SecretStr
 
 from benchmarks.evidence.protocol import TEACHERS
 from examples.emoji.demo import issue_key, vendor
-from student.bench.purchase import Counter
+from student.bench.purchase import VendorEndpoint
 from student.errors import BadInput
 from student.vendor.client import connect
 
 
-def local_vendors(folder: Path, *, budget: int) -> Callable[[str], AbstractContextManager[Counter]]:
+def local_vendors(
+    folder: Path, *, budget: int
+) -> Callable[[str], AbstractContextManager[VendorEndpoint]]:
     """Opens teachers one at a time, all on one ledger and one key under `folder`.
 
     Raises BadInput, naming the command that makes it, where a teacher's weights are not there.
     """
 
     @contextmanager
-    def opened(teacher: str) -> Iterator[Counter]:
+    def opened(teacher: str) -> Iterator[VendorEndpoint]:
         model = TEACHERS[teacher].model
         if (made_by := TEACHERS[teacher].made_by) and not Path(model).is_dir():
             message = f"no teacher in {model}; make it with: {made_by}"
@@ -31,6 +33,6 @@ def local_vendors(folder: Path, *, budget: int) -> Callable[[str], AbstractConte
         database = f"sqlite:///{folder}/ledger.db"
         key = SecretStr(issue_key(folder, database, budget).read_text().strip())
         with vendor(folder, database, model=model) as url:
-            yield Counter(open=lambda: connect(url, key))
+            yield VendorEndpoint(open=lambda: connect(url, key))
 
     return opened

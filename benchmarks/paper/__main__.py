@@ -31,9 +31,9 @@ from student.data.image_folder import discover
 from student.errors import BadInput, PlanExceedsBudget, StudentError, VendorError
 from student.models.saved import replace_file
 from student.training.methods import METHODS
-from student.vendor.circuit_breaker import Outages
+from student.vendor.circuit_breaker import BreakerPolicy
 from student.vendor.client import connect
-from student.vendor.retry import Retries
+from student.vendor.retry import RetryPolicy
 from student.vendor.schemas import Prices
 
 OUT = Path("runs/paper")
@@ -156,8 +156,8 @@ def _prices(settings: JobSettings, terminal: Terminal) -> Prices | None:
     """The vendor's price list; None, with the reason said, where it cannot be had."""
 
     async def ask() -> Prices:
-        patience = Retries(attempts=2, total_seconds=15.0)
-        outages = Outages(total_seconds=10.0, first_seconds=5.0)
+        patience = RetryPolicy(attempts=2, total_seconds=15.0)
+        outages = BreakerPolicy(total_seconds=10.0, first_seconds=5.0)
         key = api_key(settings)
         async with connect(settings.vendor, key, retries=patience, outages=outages) as vendor:
             return await vendor.prices()

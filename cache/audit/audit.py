@@ -15,13 +15,13 @@ from cache.audit.corrections import (
     most_spent,
 )
 from cache.audit.ledger_client import VendorLedger
-from cache.audit.lost_charges import Lost
+from cache.audit.lost_charges import LostChargeReport
 from cache.errors import CorruptRow, PickleRefused
-from cache.integrity.scan import gather
+from cache.integrity.scan import scan
 from cache.records.purchase_records import StoredReceipt
 from cache.records.receipt import Receipt, account_name, chain_breaks, key_id_of
 from cache.storage import record_types as journal
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.record_types import Tag
 
 
@@ -53,7 +53,7 @@ class Audit:
         return not self.differences
 
 
-def audit(cache: Records, vendor: VendorLedger) -> Audit:
+def audit(cache: CacheReader, vendor: VendorLedger) -> Audit:
     """Compare the receipts in the cache with the vendor's ledger of the key that asks.
 
     Receipts belong to the account of the same key id: a vendor may have moved to another address.
@@ -74,10 +74,10 @@ def audit(cache: Records, vendor: VendorLedger) -> Audit:
         receipts.append(stored.receipt)
         if stored.account != name:
             elsewhere[stored.account] += 1
-    findings = gather(cache)
+    findings = scan(cache)
     in_flight = {intent.idempotency_key for intent in findings.intents}
     charges = [entry for entry in ledger if entry.kind == "charge"]
-    lost = Lost(findings, receipts, charges, key_id=account.id)
+    lost = LostChargeReport(findings, receipts, charges, key_id=account.id)
     differences = [
         *(Difference(line="vendor's ledger", detail=fault) for fault in chain_breaks(ledger)),
         *damage,
@@ -142,7 +142,7 @@ def compare(
         yield Difference(line=line_name(charge), detail=detail)
 
 
-def _readable_receipts(cache: Records, damage: list[Difference]) -> Iterator[StoredReceipt]:
+def _readable_receipts(cache: CacheReader, damage: list[Difference]) -> Iterator[StoredReceipt]:
     """Every receipt that still says something; what is wrong with a record goes to `damage`."""
     for record in cache.scan(Tag.RECEIPT):
         try:

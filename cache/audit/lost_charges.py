@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cache.audit.corrections import Difference, line_name
-from cache.integrity.scan import Findings
+from cache.integrity.scan import ScanResult
 from cache.integrity.shortages import shortages
-from cache.records.purchase_records import Loss
+from cache.records.purchase_records import WriteOff
 from cache.records.receipt import Receipt, key_id_of
 
 
-class Lost:
+class LostChargeReport:
     """The losses of one account: `named` one by one, and where they do not fit the ledger.
 
     `explainable` are the vendor's charges that must have a receipt: all others are losses.
@@ -19,7 +19,7 @@ class Lost:
 
     def __init__(
         self,
-        findings: Findings,
+        findings: ScanResult,
         receipts: Sequence[Receipt],
         charges: Sequence[Receipt],
         *,
@@ -50,14 +50,14 @@ class Lost:
                 self.named.append(Difference(line=line, detail=f"{detail} ({loss.detail})"))
         self._name_shortages(findings, key_id)
 
-    def _take(self, charge: Receipt, loss: Loss) -> None:
+    def _take(self, charge: Receipt, loss: WriteOff) -> None:
         detail = f"charged {charge.units} queries, and the answer is lost: {loss.detail}"
         self.named.append(Difference(line=line_name(charge), detail=detail))
         if loss.keys and loss.units != charge.units:
             detail = f"it charges {charge.units} queries for a purchase of {loss.units}"
             self.differences.append(Difference(line=line_name(charge), detail=detail))
 
-    def _name_shortages(self, findings: Findings, key_id: str) -> None:
+    def _name_shortages(self, findings: ScanResult, key_id: str) -> None:
         details = {loss.idempotency_key: loss.detail for loss in findings.losses}
         for short in shortages(findings):
             if key_id_of(short.account) != key_id:

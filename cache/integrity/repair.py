@@ -8,15 +8,15 @@ from pathlib import Path
 
 from cache.errors import CacheUnavailable
 from cache.integrity.quarantine import Quarantine
-from cache.integrity.repair_records import Mending
+from cache.integrity.repair_records import RecordRepair
 from cache.integrity.salvage import rebuild
-from cache.integrity.scan import Problem, gather
+from cache.integrity.scan import Problem, scan
 from cache.integrity.shortages import Shortage, shortages
 from cache.integrity.verify import Verification, verification_of
 from cache.paid_cache import now_ms
 from cache.storage.fenced_diskcache import FencedCache
 from cache.storage.folder import DATABASE, RECEIPTS
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.run_locks import nobody_alive
 
 
@@ -54,11 +54,14 @@ def repair(folder: Path, *, patience_s: float = 20.0, clock: Callable[[], int] =
     with nobody_alive(folder):
         aside = Quarantine(folder=folder, created_ms=clock())
         rebuilt = rebuild(folder, aside, patience_s=patience_s)
-        with FencedCache(folder, patience_s=patience_s) as store, Records.open(folder) as records:
-            mending = Mending(store, records, aside)
+        with (
+            FencedCache(folder, patience_s=patience_s) as store,
+            CacheReader.open(folder) as records,
+        ):
+            mending = RecordRepair(store, records, aside)
             mending.mend(may_lack_intents=rebuilt is not None)
-        with Records.open(folder) as records:
-            findings = gather(records)
+        with CacheReader.open(folder) as records:
+            findings = scan(records)
             verification = verification_of(findings, records)
     moved, places = mending.moved, mending.places
     if rebuilt is not None:

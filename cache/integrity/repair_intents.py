@@ -7,12 +7,12 @@ from typing import Final, TypeVar
 
 from cache.errors import CorruptRow, PickleRefused
 from cache.integrity.quarantine import Quarantine
-from cache.integrity.scan import Findings
-from cache.records.purchase_records import Intent, Loss, Spend, StoredReceipt
+from cache.integrity.scan import ScanResult
+from cache.records.purchase_records import Intent, Spend, StoredReceipt, WriteOff
 from cache.storage import record_types as journal
 from cache.storage.reader import StoredRecord
 
-Value = TypeVar("Value", Intent, Loss)
+Value = TypeVar("Value", Intent, WriteOff)
 
 _UNREADABLE: Final = (
     "its record was damaged, so it may have been charged and its answer cannot be asked for:"
@@ -20,19 +20,19 @@ _UNREADABLE: Final = (
 )
 
 
-class OpenPurchases:
+class IntentRepair:
     """Intents and losses as they should be after a repair, whatever state they were in."""
 
     def __init__(
         self,
-        findings: Findings,
+        findings: ScanResult,
         receipts: dict[tuple[str, str], StoredReceipt],
         aside: Quarantine,
     ) -> None:
         self.intents = {intent.idempotency_key: intent for intent in findings.intents}
         self.losses = {loss.idempotency_key: loss for loss in findings.losses}
         self.resealed_intents: list[Intent] = []
-        self.new_losses: list[Loss] = []
+        self.new_losses: list[WriteOff] = []
         self._before = findings.totals
         self._ended = {stored.receipt.idempotency_key for stored in receipts.values()}
         self.settled = [intent for key, intent in self.intents.items() if key in self._ended]
@@ -82,8 +82,8 @@ class OpenPurchases:
         sound = [*self.intents.values(), *self.settled]
         return max(0, self._before.in_flight_units - sum(intent.units for intent in sound))
 
-    def _unknown(self, idempotency_key: str, units: int) -> Loss:
-        return Loss(
+    def _unknown(self, idempotency_key: str, units: int) -> WriteOff:
+        return WriteOff(
             idempotency_key=idempotency_key,
             account="",
             run="",
@@ -93,7 +93,7 @@ class OpenPurchases:
             created_ms=self._aside.created_ms,
         )
 
-    def _add_loss(self, loss: Loss) -> None:
+    def _add_loss(self, loss: WriteOff) -> None:
         self.losses[loss.idempotency_key] = loss
         self.new_losses.append(loss)
 

@@ -9,15 +9,15 @@ from typing import Final
 
 from cache.errors import CacheUnavailable, CorruptRow, PickleRefused
 from cache.integrity.quarantine import Quarantine
-from cache.integrity.repair_intents import OpenPurchases
-from cache.integrity.scan import CorruptRecord, Findings, Problem, gather
+from cache.integrity.repair_intents import IntentRepair
+from cache.integrity.scan import CorruptRecord, Problem, ScanResult, scan
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import PaidEmbedding, StoredReceipt
 from cache.storage import receipts_file as second_copy
 from cache.storage import record_types as journal
 from cache.storage.codec import encode_row, unseal
 from cache.storage.fenced_diskcache import FencedCache
-from cache.storage.reader import Records, StoredRecord
+from cache.storage.reader import CacheReader, StoredRecord
 from cache.storage.record_types import Tag
 
 _IN_FLIGHT_UNKNOWN: Final = (
@@ -25,10 +25,10 @@ _IN_FLIGHT_UNKNOWN: Final = (
 )
 
 
-class Mending:
+class RecordRepair:
     """One repair of one database; afterwards it tells what was `moved` and `restored`."""
 
-    def __init__(self, store: FencedCache, records: Records, aside: Quarantine) -> None:
+    def __init__(self, store: FencedCache, records: CacheReader, aside: Quarantine) -> None:
         self.moved: list[Problem] = []
         self.restored: list[Problem] = []
         self.places: list[Path] = []
@@ -46,9 +46,9 @@ class Mending:
         what the totals count too many of them stays counted. Raises CacheUnavailable.
         """
         with self._store.exclusive():
-            findings = gather(self._records)
+            findings = scan(self._records)
             receipts = self._receipts(findings)
-            purchases = OpenPurchases(findings, receipts, self._aside)
+            purchases = IntentRepair(findings, receipts, self._aside)
             for corrupt in findings.corrupt:
                 self._judge(corrupt, purchases)
             purchases.settle(may_lack_intents=may_lack_intents)
@@ -59,7 +59,7 @@ class Mending:
             self._recount(findings, receipts, purchases)
             self._write(findings, receipts)
 
-    def _receipts(self, findings: Findings) -> dict[tuple[str, str], StoredReceipt]:
+    def _receipts(self, findings: ScanResult) -> dict[tuple[str, str], StoredReceipt]:
         """Every receipt as it should be: sound, from the second copy or proven by its hash."""
         receipts = {stored.name: stored for stored in findings.receipts}
         copies = findings.copies.purchases
@@ -82,7 +82,7 @@ class Mending:
                 self._restore_receipt(receipts, copy.stored, "it was in receipts.jsonl only")
         return receipts
 
-    def _proven(self, record: StoredRecord, findings: Findings) -> Iterator[StoredReceipt]:
+    def _proven(self, record: StoredRecord, findings: ScanResult) -> Iterator[StoredReceipt]:
         """The receipts that a corrupt record was, holds or waited for, as far as they are sure."""
         for copy in findings.copies.purchases.values():
             if journal.intent_name(copy.receipt.idempotency_key) == record.name:
@@ -115,7 +115,7 @@ class Mending:
         name = journal.receipt_name(*stored.name)
         self._restore(name, journal.write_receipt(stored), Tag.RECEIPT, reason)
 
-    def _judge(self, corrupt: CorruptRecord, purchases: OpenPurchases) -> None:
+    def _judge(self, corrupt: CorruptRecord, purchases: IntentRepair) -> None:
         record = corrupt.record
         kind, _, rest = record.name.partition("/") if isinstance(record.key, str) else ("", "", "")
         if kind == Tag.RECEIPT:
@@ -138,7 +138,7 @@ class Mending:
         if row is not None and self._records.missing([row.key]):
             self._restore(row.key.digest, encode_row(row), Tag.ROW, reason)
 
-    def _take_over(self, purchases: OpenPurchases) -> None:
+    def _take_over(self, purchases: IntentRepair) -> None:
         for intent in purchases.resealed_intents:
             name = journal.intent_name(intent.idempotency_key)
             self._restore(name, journal.write_intent(intent), Tag.INTENT, "its fields were whole")
@@ -151,7 +151,7 @@ class Mending:
             self._removed += [(record, reason) for record in self._named(name)]
 
     def _mark_as_paid(
-        self, findings: Findings, receipts: dict[tuple[str, str], StoredReceipt]
+        self, findings: ScanResult, receipts: dict[tuple[str, str], StoredReceipt]
     ) -> None:
         named: dict[str, list[StoredReceipt]] = defaultdict(list)
         for stored in receipts.values():
@@ -165,11 +165,11 @@ class Mending:
 
     def _recount(
         self,
-        findings: Findings,
+        findings: ScanResult,
         receipts: dict[tuple[str, str], StoredReceipt],
-        purchases: OpenPurchases,
+        purchases: IntentRepair,
     ) -> None:
-        after = Findings(
+        after = ScanResult(
             receipts=list(receipts.values()),
             intents=list(purchases.intents.values()),
             losses=list(purchases.losses.values()),
@@ -183,7 +183,7 @@ class Mending:
         shown = name.hex() if isinstance(name, bytes) else name
         self.restored.append(Problem(name=shown, detail=reason))
 
-    def _write(self, findings: Findings, receipts: dict[tuple[str, str], StoredReceipt]) -> None:
+    def _write(self, findings: ScanResult, receipts: dict[tuple[str, str], StoredReceipt]) -> None:
         """Save what is taken out, then write the second copies, then change the database."""
         try:
             if self._removed:
@@ -203,7 +203,7 @@ class Mending:
                     self._store.set(name, content, tag=tag.value)
 
     def _write_copies(
-        self, findings: Findings, receipts: dict[tuple[str, str], StoredReceipt]
+        self, findings: ScanResult, receipts: dict[tuple[str, str], StoredReceipt]
     ) -> None:
         known = findings.copies.purchases
         lacking = [stored for stored in receipts.values() if stored.name not in known]

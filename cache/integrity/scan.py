@@ -10,17 +10,17 @@ from typing import Any, Final, NamedTuple, TypeVar
 from cache.errors import CacheError, CacheUnavailable, CorruptRow
 from cache.records.purchase_records import (
     Intent,
-    Loss,
     PaidEmbedding,
     Purchase,
     Refusal,
     RunRecord,
     Spend,
     StoredReceipt,
+    WriteOff,
 )
 from cache.storage import record_types as journal
 from cache.storage.codec import decode_row
-from cache.storage.reader import Records, StoredRecord
+from cache.storage.reader import CacheReader, StoredRecord
 from cache.storage.receipts_file import Copies, read_copies
 from cache.storage.record_types import Tag
 from cache.storage.unstored_receipts import stray
@@ -45,7 +45,7 @@ class CorruptRecord:
 
 
 @dataclass(slots=True)
-class Findings:
+class ScanResult:
     """What one pass has seen: values of sound records, counts, and the corrupt ones.
 
     `bought` counts rows by request and modality; `paid` leads from an idempotency key to the name
@@ -57,7 +57,7 @@ class Findings:
     dims: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     receipts: list[StoredReceipt] = field(default_factory=list)
     intents: list[Intent] = field(default_factory=list)
-    losses: list[Loss] = field(default_factory=list)
+    losses: list[WriteOff] = field(default_factory=list)
     paid: dict[str, str] = field(default_factory=dict)
     totals: Spend | None = None
     corrupt: list[CorruptRecord] = field(default_factory=list)
@@ -85,9 +85,9 @@ class Findings:
         return [one for one in self.receipts if one.name not in self.copies.purchases]
 
 
-def gather(cache: Records) -> Findings:
+def scan(cache: CacheReader) -> ScanResult:
     """Read every record in full, as far as the file can be read, and receipts.jsonl."""
-    findings = Findings()
+    findings = ScanResult()
     for (health,) in _readable(findings, cache.query("PRAGMA integrity_check")):
         if health != "ok":
             findings.unreadable.append(str(health))
@@ -125,7 +125,7 @@ def read_record(record: StoredRecord) -> tuple[Tag, Any]:
     return tag, value
 
 
-def keep(findings: Findings, tag: Tag, value: Any) -> None:
+def keep(findings: ScanResult, tag: Tag, value: Any) -> None:
     """Add the value of one sound record to what was found."""
     match tag:
         case Tag.ROW | Tag.AGAIN:
@@ -173,7 +173,7 @@ def _intent(record: StoredRecord, content: bytes) -> tuple[str, Intent]:
     return journal.intent_name(intent.idempotency_key), intent
 
 
-def _loss(record: StoredRecord, content: bytes) -> tuple[str, Loss]:
+def _loss(record: StoredRecord, content: bytes) -> tuple[str, WriteOff]:
     loss = journal.read_loss(record.name, content)
     return journal.loss_name(loss.idempotency_key), loss
 
@@ -205,7 +205,7 @@ _READ: Final[dict[Tag, Callable[[StoredRecord, bytes], tuple[bytes | str, Any]]]
 }
 
 
-def _readable(findings: Findings, found: Iterator[Found]) -> Iterator[Found]:
+def _readable(findings: ScanResult, found: Iterator[Found]) -> Iterator[Found]:
     """What comes before the damage, and the damage as a problem."""
     try:
         yield from found

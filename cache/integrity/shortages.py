@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from cache.integrity.scan import Findings
+from cache.integrity.scan import ScanResult
 from cache.records.purchase_records import StoredReceipt
 
 
@@ -33,7 +33,7 @@ class Shortage:
         return self.images + self.texts
 
 
-def shortages(findings: Findings) -> list[Shortage]:
+def shortages(findings: ScanResult) -> list[Shortage]:
     """Every purchase of whose rows some are gone, in the order of its receipts."""
     by_request: dict[str, list[StoredReceipt]] = defaultdict(list)
     for stored in findings.receipts:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cache.errors import CacheUnavailable
-from cache.integrity.scan import Findings, Problem, gather
+from cache.integrity.scan import Problem, ScanResult, scan
 from cache.records.purchase_records import Spend
 from cache.records.receipt import Receipt
 from cache.storage import record_types as journal
 from cache.storage.fenced_diskcache import SETTINGS
 from cache.storage.folder import RECEIPTS
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.record_types import Tag
 
 __all__ = ["Problem", "Verification", "verification_of", "verify"]
@@ -39,15 +39,15 @@ class Verification:
         return not self.problems
 
 
-def verify(cache: Records) -> Verification:
+def verify(cache: CacheReader) -> Verification:
     """Check every record's checksum and name, every receipt's hash and links, and all sums.
 
     Reads the whole file, as far as it can be read, and writes nothing.
     """
-    return verification_of(gather(cache), cache)
+    return verification_of(scan(cache), cache)
 
 
-def verification_of(findings: Findings, cache: Records) -> Verification:
+def verification_of(findings: ScanResult, cache: CacheReader) -> Verification:
     """As `verify`, of a pass that was made already."""
     problems = [Problem(name="database", detail=detail) for detail in findings.unreadable]
     problems += [
@@ -67,7 +67,7 @@ def verification_of(findings: Findings, cache: Records) -> Verification:
     )
 
 
-def _settings_hold(cache: Records) -> Iterator[Problem]:
+def _settings_hold(cache: CacheReader) -> Iterator[Problem]:
     try:
         stored = dict(cache.query("SELECT key, value FROM Settings"))
     except CacheUnavailable as error:
@@ -79,14 +79,14 @@ def _settings_hold(cache: Records) -> Iterator[Problem]:
             yield Problem(name=f"setting {name}", detail=detail)
 
 
-def _receipts_are_whole(findings: Findings) -> Iterator[Problem]:
+def _receipts_are_whole(findings: ScanResult) -> Iterator[Problem]:
     for stored in findings.receipts:
         if not stored.receipt.verify():
             name = journal.receipt_name(stored.account, stored.receipt.request_id)
             yield Problem(name=name, detail="its hash is not the hash of its fields")
 
 
-def _receipts_are_linked(findings: Findings) -> Iterator[Problem]:
+def _receipts_are_linked(findings: ScanResult) -> Iterator[Problem]:
     """Within an account no sequence number twice, and neighbours joined by their hashes.
 
     Gaps are no problem: grants, corrections and other clients' charges have their own lines.
@@ -107,7 +107,7 @@ def _receipts_are_linked(findings: Findings) -> Iterator[Problem]:
                 yield Problem(name=name, detail=f"its prev_hash is not the hash of seq {seq - 1}")
 
 
-def _rows_match_receipts(findings: Findings) -> Iterator[Problem]:
+def _rows_match_receipts(findings: ScanResult) -> Iterator[Problem]:
     """Every request has exactly the rows that its receipt charges, and every row a receipt.
 
     Two vendors may give the same request id; a row does not say whose it is, so they are summed.
@@ -132,7 +132,7 @@ def _rows_match_receipts(findings: Findings) -> Iterator[Problem]:
             yield Problem(name=f"request {request_id}", detail=detail)
 
 
-def _purchases_end_once(findings: Findings) -> Iterator[Problem]:
+def _purchases_end_once(findings: ScanResult) -> Iterator[Problem]:
     """One receipt an idempotency key, a mark for it, and no intent still open beside it."""
     by_key: dict[str, str] = {}
     for stored in findings.receipts:
@@ -155,21 +155,21 @@ def _purchases_end_once(findings: Findings) -> Iterator[Problem]:
             yield Problem(name=name, detail="it is still open although its receipt is stored")
 
 
-def _totals_add_up(findings: Findings) -> Iterator[Problem]:
+def _totals_add_up(findings: ScanResult) -> Iterator[Problem]:
     counted = findings.counted()
     if (findings.totals or Spend()) != counted:
         detail = f"the running totals are {findings.totals}, the records add up to {counted}"
         yield Problem(name=journal.TOTALS, detail=detail)
 
 
-def _models_have_one_dim(findings: Findings) -> Iterator[Problem]:
+def _models_have_one_dim(findings: ScanResult) -> Iterator[Problem]:
     for fingerprint, dims in findings.dims.items():
         if len(dims) > 1:
             detail = f"its embeddings have different lengths: {sorted(dims)}"
             yield Problem(name=f"model {fingerprint}", detail=detail)
 
 
-def _copies_agree(findings: Findings) -> Iterator[Problem]:
+def _copies_agree(findings: ScanResult) -> Iterator[Problem]:
     """Every line of receipts.jsonl is whole and says what the database says."""
     for line in findings.copies.damaged:
         yield Problem(name=f"{RECEIPTS} line {line.number}", detail=line.reason)
@@ -183,7 +183,7 @@ def _copies_agree(findings: Findings) -> Iterator[Problem]:
             yield Problem(name=name, detail=f"{RECEIPTS} has another receipt for it")
 
 
-_CHECKS: tuple[Callable[[Findings], Iterator[Problem]], ...] = (
+_CHECKS: tuple[Callable[[ScanResult], Iterator[Problem]], ...] = (
     _receipts_are_whole,
     _receipts_are_linked,
     _rows_match_receipts,

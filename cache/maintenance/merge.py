@@ -10,7 +10,7 @@ from cache.records.embedding_key import canonical_json
 from cache.records.purchase_records import Intent, Refusal, RunRecord
 from cache.storage.consistency import require_same_purchase
 from cache.storage.folder import RECEIPTS
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import read_copies
 from cache.storage.run_locks import live_runs, nobody_alive
 from cache.storage.transaction import Transaction
@@ -36,7 +36,7 @@ class Merged:
     copies: int
 
 
-def merge(source: Records, into: PaidCache) -> Merged:
+def merge(source: CacheReader, into: PaidCache) -> Merged:
     """Add everything of `source` to `into`, in one transaction; `source` is only read.
 
     Merging again adds nothing, and the order of several merges makes no difference to what is
@@ -62,7 +62,7 @@ def merge(source: Records, into: PaidCache) -> Merged:
 class _Merge:
     """One merge inside one transaction."""
 
-    def __init__(self, source: Records, into: PaidCache, changes: Transaction) -> None:
+    def __init__(self, source: CacheReader, into: PaidCache, changes: Transaction) -> None:
         self._source = source
         self._into = into
         self._changes = changes

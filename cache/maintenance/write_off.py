@@ -12,7 +12,7 @@ _DETAIL: Final = "given up by hand, without asking the vendor whether it was cha
 _CUT: Final = "…"
 
 
-def give_up(cache: PaidCache, idempotency_key: str) -> Intent:
+def write_off(cache: PaidCache, idempotency_key: str) -> Intent:
     """Make a loss of one open purchase: its units stay spent, its items can be bought again.
 
     The beginning of its key will do, as summary shows it, when no other open purchase has it.

@@ -82,7 +82,7 @@ class PaidEmbedding:
 class Spend:
     """What the cache has on record: units are queries, cost is micro-USD.
 
-    `lost_units` are those of purchases that ended without a receipt (see `Loss`).
+    `lost_units` are those of purchases that ended without a receipt (see `WriteOff`).
     """
 
     receipt_units: int = 0
@@ -188,7 +188,7 @@ class Purchase(StoredReceipt):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LostAnswer:
+class MissingRows:
     """A purchase whose receipt is there and of whose rows the `missing` ones, at least, are not."""
 
     purchase: Purchase
@@ -196,7 +196,7 @@ class LostAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class WriteOff:
     """A purchase that was, or may have been, charged and whose answer nobody has or asks for.
 
     Its `units` stay counted as spent unless its receipt is stored.

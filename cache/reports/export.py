@@ -12,12 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 
 What = Literal["receipts", "rows", "runs"]
 
 
-def export_csv(cache: Records, what: What, out: IO[str]) -> int:
+def export_csv(cache: CacheReader, what: What, out: IO[str]) -> int:
     """Write one line a record under a line of names; how many records there were."""
     records = _records(cache, what)
     first = next(records, None)
@@ -32,7 +32,7 @@ def export_csv(cache: Records, what: What, out: IO[str]) -> int:
     return count
 
 
-def export_json(cache: Records, what: What, out: IO[str]) -> int:
+def export_json(cache: CacheReader, what: What, out: IO[str]) -> int:
     """Write one JSON array, a record a line; how many records there were."""
     count = 0
     for record in _records(cache, what):
@@ -66,17 +66,17 @@ def replacing(path: Path) -> Iterator[IO[str]]:
         raise
 
 
-def _records(cache: Records, what: What) -> Iterator[dict[str, Any]]:
+def _records(cache: CacheReader, what: What) -> Iterator[dict[str, Any]]:
     sources = {"receipts": _receipts, "rows": _rows, "runs": _runs}
     return iter(sources[what](cache))
 
 
-def _receipts(cache: Records) -> Iterable[dict[str, Any]]:
+def _receipts(cache: CacheReader) -> Iterable[dict[str, Any]]:
     for stored in cache.stored_receipts():
         yield {"account": stored.account, "run": stored.run, **stored.receipt.entry()}
 
 
-def _rows(cache: Records) -> Iterable[dict[str, Any]]:
+def _rows(cache: CacheReader) -> Iterable[dict[str, Any]]:
     """What each embedding is and cost; the vectors themselves are in the table of `materialise`."""
     for row in chain(cache.rows(), cache.rows_bought_again()):
         yield {
@@ -91,6 +91,6 @@ def _rows(cache: Records) -> Iterable[dict[str, Any]]:
         }
 
 
-def _runs(cache: Records) -> Iterable[dict[str, Any]]:
+def _runs(cache: CacheReader) -> Iterable[dict[str, Any]]:
     for run in cache.runs():
         yield {**asdict(run), "saved_micro_usd": run.saved_micro_usd}

@@ -10,11 +10,11 @@ from typing import Any
 
 from cache.records.purchase_records import RunRecord, StoredReceipt
 from cache.records.receipt import Receipt
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 
 
 @dataclass(slots=True)
-class Bill:
+class SpendTotals:
     """Receipts added up: units are queries, cost is micro-USD, times are Unix milliseconds."""
 
     receipts: int = 0
@@ -68,7 +68,7 @@ def when(created_ms: int | None) -> str | None:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
 
 
-def spend_summary(cache: Records) -> dict[str, Any]:
+def spend_summary(cache: CacheReader) -> dict[str, Any]:
     """Everything about the spend as plain JSON values.
 
     `total`, `models` and `accounts` are bills; `runs` tell what was planned, what was found paid
@@ -128,7 +128,7 @@ def spend_summary(cache: Records) -> dict[str, Any]:
     }
 
 
-def spend_by_day(cache: Records) -> list[dict[str, Any]]:
+def spend_by_day(cache: CacheReader) -> list[dict[str, Any]]:
     """One bill a day (UTC) on which something was bought, oldest first; see `when`."""
     stored = sorted(cache.stored_receipts(), key=lambda receipt: receipt.receipt.created_ms)
     days = [(when(one.receipt.created_ms) or "").partition("T")[0] for one in stored]
@@ -141,7 +141,7 @@ def receipts_digest(receipts: Iterable[Receipt]) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
-def markdown_report(cache: Records) -> str:
+def markdown_report(cache: CacheReader) -> str:
     """The spend as a section of Markdown, for other reports to embed."""
     summary = spend_summary(cache)
     total = summary["total"]
@@ -180,25 +180,25 @@ def markdown_report(cache: Records) -> str:
     return "\n".join(lines)
 
 
-def _bill(stored: Iterable[StoredReceipt]) -> Bill:
-    bill = Bill()
+def _bill(stored: Iterable[StoredReceipt]) -> SpendTotals:
+    bill = SpendTotals()
     for receipt in stored:
         bill.add(receipt.receipt)
     return bill
 
 
-def _bills(stored: list[StoredReceipt], names: list[str]) -> dict[str, Bill]:
-    bills: dict[str, Bill] = {}
+def _bills(stored: list[StoredReceipt], names: list[str]) -> dict[str, SpendTotals]:
+    bills: dict[str, SpendTotals] = {}
     for receipt, name in zip(stored, names, strict=True):
-        bills.setdefault(name, Bill()).add(receipt.receipt)
+        bills.setdefault(name, SpendTotals()).add(receipt.receipt)
     return bills
 
 
-def _bills_by_model(stored: list[StoredReceipt]) -> dict[tuple[str, str], Bill]:
-    bills: dict[tuple[str, str], Bill] = {}
+def _bills_by_model(stored: list[StoredReceipt]) -> dict[tuple[str, str], SpendTotals]:
+    bills: dict[tuple[str, str], SpendTotals] = {}
     for receipt in stored:
         name = (receipt.receipt.model, receipt.receipt.model_fingerprint)
-        bills.setdefault(name, Bill()).add(receipt.receipt)
+        bills.setdefault(name, SpendTotals()).add(receipt.receipt)
     return bills
 
 
@@ -207,10 +207,10 @@ def _runs(stored: list[StoredReceipt], records: list[RunRecord]) -> list[dict[st
     bills = _bills(stored, [receipt.run for receipt in stored])
     known = {record.run: record for record in sorted(records, key=lambda run: run.started_ms)}
     names = list(dict.fromkeys([*known, *bills]))
-    return [_run(name, known.get(name), bills.get(name, Bill())) for name in names]
+    return [_run(name, known.get(name), bills.get(name, SpendTotals())) for name in names]
 
 
-def _run(name: str, record: RunRecord | None, bill: Bill) -> dict[str, Any]:
+def _run(name: str, record: RunRecord | None, bill: SpendTotals) -> dict[str, Any]:
     return {
         "run": name,
         "started": when(record.started_ms) if record else None,

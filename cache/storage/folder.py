@@ -22,7 +22,7 @@ _NETWORK: Final = frozenset((
 _SHARED_WITH_HOST: Final = frozenset(("9p", "virtiofs", "drvfs", "vboxsf", "fuse.grpcfuse"))
 
 
-class DoubtfulPlace(UserWarning):
+class FolderWarning(UserWarning):
     """The cache works here, but something about its folder deserves a look."""
 
 
@@ -40,7 +40,7 @@ def prepare_folder(folder: Path, *, mounts: str | None = None, user: int | None 
         raise CacheUnavailable(message)
     if kind in _SHARED_WITH_HOST:
         message = f"{folder} is shared with a host by {kind}: use the cache from one side at a time"
-        warnings.warn(message, DoubtfulPlace, stacklevel=2)
+        warnings.warn(message, FolderWarning, stacklevel=2)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         strangers = [path.name for path in folder.iterdir() if path.name != "lost+found"]
@@ -84,4 +84,4 @@ def _make_private(folder: Path, user: int) -> None:
         folder.chmod(0o700)
     else:
         message = f"{folder} belongs to another user and is open to others"
-        warnings.warn(message, DoubtfulPlace, stacklevel=3)
+        warnings.warn(message, FolderWarning, stacklevel=3)

@@ -6,15 +6,15 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from cache.records.embedding_key import EmbeddingKey
-from cache.records.purchase_records import LostAnswer, Purchase
+from cache.records.purchase_records import MissingRows, Purchase
 from cache.storage.receipts_file import read_copies
 from cache.storage.record_types import Tag
 
 if TYPE_CHECKING:
-    from cache.storage.reader import Records
+    from cache.storage.reader import CacheReader
 
 
-def lost_answers(cache: Records) -> list[LostAnswer]:
+def lost_answers(cache: CacheReader) -> list[MissingRows]:
     """Every paid purchase of whose rows some are gone, as far as its keys are known."""
     if _counts_agree(cache):
         return []
@@ -30,7 +30,7 @@ def lost_answers(cache: Records) -> list[LostAnswer]:
             continue
         missing = _missing(purchase, bought)
         if missing and purchase.is_whole:
-            found.append(LostAnswer(purchase=purchase, missing=missing))
+            found.append(MissingRows(purchase=purchase, missing=missing))
     return found
 
 
@@ -39,7 +39,7 @@ def _missing(purchase: Purchase, bought: set[tuple[bytes, str]]) -> tuple[Embedd
     return tuple(key for key in purchase.keys if (key.digest, request_id) not in bought)
 
 
-def _counts_agree(cache: Records) -> bool:
+def _counts_agree(cache: CacheReader) -> bool:
     """Whether there are as many rows as were paid for: told without reading one of them."""
     paid = sum(receipt.images + receipt.texts for receipt in cache.receipts())
     sql = "SELECT count(*) FROM Cache WHERE tag IN (?, ?)"

@@ -15,13 +15,13 @@ from cache.errors import CacheUnavailable, CorruptRow, PickleRefused
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import (
     Intent,
-    Loss,
-    LostAnswer,
+    MissingRows,
     PaidEmbedding,
     Refusal,
     RunRecord,
     Spend,
     StoredReceipt,
+    WriteOff,
 )
 from cache.records.receipt import Receipt
 from cache.storage import missing_rows as lost
@@ -59,7 +59,7 @@ class StoredRecord(NamedTuple):
         return inline_bytes(mode=self.mode, filename=self.filename, value=self.value)
 
 
-class Records:
+class CacheReader:
     """The paid answers of one folder, read-only; also from a copy, or while a client is buying.
 
     Every method raises CacheUnavailable when the database cannot be read, and CorruptRow or
@@ -155,7 +155,7 @@ class Records:
         """Whether a process holds `run` alive (see `PaidCache.alive`), this one included."""
         return alive.is_alive(self.folder, run)
 
-    def lost_answers(self) -> list[LostAnswer]:
+    def lost_answers(self) -> list[MissingRows]:
         """Paid purchases some of whose rows are gone, unless on record as lost for good.
 
         The vendor gives their answers again under the same key, free of charge. Quick while as
@@ -164,7 +164,7 @@ class Records:
         """
         return lost.lost_answers(self)
 
-    def losses(self) -> Iterator[Loss]:
+    def losses(self) -> Iterator[WriteOff]:
         """Every purchase whose answer is on record as lost."""
         for record in self.scan(Tag.LOSS):
             yield journal.read_loss(record.name, record.content())

@@ -13,12 +13,12 @@ from cache.errors import CorruptRow
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import (
     Intent,
-    Loss,
     PaidEmbedding,
     Refusal,
     RunRecord,
     Spend,
     StoredReceipt,
+    WriteOff,
 )
 from cache.records.receipt import Receipt
 from cache.storage.codec import decode_row, encode_row, read_damaged, seal, unseal
@@ -134,17 +134,17 @@ def read_damaged_intent(name: str, record: bytes) -> Intent:
     return _read(name, read_damaged(name, record)[0], _intent)
 
 
-def write_loss(loss: Loss) -> bytes:
+def write_loss(loss: WriteOff) -> bytes:
     """A purchase whose answer is lost."""
     return seal(asdict(loss))
 
 
-def read_loss(name: str, record: bytes) -> Loss:
+def read_loss(name: str, record: bytes) -> WriteOff:
     """The loss in a record of `write_loss`."""
     return _read(name, unseal(name, record)[0], _loss)
 
 
-def read_damaged_loss(name: str, record: bytes) -> Loss:
+def read_damaged_loss(name: str, record: bytes) -> WriteOff:
     """As `read_loss` for a record whose checksum is wrong; CorruptRow when nothing is left."""
     return _read(name, read_damaged(name, record)[0], _loss)
 
@@ -209,9 +209,9 @@ def _intent(header: dict[str, Any]) -> Intent:
     return Intent(**{**header, "keys": keys})
 
 
-def _loss(header: dict[str, Any]) -> Loss:
+def _loss(header: dict[str, Any]) -> WriteOff:
     keys = tuple(EmbeddingKey(**key) for key in header["keys"])
-    return Loss(**{**header, "keys": keys})
+    return WriteOff(**{**header, "keys": keys})
 
 
 def _read(name: str, header: dict[str, Any], read: Callable[[dict[str, Any]], Value]) -> Value:

@@ -26,7 +26,7 @@ _PAUSE_S: Final = 0.01
 
 
 @contextmanager
-def alive(folder: Path, run: str) -> Iterator[None]:
+def hold_run_lock(folder: Path, run: str) -> Iterator[None]:
     """Be known to every process as the living run `run` of the cache in `folder`.
 
     A child that is forked meanwhile keeps the run alive until it ends, too. Raises

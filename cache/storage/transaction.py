@@ -9,13 +9,13 @@ from pathlib import Path
 from cache.errors import CacheUnavailable, CorruptRow, ReceiptConflict
 from cache.records.purchase_records import (
     Intent,
-    Loss,
     PaidEmbedding,
     Purchase,
     Refusal,
     RunRecord,
     Spend,
     StoredReceipt,
+    WriteOff,
 )
 from cache.storage import receipts_file as second_copy
 from cache.storage import record_types as journal
@@ -63,7 +63,7 @@ class Transaction:
         content = self._read(name)
         return None if content is None else journal.read_paid(name, content)
 
-    def loss(self, idempotency_key: str) -> Loss | None:
+    def loss(self, idempotency_key: str) -> WriteOff | None:
         """The record that the answer to a purchase is lost."""
         name = journal.loss_name(idempotency_key)
         content = self._read(name)
@@ -124,7 +124,7 @@ class Transaction:
         """Write a purchase to receipts.jsonl when everything else of this transaction is done."""
         self._purchases.append(purchase)
 
-    def add_loss(self, loss: Loss) -> bool:
+    def add_loss(self, loss: WriteOff) -> bool:
         """Whether a loss was added, which it is unless one is on record for its purchase."""
         name = journal.loss_name(loss.idempotency_key)
         if not self._store.add(name, journal.write_loss(loss), tag=Tag.LOSS.value):

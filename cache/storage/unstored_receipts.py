@@ -13,12 +13,12 @@ from cache.storage.receipts_file import read_line, read_lines
 from cache.storage.record_types import Tag
 
 if TYPE_CHECKING:
-    from cache.storage.reader import Records
+    from cache.storage.reader import CacheReader
 
 _LINES_A_QUERY: Final = 500
 
 
-def lost_receipts(cache: Records) -> list[Purchase]:
+def lost_receipts(cache: CacheReader) -> list[Purchase]:
     """The purchases of which only receipts.jsonl knows; lines are skimmed while there are none.
 
     A commit that is just being made is none of them, a merge may be: only the lock tells.
@@ -39,7 +39,7 @@ def lost_receipts(cache: Records) -> list[Purchase]:
     return list(stray(cache, unknown))
 
 
-def stray(cache: Records, purchases: Iterable[Purchase]) -> Iterator[Purchase]:
+def stray(cache: CacheReader, purchases: Iterable[Purchase]) -> Iterator[Purchase]:
     """Those that have neither a receipt in the database, under whatever address, nor an end.
 
     An open intent waits for its receipt, and a purchase on record as lost never had one.
@@ -61,14 +61,14 @@ def _skim(line: bytes) -> str | None:
         return None
 
 
-def _not_stored(cache: Records, names: list[str]) -> Iterator[str]:
+def _not_stored(cache: CacheReader, names: list[str]) -> Iterator[str]:
     for start in range(0, len(names), _LINES_A_QUERY):
         chunk = names[start : start + _LINES_A_QUERY]
         stored = {record.name for record in cache.named(*chunk)}
         yield from (name for name in chunk if name not in stored)
 
 
-def _is_accounted_for(cache: Records, purchase: Purchase) -> bool:
+def _is_accounted_for(cache: CacheReader, purchase: Purchase) -> bool:
     key = purchase.receipt.idempotency_key
     receipt, intent = journal.receipt_name(*purchase.name), journal.intent_name(key)
     loss, paid = journal.loss_name(key), journal.paid_name(key)
@@ -77,7 +77,7 @@ def _is_accounted_for(cache: Records, purchase: Purchase) -> bool:
     return receipt in there or intent in there or (loss in there and paid not in there)
 
 
-def _charges(cache: Records) -> Iterator[tuple[str, str]]:
+def _charges(cache: CacheReader) -> Iterator[tuple[str, str]]:
     for record in cache.scan(Tag.RECEIPT):
         try:
             yield journal.read_receipt(record.name, record.content()).charge

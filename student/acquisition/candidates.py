@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Rounds = Generator[list[int], "Answers", None]
+AcquisitionRounds = Generator[list[int], "Answers", None]
 """Asks for rows of images, round after round, and is sent the answers to all it has asked for."""
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from student.models.student import with_head
 from student.models.timm_backbone import weights_name
 from student.training.config import TrainingSettings
-from student.training.device import machine
+from student.training.device import training_device
 from student.training.features import features_of
 from student.training.sampling import torch_seed
 from student.training.student_factory import load_network
@@ -40,7 +40,7 @@ def frozen_features(
     path = folder / f"{_name(digests, settings)}.npy"
     if (stored := _read(path, len(digests))) is not None:
         return stored
-    with machine(settings) as device:
+    with training_device(settings) as device:
         torch.manual_seed(torch_seed(settings.seed))  # of a backbone without weights
         student = with_head(
             load_network(settings),

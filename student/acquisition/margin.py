@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from student.acquisition.candidates import Answers, Candidates, Rounds
+from student.acquisition.candidates import AcquisitionRounds, Answers, Candidates
 from student.acquisition.herding import herding_order
 from student.acquisition.stratified import stratified_order
 from student.training.ridge import Targets, solve_projection
@@ -27,12 +27,12 @@ from student.training.ridge import Targets, solve_projection
 RIDGE = 0.01  # times the features' mean variance, as Align's
 
 
-def margin_rounds(candidates: Candidates, *, seed: int) -> Rounds:
+def margin_rounds(candidates: Candidates, *, seed: int) -> AcquisitionRounds:
     """After a stratified random round, each round the smallest margins."""
     return _rounds(candidates, stratified_order(candidates.strata, seed), typical=0.0)
 
 
-def hybrid_rounds(candidates: Candidates, *, seed: int) -> Rounds:
+def hybrid_rounds(candidates: Candidates, *, seed: int) -> AcquisitionRounds:
     """After a herded round, each round half by herding and half by the smallest margins.
 
     Typical images serve a small budget and uncertain ones a large one (arXiv 2202.02794); a half of
@@ -61,7 +61,7 @@ def margins(candidates: Candidates, answers: Answers) -> NDArray[np.float32]:
     return margin
 
 
-def _rounds(candidates: Candidates, free: Sequence[int], *, typical: float) -> Rounds:
+def _rounds(candidates: Candidates, free: Sequence[int], *, typical: float) -> AcquisitionRounds:
     """Rounds of which the first is the start of `free`, and `typical` of each later one goes on
     in it."""
     total = len(candidates)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
-from student.acquisition.candidates import Answers, Candidates, Rounds
+from student.acquisition.candidates import AcquisitionRounds, Answers, Candidates
 from student.acquisition.clusters import centroid_order, typiclust_order
 from student.acquisition.herding import herding_order
 from student.acquisition.kcenter import k_center_order
@@ -41,7 +41,7 @@ class Ranked(Protocol):
 class InRounds(Protocol):
     """An order that is made while buying goes on."""
 
-    def __call__(self, candidates: Candidates, *, seed: int) -> Rounds: ...
+    def __call__(self, candidates: Candidates, *, seed: int) -> AcquisitionRounds: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

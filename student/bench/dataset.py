@@ -12,7 +12,7 @@ from student.bench.run import Grid, Run, asks_texts, settings_of
 from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_folder import Catalogue, Item, discover
-from student.data.image_set import Scanned, rendered, where
+from student.data.image_set import ImageSet, render_views, rows_by_path
 from student.data.split import Split, split
 from student.embeddings.keys import (
     class_embeddings,
@@ -21,7 +21,7 @@ from student.embeddings.keys import (
     text_key,
     view_keys,
 )
-from student.evaluation.experiment import Paid
+from student.evaluation.experiment import TeacherEmbeddings
 from student.purchase.requirements import candidates_for
 
 SplitName = tuple[tuple[str, ...], int]
@@ -29,10 +29,10 @@ SplitName = tuple[tuple[str, ...], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Material:
+class BenchDataset:
     """The images of a grid's data set, rendered once in as many views as any run wants."""
 
-    scanned: Scanned
+    scanned: ImageSet
     splits: dict[SplitName, Split]
 
     def split_of(self, run: Run) -> Split:
@@ -40,7 +40,7 @@ class Material:
         return self.splits[run.targets, run.seed]
 
 
-def gather(grid: Grid, terminal: Terminal, catalogue: Catalogue | None = None) -> Material:
+def gather(grid: Grid, terminal: Terminal, catalogue: Catalogue | None = None) -> BenchDataset:
     """Reads the data set of a grid, or takes what was read; what was rendered is found again.
 
     Raises BadInput for a folder or a target that cannot be used.
@@ -50,22 +50,22 @@ def gather(grid: Grid, terminal: Terminal, catalogue: Catalogue | None = None) -
     splits = [split(catalogue, targets=targets, seed=seed) for targets, seed in names]
     views = max(run.views for run in grid.runs)
     settings = grid.base.model_copy(update={"views": views})
-    scanned = rendered(catalogue, splits, settings, terminal)
-    return Material(scanned=scanned, splits=dict(zip(names, scanned.splits, strict=True)))
+    scanned = render_views(catalogue, splits, settings, terminal)
+    return BenchDataset(scanned=scanned, splits=dict(zip(names, scanned.splits, strict=True)))
 
 
-class Chooser:
+class Selection:
     """Which training images a run buys: the first of its selector's order, so that a bigger share
     holds a smaller one. A selector that buys in rounds is replayed on what was bought."""
 
-    def __init__(self, material: Material, base: JobSettings, terminal: Terminal) -> None:
+    def __init__(self, material: BenchDataset, base: JobSettings, terminal: Terminal) -> None:
         self._material = material
         self._base = base
         self._terminal = terminal
         self._candidates: dict[str, Candidates] = {}
         self._orders: dict[tuple[SplitName, str], list[int]] = {}
 
-    def chosen(self, run: Run, paid: Paid | None) -> list[Item]:
+    def chosen(self, run: Run, paid: TeacherEmbeddings | None) -> list[Item]:
         """The images of the split whose views are bought, best first."""
         train = self._material.split_of(run).train
         if run.fraction == 0.0:
@@ -75,7 +75,7 @@ class Chooser:
             return list(train)
         return [train[row] for row in self._order(run, paid)[:count]]
 
-    def _order(self, run: Run, paid: Paid | None) -> list[int]:
+    def _order(self, run: Run, paid: TeacherEmbeddings | None) -> list[int]:
         name = ((run.targets, run.seed), run.selector)
         if name not in self._orders:
             answers = None
@@ -92,7 +92,7 @@ class Chooser:
                 SELECTORS[run.selector], self._material.scanned, self._base, self._terminal
             )
         everything = self._candidates[run.selector]
-        row_of = where(self._material.scanned.training)
+        row_of = rows_by_path(self._material.scanned.training)
         rows = [row_of[item.path] for item in self._material.split_of(run).train]
         return Candidates(
             features=everything.features[rows],
@@ -100,7 +100,7 @@ class Chooser:
             domains=everything.domains[rows],
         )
 
-    def _answers(self, run: Run, paid: Paid | None) -> Answers | None:
+    def _answers(self, run: Run, paid: TeacherEmbeddings | None) -> Answers | None:
         if paid is None:
             return None
         one = self._material.split_of(run)
@@ -119,7 +119,7 @@ def in_rounds(run: Run) -> bool:
     return 0.0 < run.fraction < 1.0 and SELECTORS[run.selector].in_rounds is not None
 
 
-def prompts_of(run: Run, base: JobSettings, material: Material) -> list[list[str]]:
+def prompts_of(run: Run, base: JobSettings, material: BenchDataset) -> list[list[str]]:
     """The prompts of each class in this run."""
     sources = material.split_of(run).sources
     style = settings_of(run, base).prompts
@@ -127,7 +127,7 @@ def prompts_of(run: Run, base: JobSettings, material: Material) -> list[list[str
 
 
 def text_keys(
-    run: Run, base: JobSettings, material: Material, fingerprint: str
+    run: Run, base: JobSettings, material: BenchDataset, fingerprint: str
 ) -> list[EmbeddingKey]:
     """The prompts that this run asks; none where its method reads no text."""
     if not asks_texts(run.method):
@@ -153,6 +153,6 @@ def tested(one: Split) -> list[Item]:
     return [item for part in parts for item in part]
 
 
-def restricted(paid: Paid, keys: Sequence[EmbeddingKey]) -> Paid:
+def restricted(paid: TeacherEmbeddings, keys: Sequence[EmbeddingKey]) -> TeacherEmbeddings:
     """The same purchase, as if these alone had been bought."""
-    return Paid(table=paid.table, rows={key: paid.rows[key] for key in keys})
+    return TeacherEmbeddings(table=paid.table, rows={key: paid.rows[key] for key in keys})

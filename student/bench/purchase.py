@@ -13,8 +13,8 @@ from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from student.bench.constants import NO_TEACHER, ZERO_SHOT
 from student.bench.dataset import (
-    Chooser,
-    Material,
+    BenchDataset,
+    Selection,
     image_keys,
     in_rounds,
     prompts_of,
@@ -25,34 +25,34 @@ from student.bench.run import Run, known_method, resolved
 from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_folder import Item
-from student.embeddings.keys import view_keys, wanted_in_order, wanted_texts
+from student.embeddings.keys import image_requests, text_requests, view_keys
 from student.errors import PlanExceedsBudget, PurchaseError
-from student.evaluation.experiment import Paid
-from student.purchase.plan import Plan, Wanted
-from student.purchase.session import open_checkout
+from student.evaluation.experiment import TeacherEmbeddings
+from student.purchase.plan import EmbeddingRequest, Plan
+from student.purchase.session import open_session
 from student.vendor.client import VendorClient
 from student.vendor.schemas import Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counter:
+class VendorEndpoint:
     """Where a teacher is sold: how to reach the vendor, and the model's id (None: its first)."""
 
     open: Callable[[], AbstractAsyncContextManager[VendorClient]]
     model: str | None = None
 
 
-class Counters(Protocol):
+class VendorEndpoints(Protocol):
     """Opens the counter that sells this teacher; it may be closed when the purchase is over."""
 
-    def __call__(self, teacher: str, /) -> AbstractContextManager[Counter]: ...
+    def __call__(self, teacher: str, /) -> AbstractContextManager[VendorEndpoint]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Bought:
+class BoughtEmbeddings:
     """A teacher's embeddings on hand, and what one of them cost."""
 
-    paid: Paid
+    paid: TeacherEmbeddings
     prices: Prices
     fingerprint: str
 
@@ -60,15 +60,15 @@ class Bought:
 def buy_for(
     runs: Sequence[Run],
     base: JobSettings,
-    material: Material,
-    chooser: Chooser,
+    material: BenchDataset,
+    chooser: Selection,
     *,
     check: Callable[[str, str], None],
-    counters: Counters,
+    counters: VendorEndpoints,
     budget: int | None,
     command: str,
     terminal: Terminal,
-) -> dict[str, Bought]:
+) -> dict[str, BoughtEmbeddings]:
     """What these runs read, by teacher; what the cache has is not bought again.
 
     All of it or nothing: a grid with holes compares nothing. A dry run gives nothing, and without
@@ -80,23 +80,23 @@ def buy_for(
     for run in runs:
         if run.teacher != NO_TEACHER:
             by_teacher.setdefault(run.teacher, []).append(run)
-    bought: dict[str, Bought] = {}
+    bought: dict[str, BoughtEmbeddings] = {}
     with PaidCache.open(base.cache) as cache:
         for teacher, of_one in by_teacher.items():
             with counters(teacher) as counter:
-                shop = _Shop(base, material, chooser, cache, check, terminal, command)
+                shop = _BenchPurchase(base, material, chooser, cache, check, terminal, command)
                 got = asyncio.run(shop.purchase(counter, of_one, budget, teacher))
                 if got is not None:
                     bought[teacher] = got
     return bought
 
 
-class _Shop:
+class _BenchPurchase:
     def __init__(
         self,
         base: JobSettings,
-        material: Material,
-        chooser: Chooser,
+        material: BenchDataset,
+        chooser: Selection,
         cache: PaidCache,
         check: Callable[[str, str], None],
         terminal: Terminal,
@@ -111,12 +111,12 @@ class _Shop:
         self._command = command
 
     async def purchase(
-        self, counter: Counter, runs: Sequence[Run], budget: int | None, teacher: str
-    ) -> Bought | None:
+        self, counter: VendorEndpoint, runs: Sequence[Run], budget: int | None, teacher: str
+    ) -> BoughtEmbeddings | None:
         """Everything that these runs read of one teacher; None after a dry run."""
         base = self._base
         async with counter.open() as vendor:
-            till = await open_checkout(
+            till = await open_session(
                 vendor,
                 base.model_copy(update={"budget": budget, "teacher": counter.model}),
                 [(known_method(r.method), resolved(r, base)) for r in runs if r.is_student],
@@ -137,9 +137,9 @@ class _Shop:
             till.require_obtainable(plan.in_flight)
             await till.buy(plan)
         paid = self._on_hand(plan, teacher)
-        return Bought(paid=paid, prices=till.prices, fingerprint=fingerprint)
+        return BoughtEmbeddings(paid=paid, prices=till.prices, fingerprint=fingerprint)
 
-    def _wanted(self, runs: Sequence[Run], fingerprint: str) -> list[Wanted]:
+    def _wanted(self, runs: Sequence[Run], fingerprint: str) -> list[EmbeddingRequest]:
         """The prompts and the views that some run reads, each once."""
         texts: dict[str, None] = {}
         images: dict[EmbeddingKey, None] = {}
@@ -150,7 +150,7 @@ class _Shop:
             for items in self._asked(run):
                 images |= dict.fromkeys(image_keys(run, items, size, fingerprint))
         sold = {one.key: one for one in self._everything(fingerprint)}
-        return [*wanted_texts(fingerprint, list(texts)), *(sold[key] for key in images)]
+        return [*text_requests(fingerprint, list(texts)), *(sold[key] for key in images)]
 
     def _asked(self, run: Run) -> list[list[Item]]:
         one = self._material.split_of(run)
@@ -160,17 +160,17 @@ class _Shop:
             return [list(one.train)]
         return [self._chooser.chosen(run, None)]
 
-    def _everything(self, fingerprint: str) -> list[Wanted]:
+    def _everything(self, fingerprint: str) -> list[EmbeddingRequest]:
         scanned = self._material.scanned
-        measured = wanted_in_order(
+        measured = image_requests(
             fingerprint, scanned.measured, scanned.clean, range(len(scanned.measured))
         )
-        training = wanted_in_order(
+        training = image_requests(
             fingerprint, scanned.training, scanned.stored, range(len(scanned.training))
         )
         return [*measured, *training]
 
-    def _on_hand(self, plan: Plan, teacher: str) -> Paid:
+    def _on_hand(self, plan: Plan, teacher: str) -> TeacherEmbeddings:
         keys = [one.key for one in plan.ordered]
         missing = set(self._cache.missing(keys))
         unpaid = missing - self._cache.refused(keys).keys()
@@ -182,15 +182,15 @@ class _Shop:
             raise PurchaseError(message)
         held = [key for key in keys if key not in missing]
         table = materialise(self._cache, held, self._base.out / "embeddings" / teacher)
-        return Paid(table=table, rows={key: row for row, key in enumerate(held)})
+        return TeacherEmbeddings(table=table, rows={key: row for row, key in enumerate(held)})
 
 
 def keys_of(
     run: Run,
     base: JobSettings,
-    material: Material,
+    material: BenchDataset,
     items: Sequence[Item],
-    bought: Bought | None,
+    bought: BoughtEmbeddings | None,
 ) -> list[EmbeddingKey]:
     """The embeddings that a run reads, where these images are those that it buys."""
     if bought is None:

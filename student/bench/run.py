@@ -14,7 +14,7 @@ from student.config import JobSettings
 from student.errors import BadInput
 from student.evaluation.experiment import training_settings
 from student.training.config import TrainingSettings
-from student.training.loss_weights import Terms
+from student.training.loss_weights import LossWeights
 from student.training.methods import METHODS, Method
 
 _FORMAT = "bench/1"
@@ -177,7 +177,7 @@ def identity(run: Run, base: JobSettings) -> str:
         told["recipe"] = {
             "head": method.head,
             "parts": method.parts,
-            "terms": _unlike(asdict(method.terms_for(resolved(run, base))), asdict(Terms())),
+            "terms": _unlike(asdict(method.terms_for(resolved(run, base))), asdict(LossWeights())),
         }
         told["training"] = _unlike(
             asdict(resolved(run, base)),

@@ -11,9 +11,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from student.bench.constants import NO_TEACHER
-from student.bench.dataset import Chooser, Material, gather
+from student.bench.dataset import BenchDataset, Selection, gather
 from student.bench.provenance import check_images, check_teacher, data_digest
-from student.bench.purchase import Bought, Counters, buy_for, keys_of
+from student.bench.purchase import BoughtEmbeddings, VendorEndpoints, buy_for, keys_of
 from student.bench.rows import Row, add_row, read_rows
 from student.bench.run import Grid, Run, identity, known_method, resolved
 from student.bench.worker import Outcome, Shared, Task, Trainer, forget
@@ -43,7 +43,7 @@ def run_grid(
     grid: Grid,
     rows: Path,
     *,
-    counters: Counters,
+    counters: VendorEndpoints,
     budget: int | None,
     processes: int,
     source: Source,
@@ -69,7 +69,7 @@ def run_grid(
         (known_method(run.method), resolved(run, grid.base)) for run in runs if run.is_student
     )
     material = gather(grid, terminal, catalogue)
-    chooser = Chooser(material, grid.base, terminal)
+    chooser = Selection(material, grid.base, terminal)
     bought = buy_for(
         runs,
         grid.base,
@@ -87,7 +87,7 @@ def run_grid(
     tables = {
         teacher: (one.paid.table.folder, tuple(one.paid.rows)) for teacher, one in bought.items()
     }
-    clerk = _Clerk(grid, material, bought, source, rows)
+    clerk = _RowWriter(grid, material, bought, source, rows)
     tasks = [_task(run, grid, material, chooser, bought.get(run.teacher)) for run in runs]
     terminal.heading(f"training {len(tasks)} runs, {processes} at a time")
     for done, (task, outcome) in enumerate(
@@ -108,20 +108,24 @@ def summary(row: Row) -> str:
 
 
 def _task(
-    run: Run, grid: Grid, material: Material, chooser: Chooser, bought: Bought | None
+    run: Run,
+    grid: Grid,
+    material: BenchDataset,
+    chooser: Selection,
+    bought: BoughtEmbeddings | None,
 ) -> Task:
     items = chooser.chosen(run, bought.paid if bought else None)
     return Task(run=run, keys=tuple(keys_of(run, grid.base, material, items, bought)))
 
 
-class _Clerk:
+class _RowWriter:
     """Writes the rows; the one writer of the file."""
 
     def __init__(
         self,
         grid: Grid,
-        material: Material,
-        bought: dict[str, Bought],
+        material: BenchDataset,
+        bought: dict[str, BoughtEmbeddings],
         source: Source,
         rows: Path,
     ) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cache.embedding_table import open_table
 from cache.records.embedding_key import EmbeddingKey
 from student.bench.constants import ZERO_SHOT
-from student.bench.dataset import Material, gather, prompts_of, restricted
+from student.bench.dataset import BenchDataset, gather, prompts_of, restricted
 from student.bench.purchase import clean_key
 from student.bench.rows import Counted
 from student.bench.run import Grid, Run, identity, settings_of
@@ -20,8 +20,8 @@ from student.console import quiet
 from student.data.image_folder import Item
 from student.data.split import VALIDATION
 from student.embeddings.keys import class_embeddings
-from student.evaluation.experiment import Experimenter, Paid
-from student.evaluation.results import Tally
+from student.evaluation.experiment import Experimenter, TeacherEmbeddings
+from student.evaluation.results import AccuracyCount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +55,11 @@ class Trainer:
 
     def __init__(self, shared: Shared) -> None:
         self._grid = shared.grid
-        self._material: Material = gather(shared.grid, quiet())
+        self._material: BenchDataset = gather(shared.grid, quiet())
         self._paid = {
-            teacher: Paid(table=open_table(folder, keys), rows={k: n for n, k in enumerate(keys)})
+            teacher: TeacherEmbeddings(
+                table=open_table(folder, keys), rows={k: n for n, k in enumerate(keys)}
+            )
             for teacher, (folder, keys) in shared.tables.items()
         }
 
@@ -85,7 +87,7 @@ class Trainer:
             seconds=round(trained.seconds, 1),
         )
 
-    def _zero_shot(self, run: Run, paid: Paid) -> Outcome:
+    def _zero_shot(self, run: Run, paid: TeacherEmbeddings) -> Outcome:
         one, scanned = self._material.split_of(run), self._material.scanned
         fingerprint = paid.table.model_fingerprint
         prompts = prompts_of(run, self._grid.base, self._material)
@@ -107,11 +109,13 @@ def forget(run: Run, grid: Grid) -> None:
     shutil.rmtree(grid.base.out / "running" / identity(run, grid.base), ignore_errors=True)
 
 
-def _counted(tally: Tally) -> Counted:
+def _counted(tally: AccuracyCount) -> Counted:
     return Counted(correct=tally.correct, images=tally.images)
 
 
-def _nearest(items: tuple[Item, ...], paid: Paid, texts: NDArray[np.float32]) -> NDArray[np.int64]:
+def _nearest(
+    items: tuple[Item, ...], paid: TeacherEmbeddings, texts: NDArray[np.float32]
+) -> NDArray[np.int64]:
     """The class whose text is nearest to each image's embedding; -1 where none could be bought."""
     said = np.full(len(items), -1, dtype=np.int64)
     for row, item in enumerate(items):

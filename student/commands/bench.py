@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-from student.bench.purchase import Counter
+from student.bench.purchase import VendorEndpoint
 from student.bench.report import folder_grid, write_report
 from student.bench.runner import Source, run_grid
 from student.commands.bench_options import OUT
@@ -39,9 +39,9 @@ def run_bench(
     )
 
     @contextmanager
-    def counter(_: str) -> Iterator[Counter]:
+    def counter(_: str) -> Iterator[VendorEndpoint]:
         key = api_key(settings)
-        yield Counter(
+        yield VendorEndpoint(
             open=lambda: connect(settings.vendor, key, connections=settings.concurrency),
             model=settings.teacher,
         )

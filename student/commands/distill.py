@@ -15,14 +15,14 @@ from cache.reports.spend import markdown_report
 from student.acquisition.strategies import selector
 from student.config import JobSettings, api_key
 from student.console import Terminal
-from student.data.image_set import Scanned, scan
+from student.data.image_set import ImageSet, load_image_set
 from student.errors import BadInput, PurchaseError
-from student.evaluation.experiment import Paid, methods_of, training_settings
+from student.evaluation.experiment import TeacherEmbeddings, methods_of, training_settings
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
-from student.purchase.cost import Bill, bill_for, read_by
-from student.purchase.progress import Bought
-from student.purchase.rounds import Settled, purchase
+from student.purchase.cost import PurchaseCost, purchase_cost, read_by
+from student.purchase.progress import PurchaseSummary
+from student.purchase.rounds import PurchaseResult, run_purchase
 from student.report.break_even import bulk_milliseconds
 from student.report.writer import write_artefacts
 from student.training.methods import METHODS
@@ -37,7 +37,7 @@ def run_job(settings: JobSettings, terminal: Terminal, *, command: str) -> None:
     checkpoints, and pays for nothing twice. Raises StudentError and CacheError.
     """
     key = _check(settings)
-    scanned = scan(settings, terminal)
+    scanned = load_image_set(settings, terminal)
     with PaidCache.open(settings.cache) as cache:
         settled = asyncio.run(_purchase(settings, scanned, cache, key, terminal, command))
         if settled is None:
@@ -51,7 +51,7 @@ def run_job(settings: JobSettings, terminal: Terminal, *, command: str) -> None:
                 terminal.say(f"held out: {', '.join(split.targets)}")
             experiments.append(run_experiment(split, scanned, paid, settings, terminal))
             read = paid.rows.keys() & read_by(split, scanned, settings, whole.fingerprint)
-            own.append(_paid_by(bill_for(cache, read, settled.plan.prices), whole))
+            own.append(_paid_by(purchase_cost(cache, read, settled.plan.prices), whole))
         write_artefacts(
             settings.out,
             settings=settings,
@@ -81,17 +81,19 @@ def _check(settings: JobSettings) -> SecretStr:
 
 async def _purchase(
     settings: JobSettings,
-    scanned: Scanned,
+    scanned: ImageSet,
     cache: PaidCache,
     key: SecretStr,
     terminal: Terminal,
     command: str,
-) -> Settled | None:
+) -> PurchaseResult | None:
     async with connect(settings.vendor, key, connections=settings.concurrency) as vendor:
-        return await purchase(vendor, settings, scanned, cache, terminal, command)
+        return await run_purchase(vendor, settings, scanned, cache, terminal, command)
 
 
-def _take_stock(settings: JobSettings, settled: Settled, cache: PaidCache) -> tuple[Purchase, Paid]:
+def _take_stock(
+    settings: JobSettings, settled: PurchaseResult, cache: PaidCache
+) -> tuple[Purchase, TeacherEmbeddings]:
     """What is on hand now, and the receipts that paid for it."""
     plan, bought = settled.plan, settled.bought
     keys: list[EmbeddingKey] = [one.key for one in plan.ordered]
@@ -105,7 +107,7 @@ def _take_stock(settings: JobSettings, settled: Settled, cache: PaidCache) -> tu
     held = [key for key in keys if key not in missing]
     rows = {key: row for row, key in enumerate(held)}
     table = materialise(cache, held, settings.out / "embeddings")
-    bill = bill_for(cache, held, plan.prices)
+    bill = purchase_cost(cache, held, plan.prices)
     purchased = Purchase(
         run=settled.run,
         model=plan.model.id,
@@ -119,10 +121,10 @@ def _take_stock(settings: JobSettings, settled: Settled, cache: PaidCache) -> tu
         receipts_digest=bill.digest,
         vendor_milliseconds=bulk_milliseconds(bill.receipts),
     )
-    return purchased, Paid(table=table, rows=rows)
+    return purchased, TeacherEmbeddings(table=table, rows=rows)
 
 
-def _way_out(texts: Sequence[EmbeddingKey], bought: Bought, cache: PaidCache) -> str:
+def _way_out(texts: Sequence[EmbeddingKey], bought: PurchaseSummary, cache: PaidCache) -> str:
     """What to do about prompts that are not on hand after this purchase."""
     if refused := cache.refused(texts):
         detail = next(iter(refused.values())).detail
@@ -137,7 +139,7 @@ def _way_out(texts: Sequence[EmbeddingKey], bought: Bought, cache: PaidCache) ->
     return "the budget is spent, run again with a higher --budget"
 
 
-def _paid_by(bill: Bill, whole: Purchase) -> Purchase:
+def _paid_by(bill: PurchaseCost, whole: Purchase) -> Purchase:
     """The part of a job's purchase that one of its students was made from."""
     return replace(
         whole,

@@ -18,7 +18,7 @@ from student.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scanned:
+class ImageSet:
     """The readable images of a job. `stored` pixels (N, K, S, S, 3) are those of `training`, the
     images that some split trains on; `clean` pixels (M, 1, S, S, 3) are those of `measured`."""
 
@@ -34,7 +34,7 @@ class Scanned:
         return self.catalogue.classes.index(item.class_name)
 
 
-def scan(settings: JobSettings, terminal: Terminal) -> Scanned:
+def load_image_set(settings: JobSettings, terminal: Terminal) -> ImageSet:
     """Finds, splits and renders the images; unreadable ones are named and left out.
 
     Raises BadInput for a folder that cannot be used.
@@ -45,12 +45,12 @@ def scan(settings: JobSettings, terminal: Terminal) -> Scanned:
         split(catalogue, targets=targets, seed=settings.seed)
         for targets in _target_choices(catalogue, settings.target_domain)
     ]
-    return rendered(catalogue, splits, settings, terminal)
+    return render_views(catalogue, splits, settings, terminal)
 
 
-def rendered(
+def render_views(
     catalogue: Catalogue, splits: Sequence[Split], settings: JobSettings, terminal: Terminal
-) -> Scanned:
+) -> ImageSet:
     """The pixels of these splits at the settings' size and number of views, kept under `out`."""
     _warn_of_copies(splits, terminal)
     training = _distinct(item for one in splits for item in one.train)
@@ -72,7 +72,7 @@ def rendered(
     broken = {training[row] for row in stored.unreadable} | {
         measured[row] for row in clean.unreadable
     }
-    return Scanned(
+    return ImageSet(
         catalogue=catalogue,
         splits=tuple(_without(one, broken) for one in splits),
         training=_kept(training, stored),
@@ -132,6 +132,6 @@ def _without(one: Split, broken: set[Item]) -> Split:
     return readable
 
 
-def where(items: Sequence[Item]) -> dict[Path, int]:
+def rows_by_path(items: Sequence[Item]) -> dict[Path, int]:
     """The row of each item by its path, which is what tells two copies of one picture apart."""
     return {item.path: row for row, item in enumerate(items)}

@@ -11,7 +11,7 @@ from cache.embedding_table import EmbeddingTable
 from cache.records.embedding_key import EmbeddingKey, text_item
 from student.data.image_folder import Item
 from student.data.views import png, view_name
-from student.purchase.plan import Wanted
+from student.purchase.plan import EmbeddingRequest
 
 PromptStyle = Literal["class", "domain"]
 
@@ -46,29 +46,29 @@ def view_keys(fingerprint: str, item: Item, *, views: int, size: int) -> list[Em
     ]
 
 
-def wanted_texts(fingerprint: str, prompts: Sequence[str]) -> list[Wanted]:
+def text_requests(fingerprint: str, prompts: Sequence[str]) -> list[EmbeddingRequest]:
     """The prompts, to be bought first."""
     return [
-        Wanted(key=text_key(fingerprint, text), payload=text, name=f'prompt "{text}"')
+        EmbeddingRequest(key=text_key(fingerprint, text), payload=text, name=f'prompt "{text}"')
         for text in prompts
     ]
 
 
-def wanted_in_order(
+def image_requests(
     fingerprint: str, items: Sequence[Item], pixels: NDArray[np.uint8], order: Sequence[int]
-) -> list[Wanted]:
+) -> list[EmbeddingRequest]:
     """Every view of the items that `order` names by row, in that order.
 
     `pixels` (N, K, S, S, 3) is row for row with `items`; view 0 is sent as the file stands, the
     others as the very pixels that the student trains on.
     """
     views, size = pixels.shape[1:3]
-    wanted: list[Wanted] = []
+    wanted: list[EmbeddingRequest] = []
     for row in order:
         item = items[row]
         for k, key in enumerate(view_keys(fingerprint, item, views=views, size=size)):
             payload = _file(item.path) if k == 0 else _rendered(pixels, row, k)
-            wanted.append(Wanted(key=key, payload=payload, name=f"{item.path} view {k}"))
+            wanted.append(EmbeddingRequest(key=key, payload=payload, name=f"{item.path} view {k}"))
     return wanted
 
 

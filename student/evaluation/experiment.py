@@ -13,10 +13,10 @@ from cache.embedding_table import EmbeddingTable
 from cache.records.embedding_key import EmbeddingKey
 from student.config import JobSettings
 from student.data.image_folder import Item
-from student.data.image_set import Scanned, where
+from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
 from student.embeddings.keys import class_embeddings, image_embeddings, prompts_for, view_keys
-from student.evaluation.results import MethodResult, Tally
+from student.evaluation.results import AccuracyCount, MethodResult
 from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS, Method
@@ -28,7 +28,7 @@ COMPARED = ("erm", "lp-ft")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Paid:
+class TeacherEmbeddings:
     """The embeddings on hand: the materialised table and the row of each key."""
 
     table: EmbeddingTable
@@ -67,13 +67,13 @@ class Experimenter:
     """
 
     def __init__(
-        self, split: Split, scanned: Scanned, paid: Paid | None, settings: JobSettings
+        self, split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, settings: JobSettings
     ) -> None:
         self._split = split
         self._settings = settings
         self._num_classes = len(scanned.catalogue.classes)
         self.data = _training_data(split, scanned, paid, settings)
-        row_of = where(scanned.measured)
+        row_of = rows_by_path(scanned.measured)
         self._images = {
             name: _labelled(name, items, scanned, row_of)
             for name, items in {VALIDATION: split.validation, **split.tests}.items()
@@ -105,16 +105,18 @@ class Experimenter:
             part: predict(trained.student, one.pixels)[0] for part, one in self._images.items()
         }
         scores = {
-            part: Tally(correct=int((answers[part] == one.labels).sum()), images=len(one.labels))
+            part: AccuracyCount(
+                correct=int((answers[part] == one.labels).sum()), images=len(one.labels)
+            )
             for part, one in self._images.items()
         }
         return MethodResult(method=method, trained=trained, scores=scores, answers=answers)
 
 
 def _training_data(
-    split: Split, scanned: Scanned, paid: Paid | None, settings: JobSettings
+    split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, settings: JobSettings
 ) -> TrainingData:
-    row_of = where(scanned.training)
+    row_of = rows_by_path(scanned.training)
     rows = [row_of[item.path] for item in split.train]
     is_whole = rows == list(range(len(scanned.stored)))
     views = settings.views
@@ -132,7 +134,7 @@ def _training_data(
 
 
 def _bought(
-    split: Split, scanned: Scanned, paid: Paid | None, settings: JobSettings
+    split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, settings: JobSettings
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
     """Image embeddings (N, K, D), which of them are bought (N, K), and the class texts (C, D)."""
     shape = (len(split.train), settings.views)
@@ -151,7 +153,7 @@ def _bought(
 
 
 def _labelled(
-    name: str, items: Sequence[Item], scanned: Scanned, row_of: dict[Path, int]
+    name: str, items: Sequence[Item], scanned: ImageSet, row_of: dict[Path, int]
 ) -> LabelledImages:
     rows = [row_of[item.path] for item in items]
     labels: NDArray[np.int64] = np.array([scanned.label(item) for item in items], dtype=np.int64)

@@ -24,10 +24,10 @@ from cache.embedding_table import open_table
 from cache.records.embedding_key import EmbeddingKey
 from student.config import JobSettings
 from student.console import Terminal, quiet
-from student.data.image_set import Scanned, scan
+from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
 from student.evaluation.child_process import end_with_parent
-from student.evaluation.experiment import Experimenter, Paid, methods_of
+from student.evaluation.experiment import Experimenter, TeacherEmbeddings, methods_of
 from student.evaluation.results import Experiment, MethodResult
 
 
@@ -50,7 +50,11 @@ class _Task:
 
 
 def run_experiment(
-    split: Split, scanned: Scanned, paid: Paid, settings: JobSettings, terminal: Terminal
+    split: Split,
+    scanned: ImageSet,
+    paid: TeacherEmbeddings,
+    settings: JobSettings,
+    terminal: Terminal,
 ) -> Experiment:
     """Trains each method on the split's images and scores it on every part.
 
@@ -95,7 +99,7 @@ def _workers(methods: Sequence[str], settings: JobSettings) -> int:
 def _train_side_by_side(
     methods: Sequence[str],
     split: Split,
-    paid: Paid,
+    paid: TeacherEmbeddings,
     settings: JobSettings,
     terminal: Terminal,
     workers: int,
@@ -137,9 +141,9 @@ def _train_side_by_side(
 
 def _train(task: _Task) -> None:
     """A child's whole life."""
-    scanned = scan(task.settings, quiet())
+    scanned = load_image_set(task.settings, quiet())
     rows = {key: row for row, key in enumerate(task.keys)}
-    paid = Paid(table=open_table(task.table, task.keys), rows=rows)
+    paid = TeacherEmbeddings(table=open_table(task.table, task.keys), rows=rows)
     experimenter = Experimenter(task.split, scanned, paid, task.settings)
     label = _label(task.method)
     experimenter.train(

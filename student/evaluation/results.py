@@ -13,7 +13,7 @@ from student.training.train import Trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class AccuracyCount:
     """So many right out of so many."""
 
     correct: int
@@ -46,7 +46,7 @@ class MethodResult:
 
     method: str
     trained: Trained
-    scores: dict[str, Tally]
+    scores: dict[str, AccuracyCount]
     answers: dict[str, NDArray[np.int64]]
 
 

@@ -137,7 +137,7 @@ def _levels(counts: Iterable[int]) -> dict[int, float]:
     return levels
 
 
-def foretell(
+def forecast_curves(
     curves: Sequence[Curve], *, further: int, seed: int = 0
 ) -> list[tuple[Title, Forecast]]:
     """A forecast for each curve that has budgets enough; BadInput where none has."""

@@ -12,14 +12,14 @@ from cache.paid_cache import Intent, PaidCache
 from cache.paid_cache import now_ms as unix_ms
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import AnswerPurged, BadInput, BudgetExhausted, VendorError, VendorMisbehaved
-from student.purchase.plan import Plan, Wanted
-from student.purchase.progress import Bought, Listener, silent
-from student.purchase.queue import Shelf
-from student.purchase.recorder import Till
-from student.purchase.recovery import Settlement
+from student.purchase.plan import EmbeddingRequest, Plan
+from student.purchase.progress import Listener, PurchaseSummary, silent
+from student.purchase.queue import PurchaseQueue
+from student.purchase.recorder import PurchaseRecorder
+from student.purchase.recovery import Recovery
 from student.purchase.restore import Replay
 from student.vendor.client import VendorClient
-from student.vendor.concurrency import Pace
+from student.vendor.concurrency import AimdLimiter
 from student.vendor.problem import REFUSED_ITEM, REFUSED_SIZE, guilty_item
 from student.vendor.request import Batch, Item, fitting
 from student.vendor.retry import Retry
@@ -44,7 +44,7 @@ async def buy(
     drain_seconds: float = 60.0,
     now_ms: Callable[[], int] = unix_ms,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> Bought:
+) -> PurchaseSummary:
     """Buy what the plan says and store every answer before anything else happens.
 
     `budget` caps, in units and over the life of the cache, receipts plus what is in flight; `run`
@@ -56,7 +56,7 @@ async def buy(
     stores them and raises. Killed, the journal lets the next run go on. Raises VendorError,
     BadInput (an image file changed or vanished) and CacheError, after what was in flight is stored.
     """
-    till = Till(
+    till = PurchaseRecorder(
         plan,
         cache=cache,
         account=account,
@@ -90,13 +90,13 @@ async def buy(
 @dataclass(slots=True, kw_only=True)
 class _Buyer:
     plan: Plan
-    till: Till
+    till: PurchaseRecorder
     vendor: VendorClient
     batch_size: int
     concurrency: int
     sleep: Callable[[float], Awaitable[None]]
-    _pace: Pace = field(init=False)
-    _shelf: Shelf = field(init=False)
+    _pace: AimdLimiter = field(init=False)
+    _shelf: PurchaseQueue = field(init=False)
     _is_stopping: bool = False
     _vendor_is_empty: bool = False
     _met_a_rival: bool = False
@@ -105,14 +105,14 @@ class _Buyer:
     _failures: list[Exception] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self.concurrency)
-        self._shelf = Shelf((), prices=self.plan.prices, allowance=0)
+        self._pace = AimdLimiter(self.concurrency)
+        self._shelf = PurchaseQueue((), prices=self.plan.prices, allowance=0)
 
     def stop(self) -> None:
         """Send nothing new from now on."""
         self._is_stopping = True
 
-    async def run(self) -> Bought:
+    async def run(self) -> PurchaseSummary:
         self.till.at_pace(self._pace.limit)
         await self._replay()
         while True:
@@ -134,7 +134,7 @@ class _Buyer:
                 self._restored.update(await replay.restore(lost))
 
     async def _settle(self) -> None:
-        settlement = Settlement(
+        settlement = Recovery(
             plan=self.plan, till=self.till, vendor=self.vendor, send=self._send, sleep=self.sleep
         )
         self._left_open.clear()
@@ -160,7 +160,7 @@ class _Buyer:
         # Whoever asks for these now ends that, or dies: then it is settled here.
         self._met_a_rival = any(one.key not in self._left_open for one in waiting)
         cap = plan.units + plan.units_of(plan.in_flight)
-        self._shelf = Shelf(
+        self._shelf = PurchaseQueue(
             [one for one in unpaid if one.key not in in_flight],
             prices=plan.prices,
             allowance=cap - plan.units_of(paid_since) - plan.units_of(waiting),
@@ -180,7 +180,7 @@ class _Buyer:
             self.stop()
             self._failures.append(error)
 
-    async def _attempt(self, lot: list[Wanted]) -> list[Wanted]:
+    async def _attempt(self, lot: list[EmbeddingRequest]) -> list[EmbeddingRequest]:
         """Buy this lot, or as much of it as goes into one request; what to try right away."""
         try:
             items = await asyncio.to_thread(lambda: tuple(one.item() for one in lot))
@@ -207,8 +207,8 @@ class _Buyer:
         return await self._send(claim.intent, lot, items)
 
     async def _send(
-        self, intent: Intent, lot: list[Wanted], items: tuple[Item, ...]
-    ) -> list[Wanted]:
+        self, intent: Intent, lot: list[EmbeddingRequest], items: tuple[Item, ...]
+    ) -> list[EmbeddingRequest]:
         """Send a journalled purchase and end it; what of its lot to try again right away."""
         batch = Batch(model=self.plan.model, prices=self.plan.prices, items=items)
         sent = [item.sha256 for item in items]
@@ -255,7 +255,9 @@ class _Buyer:
         self.till.store(intent, answer, sent)
         return True
 
-    def _after_refusal(self, lot: list[Wanted], error: VendorError) -> list[Wanted]:
+    def _after_refusal(
+        self, lot: list[EmbeddingRequest], error: VendorError
+    ) -> list[EmbeddingRequest]:
         """What of an uncharged lot to try again; raises the error when trying cannot help."""
         if isinstance(error, BudgetExhausted):
             affordable = self._shelf.affordable(lot, error.remaining)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import StoredReceipt
 from cache.reports.spend import receipts_digest
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from student.config import JobSettings
-from student.data.image_set import Scanned
+from student.data.image_set import ImageSet
 from student.data.split import Split
 from student.embeddings.keys import prompts_for, text_key, view_keys
 from student.vendor.schemas import Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bill:
+class PurchaseCost:
     """Queries, micro-USD, and the receipts of which they are a part or all."""
 
     units: int
@@ -30,7 +30,9 @@ class Bill:
         return receipts_digest(one.receipt for one in self.receipts)
 
 
-def bill_for(cache: Records, keys: Collection[EmbeddingKey], prices: Prices) -> Bill:
+def purchase_cost(
+    cache: CacheReader, keys: Collection[EmbeddingKey], prices: Prices
+) -> PurchaseCost:
     """What was paid for these embeddings on the day that each was bought.
 
     Of a receipt that also paid for others, the part of these; a whole receipt costs what it says.
@@ -56,11 +58,11 @@ def bill_for(cache: Records, keys: Collection[EmbeddingKey], prices: Prices) -> 
         units += receipt.units * part // whole
         cost_micro_usd += receipt.cost_micro_usd * part // whole
         receipts.append(one)
-    return Bill(units=units, cost_micro_usd=cost_micro_usd, receipts=tuple(receipts))
+    return PurchaseCost(units=units, cost_micro_usd=cost_micro_usd, receipts=tuple(receipts))
 
 
 def read_by(
-    split: Split, scanned: Scanned, settings: JobSettings, fingerprint: str
+    split: Split, scanned: ImageSet, settings: JobSettings, fingerprint: str
 ) -> list[EmbeddingKey]:
     """The embeddings that a student of this split is made from, if they were all bought."""
     images = [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cache.paid_cache import PaidEmbedding
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import BadInput
-from student.purchase.plan import Wanted
+from student.purchase.plan import EmbeddingRequest
 from student.vendor.response import Answer
 
 
@@ -30,14 +30,14 @@ def rows_of(
     ]
 
 
-def digests_sent(keys: Sequence[EmbeddingKey], wanted: Sequence[Wanted]) -> list[str]:
+def digests_sent(keys: Sequence[EmbeddingKey], wanted: Sequence[EmbeddingRequest]) -> list[str]:
     """The digests of what an earlier run sent; "" for a view that cannot be rendered any more."""
     asked = set(keys)
     by_key = {one.key: one for one in wanted if one.key in asked}
     return [_digest_sent(key, by_key.get(key)) for key in keys]
 
 
-def _digest_sent(key: EmbeddingKey, wanted: Wanted | None) -> str:
+def _digest_sent(key: EmbeddingKey, wanted: EmbeddingRequest | None) -> str:
     if key.view == "original":
         return key.item
     if wanted is None:

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cache.records.embedding_key import EmbeddingKey
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from student.errors import BadInput, PlanExceedsBudget, Wall
 from student.vendor.request import Item
 from student.vendor.schemas import Model, Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class EmbeddingRequest:
     """An embedding that is wanted: its key, and the text, or how to get the image's bytes.
 
     `name` (a file, a prompt) is for messages only.
@@ -64,13 +64,13 @@ class Plan:
     wall: Wall
     images_asked: int
     texts_asked: int
-    ordered: tuple[Wanted, ...]
+    ordered: tuple[EmbeddingRequest, ...]
     already_paid: int
     paid_units: int
     refused_before: int
-    in_flight: tuple[Wanted, ...]
-    to_buy: tuple[Wanted, ...]
-    left_out: tuple[Wanted, ...]
+    in_flight: tuple[EmbeddingRequest, ...]
+    to_buy: tuple[EmbeddingRequest, ...]
+    left_out: tuple[EmbeddingRequest, ...]
     units: int
     remaining: int
 
@@ -85,12 +85,12 @@ class Plan:
         return self.prices.cost(self.paid_units)
 
     @property
-    def pending(self) -> tuple[Wanted, ...]:
+    def pending(self) -> tuple[EmbeddingRequest, ...]:
         """What is neither paid nor refused, in buying order: in flight, to buy or left out."""
         known = {one.key for one in (*self.in_flight, *self.to_buy, *self.left_out)}
         return tuple(one for one in self.ordered if one.key in known)
 
-    def units_of(self, wanted: Sequence[Wanted]) -> int:
+    def units_of(self, wanted: Sequence[EmbeddingRequest]) -> int:
         """What these items cost together, in units."""
         return sum(self.prices.units_for(one.key.modality) for one in wanted)
 
@@ -143,9 +143,9 @@ def dollars(micro_usd: int) -> str:
 
 
 def make_plan(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[EmbeddingRequest],
     *,
-    cache: Records,
+    cache: CacheReader,
     model: Model,
     prices: Prices,
     budget: int,
@@ -156,7 +156,7 @@ def make_plan(
     Texts come before images: they are few and nothing trains without them. What is bought is a
     prefix of that order, so that a bigger budget buys a superset. Only reads the cache.
     """
-    distinct: dict[EmbeddingKey, Wanted] = {}
+    distinct: dict[EmbeddingKey, EmbeddingRequest] = {}
     for one in wanted:
         if one.key.model_fingerprint != model.fingerprint:
             detail = f"{one.name or one.key.item[:12]} is wanted of another model than {model.id}"
@@ -171,8 +171,8 @@ def make_plan(
     waiting = (asked_before & missing) - refused
     remaining = max(0, budget - cache.spend_on_record().committed_units)
 
-    to_buy: list[Wanted] = []
-    left_out: list[Wanted] = []
+    to_buy: list[EmbeddingRequest] = []
+    left_out: list[EmbeddingRequest] = []
     units = 0
     for one in ordered:
         if one.key not in missing or one.key in refused or one.key in waiting:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from student.errors import Wall
-from student.purchase.plan import Wanted
+from student.purchase.plan import EmbeddingRequest
 
-Ending = Wall | Literal["complete", "waiting"]
+StopReason = Wall | Literal["complete", "waiting"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +44,13 @@ Listener = Callable[[Progress], None]
 class Refused:
     """An item that the vendor will never embed, and why; it was not charged."""
 
-    wanted: Wanted
+    wanted: EmbeddingRequest
     code: str
     detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bought:
+class PurchaseSummary:
     """The end of a purchase. Everything counted here is in the cache, durable.
 
     `units` and `cost_micro_usd` are the sums of the receipts that this purchase stored, `requests`
@@ -60,7 +60,7 @@ class Bought:
     were put back for free; `lost` items were charged and their answers are gone from the vendor.
     """
 
-    ending: Ending
+    ending: StopReason
     bought: int
     recovered: int
     cached: int

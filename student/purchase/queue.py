@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from student.purchase.plan import Wanted
+from student.purchase.plan import EmbeddingRequest
 from student.vendor.schemas import Prices
 
 
-class Shelf:
+class PurchaseQueue:
     """Items in buying order under an allowance of units.
 
     What is taken uses the allowance up; what is put back, or struck off because it will not be
@@ -17,7 +17,9 @@ class Shelf:
     one taker, never both.
     """
 
-    def __init__(self, wanted: Iterable[Wanted], *, prices: Prices, allowance: int) -> None:
+    def __init__(
+        self, wanted: Iterable[EmbeddingRequest], *, prices: Prices, allowance: int
+    ) -> None:
         self._waiting = deque(wanted)
         self._prices = prices
         self._allowance = allowance
@@ -30,9 +32,9 @@ class Shelf:
         """Units that may still be taken."""
         return self._allowance
 
-    def take(self, most: int) -> list[Wanted]:
+    def take(self, most: int) -> list[EmbeddingRequest]:
         """The next items, at most so many and as far as the allowance goes; [] when done."""
-        lot: list[Wanted] = []
+        lot: list[EmbeddingRequest] = []
         while self._waiting and len(lot) < most:
             price = self._prices.units_for(self._waiting[0].key.modality)
             if price > self._allowance:
@@ -41,22 +43,22 @@ class Shelf:
             lot.append(self._waiting.popleft())
         return lot
 
-    def put_back(self, lot: Sequence[Wanted]) -> None:
+    def put_back(self, lot: Sequence[EmbeddingRequest]) -> None:
         """Return taken items to the front."""
         self._waiting.extendleft(reversed(lot))
         self._allowance += self.units(lot)
 
-    def strike(self, lot: Sequence[Wanted]) -> None:
+    def strike(self, lot: Sequence[EmbeddingRequest]) -> None:
         """These taken items will not be bought here; others may have their units."""
         self._allowance += self.units(lot)
 
-    def units(self, lot: Sequence[Wanted]) -> int:
+    def units(self, lot: Sequence[EmbeddingRequest]) -> int:
         """What these items cost together."""
         return sum(self._prices.units_for(one.key.modality) for one in lot)
 
-    def affordable(self, lot: Sequence[Wanted], units: int) -> list[Wanted]:
+    def affordable(self, lot: Sequence[EmbeddingRequest], units: int) -> list[EmbeddingRequest]:
         """The longest prefix of `lot` that costs no more than this."""
-        prefix: list[Wanted] = []
+        prefix: list[EmbeddingRequest] = []
         for one in lot:
             if self.units([*prefix, one]) > units:
                 break

@@ -12,9 +12,9 @@ from cache.paid_cache import Intent, PaidCache, PaidEmbedding, Purchase
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import ModelChanged, PriceChanged, VendorMisbehaved
 from student.purchase.embedding_rows import rows_of
-from student.purchase.plan import Plan, Wanted
-from student.purchase.progress import Bought, Ending, Listener, Progress, Refused
-from student.vendor.receipt_chain import Chain
+from student.purchase.plan import EmbeddingRequest, Plan
+from student.purchase.progress import Listener, Progress, PurchaseSummary, Refused, StopReason
+from student.vendor.receipt_chain import ReceiptChain
 from student.vendor.request import is_of, purchase_key
 from student.vendor.response import Answer
 
@@ -30,11 +30,11 @@ class Claim:
     """
 
     intent: Intent | None
-    free: list[Wanted]
+    free: list[EmbeddingRequest]
     is_contested: bool
 
 
-class Till:
+class PurchaseRecorder:
     """Writes to the cache for one purchase, and tells the listener after every change."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Till:
         self._budget = budget
         self._run = run
         self._listener = listener
-        self._ledger = Chain()
+        self._ledger = ReceiptChain()
         self._progress = Progress(
             planned=len(plan.to_buy) + len(plan.in_flight), cached=plan.already_paid
         )
@@ -66,7 +66,7 @@ class Till:
     def progress(self) -> Progress:
         return self._progress
 
-    def unpaid(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+    def unpaid(self, wanted: Sequence[EmbeddingRequest]) -> list[EmbeddingRequest]:
         """Those of `wanted` that are neither in the cache nor refused, in their order."""
         keys = [one.key for one in wanted]
         missing = set(self.cache.missing(keys)) - self.cache.refused(keys).keys()
@@ -99,7 +99,7 @@ class Till:
         """Whether an intent was made for this account: its key says so."""
         return is_of(self._account, intent)
 
-    def claim(self, lot: Sequence[Wanted]) -> Claim:
+    def claim(self, lot: Sequence[EmbeddingRequest]) -> Claim:
         """Journal the purchase of `lot`, unless somebody else pays or has paid for part of it.
 
         The intent is written first and the others are looked at second: of two processes that want
@@ -191,7 +191,7 @@ class Till:
         )
         self._tell(lost=self._progress.lost + len(intent.keys))
 
-    def refuse(self, wanted: Wanted, *, code: str, detail: str) -> None:
+    def refuse(self, wanted: EmbeddingRequest, *, code: str, detail: str) -> None:
         """Remember that the vendor will never embed this item, so that it is not asked again."""
         self.cache.refuse(wanted.key, code=code, detail=detail)
         self.refused.append(Refused(wanted=wanted, code=code, detail=detail))
@@ -210,11 +210,11 @@ class Till:
         if concurrency != self._progress.concurrency:
             self._tell(concurrency=concurrency)
 
-    def bought(self, *, vendor_is_empty: bool) -> Bought:
+    def bought(self, *, vendor_is_empty: bool) -> PurchaseSummary:
         """The end of the purchase."""
         left = self.unpaid(self._plan.pending)
         in_flight = self.keys_in_flight()
-        ending: Ending = "complete"
+        ending: StopReason = "complete"
         if left:
             ending = self._plan.wall
             if vendor_is_empty:
@@ -222,7 +222,7 @@ class Till:
             elif any(one.key in in_flight for one in left):
                 ending = "waiting"
         progress = self._progress
-        return Bought(
+        return PurchaseSummary(
             ending=ending,
             bought=progress.bought,
             recovered=progress.recovered,

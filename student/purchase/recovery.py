@@ -11,8 +11,8 @@ from typing import Literal
 from cache.paid_cache import Intent
 from student.errors import AnswerPurged, BadInput
 from student.purchase.embedding_rows import digests_sent
-from student.purchase.plan import Plan, Wanted
-from student.purchase.recorder import Till
+from student.purchase.plan import EmbeddingRequest, Plan
+from student.purchase.recorder import PurchaseRecorder
 from student.vendor.client import VendorClient
 from student.vendor.request import Expected, Item
 
@@ -25,11 +25,11 @@ ABANDONED_AFTER_MS = 10 * 60 * 1000
 
 _log = logging.getLogger(__name__)
 Outcome = Literal["ended", "left open", "of the living"]
-Send = Callable[[Intent, list[Wanted], tuple[Item, ...]], Awaitable[object]]
+Send = Callable[[Intent, list[EmbeddingRequest], tuple[Item, ...]], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Recovery:
     """Ends the open intents of the journal, one after the other.
 
     The vendor is asked first. What it has charged is stored; what it does not know is sent again
@@ -37,7 +37,7 @@ class Settlement:
     """
 
     plan: Plan
-    till: Till
+    till: PurchaseRecorder
     vendor: VendorClient
     send: Send
     sleep: Callable[[float], Awaitable[None]]
@@ -73,13 +73,13 @@ class Settlement:
                 return "ended"
         return await self._give_up(intent, reason or "")
 
-    def _lot(self, intent: Intent) -> list[Wanted] | None:
+    def _lot(self, intent: Intent) -> list[EmbeddingRequest] | None:
         keys = set(intent.keys)
         by_key = {one.key: one for one in self.plan.ordered if one.key in keys}
         lot = [by_key[key] for key in intent.keys if key in by_key]
         return lot if len(lot) == len(intent.keys) else None
 
-    def _why_not_again(self, intent: Intent, lot: list[Wanted] | None) -> str | None:
+    def _why_not_again(self, intent: Intent, lot: list[EmbeddingRequest] | None) -> str | None:
         if intent.keys[0].model_fingerprint != self.plan.model.fingerprint:
             return "it asked for another model"
         if lot is None:

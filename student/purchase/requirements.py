@@ -7,28 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 
 from cache.records.embedding_key import EmbeddingKey
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from student.acquisition.candidates import Answers, Candidates
 from student.acquisition.features import frozen_features
 from student.acquisition.strategies import Selector
 from student.config import JobSettings
 from student.console import Terminal
-from student.data.image_set import Scanned
+from student.data.image_set import ImageSet
 from student.embeddings.keys import (
     class_means,
+    image_requests,
     prompts_for,
     text_key,
+    text_requests,
     view_keys,
-    wanted_in_order,
-    wanted_texts,
 )
 from student.evaluation.experiment import training_settings
-from student.purchase.plan import Wanted
+from student.purchase.plan import EmbeddingRequest
 from student.vendor.schemas import Model
 
 
 def candidates_for(
-    selector: Selector, scanned: Scanned, settings: JobSettings, terminal: Terminal
+    selector: Selector, scanned: ImageSet, settings: JobSettings, terminal: Terminal
 ) -> Candidates:
     """The training images as this selector looks at them, row for row.
 
@@ -54,10 +54,10 @@ def candidates_for(
     )
 
 
-class ShoppingList:
+class EmbeddingRequirements:
     """The prompts and the views of a job's images, of one model."""
 
-    def __init__(self, settings: JobSettings, scanned: Scanned, model: Model) -> None:
+    def __init__(self, settings: JobSettings, scanned: ImageSet, model: Model) -> None:
         self._scanned = scanned
         self._fingerprint = model.fingerprint
         self._size = settings.image_size
@@ -72,18 +72,18 @@ class ShoppingList:
             for name in scanned.catalogue.classes
         ]
 
-    def wanted(self, rows: Sequence[int]) -> list[Wanted]:
+    def wanted(self, rows: Sequence[int]) -> list[EmbeddingRequest]:
         """The prompts, then every view of the training images of these rows, in their order."""
         prompts = dict.fromkeys(prompt for of_class in self._prompts for prompt in of_class)
-        texts = wanted_texts(self._fingerprint, list(prompts))
+        texts = text_requests(self._fingerprint, list(prompts))
         training, stored = self._scanned.training, self._scanned.stored
-        return [*texts, *wanted_in_order(self._fingerprint, training, stored, rows)]
+        return [*texts, *image_requests(self._fingerprint, training, stored, rows)]
 
-    def has_texts(self, cache: Records) -> bool:
+    def has_texts(self, cache: CacheReader) -> bool:
         """Whether every prompt was bought."""
         return not cache.missing(self._texts())
 
-    def answers(self, rows: Sequence[int], cache: Records) -> Answers:
+    def answers(self, rows: Sequence[int], cache: CacheReader) -> Answers:
         """What was bought of the clean views of these rows; all prompts must have been."""
         text_of = cache.fetch(self._texts())
         texts = class_means(lambda key: text_of[key].vector, self._fingerprint, self._prompts)

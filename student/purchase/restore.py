@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from cache.paid_cache import LostAnswer
+from cache.paid_cache import MissingRows
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import AnswerPurged, VendorMisbehaved
 from student.purchase.embedding_rows import digests_sent, rows_of
 from student.purchase.plan import Plan
-from student.purchase.recorder import Till
+from student.purchase.recorder import PurchaseRecorder
 from student.vendor.client import VendorClient
 from student.vendor.request import Expected
 
@@ -22,10 +22,10 @@ class Replay:
     """Puts back what was paid for, before anything is bought again."""
 
     plan: Plan
-    till: Till
+    till: PurchaseRecorder
     vendor: VendorClient
 
-    async def restore(self, lost: LostAnswer) -> tuple[EmbeddingKey, ...]:
+    async def restore(self, lost: MissingRows) -> tuple[EmbeddingKey, ...]:
         """Fetch one paid answer and put its rows back; the keys that are there again.
 
         None are when the vendor does not have it any more, which is said and, where the vendor

@@ -6,42 +6,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cache.paid_cache import PaidCache
-from student.acquisition.candidates import Rounds
+from student.acquisition.candidates import AcquisitionRounds
 from student.acquisition.strategies import SELECTORS, order, selector
 from student.config import JobSettings
 from student.console import Terminal
-from student.data.image_set import Scanned
+from student.data.image_set import ImageSet
 from student.evaluation.experiment import learns_from_images, methods_of, training_settings
 from student.purchase.plan import Plan
-from student.purchase.progress import Bought
-from student.purchase.requirements import ShoppingList, candidates_for
-from student.purchase.session import Checkout, open_checkout
+from student.purchase.progress import PurchaseSummary
+from student.purchase.requirements import EmbeddingRequirements, candidates_for
+from student.purchase.session import PurchaseSession, open_session
 from student.training.methods import METHODS
 from student.vendor.client import VendorClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Settled:
+class PurchaseResult:
     """A purchase that is over. `plan` is of all that was wanted."""
 
     plan: Plan
-    bought: Bought
+    bought: PurchaseSummary
     run: str
 
 
-async def purchase(
+async def run_purchase(
     vendor: VendorClient,
     settings: JobSettings,
-    scanned: Scanned,
+    scanned: ImageSet,
     cache: PaidCache,
     terminal: Terminal,
     command: str,
-) -> Settled | None:
+) -> PurchaseResult | None:
     """Plans and buys; None after a dry run. Raises StudentError and CacheError."""
     training = training_settings(settings)
     students = [(METHODS[name], training) for name in methods_of(settings)]
-    till = await open_checkout(vendor, settings, students, cache, terminal, command=command)
-    shopping = ShoppingList(settings, scanned, till.model)
+    till = await open_session(vendor, settings, students, cache, terminal, command=command)
+    shopping = EmbeddingRequirements(settings, scanned, till.model)
     plan, rounds = _planned(settings, scanned, shopping, till, terminal)
     till.show(plan, f"purchase from {vendor.url}")
     if plan.wall == "vendor budget" and plan.left_out:
@@ -59,16 +59,16 @@ async def purchase(
     else:
         bought = await _buy_in_rounds(rounds, till, plan, shopping)
     _report(plan, bought, terminal)
-    return Settled(plan=plan, bought=bought, run=till.run)
+    return PurchaseResult(plan=plan, bought=bought, run=till.run)
 
 
 def _planned(
     settings: JobSettings,
-    scanned: Scanned,
-    shopping: ShoppingList,
-    till: Checkout,
+    scanned: ImageSet,
+    shopping: EmbeddingRequirements,
+    till: PurchaseSession,
     terminal: Terminal,
-) -> tuple[Plan, Rounds | None]:
+) -> tuple[Plan, AcquisitionRounds | None]:
     """The plan, in the selector's order; and the rounds, where that order depends on what comes.
 
     Such a plan says what will be spent, not yet on what. Where the budget reaches everything, there
@@ -94,8 +94,8 @@ def _planned(
 
 
 async def _buy_in_rounds(
-    rounds: Rounds, till: Checkout, whole: Plan, shopping: ShoppingList
-) -> Bought:
+    rounds: AcquisitionRounds, till: PurchaseSession, whole: Plan, shopping: EmbeddingRequirements
+) -> PurchaseSummary:
     """Chooses, buys, and chooses by what came, until the budget is spent or nothing is left.
 
     What a round chooses depends on the seed and on the answers to the rounds before it alone: the
@@ -119,7 +119,7 @@ async def _buy_in_rounds(
     return _together(till.parts, whole, till.cache)
 
 
-def _together(parts: Sequence[Bought], whole: Plan, cache: PaidCache) -> Bought:
+def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -> PurchaseSummary:
     """The purchases of a job as one: what the whole plan wanted, and what became of it."""
     unpaid = cache.missing([one.key for one in whole.ordered])
     return replace(
@@ -138,7 +138,7 @@ def _together(parts: Sequence[Bought], whole: Plan, cache: PaidCache) -> Bought:
     )
 
 
-def _report(plan: Plan, bought: Bought, terminal: Terminal) -> None:
+def _report(plan: Plan, bought: PurchaseSummary, terminal: Terminal) -> None:
     terminal.say(
         f"bought {bought.units:,} queries; {plan.already_paid:,} answers were already paid for"
         + (f"; {bought.left_out:,} left out ({bought.ending})" if bought.left_out else "")

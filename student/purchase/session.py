@@ -16,8 +16,8 @@ from student.console import Terminal
 from student.data.demo.mark import is_demo_data
 from student.errors import BadInput, PurchaseError
 from student.purchase.buyer import buy
-from student.purchase.plan import Plan, Wanted, make_plan
-from student.purchase.progress import Bought
+from student.purchase.plan import EmbeddingRequest, Plan, make_plan
+from student.purchase.progress import PurchaseSummary
 from student.training.config import TrainingSettings
 from student.training.methods import Method
 from student.training.student_factory import check_space, foreign_weights
@@ -27,8 +27,8 @@ from student.vendor.schemas import Account, Model, Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Checkout:
-    """Plans and buys for the students of one job or bench; made by `open_checkout`.
+class PurchaseSession:
+    """Plans and buys for the students of one job or bench; made by `open_session`.
 
     `payable` is what the cache has on record and what the account at the vendor can add to it.
     """
@@ -44,15 +44,15 @@ class Checkout:
     command: str
     run: str
     payable: int
-    _parts: list[Bought] = field(default_factory=list)
+    _parts: list[PurchaseSummary] = field(default_factory=list)
     _counted: set[EmbeddingKey] = field(default_factory=set)
 
     @property
-    def parts(self) -> Sequence[Bought]:
+    def parts(self) -> Sequence[PurchaseSummary]:
         """What was bought so far, purchase by purchase."""
         return self._parts
 
-    def plan(self, wanted: Sequence[Wanted]) -> Plan:
+    def plan(self, wanted: Sequence[EmbeddingRequest]) -> Plan:
         """The plan for these, within the budget, if there is one, and what the account can pay."""
         # What the account can still pay caps the plan too, so that texts come first in it as well.
         asked = self.settings.budget
@@ -80,7 +80,7 @@ class Checkout:
         for warning in sorted(foreign - {""}):
             terminal.warn(warning)
 
-    def require_obtainable(self, wanted: Iterable[Wanted]) -> None:
+    def require_obtainable(self, wanted: Iterable[EmbeddingRequest]) -> None:
         """PurchaseError where another account's open purchase asks for one of these.
 
         Nobody but that account can end it, so what is bought beside it would wait for ever.
@@ -110,7 +110,7 @@ class Checkout:
             f"{intent.units} queries were charged. Nothing was bought; {remedy}"
         )
 
-    async def buy(self, plan: Plan) -> Bought:
+    async def buy(self, plan: Plan) -> PurchaseSummary:
         """Buys a plan. Several are the rounds of one job, each recorded as a run of its own."""
         run = f"{self.run}.{len(self._parts) + 1}" if self._parts else self.run
         # What an earlier round counted, this one has not found: the job itself has paid for it.
@@ -150,7 +150,7 @@ class Checkout:
         return bought
 
 
-async def open_checkout(
+async def open_session(
     vendor: VendorClient,
     settings: JobSettings,
     students: Sequence[tuple[Method, TrainingSettings]],
@@ -159,7 +159,7 @@ async def open_checkout(
     *,
     command: str,
     kind: str = "run",
-) -> Checkout:
+) -> PurchaseSession:
     """What the vendor sells to these settings, at what price, and what the account can pay.
 
     `kind` begins the names of its runs. Raises BadInput where the vendor has no such model or one
@@ -172,7 +172,7 @@ async def open_checkout(
         check_space(method, training, model.dim)
     prices = await vendor.prices()
     account = await vendor.account()
-    return Checkout(
+    return PurchaseSession(
         settings=settings,
         students=students,
         cache=cache,

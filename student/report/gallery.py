@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from student.data.image_folder import Item
-from student.data.image_set import Scanned
+from student.data.image_set import ImageSet
 from student.data.views import open_rgb
 from student.evaluation.results import Experiment
 
@@ -14,7 +14,7 @@ ACROSS = 10
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 
 
-def draw_answers(path: Path, one: Experiment, scanned: Scanned, *, seed: int) -> None:
+def draw_answers(path: Path, one: Experiment, scanned: ImageSet, *, seed: int) -> None:
     """A row for each held-out domain: a seeded random draw, nothing picked by hand."""
     from matplotlib.figure import Figure
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from student.config import JobSettings
 from student.console import Terminal
-from student.data.image_set import Scanned
+from student.data.image_set import ImageSet
 from student.evaluation.results import Experiment, MethodResult, Purchase
 from student.models.saved import replace_file, save_student
 from student.report.break_even import Economics, weigh
@@ -23,7 +23,7 @@ def write_artefacts(
     out: Path,
     *,
     settings: JobSettings,
-    scanned: Scanned,
+    scanned: ImageSet,
     experiments: Sequence[Experiment],
     own: Sequence[Purchase],
     purchase: Purchase,
@@ -72,7 +72,7 @@ def _scores(one: Experiment) -> dict[str, dict[str, Any]]:
 
 def _meta(
     settings: JobSettings,
-    scanned: Scanned,
+    scanned: ImageSet,
     one: Experiment,
     result: MethodResult,
     purchase: Purchase,

@@ -12,7 +12,7 @@ from student.training.config import TrainingSettings
 
 
 @contextmanager
-def machine(settings: TrainingSettings) -> Iterator[torch.device]:
+def training_device(settings: TrainingSettings) -> Iterator[torch.device]:
     """The device, with the run's threads and its own random numbers; all is put back afterwards."""
     has_gpu = torch.cuda.is_available()
     name = ("cuda" if has_gpu else "cpu") if settings.device == "auto" else settings.device

@@ -9,7 +9,7 @@ from student.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class LossWeights:
     """The weight of each term of the loss; a term of weight 0 is not computed. Raises BadInput.
 
     `image`, `text`: minus the cosine to the image's bought embedding, and to its label's text.

@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from student.models.heads import LOGIT_SCALE, ClassHead, EmbeddingHead
 from student.training.batches import Batch
-from student.training.loss_weights import Terms
+from student.training.loss_weights import LossWeights
 
 
 def objective(
-    terms: Terms,
+    terms: LossWeights,
     *,
     head: EmbeddingHead | ClassHead,
     features_BF: Tensor,
@@ -54,7 +54,12 @@ def objective(
 
 
 def cosines(
-    projected_BD: Tensor, *, image_BD: Tensor, text_BD: Tensor, labelled_B: Tensor, terms: Terms
+    projected_BD: Tensor,
+    *,
+    image_BD: Tensor,
+    text_BD: Tensor,
+    labelled_B: Tensor,
+    terms: LossWeights,
 ) -> Tensor:
     """VL2V-ADiP's cosines, weighed, the same in Align and Distill (arXiv 2310.08255, L_ADiP): (B,).
 

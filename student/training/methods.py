@@ -37,7 +37,7 @@ from types import MappingProxyType
 
 from student.errors import BadInput
 from student.training.config import TrainingSettings
-from student.training.loss_weights import Terms
+from student.training.loss_weights import LossWeights
 from student.training.stage import HeadKind, Part, Stage
 
 # Where and on what a run is made is the caller's, never the recipe's.
@@ -55,7 +55,7 @@ class Method:
 
     name: str
     head: HeadKind
-    terms: Terms = field(default_factory=Terms)
+    terms: LossWeights = field(default_factory=LossWeights)
     parts: tuple[tuple[str, Part], ...]
     shares_lmd: bool = False
     overrides: tuple[tuple[str, float | str | bool], ...] = ()
@@ -95,7 +95,7 @@ class Method:
         """Whether image embeddings are of use to it, whatever the settings but an lmd of 0."""
         return self.shares_lmd or self.terms.reads_images
 
-    def terms_for(self, settings: TrainingSettings) -> Terms:
+    def terms_for(self, settings: TrainingSettings) -> LossWeights:
         """The terms, with lmd shared out where the method shares it."""
         if not self.shares_lmd:
             return self.terms
@@ -130,21 +130,25 @@ _ALIGN_THEN_DISTILL: tuple[tuple[str, Part], ...] = (
 _TOGETHER: tuple[tuple[str, Part], ...] = (("distill", "all"),)
 _PROBE: tuple[tuple[str, Part], ...] = (("probe", "head"),)
 _FINE_TUNE: tuple[tuple[str, Part], ...] = (("fine-tune", "all"),)
-_LABELS = Terms(labels=1.0)
+_LABELS = LossWeights(labels=1.0)
 _ALL = (
     Method(name="vl2v-adip", head="embedding", shares_lmd=True, parts=_ALIGN_THEN_DISTILL),
-    Method(name="image-only", head="embedding", terms=Terms(image=1.0), parts=_ALIGN_THEN_DISTILL),
-    Method(name="text-only", head="embedding", terms=Terms(text=1.0), parts=_ALIGN_THEN_DISTILL),
+    Method(
+        name="image-only", head="embedding", terms=LossWeights(image=1.0), parts=_ALIGN_THEN_DISTILL
+    ),
+    Method(
+        name="text-only", head="embedding", terms=LossWeights(text=1.0), parts=_ALIGN_THEN_DISTILL
+    ),
     Method(name="one-stage", head="embedding", shares_lmd=True, parts=_TOGETHER),
     Method(name="erm", head="class", terms=_LABELS, parts=_FINE_TUNE),
     Method(name="lp-ft", head="class", terms=_LABELS, parts=_PROBE + _FINE_TUNE),
     Method(name="linear-probe", head="class", terms=_LABELS, parts=_PROBE),
-    Method(name="kd", head="class", terms=Terms(labels=0.5, kd=0.5), parts=_TOGETHER),
-    Method(name="simkd", head="embedding", terms=Terms(image=1.0), parts=_TOGETHER),
+    Method(name="kd", head="class", terms=LossWeights(labels=0.5, kd=0.5), parts=_TOGETHER),
+    Method(name="simkd", head="embedding", terms=LossWeights(image=1.0), parts=_TOGETHER),
     Method(
         name="rise",
         head="text",
-        terms=Terms(kd=0.9, labels=0.1, text=1.0, relations=10.0, temperature=3.0),
+        terms=LossWeights(kd=0.9, labels=0.1, text=1.0, relations=10.0, temperature=3.0),
         parts=_TOGETHER,
     ),
     Method(

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from student.training.dataset import TrainingData
-from student.training.loss_weights import Terms
+from student.training.loss_weights import LossWeights
 
 _CHUNK = 4096
 _LEAST = 1e-12  # keeps the equations solvable where features do not vary
@@ -38,7 +38,7 @@ def stored_targets(
     *,
     bought_NK: NDArray[np.bool_],
     text_CD: Tensor,
-    terms: Terms,
+    terms: LossWeights,
 ) -> Targets:
     """The targets of the views that `rows_NK` numbers, in the order of its numbers."""
     images_M, views_M = np.nonzero(rows_NK >= 0)

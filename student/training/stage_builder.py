@@ -15,7 +15,7 @@ from student.training.batches import Batch, Batches, FeatureBatches, PixelBatche
 from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.features import features_of, stored_view_features
-from student.training.loss_weights import Terms
+from student.training.loss_weights import LossWeights
 from student.training.losses import objective
 from student.training.metrics import Score, logits_of, score
 from student.training.mixing import MixedBatches
@@ -32,7 +32,7 @@ class StageParts:
 
     def __init__(
         self,
-        terms: Terms,
+        terms: LossWeights,
         data: TrainingData,
         validation: LabelledImages,
         settings: TrainingSettings,
@@ -120,11 +120,11 @@ class StageParts:
         return of_head
 
 
-def bought_for(terms: Terms, data: TrainingData) -> NDArray[np.bool_]:
+def bought_for(terms: LossWeights, data: TrainingData) -> NDArray[np.bool_]:
     """The bought views (N, K) that these terms read: all, or none."""
     return data.bought if terms.reads_images else np.zeros_like(data.bought)
 
 
-def useful_images(terms: Terms, data: TrainingData) -> NDArray[np.bool_]:
+def useful_images(terms: LossWeights, data: TrainingData) -> NDArray[np.bool_]:
     """The images (N,) to be shown: one without a label only where its bought embedding counts."""
     return (data.labels >= 0) | bought_for(terms, data).any(axis=1)

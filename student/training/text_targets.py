@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from student.training.dataset import TrainingData
 
 
-def with_text_stand_ins(data: TrainingData) -> TrainingData:
+def with_text_targets(data: TrainingData) -> TrainingData:
     """The same data, in which a labelled image that was not bought has its class's text as the
     embedding of its clean view, so that it counts as much as one that was bought.
 

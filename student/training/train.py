@@ -20,14 +20,14 @@ from student.training.averaging import LossValley, MovingAverage
 from student.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.device import machine
+from student.training.device import training_device
 from student.training.loop import Report, Row, StageState, fit, put, settle
 from student.training.methods import Method
 from student.training.metrics import Score, logits_of, score
 from student.training.run_digest import run_digest
 from student.training.sampling import torch_seed
 from student.training.stage_builder import StageParts, useful_images
-from student.training.text_targets import with_text_stand_ins
+from student.training.text_targets import with_text_targets
 from student.training.wise_ft import interpolate
 
 _INIT, _DROPOUT = 0, 3  # purposes of a random source, beside those of a stage's parts
@@ -121,9 +121,9 @@ def train(
     terms = method.terms_for(settings)
     _check(method, data, validation, settings, num_classes)
     if settings.stand_ins and terms.reads_images:
-        data = with_text_stand_ins(data)
+        data = with_text_targets(data)
     started = time.perf_counter()
-    with machine(settings) as device:
+    with training_device(settings) as device:
         digest = run_digest(method, data, validation, settings, num_classes) if checkpoint else ""
         found = read_checkpoint(checkpoint, digest, device) if checkpoint else None
         torch.manual_seed(torch_seed(settings.seed, _INIT))
@@ -231,7 +231,7 @@ def starting_backbone(
     """The backbone's weights that `train` starts from with these arguments, by name in the student:
     what `interpolate` takes as its start."""
     settings = method.settings_for(settings)
-    with machine(settings):
+    with training_device(settings):
         torch.manual_seed(torch_seed(settings.seed, _INIT))
         student = make_student(method, data, settings, num_classes=num_classes, pretrained=True)
     return _backbone(student)

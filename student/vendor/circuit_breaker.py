@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outages:
+class BreakerPolicy:
     """How an outage of the vendor is noticed and how long it is sat out; times in seconds.
 
     `failures` in a row, over all requests, open the breaker: connections that break, times that
@@ -36,7 +36,7 @@ class Outages:
         return dice.uniform(ceiling / 2, ceiling)
 
 
-class Breaker:
+class CircuitBreaker:
     """Lets requests through until the vendor fails too often, then when it is ready again.
 
     Shared by all concurrent requests of one client: while it is open one of them asks `probe`, the
@@ -46,7 +46,7 @@ class Breaker:
 
     def __init__(
         self,
-        outages: Outages,
+        outages: BreakerPolicy,
         *,
         probe: Callable[[], Awaitable[bool]],
         sleep: Callable[[float], Awaitable[None]],

@@ -23,11 +23,11 @@ from student.errors import (
     VendorMisbehaved,
     VendorUnreachable,
 )
-from student.vendor.circuit_breaker import Breaker, Outages
-from student.vendor.problem import read_refusal
+from student.vendor.circuit_breaker import BreakerPolicy, CircuitBreaker
+from student.vendor.problem import read_problem
 from student.vendor.request import Batch, Expected
 from student.vendor.response import Answer, read_answer
-from student.vendor.retry import Retries, Retry, is_retried, retry_after_seconds
+from student.vendor.retry import Retry, RetryPolicy, is_retried, retry_after_seconds
 from student.vendor.schemas import Account, Model, ModelList, Prices
 
 # Far above any honest answer (max_items x dim), far below what would exhaust memory.
@@ -58,21 +58,25 @@ class VendorClient:
         http: httpx.AsyncClient,
         key: SecretStr,
         *,
-        retries: Retries | None = None,
-        outages: Outages | None = None,
+        retries: RetryPolicy | None = None,
+        outages: BreakerPolicy | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
     ) -> None:
         self._http = http
         self._key = key
-        self._retries = retries or Retries()
+        self._retries = retries or RetryPolicy()
         self._sleep = sleep
         self._clock = clock
         # For jitter, not for a secret.
         self._random = random or Random()
-        self._breaker = Breaker(
-            outages or Outages(), probe=self.ready, sleep=sleep, clock=clock, random=self._random
+        self._breaker = CircuitBreaker(
+            outages or BreakerPolicy(),
+            probe=self.ready,
+            sleep=sleep,
+            clock=clock,
+            random=self._random,
         )
 
     def __repr__(self) -> str:
@@ -183,7 +187,7 @@ class VendorClient:
                     self._breaker.succeeded()
                 if status == 200:
                     return reply
-                failure = read_refusal(
+                failure = read_problem(
                     status, reply.content, is_doubtful=doubtful, printable=self._printable
                 )
                 doubtful = doubtful or failure.charged is not False
@@ -258,8 +262,8 @@ async def connect(
     key: SecretStr,
     *,
     connections: int = 16,
-    retries: Retries | None = None,
-    outages: Outages | None = None,
+    retries: RetryPolicy | None = None,
+    outages: BreakerPolicy | None = None,
 ) -> AsyncIterator[VendorClient]:
     """A client of the vendor at this URL, closed when the block ends; nothing is sent by itself.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Pace:
+class AimdLimiter:
     """A gate of `most` places that closes by half when the vendor pushes back.
 
     `async with pace:` holds one place. `slow_down()` halves the places, to one at least;

@@ -22,7 +22,7 @@ PURGED = "answer_purged"
 _FREE_UNEXPLAINED = frozenset({401, 403, 404, 405, 413})
 
 
-def read_refusal(
+def read_problem(
     status: int, content: bytes, *, is_doubtful: bool, printable: Callable[[str], str]
 ) -> VendorError:
     """The error for a status other than 200; `printable` makes the vendor's words fit to print.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cache.records.receipt import GENESIS_HASH, Receipt
 
 
-class Chain:
+class ReceiptChain:
     """The receipts of one account, in whatever order they come: never two ledgers.
 
     A receipt names its line's number and the hash of the line before it, so two neighbours prove

@@ -18,7 +18,7 @@ def is_retried(status: int, code: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retries:
+class RetryPolicy:
     """The patience of the client: attempts and total seconds are both caps.
 
     `request_seconds` bounds one attempt as a whole, a body that drips included; a vendor's

@@ -29,7 +29,7 @@ from teacher_server.api.openapi import problems
 from teacher_server.api.problems import Code, Problem
 from teacher_server.api.schemas import Receipt
 from teacher_server.api.scopes import REFUSALS, Admin
-from teacher_server.api.uncancelled import settled
+from teacher_server.api.uncancelled import run_uncancelled
 from teacher_server.errors import (
     ChargeUnknown,
     CorrectionReused,
@@ -235,7 +235,7 @@ def _required(idempotency_key: str | None) -> str:
 async def _done(change: Callable[[], T]) -> T:
     """The change, made whole even when the caller is gone; the ledger's refusals as Problems."""
     try:
-        return await settled(change)
+        return await run_uncancelled(change)
     except KeyUnknown as error:
         raise Problem(Code.UNKNOWN_KEY, str(error)) from error
     except ChargeUnknown as error:

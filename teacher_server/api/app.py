@@ -22,17 +22,17 @@ from teacher_server.api.dependencies import Services
 from teacher_server.api.middleware import BodyLimit, RequestContext
 from teacher_server.api.parse_request import prepare
 from teacher_server.api.problems import Code, Problem, respond
-from teacher_server.api.sale import Gate
+from teacher_server.api.sale import MeteredEncoder
 from teacher_server.inference.batcher import Batcher
 from teacher_server.inference.decode_image import ImageLimits
 from teacher_server.inference.info import Encoder
 from teacher_server.ledger.ledger import Ledger, unix_ms
-from teacher_server.limits.fair_semaphore import Turns
-from teacher_server.limits.memory_budget import Room
-from teacher_server.limits.rate_limiter import Rates
-from teacher_server.operations.background import Watch
+from teacher_server.limits.fair_semaphore import FairSemaphore
+from teacher_server.limits.memory_budget import MemoryBudget
+from teacher_server.limits.rate_limiter import RateLimiter
+from teacher_server.operations.background import BackgroundTasks
 from teacher_server.operations.metrics import Metrics
-from teacher_server.operations.readiness import Canary
+from teacher_server.operations.readiness import ReadinessProbe
 from teacher_server.operations.webhook import Webhook
 from teacher_server.settings import VendorSettings
 
@@ -47,14 +47,14 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
         max_queue=settings.max_queue,
         observe=metrics.batch,
     )
-    canary = Canary(encoder, batcher, ledger.books.probe)
+    canary = ReadinessProbe(encoder, batcher, ledger.books.probe)
     limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     services = Services(
         info=encoder.info,
         image_limits=limits,
         prepare=partial(prepare, encoder=encoder, limits=limits),
         ledger=ledger,
-        gate=Gate(
+        gate=MeteredEncoder(
             batcher,
             ledger.charges,
             metrics,
@@ -63,14 +63,14 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
             max_queue=settings.max_queue,
             answer_seconds=settings.lease_seconds / 2,
         ),
-        rates=Rates(),
+        rates=RateLimiter(),
         health=canary.health,
         metrics=metrics,
         settings=settings,
-        decoding=Turns(os.cpu_count() or 1, patience=settings.lease_seconds / 2),
-        room=Room(settings.max_bytes_in_flight),
+        decoding=FairSemaphore(os.cpu_count() or 1, patience=settings.lease_seconds / 2),
+        room=MemoryBudget(settings.max_bytes_in_flight),
     )
-    watch = Watch(
+    watch = BackgroundTasks(
         canary,
         ledger,
         metrics,

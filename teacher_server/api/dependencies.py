@@ -9,13 +9,13 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
-from teacher_server.api.sale import Gate
+from teacher_server.api.sale import MeteredEncoder
 from teacher_server.inference.decode_image import ImageLimits
 from teacher_server.inference.info import ModelInfo, Prepared
 from teacher_server.ledger.ledger import Ledger
-from teacher_server.limits.fair_semaphore import Turns
-from teacher_server.limits.memory_budget import Room
-from teacher_server.limits.rate_limiter import Rates
+from teacher_server.limits.fair_semaphore import FairSemaphore
+from teacher_server.limits.memory_budget import MemoryBudget
+from teacher_server.limits.rate_limiter import RateLimiter
 from teacher_server.operations.metrics import Metrics
 from teacher_server.operations.readiness import Health
 from teacher_server.settings import VendorSettings
@@ -31,13 +31,13 @@ class Services:
     image_limits: ImageLimits
     prepare: Prepare
     ledger: Ledger
-    gate: Gate
-    rates: Rates
+    gate: MeteredEncoder
+    rates: RateLimiter
     health: Callable[[], Awaitable[Health]]
     metrics: Metrics
     settings: VendorSettings
-    decoding: Turns
-    room: Room
+    decoding: FairSemaphore
+    room: MemoryBudget
 
 
 def _services(request: Request) -> Services:

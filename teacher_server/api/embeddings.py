@@ -19,11 +19,11 @@ from teacher_server.api.body import (
 )
 from teacher_server.api.dependencies import Services, Serving
 from teacher_server.api.openapi import HEADERS, problems
-from teacher_server.api.parse_request import Intake, Intaker
+from teacher_server.api.parse_request import ParsedRequest, RequestParser
 from teacher_server.api.problems import Code, Problem, request_id_of
 from teacher_server.api.rate_limits import Limits
 from teacher_server.api.render_response import render_head
-from teacher_server.api.sale import Sold
+from teacher_server.api.sale import CompletedSale
 from teacher_server.api.schemas import EmbeddingResponse
 from teacher_server.api.scopes import Buyer
 from teacher_server.inference.info import Prepared
@@ -38,8 +38,8 @@ from teacher_server.ledger.charges import (
 )
 from teacher_server.ledger.clock import unix_ms
 from teacher_server.ledger.keys import Account
-from teacher_server.limits.fair_semaphore import NoTurn
-from teacher_server.limits.memory_budget import NoRoom
+from teacher_server.limits.fair_semaphore import QueueTimeout
+from teacher_server.limits.memory_budget import MemoryBudgetExceeded
 
 router = APIRouter(tags=["embeddings"])
 _REFUSALS = tuple(
@@ -112,7 +112,7 @@ async def embed(
     try:
         with services.room.of(caller.id, num_bytes):
             return await _bought(request, services, caller, idempotency_key)
-    except NoRoom as error:
+    except MemoryBudgetExceeded as error:
         raise Problem(Code.OVERLOADED, str(error)) from error
 
 
@@ -143,9 +143,9 @@ async def _bought(
     return await _sell(request, intake, purchase, services)
 
 
-async def _intake(request: Request, services: Services) -> Intake:
+async def _intake(request: Request, services: Services) -> ParsedRequest:
     info = services.info
-    intaker = Intaker(services.settings, services.image_limits, info.id, info.dim)
+    intaker = RequestParser(services.settings, services.image_limits, info.id, info.dim)
     content_type = media_type(request)
     if content_type == "application/json":
         return await asyncio.to_thread(intaker.from_json, await whole_body(request))
@@ -171,7 +171,7 @@ async def _beyond_budget(caller: Account, purchase: Purchase, services: Services
 
 
 async def _sell(
-    request: Request, intake: Intake, purchase: Purchase, services: Services
+    request: Request, intake: ParsedRequest, purchase: Purchase, services: Services
 ) -> Response:
     prepared = await _prepared(intake, purchase.key_id, services)
     tokens = sum(item.num_tokens for item in prepared)
@@ -179,14 +179,14 @@ async def _sell(
     outcome = await services.gate.sell(purchase, prepared, head)
     if isinstance(outcome, Refused):
         raise _refusal(outcome)
-    if not isinstance(outcome, Sold):
+    if not isinstance(outcome, CompletedSale):
         return earlier_answer(outcome, services)
     limits: Limits = request.scope["state"]["limits"]
     limits.unspent_units = outcome.entry.balance_units
     return Response(outcome.body, media_type="application/json")
 
 
-async def _prepared(intake: Intake, key_id: str, services: Services) -> list[Prepared]:
+async def _prepared(intake: ParsedRequest, key_id: str, services: Services) -> list[Prepared]:
     work = partial(services.prepare, intake.items)
     if not intake.images:
         # Texts are tokenized in the time that it takes to read them: they wait for nobody's images.
@@ -194,7 +194,7 @@ async def _prepared(intake: Intake, key_id: str, services: Services) -> list[Pre
     try:
         async with services.decoding.turn(key_id):
             return await asyncio.to_thread(work)
-    except NoTurn as error:
+    except QueueTimeout as error:
         raise Problem(Code.OVERLOADED, f"the images were not decoded: {error}") from error
 
 

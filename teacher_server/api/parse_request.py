@@ -42,7 +42,7 @@ _SHAPE = 'must be a string, or a list of strings, {"text": â€¦} and {"image": â€
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class ParsedRequest:
     """A well-formed request; an item is a text (str) or the bytes of an image file."""
 
     model: str
@@ -71,7 +71,7 @@ class Intake:
 
 
 @dataclass(frozen=True, slots=True)
-class Intaker:
+class RequestParser:
     """Reads requests under the limits of one vendor and one model; all methods raise Problem."""
 
     settings: VendorSettings
@@ -79,7 +79,7 @@ class Intaker:
     model: str
     dim: int
 
-    def from_json(self, body: bytes) -> Intake:
+    def from_json(self, body: bytes) -> ParsedRequest:
         """Parse a JSON body; meant for a worker thread, for bodies are large."""
         self._check_parts(body)
         try:
@@ -102,7 +102,7 @@ class Intaker:
         if _marks(body) > most and _marks_outside_strings(body, most) > most:
             raise self._batch_too_large()
 
-    async def from_form(self, request: Request) -> Intake:
+    async def from_form(self, request: Request) -> ParsedRequest:
         """Parse a multipart body: files `image`, then fields `text`, in the order sent."""
         _check_charset(request)
         most = self.settings.max_items
@@ -114,7 +114,7 @@ class Intaker:
                 raise self._batch_too_large() from error
             raise Problem(Code.INVALID_REQUEST, "the multipart body is malformed") from error
 
-    async def _from_form(self, form: FormData) -> Intake:
+    async def _from_form(self, form: FormData) -> ParsedRequest:
         if unknown := sorted(set(form) - _FORM_FIELDS):
             happened = f"the form field {unknown[0][:40]!r} is not known"
             raise Problem(Code.INVALID_REQUEST, happened, param=unknown[0][:40])
@@ -156,7 +156,7 @@ class Intaker:
 
     def _checked(
         self, model: str, encoding: EncodingFormat, items: tuple[str | bytes, ...]
-    ) -> Intake:
+    ) -> ParsedRequest:
         if model != self.model:
             happened = f"the model {model[:100]!r} is not served, {self.model!r} is"
             raise Problem(Code.UNKNOWN_MODEL, happened, param="model")
@@ -169,7 +169,7 @@ class Intaker:
                     raise Problem(Code(error.code), happened, param="input", index=index) from error
             else:
                 self._check_text(index, item)
-        return Intake(model, encoding, items)
+        return ParsedRequest(model, encoding, items)
 
     def _check_text(self, index: int, text: str) -> None:
         if not text.strip():

@@ -17,7 +17,12 @@ from teacher_server.api.auth import Known
 from teacher_server.api.dependencies import Serving
 from teacher_server.api.problems import Code, Problem
 from teacher_server.ledger.keys import Account
-from teacher_server.limits.rate_limiter import KeyLimits, Rates, TooFast, TooMany
+from teacher_server.limits.rate_limiter import (
+    ConcurrencyExceeded,
+    KeyLimits,
+    RateExceeded,
+    RateLimiter,
+)
 from teacher_server.settings import VendorSettings
 
 _SECOND_NS = 10**9
@@ -30,7 +35,7 @@ class Limits:
 
     account: Account
     of_key: KeyLimits
-    rates: Rates
+    rates: RateLimiter
     unspent_units: int
 
     def headers(self) -> dict[str, str]:
@@ -104,9 +109,9 @@ async def _admitted(request: Request, services: Serving, account: Known) -> Asyn
     try:
         with services.rates.admitted(account.id, limits):
             yield account
-    except TooMany as error:
+    except ConcurrencyExceeded as error:
         raise Problem(Code.TOO_MANY_CONCURRENT, str(error)) from error
-    except TooFast as error:
+    except RateExceeded as error:
         wait = seconds_up(error.wait_ns)
         raise Problem(Code.RATE_LIMITED, str(error), retry_after=wait) from error
 

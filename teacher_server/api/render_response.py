@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from teacher_server.api.parse_request import EncodingFormat, Intake
+from teacher_server.api.parse_request import EncodingFormat, ParsedRequest
 from teacher_server.inference.batcher import Vector
 from teacher_server.inference.info import ModelInfo
 from teacher_server.ledger.charges import Reservation
@@ -19,7 +19,7 @@ def render_head(
     vectors: Sequence[Vector],
     reservation: Reservation,
     *,
-    intake: Intake,
+    intake: ParsedRequest,
     info: ModelInfo,
     tokens: int,
 ) -> bytes:

@@ -10,7 +10,7 @@ from functools import partial
 
 from teacher_server.api.problems import Code, Problem
 from teacher_server.api.render_response import with_receipt
-from teacher_server.api.uncancelled import settled
+from teacher_server.api.uncancelled import run_uncancelled
 from teacher_server.inference.batcher import Batcher, QueueFull, Vector
 from teacher_server.inference.info import ModelInfo, Prepared
 from teacher_server.ledger.charges import Charges, Earlier, Purchase, Refused, Reservation
@@ -23,14 +23,14 @@ RenderHead = Callable[[Sequence[Vector], Reservation], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Sold:
+class CompletedSale:
     """A charged answer, byte for byte as it is stored, and its line in the ledger."""
 
     body: bytes
     entry: LedgerEntry
 
 
-class Gate:
+class MeteredEncoder:
     """Reserve, embed, charge with the answer; or void. Routes have no other hold on the model."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Gate:
 
     async def sell(
         self, purchase: Purchase, prepared: Sequence[Prepared], render_head: RenderHead
-    ) -> Sold | Earlier | Refused:
+    ) -> CompletedSale | Earlier | Refused:
         """Embed and charge, or say why not, for nothing; `render_head` prints all but the receipt.
 
         Raises Problem when the model has no room or no time. Whatever ends it before the charge,
@@ -77,15 +77,15 @@ class Gate:
         """
         may_hold_units = True
         try:
-            outcome = await settled(partial(self._charges.reserve, purchase, self._price))
+            outcome = await run_uncancelled(partial(self._charges.reserve, purchase, self._price))
             if not isinstance(outcome, Reservation):
                 may_hold_units = False
                 return outcome
             vectors = await self._embedded(prepared)
             head = await asyncio.to_thread(render_head, vectors, outcome)
-            sold: list[Sold] = []
+            sold: list[CompletedSale] = []
             try:
-                await settled(partial(self._charge, outcome, head, sold))
+                await run_uncancelled(partial(self._charge, outcome, head, sold))
             except asyncio.CancelledError:
                 # The cut-off of a stopping server: "nothing was charged" would be a lie by now.
                 if not sold:
@@ -106,7 +106,7 @@ class Gate:
         except TimeoutError as error:
             raise Problem(Code.NOT_READY, "the model did not answer in time") from error
 
-    def _charge(self, reservation: Reservation, head: bytes, sold: list[Sold]) -> None:
+    def _charge(self, reservation: Reservation, head: bytes, sold: list[CompletedSale]) -> None:
         lines: list[LedgerEntry] = []
 
         def render(entry: LedgerEntry) -> bytes:
@@ -119,11 +119,11 @@ class Gate:
             model_fingerprint=self._info.fingerprint,
             render=render,
         )
-        sold.append(Sold(body, lines[-1]))
+        sold.append(CompletedSale(body, lines[-1]))
 
     async def _void(self, request_id: str) -> None:
         try:
-            was_reserved = await settled(partial(self._charges.void, request_id))
+            was_reserved = await run_uncancelled(partial(self._charges.void, request_id))
         except Exception:
             # The lease gives the units back; what stopped the request is the error to report.
             _log.exception("request %s could not be voided; its lease will be", request_id)

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def settled(call: Callable[[], T]) -> T:
+async def run_uncancelled(call: Callable[[], T]) -> T:
     """Run `call` in a worker thread to its end, even when the caller is cancelled meanwhile.
 
     A cancelled caller gets its CancelledError only after the call has ended, so that what the

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from teacher_server.errors import VendorError
 
 
-class NoTurn(VendorError):
+class QueueTimeout(VendorError):
     """No place came free in time."""
 
 
-class Turns:
+class FairSemaphore:
     """So many places, kept by one event loop; the next free one goes to the key whose turn it is.
 
     A key's own requests come in their order. A key alone may hold all places: another that comes
@@ -55,7 +55,7 @@ class Turns:
                 self._give_back(key_id)  # it came in the moment in which the wait ended
             if isinstance(error, TimeoutError):
                 message = f"no turn came within {self._patience:g} seconds"
-                raise NoTurn(message) from error
+                raise QueueTimeout(message) from error
             raise
 
     def _give_back(self, key_id: str) -> None:

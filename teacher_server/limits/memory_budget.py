@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from teacher_server.errors import VendorError
 
 
-class NoRoom(VendorError):
+class MemoryBudgetExceeded(VendorError):
     """The process holds as many bytes of requests as it may, or the key half as many."""
 
 
-class Room:
+class MemoryBudget:
     """Room for the bytes of requests in progress, kept by one event loop.
 
     Half of it is the most that one key gets, so that it cannot shut the others out. A request that
@@ -34,11 +34,11 @@ class Room:
         """Hold room for so many bytes until the block ends, or raise NoRoom and hold none."""
         if self.held and self.held + num_bytes > self._most:
             message = f"requests in progress hold {self.held} bytes of {self._most}"
-            raise NoRoom(message)
+            raise MemoryBudgetExceeded(message)
         own = self._held[key_id]
         if own and own + num_bytes > self._most // 2:
             message = f"requests of this key in progress hold {own} bytes of {self._most // 2}"
-            raise NoRoom(message)
+            raise MemoryBudgetExceeded(message)
         self._held[key_id] += num_bytes
         try:
             yield

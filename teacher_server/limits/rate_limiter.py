@@ -12,7 +12,7 @@ from teacher_server.errors import VendorError
 _MINUTE_NS = 60 * 10**9
 
 
-class TooFast(VendorError):
+class RateExceeded(VendorError):
     """The bucket is empty; `wait_ns` nanoseconds from now it holds the next request."""
 
     def __init__(self, message: str, *, wait_ns: int) -> None:
@@ -20,7 +20,7 @@ class TooFast(VendorError):
         self.wait_ns = wait_ns
 
 
-class TooMany(VendorError):
+class ConcurrencyExceeded(VendorError):
     """As many requests of the key are in progress as it may have."""
 
 
@@ -53,7 +53,7 @@ class _Meter:
     in_progress: int = 0
 
 
-class Rates:
+class RateLimiter:
     """The meters of every key, kept by one event loop and in its process alone.
 
     A full bucket holds a minute's requests, so a key that was quiet may send them at once. Another
@@ -74,14 +74,14 @@ class Rates:
         meter = self._meter(key_id)
         if meter.in_progress >= limits.max_concurrent:
             message = f"{meter.in_progress} requests of this key are in progress, as many as it may"
-            raise TooMany(message)
+            raise ConcurrencyExceeded(message)
         now = self._clock_ns()
         # The bucket is kept as the instant at which it will be full: one integer, no rounding.
         full_at = max(meter.full_at_ns, now) + limits.interval_ns
         wait = full_at - now - limits.requests_per_minute * limits.interval_ns
         if wait > 0:
             message = f"the key may send {limits.requests_per_minute} requests a minute"
-            raise TooFast(message, wait_ns=wait)
+            raise RateExceeded(message, wait_ns=wait)
         meter.full_at_ns = full_at
         meter.in_progress += 1
         try:

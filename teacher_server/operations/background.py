@@ -11,7 +11,7 @@ from typing import Protocol
 from teacher_server.inference.batcher import QueueFull
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.operations.metrics import Metrics
-from teacher_server.operations.readiness import STUCK_SECONDS, Canary
+from teacher_server.operations.readiness import STUCK_SECONDS, ReadinessProbe
 
 _log = logging.getLogger("teacher_server")
 SWEEP_SECONDS = 5.0
@@ -20,7 +20,7 @@ PURGE_SECONDS = 3600.0
 _DAY_MS = 86_400_000
 
 
-class Courier(Protocol):
+class AlertSender(Protocol):
     """Delivers the alerts that wait."""
 
     async def deliver(self) -> int:
@@ -28,17 +28,17 @@ class Courier(Protocol):
         ...
 
 
-class Watch:
+class BackgroundTasks:
     """A sweep every few seconds, a round every half minute; no chore stops another."""
 
     def __init__(
         self,
-        canary: Canary,
+        canary: ReadinessProbe,
         ledger: Ledger,
         metrics: Metrics,
         *,
         answer_days: int,
-        courier: Courier | None,
+        courier: AlertSender | None,
         clock_ms: Callable[[], int],
     ) -> None:
         self._canary = canary

@@ -27,7 +27,7 @@ class Health:
         return all(self.checks.values())
 
 
-class Canary:
+class ReadinessProbe:
     """Embeds one image and one text through the customers' own queue, and writes to the books."""
 
     def __init__(

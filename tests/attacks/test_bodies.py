@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
-from teacher_server.api.parse_request import Intaker
+from teacher_server.api.parse_request import RequestParser
 from teacher_server.inference.decode_image import ImageLimits
 from teacher_server.settings import VendorSettings
 
 SIZE = 2 * 2**20
 START = b'{"model": "hash", "input": ['
 SETTINGS = VendorSettings(max_items=8, max_text_chars=200)
-INTAKER = Intaker(SETTINGS, ImageLimits(max_bytes=1000, max_pixels=1000), "hash", 8)
+INTAKER = RequestParser(SETTINGS, ImageLimits(max_bytes=1000, max_pixels=1000), "hash", 8)
 
 
 def many(part: bytes) -> bytes:

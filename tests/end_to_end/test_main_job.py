@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.record_types import receipt_name, write_receipt
 from tests.end_to_end.conftest import BIN, Shop, invoke
 from tests.support.cache_purchases import overwrite
@@ -126,7 +126,7 @@ def test_audit_fails_and_names_the_row_when_either_side_is_altered(
     audit = ("cache-report", "--cache", str(cache), "audit", "--vendor", shop.url)
     invoke(*audit, key=key)
     # The cache's side: one receipt says a unit less, sealed as if it were honest.
-    with Records.open(cache) as records:
+    with CacheReader.open(cache) as records:
         honest = next(iter(records.stored_receipts()))
     forged = replace(
         honest, receipt=honest.receipt.model_copy(update={"units": honest.receipt.units - 1})

@@ -7,19 +7,19 @@ from pathlib import Path
 from cache.integrity.verify import verify
 from cache.maintenance.merge import Merged, merge
 from cache.paid_cache import PaidCache
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import read_copies
 
 
 def join(source: Path, into: Path) -> Merged:
     """Merge two folders."""
-    with Records.open(source) as records, PaidCache.open(into, patience_s=2.0) as cache:
+    with CacheReader.open(source) as records, PaidCache.open(into, patience_s=2.0) as cache:
         return merge(records, cache)
 
 
 def everything(folder: Path) -> object:
     """All that money stands on, in no order."""
-    with Records.open(folder) as records:
+    with CacheReader.open(folder) as records:
         assert verify(records).problems == ()
         return (
             {stored.name: stored.receipt for stored in records.stored_receipts()},

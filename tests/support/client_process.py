@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey, image_item
 from student.purchase.buyer import buy
-from student.purchase.plan import Wanted, make_plan
+from student.purchase.plan import EmbeddingRequest, make_plan
 from student.purchase.progress import Progress
 from student.vendor.client import connect
 
@@ -67,7 +67,7 @@ async def run(url: str, folder: Path, count: int, die_at: str = "") -> None:
             key = EmbeddingKey(
                 model_fingerprint=model.fingerprint, modality="image", item=image_item(data)
             )
-            wanted.append(Wanted(key=key, payload=lambda data=data: data))  # type: ignore[misc]
+            wanted.append(EmbeddingRequest(key=key, payload=lambda data=data: data))  # type: ignore[misc]
         with PaidCache.open(folder) as cache:
             budget = 1000
             prices = await vendor.prices()

@@ -10,9 +10,9 @@ import httpx
 from cache.paid_cache import PaidCache
 from student.config import JobSettings
 from student.console import quiet
-from student.data.image_set import Scanned, scan
-from student.purchase.requirements import ShoppingList
-from student.purchase.rounds import Settled, purchase
+from student.data.image_set import ImageSet, load_image_set
+from student.purchase.requirements import EmbeddingRequirements
+from student.purchase.rounds import PurchaseResult, run_purchase
 from tests.support.purchase_setup import client_of
 
 TEXTS = 2
@@ -39,20 +39,22 @@ def job(pets: Path, **more: object) -> JobSettings:
 
 async def bought(
     settings: JobSettings, vendor: Callable[[httpx.Request], httpx.Response]
-) -> tuple[Settled, list[int]]:
+) -> tuple[PurchaseResult, list[int]]:
     """Buys, and says which images are paid for afterwards, by row."""
-    scanned = scan(settings, quiet())
+    scanned = load_image_set(settings, quiet())
     with PaidCache.open(settings.cache) as cache:
         async with client_of(vendor) as client:
-            settled = await purchase(client, settings, scanned, cache, quiet(), "distill-client")
+            settled = await run_purchase(
+                client, settings, scanned, cache, quiet(), "distill-client"
+            )
         assert settled is not None
         return settled, paid_rows(settings, scanned, cache, settled)
 
 
 def paid_rows(
-    settings: JobSettings, scanned: Scanned, cache: PaidCache, settled: Settled
+    settings: JobSettings, scanned: ImageSet, cache: PaidCache, settled: PurchaseResult
 ) -> list[int]:
-    shopping = ShoppingList(settings, scanned, settled.plan.model)
+    shopping = EmbeddingRequirements(settings, scanned, settled.plan.model)
     return [
         row
         for row in range(len(scanned.training))

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 from cache.paid_cache import Intent, PaidCache
-from student.purchase.plan import Wanted
+from student.purchase.plan import EmbeddingRequest
 from student.purchase.recovery import ABANDONED_AFTER_MS
 from student.vendor.request import Batch, purchase_key
 from tests.support.purchase_setup import ACCOUNT, Shop, client_of
@@ -16,7 +16,7 @@ OLD_MS = ABANDONED_AFTER_MS + 60_000
 
 def leave_intent(
     shop: Shop,
-    wanted: list[Wanted],
+    wanted: list[EmbeddingRequest],
     *,
     age_ms: int = 0,
     run: str = "killed",
@@ -41,7 +41,7 @@ def leave_intent(
     return intent
 
 
-async def charge(shop: Shop, wanted: list[Wanted], intent: Intent) -> None:
+async def charge(shop: Shop, wanted: list[EmbeddingRequest], intent: Intent) -> None:
     """Let the vendor charge for an intent, its answer being lost with the killed run."""
     items = tuple(one.item() for one in wanted)
     batch = Batch(model=shop.model, prices=shop.prices, items=items)
@@ -54,7 +54,7 @@ def open_intents(shop: Shop) -> list[Intent]:
         return cache.open_intents()
 
 
-def drop_rows(shop: Shop, wanted: list[Wanted]) -> None:
+def drop_rows(shop: Shop, wanted: list[EmbeddingRequest]) -> None:
     """Damage the cache as a broken disk does: these rows are gone, their receipts are not."""
     with closing(sqlite3.connect(shop.folder / "cache.db", isolation_level=None)) as connection:
         (sql,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'paid_is_kept'")

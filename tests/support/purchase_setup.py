@@ -17,11 +17,11 @@ from pydantic import SecretStr
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey, image_item, text_item
 from student.purchase.buyer import buy
-from student.purchase.plan import Plan, Wanted, make_plan
-from student.purchase.progress import Bought
-from student.purchase.recorder import Till
+from student.purchase.plan import EmbeddingRequest, Plan, make_plan
+from student.purchase.progress import PurchaseSummary
+from student.purchase.recorder import PurchaseRecorder
 from student.vendor.client import VendorClient
-from student.vendor.retry import Retries
+from student.vendor.retry import RetryPolicy
 from student.vendor.schemas import Model, Prices
 from tests.support.ledger_vendor import KEY, LedgerVendor
 
@@ -51,7 +51,7 @@ class Clock:
 
 @asynccontextmanager
 async def client_of(
-    handler: Any, clock: Clock | None = None, retries: Retries | None = None, key: str = KEY
+    handler: Any, clock: Clock | None = None, retries: RetryPolicy | None = None, key: str = KEY
 ) -> AsyncIterator[VendorClient]:
     """The real client, with the handler at the far end of its wire."""
     clock = clock or Clock()
@@ -85,24 +85,24 @@ class Shop:
     def prices(self) -> Prices:
         return Prices.model_validate(self.vendor.price)
 
-    def image(self, name: str) -> Wanted:
+    def image(self, name: str) -> EmbeddingRequest:
         """An image whose file holds its own name."""
         data = name.encode()
         key = EmbeddingKey(
             model_fingerprint=self.model.fingerprint, modality="image", item=image_item(data)
         )
-        return Wanted(key=key, payload=lambda: data, name=name)
+        return EmbeddingRequest(key=key, payload=lambda: data, name=name)
 
-    def images(self, count: int, stem: str = "image") -> list[Wanted]:
+    def images(self, count: int, stem: str = "image") -> list[EmbeddingRequest]:
         return [self.image(f"{stem} {number}") for number in range(count)]
 
-    def text(self, text: str) -> Wanted:
+    def text(self, text: str) -> EmbeddingRequest:
         key = EmbeddingKey(
             model_fingerprint=self.model.fingerprint, modality="text", item=text_item(text)
         )
-        return Wanted(key=key, payload=text, name=text)
+        return EmbeddingRequest(key=key, payload=text, name=text)
 
-    def plan(self, wanted: Sequence[Wanted], budget: int = 1000) -> Plan:
+    def plan(self, wanted: Sequence[EmbeddingRequest], budget: int = 1000) -> Plan:
         with PaidCache.open(self.folder) as cache:
             return make_plan(
                 wanted, cache=cache, model=self.model, prices=self.prices, budget=budget
@@ -110,13 +110,13 @@ class Shop:
 
     async def buy(
         self,
-        wanted: Sequence[Wanted],
+        wanted: Sequence[EmbeddingRequest],
         *,
         budget: int = 1000,
         plan: Plan | None = None,
-        retries: Retries | None = None,
+        retries: RetryPolicy | None = None,
         **more: Any,
-    ) -> Bought:
+    ) -> PurchaseSummary:
         """Plan and buy, as one run of the client does."""
         options: dict[str, Any] = {
             "run": f"run-{next(self._runs)}",
@@ -133,9 +133,9 @@ class Shop:
             async with client_of(handler, self.clock, retries) as client:
                 return await buy(plan, cache=cache, vendor=client, budget=budget, **options)
 
-    def till(self, cache: PaidCache, run: str) -> Till:
+    def till(self, cache: PaidCache, run: str) -> PurchaseRecorder:
         """The till of a run that wants four images."""
-        return Till(
+        return PurchaseRecorder(
             self.plan(self.images(4)),
             cache=cache,
             account=ACCOUNT,
@@ -153,7 +153,7 @@ class Shop:
             assert cache.spend_on_record().in_flight_units == 0
             assert not list(cache.rows_bought_again())
 
-    def paid(self, wanted: Sequence[Wanted]) -> list[bool]:
+    def paid(self, wanted: Sequence[EmbeddingRequest]) -> list[bool]:
         """Which of these are in the cache."""
         with PaidCache.open(self.folder) as cache:
             missing = set(cache.missing([one.key for one in wanted]))

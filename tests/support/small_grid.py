@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from student.bench.constants import NO_TEACHER
-from student.bench.purchase import Counter
+from student.bench.purchase import VendorEndpoint
 from student.bench.rows import Counted, Row
 from student.bench.run import Grid, Run, identity, new_run
 from student.bench.runner import Source, run_grid
@@ -54,12 +54,12 @@ def grid(pets: Path, runs: Sequence[Run], **more: object) -> Grid:
     return Grid(name="small", base=settings(pets, **more), runs=tuple(runs))
 
 
-def sold_by(vendor: LedgerVendor) -> Callable[[str], AbstractContextManager[Counter]]:
+def sold_by(vendor: LedgerVendor) -> Callable[[str], AbstractContextManager[VendorEndpoint]]:
     """The vendor sells every teacher."""
 
     @contextmanager
-    def opened(_: str) -> Iterator[Counter]:
-        yield Counter(open=lambda: client_of(vendor))
+    def opened(_: str) -> Iterator[VendorEndpoint]:
+        yield VendorEndpoint(open=lambda: client_of(vendor))
 
     return opened
 

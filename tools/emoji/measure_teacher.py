@@ -16,13 +16,13 @@ from PIL import Image
 
 from student.data.demo.lay_out import all_emoji
 from student.data.image_folder import Item, discover
-from student.evaluation.results import Tally
+from student.evaluation.results import AccuracyCount
 from teacher_server.inference.encoder import OpenClipEncoder, load_encoder
 
 SEEN, NEVER = "emoji it saw", "emoji it never saw"
 
 
-def measure(data: Path, encoder: OpenClipEncoder) -> dict[str, dict[str, Tally]]:
+def measure(data: Path, encoder: OpenClipEncoder) -> dict[str, dict[str, AccuracyCount]]:
     """Top-1 by style, then by whether the teacher was trained on the emoji.
 
     Zero-shot with the prompt `a photo of a {class}`, over all classes.
@@ -40,7 +40,7 @@ def measure(data: Path, encoder: OpenClipEncoder) -> dict[str, dict[str, Tally]]
             right[style, known].append(catalogue.classes[int(answer)] == item.class_name)
     return {
         style: {
-            known: Tally(correct=sum(right[style, known]), images=len(right[style, known]))
+            known: AccuracyCount(correct=sum(right[style, known]), images=len(right[style, known]))
             for known in (SEEN, NEVER)
         }
         for style in catalogue.domains
@@ -53,7 +53,7 @@ def _encoded(encoder: OpenClipEncoder, items: list[Item]) -> NDArray[np.float32]
     return np.concatenate(batches)
 
 
-def card(scores: dict[str, dict[str, Tally]], provenance: dict[str, object]) -> str:
+def card(scores: dict[str, dict[str, AccuracyCount]], provenance: dict[str, object]) -> str:
     """The model card, every figure from this measurement."""
     mean = {
         known: np.mean([by_known[known].accuracy for by_known in scores.values()])

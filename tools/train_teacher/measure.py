@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from student.data.image_folder import Item, discover
-from student.evaluation.results import Tally
+from student.evaluation.results import AccuracyCount
 from teacher_server.inference.encoder import OpenClipEncoder, load_encoder
 from tools.train_teacher.folder import PROVENANCE, write_provenance
 
 FREE = "free to train on"
 """The group of the items that `unseen.csv` does not name."""
 
-Scores = dict[str, dict[str, Tally]]
+Scores = dict[str, dict[str, AccuracyCount]]
 """By style, then by the item's group in `unseen.csv`."""
 
 
@@ -43,7 +43,7 @@ def zero_shot(data: Path, encoder: OpenClipEncoder) -> Scores:
             group = item.unseen_group or FREE
             right[group].append(catalogue.classes[int(answer)] == item.class_name)
         scores[style] = {
-            group: Tally(correct=sum(hits), images=len(hits))
+            group: AccuracyCount(correct=sum(hits), images=len(hits))
             for group, hits in sorted(right.items())
         }
     return scores

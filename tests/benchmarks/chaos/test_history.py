@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from benchmarks.chaos.history import Fuse, History, read_history
+from benchmarks.chaos.history import History, KillSwitch, read_history
 from benchmarks.chaos.observations import Process
 from benchmarks.chaos.operations import NEVER, operations
 
@@ -15,7 +15,7 @@ def test_a_fuse_kills_its_process_the_nth_time_and_says_so(tmp_path: Path) -> No
     path = tmp_path / "history.jsonl"
     child = os.fork()
     if child == 0:
-        fuse = Fuse(History(path), point="here", nth=3)
+        fuse = KillSwitch(History(path), point="here", nth=3)
         while True:
             fuse.reach("elsewhere")
             os.write(os.open(tmp_path / "reached", os.O_WRONLY | os.O_CREAT | os.O_APPEND), b".")

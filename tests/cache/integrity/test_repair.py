@@ -14,7 +14,7 @@ from cache.paid_cache import PaidCache, Spend
 from cache.records.receipt import Receipt
 from cache.storage.codec import encode_row
 from cache.storage.folder import RECEIPTS
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import read_copies
 from tests.support.cache_command import store_receipt
 from tests.support.cache_purchases import (
@@ -250,5 +250,5 @@ def test_a_repaired_row_is_not_needed_twice(cache: PaidCache, ledger: Ledger, fo
     overwrite(folder, image(1).digest, encode_row(replace(next(cache.rows()), request_id="x"))[:-1])
     repair(folder)
     buy(cache, ledger, image(1), name="again")
-    with Records.open(folder) as records:
+    with CacheReader.open(folder) as records:
         assert [one.purchase.receipt for one in records.lost_answers()] == [first]

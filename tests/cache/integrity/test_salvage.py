@@ -18,7 +18,7 @@ from cache.integrity.salvage import rebuild
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, Spend
 from cache.storage.folder import DATABASE, RECEIPTS
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from tests.support.cache_purchases import (
     NOON,
     Ledger,
@@ -84,7 +84,7 @@ def test_a_malformed_database_is_rebuilt_without_losing_a_receipt(
     result = repair(malformed)
     assert result.moved[0].name == DATABASE
     assert (malformed / "quarantine" / "20251124T160000.000Z" / DATABASE).is_file()
-    with Records.open(malformed) as records:
+    with CacheReader.open(malformed) as records:
         assert sum(1 for _ in records.receipts()) == 90
         assert records.spend_on_record().receipt_units == 180
     assert all(short.is_replayable for short in result.shortages)

@@ -15,7 +15,7 @@ from cache.records.receipt import Receipt
 from cache.storage import record_types as journal
 from cache.storage.codec import encode_row, seal
 from cache.storage.folder import DATABASE
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from tests.support.cache_command import problems, store_receipt
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -167,7 +167,7 @@ def test_damage_below_the_records_is_found(cache: PaidCache, ledger: Ledger, fol
     with (folder / DATABASE).open("r+b") as file:
         file.seek((page - 1) * page_bytes)
         file.write(bytes(page_bytes))
-    with Records.open(folder) as records:
+    with CacheReader.open(folder) as records:
         names = [problem.name for problem in verify(records).problems]
     assert set(names) == {"database"}
 
@@ -176,7 +176,7 @@ def test_a_false_header_of_the_database_is_found(cache: PaidCache, folder: Path)
     """Every record is still whole."""
     cache.close()
     count_free_pages(folder, 5)
-    with Records.open(folder) as records:
+    with CacheReader.open(folder) as records:
         ((name, detail),) = [(p.name, p.detail) for p in verify(records).problems]
     assert name == "database"
     assert "reelist" in detail or "free" in detail.lower()

@@ -13,7 +13,7 @@ from cache.integrity.verify import verify
 from cache.maintenance.merge import Merged
 from cache.paid_cache import PaidCache, Spend
 from cache.storage.folder import RECEIPTS
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from tests.support.cache_merges import everything, join
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -61,7 +61,7 @@ def test_everything_of_the_second_cache_is_in_the_first(folder: Path, other: Pat
         losses=1,
         copies=2,
     )
-    with Records.open(folder) as merged:
+    with CacheReader.open(folder) as merged:
         assert verify(merged).problems == ()
         assert verify(merged).receipts_without_copy == 0
         assert merged.missing(images(1, 2, 3, 4)) == []
@@ -143,7 +143,7 @@ def test_a_purchase_open_in_one_and_paid_in_the_other_is_paid(
         payer = first if paid_in == "first" else second
         payer.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
     assert join(other, folder).intents_ended == (1 if paid_in == "second" else 0)
-    with Records.open(folder) as merged:
+    with CacheReader.open(folder) as merged:
         assert merged.spend_on_record() == Spend(receipt_units=2, cost_micro_usd=200)
         assert merged.open_intents() == []
         assert verify(merged).is_sound

@@ -13,7 +13,7 @@ from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache
 from cache.records.receipt import account_name
 from cache.storage.folder import RECEIPTS
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import read_copies
 from tests.support.cache_merges import join
 from tests.support.cache_purchases import KEY_ID, Ledger, image, images, intent_of, rows_of, tamper
@@ -60,7 +60,7 @@ def test_merged_caches_have_paid_what_the_vendor_charged(
     again = join(second, first)
     assert {getattr(again, name) for name in again.__dataclass_fields__} == {0}
     join(first, second)
-    with Records.open(second) as back:
+    with CacheReader.open(second) as back:
         assert back.spend_on_record() == spend
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cache.paid_cache import PaidCache
 from cache.records.receipt import Receipt
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from tests.support.cache_merges import everything, join
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -71,7 +71,7 @@ def test_caches_merged_in_any_order_are_one_and_the_same(
         for part in sequence:
             join(root / f"part-{part}", whole)
     assert everything(root / "a") == everything(root / "b")
-    with Records.open(root / "a") as merged:
+    with CacheReader.open(root / "a") as merged:
         ends = [set(states) for states in zip(*history.states, strict=True)]
         paid = [receipt for receipt, end in zip(bought, ends, strict=True) if "paid" in end]
         assert sorted(r.seq for r in merged.receipts()) == sorted(r.seq for r in paid)

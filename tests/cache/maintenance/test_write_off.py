@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.cli import main
-from cache.errors import AnswerLost, CacheUnavailable, ClientBudgetExceeded, NotOpen
+from cache.errors import AnswerWrittenOff, CacheUnavailable, ClientBudgetExceeded, NotOpen
 from cache.integrity.verify import verify
-from cache.maintenance.write_off import give_up
+from cache.maintenance.write_off import write_off
 from cache.paid_cache import PaidCache, Spend
 from cache.records.purchase_records import StoredReceipt
 from cache.storage.receipts_file import append
@@ -48,8 +48,8 @@ def test_what_is_given_up_stays_counted_and_can_be_bought_again(
             if state == "paid" and receipt is not None:
                 cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
             elif state != "open":
-                assert give_up(cache, intent.idempotency_key) == intent
-                with pytest.raises(AnswerLost, match="given up"):
+                assert write_off(cache, intent.idempotency_key) == intent
+                with pytest.raises(AnswerWrittenOff, match="given up"):
                     cache.reserve(intent, budget=100)
         assert len(cache.open_intents()) == states.count("open")
         spend = cache.spend_on_record()
@@ -72,7 +72,7 @@ def test_an_answer_that_comes_after_all_counts_once(cache: PaidCache, ledger: Le
     """Its receipt takes the place of the loss."""
     intent = intent_of(*images(1, 2))
     cache.reserve(intent, budget=10)
-    give_up(cache, intent.idempotency_key)
+    write_off(cache, intent.idempotency_key)
     receipt = ledger.charge(intent)
     cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
     assert cache.spend_on_record() == Spend(receipt_units=2, cost_micro_usd=200)
@@ -87,7 +87,7 @@ def test_a_purchase_whose_line_was_written_can_be_given_up(
     cache.reserve(intent, budget=10)
     stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=ledger.charge(intent))
     append(folder, [stored.paying_for(intent.keys)])
-    give_up(cache, intent.idempotency_key)
+    write_off(cache, intent.idempotency_key)
     assert verify(cache).is_sound
     PaidCache.open(folder).close()
 
@@ -98,7 +98,7 @@ def test_a_merge_ends_what_the_other_cache_gave_up(folder: Path, tmp_path: Path)
         cache.reserve(intent_of(*images(1, 2), name="p"), budget=10)
     other = Path(shutil.copytree(folder, tmp_path / "other"))
     with PaidCache.open(other) as cache:
-        give_up(cache, "p")
+        write_off(cache, "p")
     assert join(other, folder).intents_ended == 1
     with PaidCache.open(folder) as merged:
         assert merged.spend_on_record() == Spend(lost_units=2)
@@ -109,9 +109,9 @@ def test_what_a_living_run_waits_for_is_not_given_up(cache: PaidCache) -> None:
     intent = intent_of(image(1), run="run-1")
     cache.reserve(intent, budget=10)
     with cache.alive("run-1"), pytest.raises(CacheUnavailable, match="run-1 is alive"):
-        give_up(cache, intent.idempotency_key)
+        write_off(cache, intent.idempotency_key)
     assert cache.open_intents() == [intent]
-    give_up(cache, intent.idempotency_key)
+    write_off(cache, intent.idempotency_key)
 
 
 def test_the_beginning_of_a_key_will_do_when_it_is_of_one_purchase(cache: PaidCache) -> None:
@@ -120,12 +120,12 @@ def test_the_beginning_of_a_key_will_do_when_it_is_of_one_purchase(cache: PaidCa
         cache.reserve(intent_of(image(1), name=name), budget=10)
     for unclear in ("buy1-", "", "…", "buy2-", "buy1-abcd"):
         with pytest.raises(NotOpen):
-            give_up(cache, unclear)
+            write_off(cache, unclear)
     assert len(cache.open_intents()) == 3
-    assert give_up(cache, "buy1-aa…").idempotency_key == "buy1-aa"
-    assert give_up(cache, "buy1-ab").idempotency_key == "buy1-ab"
+    assert write_off(cache, "buy1-aa…").idempotency_key == "buy1-aa"
+    assert write_off(cache, "buy1-ab").idempotency_key == "buy1-ab"
     with pytest.raises(NotOpen, match="no open purchases"):
-        give_up(cache, "buy1-aa")
+        write_off(cache, "buy1-aa")
 
 
 def test_the_command_says_what_it_did(

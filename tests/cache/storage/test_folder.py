@@ -12,8 +12,8 @@ import pytest
 
 from cache.errors import CacheUnavailable
 from cache.paid_cache import PaidCache
-from cache.storage.folder import DATABASE, DoubtfulPlace, file_system_of, prepare_folder
-from cache.storage.reader import Records
+from cache.storage.folder import DATABASE, FolderWarning, file_system_of, prepare_folder
+from cache.storage.reader import CacheReader
 
 MOUNTS = """\
 /dev/vda / ext4 rw 0 0
@@ -64,7 +64,7 @@ def test_a_network_file_system_is_refused(tmp_path: Path, kind: str) -> None:
 
 def test_a_folder_shared_with_a_host_is_warned_of(tmp_path: Path) -> None:
     """It works while one side uses it at a time."""
-    with pytest.warns(DoubtfulPlace, match="9p"):
+    with pytest.warns(FolderWarning, match="9p"):
         prepare_folder(tmp_path / "cache", mounts=f"host {tmp_path} 9p rw 0 0\n")
     assert (tmp_path / "cache").is_dir()
 
@@ -97,7 +97,7 @@ def test_a_file_in_the_place_of_the_folder_is_said(tmp_path: Path) -> None:
 def test_a_folder_of_another_user_that_is_open_to_others_is_warned_of(tmp_path: Path) -> None:
     """Its mode is not ours to change."""
     tmp_path.chmod(0o755)
-    with pytest.warns(DoubtfulPlace, match="another user"):
+    with pytest.warns(FolderWarning, match="another user"):
         prepare_folder(tmp_path, mounts="", user=os.geteuid() + 1)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
@@ -139,7 +139,7 @@ def test_a_cache_on_a_read_only_medium_can_be_read(folder: Path) -> None:
 def test_reading_writes_nothing(folder: Path) -> None:
     """An audit leaves the evidence as it is."""
     before = (folder / DATABASE).read_bytes()
-    with Records.open(folder) as records:
+    with CacheReader.open(folder) as records:
         assert list(records.receipts()) == []
     assert (folder / DATABASE).read_bytes() == before
 
@@ -147,7 +147,7 @@ def test_reading_writes_nothing(folder: Path) -> None:
 def test_reading_makes_no_cache_where_there_is_none(tmp_path: Path) -> None:
     """A report on a mistyped folder is an error, not an empty report."""
     with pytest.raises(CacheUnavailable, match="there is no cache in"):
-        Records.open(tmp_path / "nowhere")
+        CacheReader.open(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,16 +155,16 @@ def test_reading_a_file_that_is_no_cache_says_so(tmp_path: Path) -> None:
     """Also when it is a database of something else."""
     (tmp_path / DATABASE).write_bytes(b"dear diary" * 100)
     with pytest.raises(CacheUnavailable, match="cannot be read"):
-        Records.open(tmp_path)
+        CacheReader.open(tmp_path)
     (tmp_path / DATABASE).write_bytes(b"")
     with pytest.raises(CacheUnavailable, match="format 0"):
-        Records.open(tmp_path)
+        CacheReader.open(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a b", "a?b", "a#b", "a%41b"])
 def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     """SQLite takes an address here, in which such characters mean something."""
     PaidCache.open(tmp_path / name).close()
-    with Records.open(tmp_path / name) as records:
+    with CacheReader.open(tmp_path / name) as records:
         assert records.open_intents() == []
     assert [path.name for path in tmp_path.iterdir()] == [name]

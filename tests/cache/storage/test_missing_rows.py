@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.errors import AnswerLost, InconsistentAnswer, ReceiptConflict
+from cache.errors import AnswerWrittenOff, InconsistentAnswer, ReceiptConflict
 from cache.integrity.verify import verify
-from cache.paid_cache import Loss, PaidCache, Spend
+from cache.paid_cache import PaidCache, Spend, WriteOff
 from cache.records.receipt import Receipt
 from cache.reports.spend import markdown_report, spend_summary
 from cache.storage import record_types as journal
@@ -139,7 +139,7 @@ def test_a_lost_answer_stays_counted_as_spent(cache: PaidCache) -> None:
     assert cache.spend_on_record() == Spend(lost_units=2)
     assert cache.spend_on_record().committed_units == 2
     assert list(cache.losses()) == [
-        Loss(
+        WriteOff(
             idempotency_key=intent.idempotency_key,
             account=ACCOUNT,
             run="run-1",
@@ -159,7 +159,7 @@ def test_a_lost_answer_is_lost_once(cache: PaidCache) -> None:
     for _ in range(2):
         cache.lose(intent, account=ACCOUNT, detail="purged")
     assert cache.spend_on_record() == Spend(lost_units=2)
-    with pytest.raises(AnswerLost, match="purged") as caught:
+    with pytest.raises(AnswerWrittenOff, match="purged") as caught:
         cache.reserve(intent, budget=10)
     assert caught.value.idempotency_key == intent.idempotency_key
     cache.reserve(intent_of(*images(1, 2), name="again"), budget=4)

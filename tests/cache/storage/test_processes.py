@@ -12,7 +12,7 @@ import pytest
 
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from tests.support.cache_purchases import images, intent_of, vector_of
 
 ROOT = Path(__file__).parents[3]
@@ -108,7 +108,7 @@ def test_a_client_killed_in_the_middle_of_commits_loses_nothing_and_tears_nothin
             client.send_signal(signal.SIGKILL)
             returned += [int(line) for line in client.stdout.read().split("\n")[:-1]]
         assert client.returncode == -signal.SIGKILL
-        with Records.open(folder) as records:
+        with CacheReader.open(folder) as records:
             assert verify(records).problems == ()
             bought = [key for first in returned for key in images(*range(first, first + 8))]
             assert records.missing(bought) == []
@@ -151,7 +151,7 @@ def test_several_processes_never_pass_one_budget_and_use_its_last_unit(
     spent = [int(spender.communicate(timeout=120)[0]) for spender in spenders]
     assert [spender.returncode for spender in spenders] == [0, 0, 0]
     assert sum(spent) == budget
-    with Records.open(folder) as records:
+    with CacheReader.open(folder) as records:
         assert records.spend_on_record().committed_units == budget
         assert records.spend_on_record().in_flight_units > 0
         assert verify(records).problems == ()
@@ -174,7 +174,7 @@ def test_a_report_can_be_read_while_a_client_is_in_a_transaction(
 ) -> None:
     """Readers never wait for writers, and see nothing half done."""
     intent = intent_of(*images(1, 2))
-    with Records.open(folder) as records, cache._store.exclusive():
+    with CacheReader.open(folder) as records, cache._store.exclusive():
         cache.reserve(intent, budget=10)
         assert records.open_intents() == []
     assert cache.open_intents() == [intent]

@@ -13,7 +13,7 @@ import pytest
 
 from cache.errors import CacheUnavailable
 from cache.paid_cache import PaidCache
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.run_locks import live_runs, nobody_alive
 from tests.cache.storage.test_processes import start
 
@@ -42,7 +42,7 @@ def living(folder: Path, run: str) -> Iterator[subprocess.Popen[str]]:
 def test_a_run_is_alive_while_its_block_lasts(cache: PaidCache, folder: Path) -> None:
     """For whoever asks, also without a right to write."""
     assert not cache.is_alive("run-1")
-    with cache.alive("run-1"), Records.open(folder) as records:
+    with cache.alive("run-1"), CacheReader.open(folder) as records:
         assert records.is_alive("run-1")
         assert not records.is_alive("run-2")
         assert live_runs(folder) == ["run-1"]

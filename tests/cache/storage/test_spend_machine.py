@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cache.errors import AlreadyPaid, AnswerLost, ClientBudgetExceeded, IntentConflict
+from cache.errors import AlreadyPaid, AnswerWrittenOff, ClientBudgetExceeded, IntentConflict
 from cache.integrity.repair import repair
 from cache.integrity.verify import verify
 from cache.paid_cache import Intent, PaidCache, Spend
@@ -84,7 +84,7 @@ class SpendMachine(RuleBasedStateMachine):
             with pytest.raises(AlreadyPaid):
                 self.cache.reserve(intent, budget=budget)
         elif name in self.lost:
-            with pytest.raises(AnswerLost):
+            with pytest.raises(AnswerWrittenOff):
                 self.cache.reserve(intent, budget=budget)
         elif name in self.open or intent.units <= left:
             self.cache.reserve(intent, budget=budget)

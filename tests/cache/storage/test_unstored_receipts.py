@@ -17,7 +17,7 @@ from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, StoredReceipt
 from cache.records.receipt import account_name
 from cache.storage.folder import DATABASE, RECEIPTS
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import append
 from tests.cache.storage.test_processes import BUYER, start
 from tests.support.cache_merges import join
@@ -193,7 +193,7 @@ def test_a_merge_gives_a_cache_its_receipts_back(
         join(emptied, folder)
     assert main(["merge", str(emptied), str(folder)]) == 0
     assert "added: 1 receipts" in capsys.readouterr().out
-    with PaidCache.open(emptied) as mended, Records.open(folder) as whole:
+    with PaidCache.open(emptied) as mended, CacheReader.open(folder) as whole:
         assert mended.spend_on_record() == whole.spend_on_record()
         assert mended.missing(images(1, 2)) == []
         assert verify(mended).is_sound

@@ -8,7 +8,7 @@ import pytest
 from student.data.image_folder import discover
 from student.data.pixel_table import pixel_table
 from student.data.views import png
-from student.embeddings.keys import prompts_for, view_keys, wanted_in_order, wanted_texts
+from student.embeddings.keys import image_requests, prompts_for, text_requests, view_keys
 from tests.support.pictures import write_domains
 
 MODEL = "sha256:" + "0" * 64
@@ -30,14 +30,14 @@ def test_view_0_is_sent_as_the_file_and_the_others_as_the_pixels_trained_on(
 ) -> None:
     items = discover(write_domains(tmp_path / "set")).items
     pixels = pixel_table(items, size=8, views=2, folder=tmp_path / "pixels").pixels
-    wanted = {one.key: one for one in wanted_in_order(MODEL, items, pixels, range(len(items)))}
+    wanted = {one.key: one for one in image_requests(MODEL, items, pixels, range(len(items)))}
     original, rendered = view_keys(MODEL, items[4], views=2, size=8)
     assert wanted[original].item().payload == items[4].path.read_bytes()
     assert wanted[rendered].item().payload == png(pixels[4, 1])
 
 
 def test_a_text_is_identified_by_its_normal_form() -> None:
-    composed, combined = wanted_texts(MODEL, ["caf\u00e9", "cafe\u0301"])
+    composed, combined = text_requests(MODEL, ["caf\u00e9", "cafe\u0301"])
     assert composed.key == combined.key
     assert composed.key.item == hashlib.sha256("caf\u00e9".encode()).hexdigest()
 

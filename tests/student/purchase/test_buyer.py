@@ -10,9 +10,9 @@ import pytest
 from cache.paid_cache import PaidCache
 from cache.records.receipt import entry_hash
 from cache.reports.spend import markdown_report
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from student.errors import VendorError, VendorUnreachable
-from student.vendor.retry import Retries
+from student.vendor.retry import RetryPolicy
 from tests.support.ledger_vendor import (
     LedgerVendor,
     lost_answer,
@@ -105,7 +105,7 @@ async def test_a_run_that_gave_up_in_doubt_is_finished_by_the_next_for_one_payme
 ) -> None:
     shop.vendor.faults.append(lost_answer)
     with pytest.raises(VendorUnreachable) as caught:
-        await shop.buy(shop.images(4), retries=Retries(attempts=1))
+        await shop.buy(shop.images(4), retries=RetryPolicy(attempts=1))
     assert caught.value.charged is None
     assert "journal" in str(caught.value)
     end = await shop.buy(shop.images(4))
@@ -116,7 +116,7 @@ async def test_a_run_that_gave_up_in_doubt_is_finished_by_the_next_for_one_payme
 async def test_units_in_doubt_count_against_the_budget(shop: Shop) -> None:
     shop.vendor.faults.append(lost_request)
     with pytest.raises(VendorUnreachable):
-        await shop.buy(shop.images(4), budget=6, retries=Retries(attempts=1))
+        await shop.buy(shop.images(4), budget=6, retries=RetryPolicy(attempts=1))
     plan = shop.plan([*shop.images(4), *shop.images(4, "other")], budget=6)
     assert (plan.remaining, len(plan.in_flight), plan.units, len(plan.left_out)) == (2, 4, 2, 2)
 
@@ -142,5 +142,5 @@ async def test_an_answer_whose_time_no_calendar_has_is_paid_for_kept_and_reporte
     end = await shop.buy(shop.images(4))
     assert (end.bought, all(shop.paid(shop.images(4)))) == (4, True)
     shop.assert_books_balance()
-    with Records.open(shop.folder) as cache:
+    with CacheReader.open(shop.folder) as cache:
         assert f"| {created_ms} |" in markdown_report(cache)

@@ -10,7 +10,7 @@ import pytest
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.receipt import Receipt
-from student.purchase.cost import Bill, bill_for
+from student.purchase.cost import PurchaseCost, purchase_cost
 from student.vendor.schemas import Prices
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -45,7 +45,7 @@ def cache(tmp_path: Path) -> Iterator[PaidCache]:
         yield cache
 
 
-def figures(bill: Bill) -> tuple[int, int]:
+def figures(bill: PurchaseCost) -> tuple[int, int]:
     return bill.units, bill.cost_micro_usd
 
 
@@ -63,35 +63,35 @@ def test_each_embedding_costs_what_it_cost_on_its_day(cache: PaidCache) -> None:
     buy(cache, ledger, *FEW)
     ledger.price = 500
     buy(cache, ledger, *MORE)
-    assert figures(bill_for(cache, [*FEW, *MORE], prices())) == (5, 2 * 100 + 3 * 500)
-    assert figures(bill_for(cache, [FEW[0], MORE[0]], prices())) == (2, 100 + 500)
+    assert figures(purchase_cost(cache, [*FEW, *MORE], prices())) == (5, 2 * 100 + 3 * 500)
+    assert figures(purchase_cost(cache, [FEW[0], MORE[0]], prices())) == (2, 100 + 500)
 
 
 def test_only_the_receipts_of_these_embeddings_count(cache: PaidCache) -> None:
     ledger = Ledger()
     first, second = buy(cache, ledger, *FEW), buy(cache, ledger, *MORE)
-    bill = bill_for(cache, [FEW[0]], prices())
+    bill = purchase_cost(cache, [FEW[0]], prices())
     assert [one.receipt for one in bill.receipts] == [first]
-    both = bill_for(cache, [*FEW, *MORE], prices())
+    both = purchase_cost(cache, [*FEW, *MORE], prices())
     assert {one.receipt for one in both.receipts} == {first, second}
     assert both.digest != bill.digest
-    assert figures(bill_for(cache, [], prices())) == (0, 0)
+    assert figures(purchase_cost(cache, [], prices())) == (0, 0)
 
 
 def test_an_image_and_a_text_of_one_request_cost_what_each_costs(cache: PaidCache) -> None:
     bought_for(cache, Ledger(), 2 * 3 + 1, *FEW, text("a"))
     today = prices(image=3, text=1)
-    assert figures(bill_for(cache, [text("a")], today)) == (1, 100)
-    assert figures(bill_for(cache, [FEW[1]], today)) == (3, 300)
-    assert figures(bill_for(cache, [*FEW, text("a")], today)) == (7, 700)
+    assert figures(purchase_cost(cache, [text("a")], today)) == (1, 100)
+    assert figures(purchase_cost(cache, [FEW[1]], today)) == (3, 300)
+    assert figures(purchase_cost(cache, [*FEW, text("a")], today)) == (7, 700)
 
 
 def test_a_request_of_other_unit_prices_is_shared_out_whole(cache: PaidCache) -> None:
     ledger = Ledger()
     bought_for(cache, ledger, 2 * 2, *FEW)
     bought_for(cache, ledger, 2 + 1, image(9), text("a"))
-    assert figures(bill_for(cache, [FEW[0]], prices())) == (2, 200)
-    assert figures(bill_for(cache, [*FEW, image(9), text("a")], prices())) == (7, 700)
+    assert figures(purchase_cost(cache, [FEW[0]], prices())) == (2, 200)
+    assert figures(purchase_cost(cache, [*FEW, image(9), text("a")], prices())) == (7, 700)
 
 
 def test_request_ids_of_two_vendors_may_be_the_same(cache: PaidCache) -> None:
@@ -102,5 +102,5 @@ def test_request_ids_of_two_vendors_may_be_the_same(cache: PaidCache) -> None:
     receipt = other.charge(intent, request_id="req_0002")
     cache.reserve(intent, budget=50_000)
     cache.commit(intent, rows_of(intent, receipt), receipt, account="http://other:8000#k1")
-    assert figures(bill_for(cache, FEW, prices())) == (2, 200)
-    assert figures(bill_for(cache, MORE, prices())) == (3, 2700)
+    assert figures(purchase_cost(cache, FEW, prices())) == (2, 200)
+    assert figures(purchase_cost(cache, MORE, prices())) == (3, 2700)

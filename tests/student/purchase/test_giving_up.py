@@ -10,7 +10,7 @@ import pytest
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import BadInput, VendorMisbehaved
-from student.purchase.plan import Wanted
+from student.purchase.plan import EmbeddingRequest
 from student.vendor.request import Item, purchase_key
 from tests.support.ledger_vendor import model_facts, problem
 from tests.support.open_purchases import OLD_MS, charge, leave_intent, open_intents
@@ -136,9 +136,9 @@ async def test_a_stored_lie_stops_the_run_and_stays_counted(shop: Shop) -> None:
 
 
 async def test_a_view_is_recovered_with_the_digest_of_what_is_rendered(shop: Shop) -> None:
-    def view(number: int) -> Wanted:
+    def view(number: int) -> EmbeddingRequest:
         key = replace(shop.image("file").key, view=f"crop/1@64#{number}")
-        return Wanted(key=key, payload=lambda: f"pixels {number}".encode())
+        return EmbeddingRequest(key=key, payload=lambda: f"pixels {number}".encode())
 
     wanted = [view(1), view(2)]
     intent = leave_intent(shop, wanted)
@@ -178,7 +178,7 @@ async def test_an_open_purchase_whose_file_is_gone_waits_for_its_time_and_then_g
         raise FileNotFoundError(2, "No such file or directory")
 
     (wanted,) = shop.images(1)
-    unreadable = Wanted(key=wanted.key, payload=gone, name="bird.png")
+    unreadable = EmbeddingRequest(key=wanted.key, payload=gone, name="bird.png")
     intent = leave_intent(shop, [wanted])
     end = await shop.buy([unreadable])
     assert (end.ending, open_intents(shop)) == ("waiting", [intent])
@@ -193,10 +193,10 @@ async def test_a_paid_view_whose_file_is_gone_is_kept(shop: Shop) -> None:
         raise FileNotFoundError(2, "No such file or directory")
 
     key = replace(shop.image("file").key, view="crop/1@64#1")
-    wanted = Wanted(key=key, payload=lambda: b"pixels")
+    wanted = EmbeddingRequest(key=key, payload=lambda: b"pixels")
     intent = leave_intent(shop, [wanted])
     await charge(shop, [wanted], intent)
-    end = await shop.buy([Wanted(key=key, payload=gone)])
+    end = await shop.buy([EmbeddingRequest(key=key, payload=gone)])
     assert (end.recovered, end.ending) == (1, "complete")
     shop.assert_books_balance()
 

@@ -13,9 +13,9 @@ import pytest
 
 from cache.paid_cache import PaidCache
 from student.errors import VendorUnreachable
-from student.purchase.plan import Wanted
-from student.purchase.progress import Bought
-from student.vendor.retry import Retries
+from student.purchase.plan import EmbeddingRequest
+from student.purchase.progress import PurchaseSummary
+from student.vendor.retry import RetryPolicy
 from tests.student.purchase.test_kill import (
     PATIENCE,
     assert_paid_once,
@@ -45,8 +45,8 @@ class Held:
 
 @asynccontextmanager
 async def a_living_client(
-    shop: Shop, wanted: list[Wanted], budget: int
-) -> AsyncIterator[tuple[Held, asyncio.Task[Bought]]]:
+    shop: Shop, wanted: list[EmbeddingRequest], budget: int
+) -> AsyncIterator[tuple[Held, asyncio.Task[PurchaseSummary]]]:
     """A run whose only purchase is on its way to the vendor, and has been for a long time."""
     first = asyncio.Event()
     held = Held(shop, lambda _: not first.is_set())
@@ -111,7 +111,7 @@ async def test_what_a_living_run_gives_up_its_rival_takes_over(shop: Shop) -> No
         return shop.vendor(request)
 
     shop.handler = handler
-    first = asyncio.create_task(shop.buy(wanted, retries=Retries(attempts=1)))
+    first = asyncio.create_task(shop.buy(wanted, retries=RetryPolicy(attempts=1)))
     await arrived.wait()
     (intent,) = open_intents(shop)
     second = asyncio.create_task(shop.buy(wanted))

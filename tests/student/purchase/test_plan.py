@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 from student.errors import PlanExceedsBudget
-from student.purchase.plan import Plan, Wanted, dollars, make_plan
+from student.purchase.plan import EmbeddingRequest, Plan, dollars, make_plan
 from student.vendor.schemas import Prices
 from tests.support.ledger_vendor import LedgerVendor, model_facts
 from tests.support.purchase_setup import Shop
 
 
-def names(wanted: tuple[Wanted, ...]) -> list[str]:
+def names(wanted: tuple[EmbeddingRequest, ...]) -> list[str]:
     return [one.name for one in wanted]
 
 
@@ -67,7 +67,7 @@ async def test_making_a_plan_neither_asks_the_vendor_nor_writes(shop: Shop) -> N
     await shop.buy(shop.images(2))
     database = shop.folder / "cache.db"
     before, seen = database.read_bytes(), len(shop.vendor.seen)
-    with Records.open(shop.folder) as records:
+    with CacheReader.open(shop.folder) as records:
         plan = make_plan(
             shop.images(5), cache=records, model=shop.model, prices=shop.prices, budget=9
         )

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.records.embedding_key import EmbeddingKey, text_item
-from student.purchase.plan import Wanted
-from student.purchase.queue import Shelf
+from student.purchase.plan import EmbeddingRequest
+from student.purchase.queue import PurchaseQueue
 from student.vendor.schemas import Prices
 
 PRICES = Prices.model_validate(
@@ -20,18 +20,18 @@ PRICES = Prices.model_validate(
 )
 
 
-def wanted(number: int, *, is_image: bool) -> Wanted:
+def wanted(number: int, *, is_image: bool) -> EmbeddingRequest:
     key = EmbeddingKey(
         model_fingerprint="sha256:x",
         modality="image" if is_image else "text",
         item=text_item(str(number)),
     )
-    return Wanted(key=key, payload=str(number), name=str(number))
+    return EmbeddingRequest(key=key, payload=str(number), name=str(number))
 
 
-def shelf_of(kinds: list[bool], allowance: int) -> tuple[Shelf, list[Wanted]]:
+def shelf_of(kinds: list[bool], allowance: int) -> tuple[PurchaseQueue, list[EmbeddingRequest]]:
     items = [wanted(number, is_image=kind) for number, kind in enumerate(kinds)]
-    return Shelf(items, prices=PRICES, allowance=allowance), items
+    return PurchaseQueue(items, prices=PRICES, allowance=allowance), items
 
 
 @given(
@@ -43,8 +43,8 @@ def test_no_item_goes_twice_and_no_unit_is_spent_twice(
     kinds: list[bool], allowance: int, steps: list[tuple[int, str]]
 ) -> None:
     shelf, items = shelf_of(kinds, allowance)
-    kept: list[Wanted] = []
-    gone: list[Wanted] = []
+    kept: list[EmbeddingRequest] = []
+    gone: list[EmbeddingRequest] = []
     for most, fate in steps:
         lot = shelf.take(most)
         assert len(lot) <= most

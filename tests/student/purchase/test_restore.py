@@ -7,21 +7,21 @@ import json
 import numpy as np
 import pytest
 
-from cache.paid_cache import Loss, PaidCache
+from cache.paid_cache import PaidCache, WriteOff
 from cache.records.receipt import entry_hash
 from student.errors import VendorMisbehaved
-from student.purchase.plan import Wanted
+from student.purchase.plan import EmbeddingRequest
 from tests.support.ledger_vendor import lost_answer, problem, vector_of
 from tests.support.open_purchases import charge, drop_rows, leave_intent, open_intents
 from tests.support.purchase_setup import Shop
 
 
-def losses(shop: Shop) -> list[Loss]:
+def losses(shop: Shop) -> list[WriteOff]:
     with PaidCache.open(shop.folder) as cache:
         return list(cache.losses())
 
 
-def vectors_are_right(shop: Shop, wanted: list[Wanted]) -> bool:
+def vectors_are_right(shop: Shop, wanted: list[EmbeddingRequest]) -> bool:
     with PaidCache.open(shop.folder) as cache:
         rows = cache.fetch([one.key for one in wanted])
     return all(

@@ -16,10 +16,10 @@ from cache.records.embedding_key import image_item
 from student.acquisition.strategies import SELECTORS, order
 from student.commands.distill import run_job
 from student.console import Terminal, quiet
-from student.data.image_set import scan
+from student.data.image_set import load_image_set
 from student.errors import BadInput
-from student.purchase.requirements import ShoppingList, candidates_for
-from student.purchase.rounds import purchase
+from student.purchase.requirements import EmbeddingRequirements, candidates_for
+from student.purchase.rounds import run_purchase
 from tests.support.client_purchases import IMAGES, TEXTS, bought, job
 from tests.support.ledger_vendor import LedgerVendor, problem
 from tests.support.pictures import write_domains
@@ -87,9 +87,9 @@ async def test_rounds_choose_what_a_replay_on_the_full_purchase_chooses(
     _, few = await bought(settings, LedgerVendor())
     everything = job(pets, budget=TEXTS + IMAGES, cache=pets.parent / "full")
     settled, every = await bought(everything, LedgerVendor())
-    scanned = scan(settings, quiet())
+    scanned = load_image_set(settings, quiet())
     with PaidCache.open(everything.cache) as cache:
-        answers = ShoppingList(settings, scanned, settled.plan.model).answers(every, cache)
+        answers = EmbeddingRequirements(settings, scanned, settled.plan.model).answers(every, cache)
     candidates = candidates_for(SELECTORS[name], scanned, settings, quiet())
     assert sorted(order(name, candidates, seed=0, answers=answers)[:11]) == few
 
@@ -124,7 +124,7 @@ async def test_every_view_of_a_chosen_image_is_bought(pets: Path) -> None:
 async def test_a_refused_image_is_passed_over_and_the_next_is_chosen(pets: Path) -> None:
     settings = job(pets, selector="margin", budget=TEXTS + 11)
     _, expected = await bought(settings, LedgerVendor())
-    hated = scan(settings, quiet()).training[expected[0]].digest
+    hated = load_image_set(settings, quiet()).training[expected[0]].digest
     vendor = LedgerVendor()
 
     def picky(request: httpx.Request) -> httpx.Response:
@@ -155,10 +155,10 @@ async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pe
     vendor, said = LedgerVendor(), StringIO()
     with PaidCache.open(settings.cache) as cache:
         async with client_of(vendor) as client:
-            settled = await purchase(
+            settled = await run_purchase(
                 client,
                 settings,
-                scan(settings, quiet()),
+                load_image_set(settings, quiet()),
                 cache,
                 Terminal(Console(file=said, width=120)),
                 "distill-client",

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from cache.maintenance.write_off import give_up
+from cache.maintenance.write_off import write_off
 from cache.paid_cache import Intent, PaidCache, now_ms
 from student.config import JobSettings
 from student.console import quiet
-from student.data.image_set import scan
+from student.data.image_set import load_image_set
 from student.errors import PlanExceedsBudget, PurchaseError
-from student.purchase.plan import Wanted
-from student.purchase.requirements import ShoppingList
+from student.purchase.plan import EmbeddingRequest
+from student.purchase.requirements import EmbeddingRequirements
 from student.vendor.request import purchase_key
 from student.vendor.schemas import Model
 from tests.support.client_purchases import IMAGES, TEXTS, bought, job
@@ -102,7 +102,7 @@ async def test_a_purchase_cut_short_ends_at_the_smaller_of_two_walls(
     assert (len(few), settled.bought.ending) == (5, ending)
 
 
-def left_open(settings: JobSettings, wanted: Sequence[Wanted], *, key_id: str) -> Intent:
+def left_open(settings: JobSettings, wanted: Sequence[EmbeddingRequest], *, key_id: str) -> Intent:
     """Journals a purchase as a run of that API key does that is killed before it sends."""
     keys = tuple(one.key for one in wanted)
     intent = Intent(
@@ -122,9 +122,9 @@ def left_open(settings: JobSettings, wanted: Sequence[Wanted], *, key_id: str) -
     return intent
 
 
-def prompts(settings: JobSettings, vendor: LedgerVendor) -> list[Wanted]:
+def prompts(settings: JobSettings, vendor: LedgerVendor) -> list[EmbeddingRequest]:
     model = Model.model_validate(vendor.model)
-    return ShoppingList(settings, scan(settings, quiet()), model).wanted([])
+    return EmbeddingRequirements(settings, load_image_set(settings, quiet()), model).wanted([])
 
 
 async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
@@ -142,7 +142,7 @@ async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
     # What the message says to do helps.
     assert f"give-up {theirs.idempotency_key}" in told
     with PaidCache.open(settings.cache) as cache:
-        give_up(cache, theirs.idempotency_key)
+        write_off(cache, theirs.idempotency_key)
     await bought(settings, vendor)
     assert vendor.spent == TEXTS + IMAGES
 
@@ -168,8 +168,8 @@ async def test_ones_own_open_purchase_of_the_prompts_is_settled(pets: Path) -> N
 
 async def test_another_keys_purchase_of_an_image_does_not_stop_the_job(pets: Path) -> None:
     vendor, settings = LedgerVendor(), job(pets, budget=1_000)
-    scanned = scan(settings, quiet())
-    shopping = ShoppingList(settings, scanned, Model.model_validate(vendor.model))
+    scanned = load_image_set(settings, quiet())
+    shopping = EmbeddingRequirements(settings, scanned, Model.model_validate(vendor.model))
     left_open(settings, shopping.wanted([0])[TEXTS:], key_id="oldkey")
     settled, images = await bought(settings, vendor)
     assert (len(images), settled.bought.ending) == (IMAGES - 1, "waiting")

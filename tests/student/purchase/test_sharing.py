@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from cache.paid_cache import PaidCache
-from student.purchase.progress import Bought
+from student.purchase.progress import PurchaseSummary
 from tests.support.purchase_setup import Shop
 
 
@@ -17,7 +17,9 @@ async def slowly(shop: Shop, request: httpx.Request) -> httpx.Response:
     return shop.vendor(request)
 
 
-async def buy_together(shop: Shop, *, buyers: int, budget: int, images: int) -> list[Bought]:
+async def buy_together(
+    shop: Shop, *, buyers: int, budget: int, images: int
+) -> list[PurchaseSummary]:
     """Several runs with the same wishes at once; all plans are made before anybody buys."""
 
     async def handler(request: httpx.Request) -> httpx.Response:

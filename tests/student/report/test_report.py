@@ -8,8 +8,8 @@ import pytest
 
 from cache.records.purchase_records import StoredReceipt
 from student.console import quiet
-from student.data.image_set import scan
-from student.evaluation.results import Experiment, MethodResult, Tally
+from student.data.image_set import load_image_set
+from student.evaluation.results import AccuracyCount, Experiment, MethodResult
 from student.report.break_even import Economics, bulk_milliseconds
 from student.report.gallery import draw_answers
 from student.report.markdown import table
@@ -19,7 +19,7 @@ from tests.support.small_grid import settings
 
 
 def test_a_tally_is_an_accuracy_with_its_wilson_interval() -> None:
-    tally = Tally(correct=8, images=10)
+    tally = AccuracyCount(correct=8, images=10)
     # Wilson, 1927, for 8 of 10: 0.490 to 0.943.
     assert tally.as_dict() == {
         "accuracy": 0.8,
@@ -31,7 +31,7 @@ def test_a_tally_is_an_accuracy_with_its_wilson_interval() -> None:
 
 
 def test_every_answer_right_still_has_an_interval() -> None:
-    low, high = Tally(correct=20, images=20).as_dict()["interval95"]
+    low, high = AccuracyCount(correct=20, images=20).as_dict()["interval95"]
     assert low < 0.9 < high == 1.0
 
 
@@ -98,13 +98,13 @@ def test_names_that_look_like_formulas_are_drawn_as_they_are_called(tmp_path: Pa
             for number in range(5):
                 seed += 1
                 write_picture(tmp_path / "pets" / domain / class_name / f"{number}.png", seed)
-    scanned = scan(settings(tmp_path / "pets", target_domain=[domains[1]]), quiet())
+    scanned = load_image_set(settings(tmp_path / "pets", target_domain=[domains[1]]), quiet())
     (split,) = scanned.splits
     said = np.array([scanned.label(item) for item in split.tests[domains[1]]])
     result = MethodResult(
         method="kd",
         trained=cast(Any, None),  # no picture shows it
-        scores={domains[1]: Tally(correct=10, images=10)},
+        scores={domains[1]: AccuracyCount(correct=10, images=10)},
         answers={domains[1]: said},
     )
     one = Experiment(

@@ -14,7 +14,7 @@ from student.errors import BadInput, DataError
 from student.models.student import Student
 from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.loss_weights import Terms
+from student.training.loss_weights import LossWeights
 from student.training.methods import METHODS, Method
 from student.training.train import Trained, starting_backbone, train
 from student.training.wise_ft import interpolate
@@ -108,7 +108,7 @@ def test_ridge_without_a_cosine_term_is_refused(
     data: TrainingData, validation: LabelledImages, settings: TrainingSettings
 ) -> None:
     labels = Method(
-        name="x", head="embedding", terms=Terms(labels=1.0), parts=(("align", "projection"),)
+        name="x", head="embedding", terms=LossWeights(labels=1.0), parts=(("align", "projection"),)
     )
     with pytest.raises(BadInput, match="of the cosine terms, and x has none"):
         _train(labels, data, validation, replace(settings, align="ridge"))
@@ -166,7 +166,7 @@ def test_labels_that_are_missing_altogether_or_make_no_sense_are_refused(
 def test_a_label_term_beside_the_cosines_learns_its_temperature(
     data: TrainingData, validation: LabelledImages, settings: TrainingSettings
 ) -> None:
-    terms = Terms(labels=0.2, logit_scale=20.0, learns_scale=True)
+    terms = LossWeights(labels=0.2, logit_scale=20.0, learns_scale=True)
     method = replace(ADIP, name="with-labels", terms=terms)
     student = _train(method, data, validation, replace(settings, backbone="test_vit")).student
     assert float(student.get_parameter("head.log_scale").exp()) != pytest.approx(20.0)

@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from student.models.heads import LOGIT_SCALE, ClassHead, EmbeddingHead, TextHead
 from student.training.batches import Batch
-from student.training.loss_weights import Terms
+from student.training.loss_weights import LossWeights
 from student.training.losses import distillation_loss, objective, zero_shot_logits
 
 ROWS, DIM, CLASSES = 5, 4, 3
 BOUGHT = [True, False, True, True, False]
-ADIP = Terms(image=0.3, text=0.7)
+ADIP = LossWeights(image=0.3, text=0.7)
 
 
 def _batch(seed: int = 0) -> Batch:
@@ -45,7 +45,9 @@ def _class_head() -> ClassHead:
     return ClassHead(DIM, CLASSES)
 
 
-def _loss(terms: Terms, batch: Batch, head: EmbeddingHead | ClassHead | None = None) -> Tensor:
+def _loss(
+    terms: LossWeights, batch: Batch, head: EmbeddingHead | ClassHead | None = None
+) -> Tensor:
     return objective(
         terms,
         head=head or _head(),
@@ -81,7 +83,7 @@ def test_the_cosine_terms_are_the_papers_formula_summed_by_hand(lmd: float) -> N
             strict=True,
         )
     )
-    loss = _loss(Terms(image=lmd, text=1 - lmd), batch)
+    loss = _loss(LossWeights(image=lmd, text=1 - lmd), batch)
     assert loss.item() == pytest.approx(by_hand / ROWS, abs=1e-6)
 
 
@@ -91,7 +93,7 @@ def test_at_one_half_it_is_the_black_box_loss_of_the_project_page() -> None:
     cosine = functional.cosine_similarity
     to_text = cosine(batch.inputs, _texts()[batch.labels])
     published = -(to_text + cosine(batch.inputs, batch.images)).sum() / (2 * ROWS)
-    torch.testing.assert_close(_loss(Terms(image=0.5, text=0.5), batch), published)
+    torch.testing.assert_close(_loss(LossWeights(image=0.5, text=0.5), batch), published)
 
 
 def test_the_label_term_is_torchs_mean_cross_entropy_to_the_last_bit() -> None:
@@ -111,7 +113,7 @@ def test_the_label_term_is_torchs_mean_cross_entropy_to_the_last_bit() -> None:
             head.linear.bias.zero_()
         plain = logits.clone().requires_grad_()
         expected = functional.cross_entropy(head(plain), labels)
-        loss = _loss(Terms(labels=1.0), batch, head)
+        loss = _loss(LossWeights(labels=1.0), batch, head)
         assert torch.equal(loss, expected)
         torch.autograd.backward([loss, expected])
         assert batch.inputs.grad is not None
@@ -131,7 +133,7 @@ def test_the_kd_term_is_torchs_batchmean_divergence_times_the_squared_temperatur
         functional.softmax(teacher / temperature, dim=-1),
         reduction="batchmean",
     )
-    loss = _loss(Terms(kd=1.0, temperature=temperature), batch, head)
+    loss = _loss(LossWeights(kd=1.0, temperature=temperature), batch, head)
     torch.testing.assert_close(loss, expected * temperature**2)
 
 
@@ -143,7 +145,7 @@ def test_the_kd_term_is_the_sum_over_classes_of_p_log_p_over_q() -> None:
     p, q = _softmax(teacher), _softmax(student)
     divergence = (p * np.log(np.maximum(p, 1e-300) / q)).sum(axis=-1)
     expected = temperature**2 * (divergence * BOUGHT).sum() / ROWS
-    assert _loss(Terms(kd=1.0, temperature=temperature), batch, head).item() == pytest.approx(
+    assert _loss(LossWeights(kd=1.0, temperature=temperature), batch, head).item() == pytest.approx(
         expected, rel=1e-5
     )
 
@@ -170,8 +172,10 @@ def test_kd_is_least_where_student_and_teacher_agree_and_the_published_code_is_n
 
 def test_kd_with_labels_is_their_weighed_sum() -> None:
     batch, head = _batch(), _class_head()
-    both = _loss(Terms(labels=0.5, kd=0.25), batch, head)
-    apart = 0.5 * _loss(Terms(labels=1.0), batch, head) + 0.25 * _loss(Terms(kd=1.0), batch, head)
+    both = _loss(LossWeights(labels=0.5, kd=0.25), batch, head)
+    apart = 0.5 * _loss(LossWeights(labels=1.0), batch, head) + 0.25 * _loss(
+        LossWeights(kd=1.0), batch, head
+    )
     torch.testing.assert_close(both, apart)
 
 
@@ -186,7 +190,7 @@ def test_the_image_term_alone_is_simkds_squared_distance_between_unit_vectors() 
     batch = replace(_batch(), bought=torch.ones(ROWS, dtype=torch.bool))
     unit = functional.normalize(batch.inputs, dim=-1)
     squared = (unit - batch.images).square().sum(-1).mean()
-    torch.testing.assert_close(2 + 2 * _loss(Terms(image=1.0), batch), squared)
+    torch.testing.assert_close(2 + 2 * _loss(LossWeights(image=1.0), batch), squared)
 
 
 def test_the_relation_term_is_rises_with_the_class_texts_as_anchors() -> None:
@@ -198,7 +202,7 @@ def test_the_relation_term_is_rises_with_the_class_texts_as_anchors() -> None:
         difference = _softmax(texts @ unit) - _softmax(texts @ texts[label])
         total += (difference**2).mean()
     expected = 10 * total / ROWS
-    assert _loss(Terms(relations=10.0), batch).item() == pytest.approx(expected, rel=1e-4)
+    assert _loss(LossWeights(relations=10.0), batch).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_label_term_of_an_embedding_head_is_a_softmax_of_scaled_cosines() -> None:
@@ -206,7 +210,7 @@ def test_the_label_term_of_an_embedding_head_is_a_softmax_of_scaled_cosines() ->
     cosine = functional.cosine_similarity(batch.inputs[:, None], _texts()[None], dim=-1)
     for scale in (1.0, 20.0):
         expected = functional.cross_entropy(scale * cosine, batch.labels)
-        torch.testing.assert_close(_loss(Terms(labels=1.0), batch, _head(scale)), expected)
+        torch.testing.assert_close(_loss(LossWeights(labels=1.0), batch, _head(scale)), expected)
 
 
 def test_a_text_head_classifies_from_the_texts_and_is_trained_from_there() -> None:
@@ -218,9 +222,9 @@ def test_a_text_head_classifies_from_the_texts_and_is_trained_from_there() -> No
 
 @pytest.mark.parametrize(
     "terms",
-    [ADIP, Terms(kd=1.0), Terms(image=0.5, labels=0.1, kd=0.2)],
+    [ADIP, LossWeights(kd=1.0), LossWeights(image=0.5, labels=0.1, kd=0.2)],
 )
-def test_an_embedding_that_was_not_bought_is_never_read(terms: Terms) -> None:
+def test_an_embedding_that_was_not_bought_is_never_read(terms: LossWeights) -> None:
     """Not even when its row holds no number: loss and gradient are those of any other row there."""
     batch = _batch()
     spoilt = batch.images.clone()
@@ -238,9 +242,15 @@ def test_an_embedding_that_was_not_bought_is_never_read(terms: Terms) -> None:
 
 @pytest.mark.parametrize(
     "terms",
-    [ADIP, Terms(labels=1.0), Terms(text=1.0), Terms(relations=1.0), Terms(text=0.5, kd=0.5)],
+    [
+        ADIP,
+        LossWeights(labels=1.0),
+        LossWeights(text=1.0),
+        LossWeights(relations=1.0),
+        LossWeights(text=0.5, kd=0.5),
+    ],
 )
-def test_a_row_without_label_adds_nothing_to_a_term_of_labels(terms: Terms) -> None:
+def test_a_row_without_label_adds_nothing_to_a_term_of_labels(terms: LossWeights) -> None:
     """The loss is the mean over the batch of what each row has: as if each stood alone."""
     batch = _batch()
     labels = batch.labels.clone()
@@ -274,7 +284,7 @@ def test_a_mixed_row_has_both_labels_in_their_shares() -> None:
         other, CLASSES
     )
     expected = functional.cross_entropy(logits, soft)
-    torch.testing.assert_close(_loss(Terms(labels=1.0), mixed, head), expected)
+    torch.testing.assert_close(_loss(LossWeights(labels=1.0), mixed, head), expected)
     between = 0.7 * texts[batch.labels] + 0.3 * texts[other]
     cosine = functional.cosine_similarity(batch.inputs, between).mean()
-    torch.testing.assert_close(_loss(Terms(text=1.0), mixed), -cosine)
+    torch.testing.assert_close(_loss(LossWeights(text=1.0), mixed), -cosine)

@@ -7,7 +7,7 @@ import pytest
 
 from student.errors import BadInput
 from student.training.config import TrainingSettings
-from student.training.loss_weights import Terms
+from student.training.loss_weights import LossWeights
 from student.training.methods import METHODS, Method
 from student.training.stage import HeadKind, Part
 
@@ -16,7 +16,7 @@ TOGETHER: tuple[tuple[str, Part], ...] = (("distill", "all"),)
 
 
 def _method(**changes: Any) -> Method:
-    whole = {"name": "x", "head": "embedding", "terms": Terms(text=1.0), "parts": TOGETHER}
+    whole = {"name": "x", "head": "embedding", "terms": LossWeights(text=1.0), "parts": TOGETHER}
     return Method(**{**whole, **changes})
 
 
@@ -30,19 +30,19 @@ def test_every_method_of_the_comparison_is_one_name() -> None:
 
 
 def test_the_published_method_weighs_both_cosines_by_lmd() -> None:
-    assert METHODS["vl2v-adip"].terms_for(SETTINGS) == Terms(image=0.5, text=0.5)
-    assert METHODS["one-stage"].terms_for(replace(SETTINGS, lmd=0.25)) == Terms(
+    assert METHODS["vl2v-adip"].terms_for(SETTINGS) == LossWeights(image=0.5, text=0.5)
+    assert METHODS["one-stage"].terms_for(replace(SETTINGS, lmd=0.25)) == LossWeights(
         image=0.25, text=0.75
     )
-    assert METHODS["image-only"].terms_for(SETTINGS) == Terms(image=1.0)
-    assert METHODS["text-only"].terms_for(SETTINGS) == Terms(text=1.0)
-    assert METHODS["erm"].terms_for(SETTINGS) == Terms(labels=1.0)
+    assert METHODS["image-only"].terms_for(SETTINGS) == LossWeights(image=1.0)
+    assert METHODS["text-only"].terms_for(SETTINGS) == LossWeights(text=1.0)
+    assert METHODS["erm"].terms_for(SETTINGS) == LossWeights(labels=1.0)
 
 
 def test_the_white_box_has_no_projection_and_is_trained_at_once() -> None:
     sd, fine_tuned = METHODS["vl2v-sd"], METHODS["clip-ft"]
     assert sd.terms_for(SETTINGS) == METHODS["vl2v-adip"].terms_for(SETTINGS)
-    assert fine_tuned.terms_for(SETTINGS) == Terms(labels=1.0, logit_scale=100.0)
+    assert fine_tuned.terms_for(SETTINGS) == LossWeights(labels=1.0, logit_scale=100.0)
     for one in (sd, fine_tuned):
         assert one.head == "identity"
         assert [stage.trains for stage in one.stages(SETTINGS)] == ["backbone"]
@@ -59,7 +59,7 @@ def test_a_recipes_overrides_win_over_a_runs_settings_unless_it_yields_them() ->
 def test_ours_leans_on_the_image_unless_it_is_told_otherwise() -> None:
     ours = METHODS["ours"]
     assert ours.terms_for(SETTINGS).image > ours.terms_for(SETTINGS).text
-    assert ours.yielding({"lmd"}).terms_for(SETTINGS) == Terms(image=0.5, text=0.5)
+    assert ours.yielding({"lmd"}).terms_for(SETTINGS) == LossWeights(image=0.5, text=0.5)
 
 
 def test_align_by_ridge_is_one_step_in_closed_form_and_probing_stays_as_it_is() -> None:
@@ -73,11 +73,11 @@ def test_align_by_ridge_is_one_step_in_closed_form_and_probing_stays_as_it_is() 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"terms": Terms()}, "no term has a weight"),
+        ({"terms": LossWeights()}, "no term has a weight"),
         ({"head": "class"}, "no embedding"),
-        ({"head": "class", "terms": Terms(image=1.0)}, "no embedding"),
-        ({"head": "class", "terms": Terms(), "shares_lmd": True}, "no embedding"),
-        ({"head": "text", "terms": Terms(labels=1.0, learns_scale=True)}, "scale to learn"),
+        ({"head": "class", "terms": LossWeights(image=1.0)}, "no embedding"),
+        ({"head": "class", "terms": LossWeights(), "shares_lmd": True}, "no embedding"),
+        ({"head": "text", "terms": LossWeights(labels=1.0, learns_scale=True)}, "scale to learn"),
         ({"shares_lmd": True}, "lmd"),
         ({"head": "identity", "parts": (("align", "projection"),)}, "no projection"),
         ({"overrides": (("seed", 1),)}, "cannot override seed"),
@@ -107,21 +107,21 @@ def test_an_override_is_checked_as_a_setting_is() -> None:
 )
 def test_weights_that_make_no_sense_are_refused(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadInput, match=reason):
-        Terms(**change)
+        LossWeights(**change)
 
 
 @pytest.mark.parametrize(
     ("terms", "images", "labels", "logits", "projection"),
     [
-        (Terms(image=1.0), True, False, False, True),
-        (Terms(text=1.0), False, True, False, True),
-        (Terms(labels=1.0), False, True, True, False),
-        (Terms(kd=1.0), True, False, True, False),
-        (Terms(relations=1.0), False, True, False, True),
+        (LossWeights(image=1.0), True, False, False, True),
+        (LossWeights(text=1.0), False, True, False, True),
+        (LossWeights(labels=1.0), False, True, True, False),
+        (LossWeights(kd=1.0), True, False, True, False),
+        (LossWeights(relations=1.0), False, True, False, True),
     ],
 )
 def test_a_term_says_what_it_reads(
-    terms: Terms, *, images: bool, labels: bool, logits: bool, projection: bool
+    terms: LossWeights, *, images: bool, labels: bool, logits: bool, projection: bool
 ) -> None:
     assert (terms.reads_images, terms.reads_labels) == (images, labels)
     assert (terms.reads_logits, terms.reads_projection) == (logits, projection)
@@ -129,5 +129,5 @@ def test_a_term_says_what_it_reads(
 
 @pytest.mark.parametrize("head", ["embedding", "text", "identity"])
 def test_every_head_in_the_teachers_space_takes_every_term(head: HeadKind) -> None:
-    terms = Terms(image=1.0, text=1.0, labels=1.0, kd=1.0, relations=1.0)
+    terms = LossWeights(image=1.0, text=1.0, labels=1.0, kd=1.0, relations=1.0)
     assert _method(head=head, terms=terms).terms_for(SETTINGS) == terms

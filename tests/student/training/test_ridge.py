@@ -8,19 +8,19 @@ import torch
 from numpy.typing import NDArray
 
 from student.training.dataset import TrainingData
-from student.training.loss_weights import Terms
+from student.training.loss_weights import LossWeights
 from student.training.ridge import Targets, cosine_loss, solve_projection, stored_targets
 from tests.support.shaded_images import make_data
 
 FEATURES = 6
-BOTH = Terms(image=0.6, text=0.4)
+BOTH = LossWeights(image=0.6, text=0.4)
 
 
 def _features(rows: int) -> torch.Tensor:
     return 5 + torch.randn(rows, FEATURES, generator=torch.Generator().manual_seed(0))
 
 
-def _targets(data: TrainingData, bought: NDArray[np.bool_], terms: Terms = BOTH) -> Targets:
+def _targets(data: TrainingData, bought: NDArray[np.bool_], terms: LossWeights = BOTH) -> Targets:
     needed = bought.copy()
     needed[~bought.any(axis=1), 0] = True
     rows_NK = np.where(needed, np.cumsum(needed).reshape(needed.shape) - 1, -1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS
-from student.training.text_targets import modality_gap, with_text_stand_ins
+from student.training.text_targets import modality_gap, with_text_targets
 from student.training.train import train
 from tests.support.shaded_images import CLASSES, make_data
 
@@ -32,7 +32,7 @@ def _unit(rows: Any) -> Any:
 
 def test_what_was_not_bought_has_the_text_of_its_class_in_its_clean_view() -> None:
     data = _part_bought(views=3)
-    whole = with_text_stand_ins(data)
+    whole = with_text_targets(data)
     np.testing.assert_array_equal(whole.bought[:6], data.bought[:6])
     np.testing.assert_array_equal(whole.bought[6:], np.tile([True, False, False], (12, 1)))
     np.testing.assert_array_equal(
@@ -45,7 +45,7 @@ def test_what_was_bought_is_moved_onto_the_texts_by_the_one_vector_between_them(
     bought = _unit(data.image_embeddings[:6][data.bought[:6]].astype(np.float64))
     texts = _unit(data.text_embeddings.astype(np.float64))[data.labels[:6]]
     moved = _unit(bought - (bought.mean(axis=0) - texts.mean(axis=0)))
-    whole = with_text_stand_ins(data)
+    whole = with_text_targets(data)
     np.testing.assert_allclose(whole.image_embeddings[:6][data.bought[:6]], moved, atol=1e-6)
 
 
@@ -62,7 +62,7 @@ def test_what_was_bought_without_a_label_is_moved_by_the_gap_of_those_with_one()
     data = _part_bought()
     labels = data.labels.copy()
     labels[0] = -1
-    whole = with_text_stand_ins(replace(data, labels=labels))
+    whole = with_text_targets(replace(data, labels=labels))
     bought = _unit(data.image_embeddings[:6, 0].astype(np.float64))
     texts = _unit(data.text_embeddings.astype(np.float64))[data.labels[1:6]]
     moved = _unit(bought[0] - (bought[1:].mean(axis=0) - texts.mean(axis=0)))
@@ -72,7 +72,7 @@ def test_what_was_bought_without_a_label_is_moved_by_the_gap_of_those_with_one()
 def test_without_a_label_among_what_was_bought_nothing_is_moved() -> None:
     data = _part_bought()
     labels = np.where(np.arange(18) < 6, -1, data.labels)
-    whole = with_text_stand_ins(replace(data, labels=labels))
+    whole = with_text_targets(replace(data, labels=labels))
     np.testing.assert_allclose(
         whole.image_embeddings[:6, 0], _unit(data.image_embeddings[:6, 0]), atol=1e-6
     )
@@ -82,14 +82,14 @@ def test_an_image_without_a_label_gets_none() -> None:
     data = _part_bought()
     labels = data.labels.copy()
     labels[10] = -1
-    whole = with_text_stand_ins(replace(data, labels=labels))
+    whole = with_text_targets(replace(data, labels=labels))
     assert whole.bought.sum() == 17
     assert not whole.bought[10].any()
 
 
 def test_with_everything_bought_there_is_nothing_to_stand_in_for() -> None:
     data = make_data()
-    assert with_text_stand_ins(data) is data
+    assert with_text_targets(data) is data
 
 
 def test_with_stand_ins_and_nothing_bought_lmd_does_not_matter(

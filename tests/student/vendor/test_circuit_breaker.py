@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from student.errors import VendorError, VendorUnreachable
-from student.vendor.circuit_breaker import Breaker, Outages
-from student.vendor.retry import Retries
+from student.vendor.circuit_breaker import BreakerPolicy, CircuitBreaker
+from student.vendor.retry import RetryPolicy
 from tests.support.ledger_vendor import LedgerVendor, lost_answer, problem
 from tests.support.purchase_setup import Clock, Shop, client_of
 
-OUTAGES = Outages(
+OUTAGES = BreakerPolicy(
     failures=3, first_wait=1.0, longest_wait=8.0, total_seconds=100.0, first_seconds=20
 )
 
@@ -34,11 +34,11 @@ class Probe:
         return next(self.answers, False)
 
 
-def breaker_of(probe: Probe, clock: Clock, outages: Outages = OUTAGES) -> Breaker:
-    return Breaker(outages, probe=probe, sleep=clock.sleep, clock=clock, random=Random(0))
+def breaker_of(probe: Probe, clock: Clock, outages: BreakerPolicy = OUTAGES) -> CircuitBreaker:
+    return CircuitBreaker(outages, probe=probe, sleep=clock.sleep, clock=clock, random=Random(0))
 
 
-def fail(breaker: Breaker, times: int) -> None:
+def fail(breaker: CircuitBreaker, times: int) -> None:
     for _ in range(times):
         breaker.failed("ConnectError", answered=True)
 
@@ -115,8 +115,8 @@ async def test_a_probe_without_end_is_no_yes(clock: Clock) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    outages = Outages(failures=1, probe_seconds=0.001, first_wait=10.0, total_seconds=25.0)
-    breaker = Breaker(outages, probe=mute, sleep=clock.sleep, clock=clock, random=Random(0))
+    outages = BreakerPolicy(failures=1, probe_seconds=0.001, first_wait=10.0, total_seconds=25.0)
+    breaker = CircuitBreaker(outages, probe=mute, sleep=clock.sleep, clock=clock, random=Random(0))
     fail(breaker, 1)
     assert not await breaker.passes()
 
@@ -146,7 +146,7 @@ async def test_a_waiter_that_is_cancelled_leaves_the_turn_to_the_next(clock: Clo
 def test_waits_double_up_to_the_cap_and_at_least_half_of_each_is_waited(
     probe: int, seed: int
 ) -> None:
-    outages = Outages(first_wait=0.5, longest_wait=15.0)
+    outages = BreakerPolicy(first_wait=0.5, longest_wait=15.0)
     ceiling = min(15.0, 0.5 * 2.0 ** min(probe - 1, 50))
     assert ceiling / 2 <= outages.wait(probe, Random(seed)) <= ceiling
 
@@ -168,7 +168,7 @@ async def test_during_an_outage_the_buyers_ask_readyz_and_send_nothing_paid(shop
     assert (end.bought, shop.vendor.spent, end.ending) == (40, 40, "complete")
     first, last = paths.index("/readyz"), len(paths) - paths[::-1].index("/readyz")
     assert set(paths[first:last]) == {"/readyz"}
-    assert paths.count("/v1/embeddings") - 20 <= Outages().failures + 4
+    assert paths.count("/v1/embeddings") - 20 <= BreakerPolicy().failures + 4
     shop.assert_books_balance()
 
 
@@ -187,8 +187,8 @@ async def test_a_vendor_that_stays_away_stops_the_run_with_a_clear_word(shop: Sh
     with pytest.raises(
         VendorUnreachable, match=r"could not be reached: \d failures in a row.*/readyz"
     ) as caught:
-        await shop.buy(shop.images(40), retries=Retries(attempts=50, total_seconds=10_000))
-    assert shop.clock.now - started < 2 * Outages().total_seconds
+        await shop.buy(shop.images(40), retries=RetryPolicy(attempts=50, total_seconds=10_000))
+    assert shop.clock.now - started < 2 * BreakerPolicy().total_seconds
     assert paths.count("/v1/embeddings") <= 8
     assert str(caught.value).endswith(("Nothing was charged.", "so that it is paid once."))
     # The purchase that was charged unheard is still in the journal, and is paid once.
@@ -207,7 +207,7 @@ async def test_giving_up_says_what_is_known_about_the_money(
         raise (httpx.ReadError if is_doubtful else httpx.ConnectError)(message)
 
     vendor = LedgerVendor()
-    async with client_of(dead, clock, Retries(attempts=50, total_seconds=9999)) as client:
+    async with client_of(dead, clock, RetryPolicy(attempts=50, total_seconds=9999)) as client:
         with pytest.raises(VendorUnreachable) as caught:
             await client.models()
         assert caught.value.charged is (None if is_doubtful else False)
@@ -223,7 +223,7 @@ async def test_a_refusal_is_a_sign_of_life(clock: Clock, status: int) -> None:
         paths.append(request.url.path)
         return problem(status, "request_in_flight")
 
-    async with client_of(refuse, clock, Retries(attempts=3)) as client:
+    async with client_of(refuse, clock, RetryPolicy(attempts=3)) as client:
         for _ in range(4):
             with pytest.raises(VendorError):
                 await client.prices()

@@ -17,7 +17,7 @@ from student.errors import (
 )
 from student.vendor.client import LARGEST_ANSWER
 from student.vendor.request import Batch, Item
-from student.vendor.retry import Retries, Retry
+from student.vendor.retry import Retry, RetryPolicy
 from student.vendor.schemas import Model, Prices
 from tests.support.ledger_vendor import (
     LedgerVendor,
@@ -150,7 +150,7 @@ async def test_giving_up_says_what_is_known_about_the_money(
     vendor: LedgerVendor, fault: object, charged: bool | None
 ) -> None:
     vendor.faults.extend([fault] * 3)  # type: ignore[list-item]
-    async with client_of(vendor, retries=Retries(attempts=3)) as client:
+    async with client_of(vendor, retries=RetryPolicy(attempts=3)) as client:
         with pytest.raises(VendorError) as caught:
             await client.embed(batch(vendor), "key-1")
     assert caught.value.charged is charged
@@ -162,7 +162,7 @@ async def test_a_vendor_that_was_never_reached_charged_nothing(clock: Clock) -> 
         message = "refused"
         raise httpx.ConnectError(message)
 
-    async with client_of(refuse, clock, Retries(attempts=2)) as client:
+    async with client_of(refuse, clock, RetryPolicy(attempts=2)) as client:
         with pytest.raises(VendorUnreachable, match="2 attempts") as caught:
             await client.embed(batch(LedgerVendor()), "key-1")
     assert caught.value.charged is False
@@ -185,10 +185,12 @@ async def test_402_carries_what_would_still_fit(vendor: LedgerVendor) -> None:
 
 
 @pytest.mark.parametrize(
-    "retries", [Retries(attempts=4), Retries(total_seconds=0.0)], ids=["attempts", "seconds"]
+    "retries",
+    [RetryPolicy(attempts=4), RetryPolicy(total_seconds=0.0)],
+    ids=["attempts", "seconds"],
 )
 async def test_attempts_and_time_are_both_capped(
-    vendor: LedgerVendor, clock: Clock, retries: Retries
+    vendor: LedgerVendor, clock: Clock, retries: RetryPolicy
 ) -> None:
     vendor.faults.extend([refusing(503, "not_ready")] * 50)
     async with client_of(vendor, clock, retries) as client:
@@ -203,7 +205,7 @@ async def test_the_time_cap_holds_whatever_the_vendor_asks_for(
     started = clock.now
     fault = refusing(503, "not_ready", headers={"Retry-After": "59"})
     vendor.faults.extend([fault] * 50)
-    async with client_of(vendor, clock, Retries(attempts=50, total_seconds=150)) as client:
+    async with client_of(vendor, clock, RetryPolicy(attempts=50, total_seconds=150)) as client:
         with pytest.raises(VendorError):
             await client.embed(batch(vendor), "key-1")
     assert clock.now - started <= 150
@@ -233,7 +235,7 @@ async def test_one_dripping_answer_is_cut_off(clock: Clock) -> None:
     def endless(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=drip())
 
-    retries = Retries(attempts=2, request_seconds=0.05)
+    retries = RetryPolicy(attempts=2, request_seconds=0.05)
     async with client_of(endless, clock, retries) as client:
         with pytest.raises(VendorUnreachable) as caught:
             await client.embed(batch(LedgerVendor()), "key-1")

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from student.vendor.concurrency import Pace
+from student.vendor.concurrency import AimdLimiter
 
 
 async def test_it_halves_down_to_one_and_grows_by_one_a_gateful_up_to_the_most() -> None:
-    pace = Pace(8)
+    pace = AimdLimiter(8)
     limits = []
     for _ in range(5):
         pace.slow_down()
@@ -29,7 +29,7 @@ async def test_it_halves_down_to_one_and_grows_by_one_a_gateful_up_to_the_most()
 
 
 async def test_a_burst_that_is_pushed_back_together_halves_it_once() -> None:
-    pace = Pace(16)
+    pace = AimdLimiter(16)
     sent_at = pace.halvings
     for _ in range(16):
         pace.slow_down(sent_at)
@@ -46,7 +46,7 @@ def test_increase_is_additive_and_decrease_multiplicative_whatever_comes(
     most: int, events: list[str]
 ) -> None:
     async def run() -> None:
-        pace = Pace(most)
+        pace = AimdLimiter(most)
         answers = 0
         for event in events:
             before = pace.limit
@@ -69,7 +69,7 @@ def test_increase_is_additive_and_decrease_multiplicative_whatever_comes(
 
 
 async def test_nobody_enters_a_full_gate_until_a_place_is_free() -> None:
-    pace = Pace(2)
+    pace = AimdLimiter(2)
     pace.slow_down()
     assert pace.limit == 1
     entered: list[int] = []
@@ -94,7 +94,7 @@ async def test_nobody_enters_a_full_gate_until_a_place_is_free() -> None:
 
 
 async def test_a_place_is_given_back_when_its_holder_fails() -> None:
-    pace = Pace(1)
+    pace = AimdLimiter(1)
 
     async def fail() -> None:
         async with pace:

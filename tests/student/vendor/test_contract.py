@@ -17,8 +17,8 @@ from cache.records.embedding_key import EmbeddingKey, image_item, text_item
 from cache.records.receipt import Receipt, chain_breaks
 from student.errors import VendorError
 from student.purchase.buyer import buy
-from student.purchase.plan import Plan, Wanted, make_plan
-from student.purchase.progress import Bought
+from student.purchase.plan import EmbeddingRequest, Plan, make_plan
+from student.purchase.progress import PurchaseSummary
 from student.vendor.client import VendorClient
 from student.vendor.request import Batch
 
@@ -35,7 +35,7 @@ class Wire:
         (model,) = await self.client.models()
         fingerprint = model.fingerprint
         wanted = [
-            Wanted(
+            EmbeddingRequest(
                 key=EmbeddingKey(
                     model_fingerprint=fingerprint, modality="text", item=text_item(text)
                 ),
@@ -47,12 +47,12 @@ class Wire:
             key = EmbeddingKey(
                 model_fingerprint=fingerprint, modality="image", item=image_item(data)
             )
-            wanted.append(Wanted(key=key, payload=lambda data=data: data))  # type: ignore[misc]
+            wanted.append(EmbeddingRequest(key=key, payload=lambda data=data: data))  # type: ignore[misc]
         with PaidCache.open(self.folder) as cache:
             prices = await self.client.prices()
             return make_plan(wanted, cache=cache, model=model, prices=prices, budget=budget)
 
-    async def buy(self, plan: Plan, run: str = "run") -> Bought:
+    async def buy(self, plan: Plan, run: str = "run") -> PurchaseSummary:
         account = self.client.ledger_name(await self.client.account())
         with PaidCache.open(self.folder) as cache:
             return await buy(

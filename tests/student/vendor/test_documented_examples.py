@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from student.errors import BudgetExhausted, VendorError
-from student.vendor.problem import read_refusal
+from student.vendor.problem import read_problem
 from student.vendor.schemas import Account, Model, Prices
 
 DOCUMENT: dict[str, Any] = json.loads(Path("docs/openapi.json").read_text())
@@ -52,7 +52,7 @@ def test_every_refusal_that_a_route_names_has_an_example() -> None:
 
 @pytest.mark.parametrize(("status", "example"), list(refusals()))
 def test_a_documented_refusal_is_understood(status: int, example: dict[str, Any]) -> None:
-    error = read_refusal(
+    error = read_problem(
         status, json.dumps(example).encode(), is_doubtful=False, printable=lambda text: text
     )
     assert isinstance(error, VendorError)

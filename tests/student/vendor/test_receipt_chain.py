@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cache.paid_cache import PaidCache
 from cache.records.receipt import GENESIS_HASH, Receipt, entry_hash
 from student.errors import VendorMisbehaved
-from student.vendor.receipt_chain import Chain
+from student.vendor.receipt_chain import ReceiptChain
 from tests.support.purchase_setup import Shop
 
 
@@ -45,7 +45,7 @@ OTHERS = ledger(8, tag="b")
 
 @given(order=st.lists(st.sampled_from(LINES), max_size=20))
 def test_the_lines_of_one_ledger_fit_in_any_order_and_any_number(order: list[Receipt]) -> None:
-    chain = Chain()
+    chain = ReceiptChain()
     assert [chain.fault(line) for line in order] == [None] * len(order)
 
 
@@ -54,7 +54,7 @@ def test_the_lines_of_one_ledger_fit_in_any_order_and_any_number(order: list[Rec
     seq=st.integers(1, 8),
 )
 def test_a_line_of_another_ledger_is_seen_beside_any_neighbour(known: set[int], seq: int) -> None:
-    chain = Chain()
+    chain = ReceiptChain()
     for number in known:
         assert chain.fault(LINES[number - 1]) is None
     fault = chain.fault(OTHERS[seq - 1])
@@ -64,12 +64,12 @@ def test_a_line_of_another_ledger_is_seen_beside_any_neighbour(known: set[int], 
 
 def test_the_first_line_follows_nothing() -> None:
     entry = {**LINES[0].entry(), "prev_hash": "1" * 64}
-    fault = Chain().fault(Receipt.model_validate({**entry, "hash": entry_hash(entry)}))
+    fault = ReceiptChain().fault(Receipt.model_validate({**entry, "hash": entry_hash(entry)}))
     assert fault == "line 1 of the ledger does not follow the line before it"
 
 
 def test_a_line_that_was_refused_is_not_kept() -> None:
-    chain = Chain()
+    chain = ReceiptChain()
     assert chain.fault(LINES[3]) is None
     assert chain.fault(OTHERS[3]) is not None
     assert chain.fault(LINES[4]) is None

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from student.errors import VendorError
-from student.vendor.circuit_breaker import Outages
-from student.vendor.retry import Retries, is_retried, retry_after_seconds
+from student.vendor.circuit_breaker import BreakerPolicy
+from student.vendor.retry import RetryPolicy, is_retried, retry_after_seconds
 from tests.support.ledger_vendor import LedgerVendor, problem
 from tests.support.purchase_setup import Clock, client_of
 
@@ -45,7 +45,7 @@ def test_the_jitter_is_full_and_its_ceiling_doubles_up_to_a_cap() -> None:
             assert low == 0.0
             return high
 
-    delay: Callable[..., float] = Retries(first_delay=0.5, longest_delay=30).delay
+    delay: Callable[..., float] = RetryPolicy(first_delay=0.5, longest_delay=30).delay
     delays = [delay(attempt, None, Highest()) for attempt in range(1, 9)]
     assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
@@ -62,7 +62,7 @@ def test_every_status_is_either_an_answer_or_cured_by_time(status: int) -> None:
 
 @given(attempt=st.integers(1, 2000), seed=st.integers())
 def test_the_jitter_is_within_nothing_and_the_ceiling(attempt: int, seed: int) -> None:
-    retries = Retries(first_delay=0.5, longest_delay=30.0)
+    retries = RetryPolicy(first_delay=0.5, longest_delay=30.0)
     ceiling = min(30.0, 0.5 * 2.0 ** min(attempt - 1, 60))
     assert 0.0 <= retries.delay(attempt, None, Random(seed)) <= ceiling
 
@@ -71,13 +71,15 @@ def test_the_jitter_is_within_nothing_and_the_ceiling(attempt: int, seed: int) -
 def test_a_retry_after_is_waited_for_at_least_and_up_to_its_bound(
     attempt: int, asked: float, seed: int
 ) -> None:
-    delay = Retries(first_delay=0.5, longest_retry_after=60.0).delay(attempt, asked, Random(seed))
+    delay = RetryPolicy(first_delay=0.5, longest_retry_after=60.0).delay(
+        attempt, asked, Random(seed)
+    )
     assert min(asked, 60.0) <= delay <= min(asked, 60.0) + 0.5
 
 
 def test_the_jitter_is_spread_over_the_whole_range() -> None:
     """Clients that were refused together must not come back together."""
-    delays = [Retries(longest_delay=16).delay(20, None, Random(seed)) for seed in range(400)]
+    delays = [RetryPolicy(longest_delay=16).delay(20, None, Random(seed)) for seed in range(400)]
     counts = [sum(low <= delay < low + 4 for delay in delays) for low in (0, 4, 8, 12)]
     assert min(counts) > 60
 
@@ -115,7 +117,7 @@ def test_attempts_and_total_time_are_capped_whatever_the_vendor_says(
         return problem(status, "request_in_flight", headers=headers)
 
     async def ask() -> bool:
-        retries = Retries(attempts=8, total_seconds=total)
+        retries = RetryPolicy(attempts=8, total_seconds=total)
         async with client_of(far_end, clock, retries) as client:
             try:
                 await client.prices()
@@ -127,4 +129,4 @@ def test_attempts_and_total_time_are_capped_whatever_the_vendor_says(
     assert 1 <= len(begun) <= 8
     assert has_succeeded == (len(begun) == len(refusals) + 1)
     # The breaker's wait for a vendor that is down may come on top, and has a cap of its own.
-    assert begun[-1] - begun[0] <= total + Outages().longest_wait * (len(begun) > 5)
+    assert begun[-1] - begun[0] <= total + BreakerPolicy().longest_wait * (len(begun) > 5)

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, ledger_at, vendor_at
-from teacher_server.api.uncancelled import settled
+from teacher_server.api.uncancelled import run_uncancelled
 from teacher_server.database.engine import writing
 from teacher_server.ledger.charges import Charges, Purchase, Reservation
 from teacher_server.ledger.keys import ApiKey
@@ -119,7 +119,7 @@ async def test_a_call_runs_to_its_end_before_its_caller_is_cancelled() -> None:
         assert finish.wait(30)
         ended.set()
 
-    task = asyncio.create_task(settled(call))
+    task = asyncio.create_task(run_uncancelled(call))
     await asyncio.to_thread(started.wait, 30)
     task.cancel()
     task.cancel()

@@ -13,13 +13,13 @@ import pytest
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, b64, picture, vendor_at
 from teacher_server.api.dependencies import Services
 from teacher_server.inference.info import Prepared
-from teacher_server.limits.fair_semaphore import NoTurn, Turns
+from teacher_server.limits.fair_semaphore import FairSemaphore, QueueTimeout
 
 
 class Crowd:
     """Requests that hold their place until they are told to go."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: FairSemaphore) -> None:
         self.turns = turns
         self.served: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -50,7 +50,7 @@ class Crowd:
 
 @pytest.fixture
 def crowd() -> Crowd:
-    return Crowd(Turns(1, patience=60))
+    return Crowd(FairSemaphore(1, patience=60))
 
 
 async def test_keys_take_turns_and_a_key_keeps_its_own_order(crowd: Crowd) -> None:
@@ -62,7 +62,7 @@ async def test_keys_take_turns_and_a_key_keeps_its_own_order(crowd: Crowd) -> No
 
 
 async def test_a_key_alone_has_all_places_and_the_next_key_the_first_that_comes_free() -> None:
-    crowd = Crowd(Turns(2, patience=60))
+    crowd = Crowd(FairSemaphore(2, patience=60))
     await crowd.come("a1", "a2", "a3", "a4")
     assert crowd.served == ["a1", "a2"]
     await crowd.come("b1", "b2")
@@ -101,9 +101,9 @@ async def test_a_place_that_comes_to_one_who_was_just_cut_off_goes_to_the_next(
 
 
 async def test_a_wait_has_an_end() -> None:
-    turns = Turns(1, patience=0)
+    turns = FairSemaphore(1, patience=0)
     async with turns.turn("a"):
-        with pytest.raises(NoTurn):
+        with pytest.raises(QueueTimeout):
             async with turns.turn("b"):
                 raise AssertionError
     async with turns.turn("b"):
@@ -129,7 +129,7 @@ class Decoder:
 def with_one_place(vendor: Vendor, decoder: Decoder, *, patience: float) -> Services:
     """The vendor's collaborators from now on: this decoder, at which there is one place."""
     services: Services = replace(
-        vendor.app.state.services, prepare=decoder, decoding=Turns(1, patience=patience)
+        vendor.app.state.services, prepare=decoder, decoding=FairSemaphore(1, patience=patience)
     )
     vendor.app.state.services = services
     return services

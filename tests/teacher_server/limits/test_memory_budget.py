@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, b64, picture, vendor_at
-from teacher_server.limits.memory_budget import NoRoom, Room
+from teacher_server.limits.memory_budget import MemoryBudget, MemoryBudgetExceeded
 
 JSON = {"Content-Type": "application/json"}
 BODY = b'{"model":"hash","input":"a"}'
 
 
 def test_the_bytes_of_all_keys_are_counted_until_their_requests_end() -> None:
-    room = Room(100)
+    room = MemoryBudget(100)
     with room.of("a", 30), room.of("b", 40):
-        with pytest.raises(NoRoom, match="70 bytes of 100"), room.of("c", 31):
+        with pytest.raises(MemoryBudgetExceeded, match="70 bytes of 100"), room.of("c", 31):
             raise AssertionError
         with room.of("c", 30):
             assert room.held == 100
@@ -30,9 +30,9 @@ def test_the_bytes_of_all_keys_are_counted_until_their_requests_end() -> None:
 
 
 def test_half_of_the_room_is_the_most_that_one_key_gets() -> None:
-    room = Room(100)
+    room = MemoryBudget(100)
     with room.of("a", 30):
-        with pytest.raises(NoRoom, match="30 bytes of 50"), room.of("a", 21):
+        with pytest.raises(MemoryBudgetExceeded, match="30 bytes of 50"), room.of("a", 21):
             raise AssertionError
         with room.of("a", 20), room.of("b", 50):
             assert room.held == 100
@@ -40,8 +40,8 @@ def test_half_of_the_room_is_the_most_that_one_key_gets() -> None:
 
 
 def test_a_request_that_comes_alone_is_let_in_however_large_it_is() -> None:
-    room = Room(100)
-    with room.of("a", 1000), pytest.raises(NoRoom), room.of("b", 1):
+    room = MemoryBudget(100)
+    with room.of("a", 1000), pytest.raises(MemoryBudgetExceeded), room.of("b", 1):
         raise AssertionError
     with room.of("b", 1000):
         assert room.held == 1000
@@ -55,8 +55,8 @@ async def vendor(tmp_path: Path, hashing: HashEncoder) -> AsyncIterator[Vendor]:
         yield running
 
 
-def room_of(vendor: Vendor) -> Room:
-    room: Room = vendor.app.state.services.room
+def room_of(vendor: Vendor) -> MemoryBudget:
+    room: MemoryBudget = vendor.app.state.services.room
     return room
 
 

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teacher_server.limits.rate_limiter import KeyLimits, Rates, TooFast, TooMany
+from teacher_server.limits.rate_limiter import (
+    ConcurrencyExceeded,
+    KeyLimits,
+    RateExceeded,
+    RateLimiter,
+)
 
 SECOND = 10**9
 
@@ -21,13 +26,13 @@ class Clock:
         return self.now
 
 
-def ask(rates: Rates, limits: KeyLimits, key: str = "k") -> None:
+def ask(rates: RateLimiter, limits: KeyLimits, key: str = "k") -> None:
     with rates.admitted(key, limits):
         pass
 
 
-def refused(rates: Rates, limits: KeyLimits) -> int:
-    with pytest.raises(TooFast) as caught:
+def refused(rates: RateLimiter, limits: KeyLimits) -> int:
+    with pytest.raises(RateExceeded) as caught:
         ask(rates, limits)
     return caught.value.wait_ns
 
@@ -37,7 +42,7 @@ def test_a_full_bucket_holds_a_minutes_requests_and_not_one_more(
     per_minute: int, idle: int
 ) -> None:
     clock, limits = Clock(), KeyLimits(per_minute, 1)
-    rates = Rates(clock_ns=clock)
+    rates = RateLimiter(clock_ns=clock)
     clock.now += idle
     for _ in range(per_minute):
         ask(rates, limits)
@@ -52,7 +57,7 @@ def test_whoever_waits_as_long_as_was_said_is_served_and_a_nanosecond_less_is_no
     per_minute: int, pauses: list[int]
 ) -> None:
     clock, limits = Clock(), KeyLimits(per_minute, 1)
-    rates = Rates(clock_ns=clock)
+    rates = RateLimiter(clock_ns=clock)
     for pause in pauses:
         clock.now += pause
         if rates.standing("k", limits).requests_left:
@@ -77,13 +82,13 @@ def test_no_span_of_time_sees_more_than_the_bucket_and_what_flowed_in(
     per_minute: int, steps: list[int]
 ) -> None:
     clock, limits = Clock(), KeyLimits(per_minute, 1)
-    rates, served = Rates(clock_ns=clock), []
+    rates, served = RateLimiter(clock_ns=clock), []
     for step in steps:
         clock.now += step
         try:
             ask(rates, limits)
             served.append(clock.now)
-        except TooFast:
+        except RateExceeded:
             continue
     for i, start in enumerate(served):
         for count, end in enumerate(served[i:], start=1):
@@ -92,7 +97,7 @@ def test_no_span_of_time_sees_more_than_the_bucket_and_what_flowed_in(
 
 def test_the_standing_counts_down_and_fills_up_again() -> None:
     clock, limits = Clock(), KeyLimits(60, 5)
-    rates = Rates(clock_ns=clock)
+    rates = RateLimiter(clock_ns=clock)
     assert rates.standing("k", limits).full_ns == 0
     ask(rates, limits)
     standing = rates.standing("k", limits)
@@ -104,12 +109,12 @@ def test_the_standing_counts_down_and_fills_up_again() -> None:
 
 
 def test_as_many_at_a_time_as_allowed_and_a_place_is_free_again_after_a_failure() -> None:
-    rates, limits = Rates(clock_ns=Clock()), KeyLimits(100, 2)
+    rates, limits = RateLimiter(clock_ns=Clock()), KeyLimits(100, 2)
 
     def fails() -> None:
         with rates.admitted("k", limits):
             assert rates.standing("k", limits).concurrent_left == 0
-            with pytest.raises(TooMany):
+            with pytest.raises(ConcurrencyExceeded):
                 ask(rates, limits)
             message = "failed"
             raise ValueError(message)
@@ -123,15 +128,15 @@ def test_as_many_at_a_time_as_allowed_and_a_place_is_free_again_after_a_failure(
 
 
 def test_one_keys_haste_does_not_slow_another() -> None:
-    rates, limits = Rates(clock_ns=Clock()), KeyLimits(1, 1)
+    rates, limits = RateLimiter(clock_ns=Clock()), KeyLimits(1, 1)
     ask(rates, limits, "a")
-    with pytest.raises(TooFast):
+    with pytest.raises(RateExceeded):
         ask(rates, limits, "a")
     ask(rates, limits, "b")
 
 
 def test_a_lowered_limit_holds_at_once() -> None:
-    rates = Rates(clock_ns=Clock())
+    rates = RateLimiter(clock_ns=Clock())
     for _ in range(50):
         ask(rates, KeyLimits(100, 1))
     lowered = KeyLimits(10, 1)

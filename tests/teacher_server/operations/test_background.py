@@ -15,9 +15,9 @@ from teacher_server.inference.batcher import Batcher
 from teacher_server.ledger.charges import Purchase, Reservation
 from teacher_server.ledger.ledger import unix_ms
 from teacher_server.ledger.price import Price
-from teacher_server.operations.background import Watch
+from teacher_server.operations.background import BackgroundTasks
 from teacher_server.operations.metrics import Metrics
-from teacher_server.operations.readiness import Canary
+from teacher_server.operations.readiness import ReadinessProbe
 
 DAY_MS = 86_400_000
 
@@ -42,13 +42,13 @@ class Tower:
     """A watch over a vendor's books, with a model, a courier and a clock of the test's own."""
 
     vendor: Vendor
-    canary: Canary
+    canary: ReadinessProbe
     metrics: Metrics = field(default_factory=Metrics)
     courier: Courier = field(default_factory=Courier)
     days_later: int = 0
 
-    def watch(self, answer_days: int = 90) -> Watch:
-        return Watch(
+    def watch(self, answer_days: int = 90) -> BackgroundTasks:
+        return BackgroundTasks(
             self.canary,
             self.vendor.ledger,
             self.metrics,
@@ -67,7 +67,7 @@ async def tower(tmp_path: Path, hashing: HashEncoder) -> AsyncIterator[Tower]:
     batcher = Batcher(HashEncoder(), max_batch=4, max_delay=0, max_queue=8)
     batcher.start()
     async with vendor_at(tmp_path, hashing) as vendor:
-        yield Tower(vendor, Canary(HashEncoder(), batcher, vendor.ledger.books.probe))
+        yield Tower(vendor, ReadinessProbe(HashEncoder(), batcher, vendor.ledger.books.probe))
     batcher.stop()
 
 
@@ -108,7 +108,7 @@ async def test_a_canary_that_died_and_books_that_fail_do_not_stop_the_courier(
     broken = HashEncoder(poison="a canary")
     batcher = Batcher(broken, max_batch=4, max_delay=0, max_queue=8)
     batcher.start()
-    tower.canary = Canary(broken, batcher, tower.vendor.ledger.books.probe)
+    tower.canary = ReadinessProbe(broken, batcher, tower.vendor.ledger.books.probe)
     try:
         await tower.watch().round()
     finally:

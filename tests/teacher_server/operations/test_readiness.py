@@ -11,7 +11,7 @@ from sqlalchemy import text
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
 from teacher_server.database.engine import writing
 from teacher_server.inference.batcher import Batcher
-from teacher_server.operations.readiness import Canary
+from teacher_server.operations.readiness import ReadinessProbe
 
 
 async def test_not_ready_until_the_canary_ran(tmp_path: Path, hashing: HashEncoder) -> None:
@@ -59,7 +59,7 @@ async def test_many_who_ask_at_once_share_one_write_to_the_books(hashing: HashEn
     def probe() -> None:
         probes.append(may_end.wait(30))
 
-    canary = Canary(hashing, batcher, probe)
+    canary = ReadinessProbe(hashing, batcher, probe)
     asked = asyncio.gather(*(canary.health() for _ in range(50)))
     # Every one of them has asked before the first probe ends.
     await asyncio.sleep(0)
