@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 ACCEPTED_ADVISORIES := --ignore-vuln CVE-2025-69872 --ignore-vuln GHSA-w8v5-vhqr-4h9v
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt serve data teacher lock openapi compose-test chaos evidence evidence-quick clean
+.PHONY: help setup demo test check fmt serve data teacher lock docs openapi compose-test chaos evidence evidence-quick clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,7 +29,7 @@ demo: setup ## vendor, purchase, distillation and audit on emoji in ten styles (
 test: check ## everything: lint, types, contracts, unit, contract, attack, chaos and end-to-end tests
 	@$(BIN)/python -m pytest -n auto --dist worksteal
 
-check: setup ## the fast part: lint, types, import contracts, container files
+check: setup docs ## the fast part: lint, types, import contracts, documentation, container files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy teacher_server student cache tests examples benchmarks tools
@@ -59,8 +59,11 @@ teacher: data ## train the embedded teacher again (25 minutes on two cores)
 lock: setup ## resolve the lock files again from pyproject.toml
 	@docker/lock
 
-openapi: setup ## write docs/openapi.json from the app
-	@$(BIN)/teacher-server openapi > docs/openapi.json
+docs: setup ## build the documentation site into build/site, strict about links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+openapi: setup ## write docs/reference/openapi.json from the app
+	@$(BIN)/teacher-server openapi > docs/reference/openapi.json
 
 compose-test: data ## build and start the containers for real (root, Debian; not part of test)
 	@docker/compose-test

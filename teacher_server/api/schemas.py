@@ -1,4 +1,4 @@
-"""The bodies of the wire contract, with the examples that docs/openapi.json shows."""
+"""The bodies of the wire contract, with the examples that docs/reference/openapi.json shows."""
 
 from __future__ import annotations
 

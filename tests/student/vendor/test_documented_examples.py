@@ -13,7 +13,7 @@ from student.errors import BudgetExhausted, VendorError
 from student.vendor.problem import read_problem
 from student.vendor.schemas import Account, Model, Prices
 
-DOCUMENT: dict[str, Any] = json.loads(Path("docs/openapi.json").read_text())
+DOCUMENT: dict[str, Any] = json.loads(Path("docs/reference/openapi.json").read_text())
 # What a refusal says of the money, where it is not that it is free.
 MONEY = {"request_in_flight": None, "answer_purged": True}
 

@@ -1,4 +1,4 @@
-"""docs/openapi.json is the contract: current, complete, and with examples that hold."""
+"""docs/reference/openapi.json is the contract: current, complete, and with examples that hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from teacher_server.api.problems import KINDS
 from teacher_server.api.schemas import EmbeddingRequest, EmbeddingResponse, ProblemDocument
 from teacher_server.cli import main
 
-COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"
+COMMITTED = Path(__file__).parents[3] / "docs" / "reference" / "openapi.json"
 
 
 @pytest.fixture(scope="module")
