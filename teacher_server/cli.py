@@ -1,22 +1,29 @@
-"""`teacher-server`: serve, keys, ledger, openapi. It translates; it does not think."""
+"""`teacher-server`: serve, keys, ledger, openapi. Reads the command line and prints results."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, get_args
 
 from teacher_server.errors import VendorError
 
-_DATABASE_HELP = "the ledger's DSN (TEACHER_DATABASE; default sqlite:///./vendor/ledger.db)"
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from teacher_server.settings import VendorSettings
+
+_DATABASE_HELP = "ledger database, as in serve --help (also TEACHER_DATABASE)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run, print; 1 and one line on stderr for what can be foreseen."""
-    arguments = _parser().parse_args(argv)
+    """Run a subcommand and return the exit code: 1, with one line on stderr, for a VendorError."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(is_serve=argv[:1] == ["serve"]).parse_args(argv)
     try:
         result: int = arguments.run(arguments)
     except VendorError as error:
@@ -25,99 +32,112 @@ def main(argv: Sequence[str] | None = None) -> int:
     return result
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, is_serve: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="teacher-server",
         description="A vendor of CLIP embeddings, metered by the query.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_serve(commands.add_parser("serve", help="serve the model over HTTP"))
+    serve = commands.add_parser("serve", help="serve the model over HTTP")
+    if is_serve:  # importing the settings takes half a second, which other help need not wait for
+        _add_serve(serve)
     _add_keys(commands.add_parser("keys", help="create, list, change and top up API keys"))
-    _add_ledger(commands.add_parser("ledger", help="check, purge and correct the books"))
+    _add_ledger(commands.add_parser("ledger", help="check, purge and correct the ledger"))
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(run=_openapi)
     return parser
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, help="a TOML file of options")
+    parser.add_argument("--config", type=Path, help="TOML file with any of serve's options")
     parser.add_argument("--database", default=argparse.SUPPRESS, help=_DATABASE_HELP)
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser)
-    for flag, kind, text in (
-        ("--model", str, "embedded, a folder, a file, hf-hub:org/name or an open_clip name"),
-        ("--pretrained", str, "a tag of that open_clip name, or a checkpoint file"),
-        ("--device", str, "cpu or cuda (default cpu)"),
-        ("--dtype", str, "fp32 (default) or bf16"),
-        ("--threads", int, "CPU threads of the model"),
-        ("--host", str, "address to listen on (default 127.0.0.1)"),
-        ("--port", int, "port to listen on (default 8000; 0 takes a free one)"),
-        ("--url-file", str, "write the URL here once the server listens"),
-        ("--shutdown-seconds", int, "how long requests may finish after a stop (default 20)"),
-        ("--lease-seconds", int, "how long a reservation holds without an answer (default 120)"),
-        ("--max-items", int, "items per request (default 256)"),
-        ("--max-image-bytes", int, "bytes per image (default 20 MiB)"),
-        ("--max-image-pixels", int, "pixels per image (default 50 million)"),
-        ("--max-text-chars", int, "characters per text (default 8192)"),
-        ("--max-body-bytes", int, "bytes per request (default 64 MiB)"),
-        ("--max-bytes-in-flight", int, "bytes of all requests at a time (default 1 GiB)"),
-        ("--max-queue", int, "items that may wait (default 1024)"),
-        ("--max-batch", int, "items per batch of the model (default 64)"),
-        ("--max-delay-ms", int, "how long an item waits for company (default 3)"),
-        ("--header-seconds", int, "for a request's headers to arrive (default 10)"),
-        ("--body-seconds", int, "for a request's body to arrive (default 120)"),
-        ("--keep-alive-seconds", int, "that an idle connection is kept (default 15)"),
-        ("--max-connections", int, "connections at a time (default 20000)"),
-        ("--requests-per-minute", int, "requests a minute of one key (default 6000)"),
-        ("--max-concurrent", int, "requests of one key at a time (default 64)"),
-        ("--answer-days", int, "how long paid answers are kept, 0 for ever (default 90)"),
-        ("--price-version", str, "name of the price list"),
-        ("--micro-usd-per-unit", int, "price of a query in millionths of a dollar (default 100)"),
-    ):
-        parser.add_argument(flag, type=kind, default=argparse.SUPPRESS, help=text)
-    parser.epilog = (
-        "Every option is also an environment variable (--max-items: TEACHER_MAX_ITEMS) and a key "
-        "of the TOML file (max_items). TEACHER_FIRST_KEY=sk_<id>_<secret> with "
-        "TEACHER_FIRST_KEY_BUDGET creates a key at the first start. TEACHER_PEPPER (32 characters "
-        "or more) is what keys are hashed with; without it SQLite's lies beside the database. "
-        "TEACHER_WEBHOOK_URL hears when 80% and 100% of a budget are used, signed with "
-        "TEACHER_WEBHOOK_SECRET."
+    from teacher_server.settings import VendorSettings
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--config", type=Path, help="TOML file with any of these options")
+    only_elsewhere = []
+    for name, field in VendorSettings.model_fields.items():
+        if name in VendorSettings.not_flags:
+            entry = textwrap.fill(f"TEACHER_{name.upper()}: {field.description}", 78)
+            only_elsewhere.append(textwrap.indent(entry, "  "))
+            continue
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            type=int if int in (field.annotation, *get_args(field.annotation)) else str,
+            default=argparse.SUPPRESS,
+            metavar=_metavar(field),
+            help=f"{field.description}{_default(name, field)}",
+        )
+    parser.epilog = "\n".join(
+        (
+            "Every option is also an environment variable (--max-items: TEACHER_MAX_ITEMS) and",
+            "a key of the TOML file (max_items). Flags override the environment, which",
+            "overrides the file. The following have no flag, because other users of a machine",
+            "can see its command lines:",
+            *only_elsewhere,
+        )
     )
     parser.set_defaults(run=_serve)
 
 
+def _metavar(field: FieldInfo) -> str:
+    choices = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
+    if choices:
+        return "{" + ",".join(choices) + "}"
+    return "N" if int in (field.annotation, *get_args(field.annotation)) else "VALUE"
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    default = field.default
+    if default is None:
+        return ""
+    if "bytes" in name:
+        return f", in bytes (default: {default}, {default // 2**20} MiB)"
+    return f" (default: {default})"
+
+
 def _add_keys(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    create = commands.add_parser("create", help="make a key; it is shown once")
-    create.add_argument("--name", required=True, help="whose key it is")
-    create.add_argument("--budget", required=True, type=int, help="queries that it may spend")
+    create = commands.add_parser("create", help="create a key; it is printed only once")
+    create.add_argument("--name", required=True, help="name of the key's owner")
+    create.add_argument("--budget", required=True, type=int, metavar="N", help="budget, in queries")
     create.add_argument(
-        "--period", choices=("none", "day", "month"), default="none", help="grant the budget anew"
+        "--period",
+        choices=("none", "day", "month"),
+        default="none",
+        help="renew the budget every day or month, UTC (default: none)",
     )
     create.set_defaults(command="create")
-    listing = commands.add_parser("list", help="every key and its standing")
+    listing = commands.add_parser("list", help="list every key with its budget and limits")
     listing.set_defaults(command="list_keys")
-    limits = commands.add_parser("limits", help="change what a key may do; 0 lifts a limit")
+    limits = commands.add_parser(
+        "limits", help="change a key's scopes and limits; 0 removes a limit"
+    )
     limits.set_defaults(command="change_limits")
-    revoke = commands.add_parser("revoke", help="refuse a key from now on")
+    revoke = commands.add_parser("revoke", help="revoke a key permanently")
     revoke.set_defaults(command="revoke")
-    rotate = commands.add_parser("rotate", help="give a key a new secret; it is shown once")
+    rotate = commands.add_parser(
+        "rotate", help="replace a key's secret; the new key is printed only once"
+    )
     rotate.set_defaults(command="rotate")
-    topup = commands.add_parser("topup", help="grant a key more queries")
+    topup = commands.add_parser("topup", help="add queries to a key's budget")
     topup.set_defaults(command="top_up")
     for command in (limits, revoke, rotate, topup):
-        command.add_argument("id", help="the key's id, the part after sk_")
-    topup.add_argument("--units", required=True, type=int, help="queries to add")
-    topup.add_argument("--grant-id", help="any name: under the same one a key is granted once")
-    _add_limits(create, "embed and read", "never", "the vendor's")
+        command.add_argument("id", help="the key's id: the part between sk_ and the next _")
+    topup.add_argument("--units", required=True, type=int, metavar="N", help="queries to add")
+    topup.add_argument(
+        "--grant-id", help="any name for this top-up; a repetition with the same name adds nothing"
+    )
+    _add_limits(create, "embed and read", "never", "serve's option")
     _add_limits(limits, *["unchanged"] * 3)
     for command in (create, rotate, listing):
         command.add_argument("--json", action="store_true", help="print JSON")
     for command in (create, listing, limits, revoke, rotate, topup):
         _add_common(command)
-        command.set_defaults(run=_keep_books)
+        command.set_defaults(run=_run_admin_command)
 
 
 def _add_limits(parser: argparse.ArgumentParser, scopes: str, end: str, limit: str) -> None:
@@ -125,53 +145,71 @@ def _add_limits(parser: argparse.ArgumentParser, scopes: str, end: str, limit: s
         "--scope",
         action="append",
         choices=("embed", "read", "admin"),
-        help=f"what the key may do, repeatable (default {scopes})",
+        help=f"what the key may do, repeatable (default: {scopes})",
     )
     for flag, text in (
-        ("--expires-days", f"days until the key is refused (default {end})"),
-        ("--requests-per-minute", f"requests a minute (default {limit})"),
-        ("--max-concurrent", f"requests at a time (default {limit})"),
+        ("--expires-days", f"days until the key expires (default: {end})"),
+        ("--requests-per-minute", f"requests per minute (default: {limit})"),
+        ("--max-concurrent", f"concurrent requests (default: {limit})"),
     ):
-        # Of a name of its own: these are a key's, the vendor's options go by the flag's name.
-        parser.add_argument(flag, type=int, dest="key_" + flag[2:].replace("-", "_"), help=text)
+        # A destination of its own: these limit one key, not the vendor's options of the same name.
+        parser.add_argument(
+            flag, type=int, metavar="N", dest="key_" + flag[2:].replace("-", "_"), help=text
+        )
 
 
 def _add_ledger(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    verify = commands.add_parser("verify", help="recompute every chain, balance and stored receipt")
+    verify = commands.add_parser("verify", help="recompute every hash chain, balance and receipt")
     verify.set_defaults(command="verify")
-    purge = commands.add_parser("purge", help="drop old stored answers; charges stay")
-    purge.add_argument("--older-than-days", required=True, type=int, help="age of an answer")
-    purge.set_defaults(command="purge")
-    correct = commands.add_parser("correct", help="give back what was charged wrongly")
-    correct.add_argument("request_id", help="the charge's request id")
-    correct.add_argument("--units", type=int, default=0, help="queries to give back (default 0)")
-    correct.add_argument(
-        "--cost-micro-usd", type=int, default=0, help="cost to give back, micro-USD (default 0)"
+    purge = commands.add_parser("purge", help="delete old stored answers; charges stay")
+    purge.add_argument(
+        "--older-than-days",
+        required=True,
+        type=int,
+        metavar="N",
+        help="delete answers older than this, in days",
     )
-    correct.add_argument("--correction-id", help="under one id a charge is corrected once")
-    correct.add_argument("--reason", required=True, help="why; it is kept with the entry")
+    purge.set_defaults(command="purge")
+    correct = commands.add_parser("correct", help="refund a wrong charge, in part or in full")
+    correct.add_argument("request_id", help="the charge's request id")
+    correct.add_argument(
+        "--units", type=int, default=0, metavar="N", help="queries to refund (default: 0)"
+    )
+    correct.add_argument(
+        "--cost-micro-usd",
+        type=int,
+        default=0,
+        help="cost to refund, in millionths of a US dollar (default: 0)",
+    )
+    correct.add_argument(
+        "--correction-id",
+        help="any name for this correction; a repetition with the same name refunds nothing",
+    )
+    correct.add_argument("--reason", required=True, help="reason, kept with the ledger entry")
     correct.set_defaults(command="correct")
-    corrections = commands.add_parser("corrections", help="what was given back, by whom and why")
-    corrections.add_argument("request_id", nargs="?", help="of this charge alone")
+    corrections = commands.add_parser(
+        "corrections", help="list the corrections: how much, by whom and why"
+    )
+    corrections.add_argument("request_id", nargs="?", help="only the corrections of this charge")
     corrections.set_defaults(command="corrections")
     for command in (verify, purge, correct, corrections):
         _add_common(command)
-        command.set_defaults(run=_keep_books)
+        command.set_defaults(run=_run_admin_command)
 
 
-def _keep_books(arguments: argparse.Namespace) -> int:
-    from teacher_server import admin_commands as bookkeeping
+def _run_admin_command(arguments: argparse.Namespace) -> int:
+    from teacher_server import admin_commands
 
-    told = getattr(bookkeeping, arguments.command)(arguments, _settings(arguments))
-    print(told.text)
-    if told.note:
-        print(told.note, file=sys.stderr)
-    code: int = told.code
+    output = getattr(admin_commands, arguments.command)(arguments, _settings(arguments))
+    print(output.text)
+    if output.note:
+        print(output.note, file=sys.stderr)
+    code: int = output.code
     return code
 
 
-def _settings(arguments: argparse.Namespace) -> Any:
+def _settings(arguments: argparse.Namespace) -> VendorSettings:
     from teacher_server.settings import VendorSettings, load_settings
 
     given = {k: v for k, v in vars(arguments).items() if k in VendorSettings.model_fields}

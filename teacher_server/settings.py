@@ -1,10 +1,13 @@
-"""Every option of the vendor: flags over environment (TEACHER_…) over TOML file over default."""
+"""Every option of the vendor, read from flags, environment (TEACHER_…), TOML file and defaults.
+
+The first of these that gives an option wins.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -17,13 +20,17 @@ from pydantic_settings import (
 from teacher_server.errors import SettingsError
 from teacher_server.ledger.price import Price
 
-# Upper bounds keep sums and dates within what a database's integer and a calendar can hold: beyond
-# them a server would start, say that it is ready, and fail at every purchase.
+# Upper bounds keep sums and dates within what a database's integer and a calendar can hold. Beyond
+# them, a server would start, report that it is ready, and fail at every purchase.
 LONGEST_SECONDS = 86_400
 
 
 class VendorSettings(BaseSettings):
-    """What the vendor sells, where, within which limits, and at what price."""
+    """What the vendor sells, where it listens, its limits and its price.
+
+    The command line, its help and the reference are made from these fields: a field's description
+    is its help sentence. The order here is the order of the help.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="TEACHER_",
@@ -33,50 +40,120 @@ class VendorSettings(BaseSettings):
         env_ignore_empty=True,
         hide_input_in_errors=True,
     )
+    # Secrets and what belongs to them: other users of the machine can read a command line.
+    not_flags: ClassVar[frozenset[str]] = frozenset(
+        {"webhook_url", "webhook_secret", "pepper", "first_key", "first_key_budget"}
+    )
 
-    model: str = "embedded"
-    pretrained: str | None = None
-    device: str = "cpu"
-    dtype: Literal["fp32", "bf16"] = "fp32"
-    threads: int | None = Field(default=None, ge=1)
+    model: str = Field(
+        "embedded",
+        description="model to serve: embedded, a folder, a checkpoint file, hf-hub:ORG/NAME or an "
+        "open_clip architecture",
+    )
+    pretrained: str | None = Field(
+        None, description="weights for an open_clip architecture: one of its tags, or a file"
+    )
+    device: str = Field("cpu", description="device that the model runs on: cpu or cuda")
+    dtype: Literal["fp32", "bf16"] = Field("fp32", description="precision of the model")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads that the model uses (default: one for each core)"
+    )
 
-    database: str = "sqlite:///./vendor/ledger.db"
-    lease_seconds: int = Field(default=120, ge=10, le=LONGEST_SECONDS)
+    database: str = Field(
+        "sqlite:///./vendor/ledger.db",
+        description="ledger database: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
+    )
+    lease_seconds: int = Field(
+        120,
+        ge=10,
+        le=LONGEST_SECONDS,
+        description="how long queries stay reserved for a request without an answer, in seconds",
+    )
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
-    url_file: Path | None = None
-    shutdown_seconds: int = Field(default=20, ge=1, le=LONGEST_SECONDS)
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(
+        8000, ge=0, le=65535, description="port to listen on; 0 chooses one that is free"
+    )
+    url_file: Path | None = Field(
+        None, description="file to write the server's URL to once it accepts connections"
+    )
+    shutdown_seconds: int = Field(
+        20,
+        ge=1,
+        le=LONGEST_SECONDS,
+        description="how long open requests may take to finish after a stop signal, in seconds",
+    )
 
-    header_seconds: int = Field(default=10, ge=1, le=LONGEST_SECONDS)
-    body_seconds: int = Field(default=120, ge=1, le=LONGEST_SECONDS)
-    keep_alive_seconds: int = Field(default=15, ge=1, le=LONGEST_SECONDS)
-    max_connections: int = Field(default=20_000, ge=1)
+    header_seconds: int = Field(
+        10, ge=1, le=LONGEST_SECONDS, description="header read timeout, in seconds"
+    )
+    body_seconds: int = Field(
+        120,
+        ge=1,
+        le=LONGEST_SECONDS,
+        description="body read timeout, and timeout for the client to read its answer, in seconds",
+    )
+    keep_alive_seconds: int = Field(
+        15, ge=1, le=LONGEST_SECONDS, description="keep-alive timeout, in seconds"
+    )
+    max_connections: int = Field(20_000, ge=1, description="open connections, at most")
 
-    max_items: int = Field(default=256, ge=1)
-    max_image_bytes: int = Field(default=20 * 2**20, ge=1)
-    max_image_pixels: int = Field(default=50_000_000, ge=1)
-    max_text_chars: int = Field(default=8192, ge=1)
-    max_body_bytes: int = Field(default=64 * 2**20, ge=1)
-    max_bytes_in_flight: int = Field(default=2**30, ge=1)
-    max_queue: int = Field(default=1024, ge=1)
-    max_batch: int = Field(default=64, ge=1)
-    max_delay_ms: int = Field(default=3, ge=0)
+    max_items: int = Field(256, ge=1, description="items in a request, at most")
+    max_image_bytes: int = Field(20 * 2**20, ge=1, description="size of an image file, at most")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="pixels in an image, at most")
+    max_text_chars: int = Field(8192, ge=1, description="characters in a text, at most")
+    max_body_bytes: int = Field(64 * 2**20, ge=1, description="size of a request body, at most")
+    max_bytes_in_flight: int = Field(
+        2**30, ge=1, description="memory for the bodies of all open requests together, at most"
+    )
+    max_queue: int = Field(1024, ge=1, description="items waiting for the model, at most")
+    max_batch: int = Field(64, ge=1, description="items in a batch of the model, at most")
+    max_delay_ms: int = Field(
+        3, ge=0, description="how long a batch may wait to fill, in milliseconds"
+    )
 
-    requests_per_minute: int = Field(default=6000, ge=1)
-    max_concurrent: int = Field(default=64, ge=1)
+    requests_per_minute: int = Field(
+        6000, ge=1, description="requests per minute for a key without a limit of its own"
+    )
+    max_concurrent: int = Field(
+        64, ge=1, description="concurrent requests for a key without a limit of its own"
+    )
 
-    price_version: str = Field(default="2026-11", min_length=1, max_length=64)
-    micro_usd_per_unit: int = Field(default=100, ge=0, le=10**12)
+    price_version: str = Field(
+        "2026-11",
+        min_length=1,
+        max_length=64,
+        description="name of the price list; change it whenever the price changes",
+    )
+    micro_usd_per_unit: int = Field(
+        100, ge=0, le=10**12, description="price of a query, in millionths of a US dollar"
+    )
 
-    answer_days: int = Field(default=90, ge=0, le=36_500)
+    answer_days: int = Field(
+        90,
+        ge=0,
+        le=36_500,
+        description="how long stored answers are kept, in days; 0 keeps them forever",
+    )
 
-    webhook_url: HttpUrl | None = None
-    webhook_secret: SecretStr | None = Field(default=None, min_length=16)
+    webhook_url: HttpUrl | None = Field(
+        None,
+        description="URL that receives a signed POST when a key reaches 80% and 100% of its budget",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, min_length=16, description="secret that signs these posts, 16 characters or more"
+    )
 
-    pepper: SecretStr | None = Field(default=None, min_length=32)
-    first_key: SecretStr | None = None
-    first_key_budget: int = Field(default=100_000, ge=0)
+    pepper: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="secret that API keys are hashed with, 32 characters or more; without it, "
+        "SQLite's is made in a file beside the database",
+    )
+    first_key: SecretStr | None = Field(
+        None, description="API key to create at the first start, sk_<id>_<secret>"
+    )
+    first_key_budget: int = Field(100_000, ge=0, description="budget of that first key, in queries")
 
     @model_validator(mode="after")
     def _webhook_is_signed(self) -> Self:
@@ -87,17 +164,20 @@ class VendorSettings(BaseSettings):
 
     @property
     def price(self) -> Price:
-        """The price list that these settings publish."""
+        """The published price list."""
         return Price(version=self.price_version, micro_usd_per_unit=self.micro_usd_per_unit)
 
     @property
     def given_pepper(self) -> str | None:
-        """The pepper that was given, if one was."""
+        """The pepper from the environment or the file, or None."""
         return None if self.pepper is None else self.pepper.get_secret_value()
 
 
 def load_settings(flags: Mapping[str, Any], *, config: Path | None = None) -> VendorSettings:
-    """The settings by precedence; SettingsError names the option and what is wrong with it."""
+    """Read the settings; `flags` are the options given on the command line, by field name.
+
+    Raises SettingsError, which names the option and what is wrong with it.
+    """
     if config is not None and not config.is_file():
         message = f"the configuration file {config} does not exist"
         raise SettingsError(message)
@@ -124,5 +204,5 @@ def load_settings(flags: Mapping[str, Any], *, config: Path | None = None) -> Ve
         message = f"option {option}: {what}" if option else what
         raise SettingsError(message) from error
     except ValueError as error:
-        message = f"{config} is not readable as TOML: {error}"
+        message = f"the configuration file {config} is not valid TOML: {error}"
         raise SettingsError(message) from error

@@ -18,6 +18,7 @@ from teacher_server.ledger.ledger import opened, serving
 from teacher_server.ledger.price import Price
 from teacher_server.operations.logs import RedactingFormatter, redacted
 from teacher_server.server.run import write_atomically
+from teacher_server.settings import VendorSettings
 from tests.support.ledger_operations import body_of
 
 
@@ -228,19 +229,66 @@ def test_a_bad_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert err.startswith("error: option port: ")
 
 
-def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
-    heavy = "torch open_clip timm sqlalchemy fastapi pydantic PIL numpy"
+# The settings class, and so pydantic, is what the help of `serve` is made from.
+@pytest.mark.parametrize(
+    ("command", "flag", "heavy"),
+    [
+        ("serve", "--max-batch", "torch open_clip timm sqlalchemy fastapi PIL numpy"),
+        ("keys", "create", "torch open_clip timm sqlalchemy fastapi pydantic PIL numpy"),
+    ],
+)
+def test_help_is_quick_because_nothing_heavy_is_imported(
+    command: str, flag: str, heavy: str
+) -> None:
     program = (
         "import sys, contextlib\n"
         "from teacher_server.cli import main\n"
-        "with contextlib.suppress(SystemExit): main(['serve', '--help'])\n"
+        f"with contextlib.suppress(SystemExit): main(['{command}', '--help'])\n"
         f"print([name for name in '{heavy}'.split() if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
-    assert "--max-batch" in done.stdout
+    assert flag in done.stdout
+
+
+def test_serve_has_a_flag_with_help_for_every_option_that_is_not_secret(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    for name, field in VendorSettings.model_fields.items():
+        flag = "--" + name.replace("_", "-")
+        assert (f" {flag} " in out) == (name not in VendorSettings.not_flags)
+        assert field.description is not None
+        assert field.description in out
+
+
+def test_serve_has_no_flag_for_a_secret() -> None:
+    secret = {name for name, field in VendorSettings.model_fields.items() if "Secret" in str(field)}
+    assert secret <= VendorSettings.not_flags
+
+
+def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr(
+        "teacher_server.server.run.serve",
+        lambda settings, announce: given.update(dict(settings)),
+    )
+    wanted: dict[str, object] = {}
+    arguments = ["serve"]
+    for name, field in VendorSettings.model_fields.items():
+        if name in VendorSettings.not_flags:
+            continue
+        value = {"dtype": "bf16", "url_file": "url", "threads": "3"}.get(name)
+        if value is None:
+            value = str(field.default + 1) if isinstance(field.default, int) else "other"
+        wanted[name] = value
+        arguments += ["--" + name.replace("_", "-"), value]
+    assert main(arguments) == 0
+    assert {name: str(given[name]) for name in wanted} == wanted
 
 
 def test_secrets_are_blotted_out_of_log_lines_and_tracebacks() -> None:
