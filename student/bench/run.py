@@ -14,8 +14,8 @@ from student.config import JobSettings
 from student.errors import BadInput
 from student.evaluation.experiment import training_settings
 from student.training.config import TrainingSettings
-from student.training.loss_weights import LossWeights
 from student.training.methods import METHODS, Method
+from student.training.serial import DEFAULTS, TERMS, stored_settings, unlike_defaults
 
 _FORMAT = "bench/1"
 # Where a run is made, not what it is.
@@ -177,19 +177,13 @@ def identity(run: Run, base: JobSettings) -> str:
         told["recipe"] = {
             "head": method.head,
             "parts": method.parts,
-            "terms": _unlike(asdict(method.terms_for(resolved(run, base))), asdict(LossWeights())),
+            "terms": unlike_defaults(asdict(method.terms_for(resolved(run, base))), TERMS),
         }
-        told["training"] = _unlike(
-            asdict(resolved(run, base)),
-            {one.name: one.default for one in fields(TrainingSettings)},
-        )
+        used = stored_settings(resolved(run, base))
+        told["training"] = {
+            name: value
+            for name, value in unlike_defaults(used, DEFAULTS).items()
+            if name not in _ELSEWHERE
+        }
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def _unlike(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in values.items()
-        if name not in _ELSEWHERE and value != defaults[name]
-    }

@@ -1,10 +1,9 @@
-"""What a training run is of: its checkpoint is resumed by the same run only."""
+"""Fingerprint of a training run; decides whether a checkpoint can be resumed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from student.models.timm_backbone import weights_name
 from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import Method
+from student.training.serial import stored_method, stored_settings
 
 _FORMAT = "training/3"  # 3: all rows, and what is in the file of the weights
 _AFTERWARDS = frozenset({"wise_ft"})  # after the last checkpoint: one training serves every share
@@ -33,8 +33,8 @@ def run_digest(
     plain = {
         "format": _FORMAT,
         "torch": torch.__version__,
-        "method": asdict(method),
-        "settings": {k: v for k, v in asdict(settings).items() if k not in _AFTERWARDS},
+        "method": stored_method(method),
+        "settings": {k: v for k, v in stored_settings(settings).items() if k not in _AFTERWARDS},
         "weights": weights_name(settings.weights),
         "classes": num_classes,
     }

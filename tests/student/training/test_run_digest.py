@@ -1,10 +1,13 @@
 """A checkpoint is of one run: whatever decides a student decides the digest."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
@@ -54,3 +57,49 @@ def test_rows_beyond_the_first_reading_count(
     before = _digest(data, many, settings)
     pixels[4999] = 1
     assert _digest(data, many, settings) != before
+
+
+STORED = json.loads(
+    (Path(__file__).parents[2] / "fixtures/version_0_1/run_digests.json").read_text()
+)
+SHOWN = {"exact": 0.2, "drawn": 0.1, "between": 0.3, "stand_ins": True, "wise_ft": 0.5}
+KEPT: dict[str, tuple[str, dict[str, Any], set[str]]] = {
+    "erm": ("erm", {}, set()),
+    "vl2v-adip": ("vl2v-adip", SHOWN, set()),
+    "ours": ("ours", {}, set()),
+    "ours, exact 0": ("ours", {}, {"exact"}),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_checkpoint_of_version_0_1_is_still_one_of_the_same_run(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.0.0")
+    data = TrainingData(
+        pixels=np.arange(192, dtype=np.uint8).reshape(2, 2, 4, 4, 3),
+        labels=np.array([0, 1]),
+        domains=np.array([0, 1]),
+        image_embeddings=np.arange(12, dtype=np.float32).reshape(2, 2, 3),
+        bought=np.array([[True, True], [True, False]]),
+        text_embeddings=np.eye(2, 3, dtype=np.float32),
+    )
+    images = LabelledImages(
+        name="validation", pixels=np.zeros((1, 4, 4, 3), np.uint8), labels=np.array([1])
+    )
+    method, changed, yielded = KEPT[name]
+    settings = TrainingSettings(
+        backbone="test_efficientnet",
+        weights="none",
+        image_size=4,
+        steps=7,
+        lr=1e-3,
+        schedule="one-cycle",
+        device="cpu",
+        threads=1,
+        seed=3,
+        **changed,
+    )
+    trained = METHODS[method].yielding(yielded)
+    digest = run_digest(trained, data, images, trained.settings_for(settings), 2)
+    assert digest == STORED[name]

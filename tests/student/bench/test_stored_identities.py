@@ -1,0 +1,57 @@
+"""Runs keep the identities that version 0.1 gave them, so that their rows count as made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.evidence.__main__ import ROWS
+from benchmarks.evidence.grids import RUNS, grid, quick
+from student.bench.rows import read_rows
+from student.bench.run import Grid, identity
+from student.bench.runner import missing_runs, recipe
+
+FIXTURE = Path(__file__).parents[2] / "fixtures/version_0_1/run_identities.json"
+STORED = json.loads(FIXTURE.read_text())
+GRIDS: dict[str, Callable[[], Grid]] = {
+    **{name: lambda name=name: grid(name) for name in RUNS},  # type: ignore[misc]
+    "quick": quick,
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_run_of_the_evidence_keeps_its_identity(name: str) -> None:
+    one = GRIDS[name]()
+    assert [identity(run, one.base) for run in one.runs] == STORED["identities"][name]
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_run_of_the_evidence_keeps_its_recipe(name: str) -> None:
+    one = GRIDS[name]()
+    assert sorted({recipe(run, one.base) for run in one.runs}) == STORED["recipes"][name]
+
+
+def test_the_grids_are_those_of_which_identities_are_kept() -> None:
+    assert set(GRIDS) == set(STORED["identities"]) == set(STORED["recipes"])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_no_run_with_a_kept_row_would_be_made_again(name: str) -> None:
+    made = set(read_rows(ROWS)) & set(STORED["identities"][name])
+    missing = {identity(run, grid(name).base) for run in missing_runs(grid(name), ROWS)}
+    assert missing == set(STORED["identities"][name]) - made
+
+
+def test_every_recipe_that_a_row_names_is_one_that_can_be_computed() -> None:
+    known = {digest for of_grid in STORED["recipes"].values() for digest in of_grid}
+    named = {row.recipe for row in read_rows(ROWS).values() if row.recipe}
+    assert named <= known
+
+
+def test_the_first_rows_of_digits_are_still_read() -> None:
+    path = ROWS.with_name("digits-seed-0.jsonl")
+    rows = read_rows(path)
+    assert len(rows) == len(path.read_text().splitlines())
