@@ -1,1 +1,1 @@
-"""Programs that make what the project ships: teachers, demo data, figures for the documents."""
+"""Programs for developers of this project: teachers, data sets, figures and a local vendor."""

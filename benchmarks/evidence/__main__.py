@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmarks.evidence.grids import RUNS, grid, quick
 from benchmarks.evidence.page import write_page
 from benchmarks.evidence.protocol import FOLDER
 from benchmarks.evidence.vendors import local_vendors
+from benchmarks.support.provenance import commit
 from student.bench.report import write_report
 from student.bench.run import Grid
 from student.bench.runner import Source, run_grid
@@ -83,19 +83,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=int, default=BUDGET, help="queries ever, of all grids")
     parser.add_argument("--device", default="auto", help='"auto", "cpu", "cuda"')
     return parser
-
-
-def commit() -> str:
-    """The commit of the tree, with a plus where it has changes beside results."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
-    return (git("rev-parse", "HEAD") or "unknown") + ("+" if changed else "")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from benchmarks.evidence.protocol import TEACHERS
-from examples.emoji.demo import issue_key, vendor
 from student.bench.purchase import VendorEndpoint
 from student.errors import BadInput
 from student.vendor.client import connect
+from tools.local_vendor import create_key_file, local_vendor
 
 
 def local_vendors(
@@ -31,8 +31,8 @@ def local_vendors(
             raise BadInput(message)
         folder.mkdir(parents=True, exist_ok=True)
         database = f"sqlite:///{folder}/ledger.db"
-        key = SecretStr(issue_key(folder, database, budget).read_text().strip())
-        with vendor(folder, database, model=model) as url:
+        key = SecretStr(create_key_file(folder, database, budget).read_text().strip())
+        with local_vendor(folder, database, model=model) as url:
             yield VendorEndpoint(open=lambda: connect(url, key))
 
     return opened

@@ -1,4 +1,4 @@
-"""Which tree a result was measured on."""
+"""The commit that a result was measured at."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ ROOT = Path(__file__).parents[2]
 
 
 def commit() -> str:
-    """The commit of the working tree, with a plus when it has changes; results do not count."""
+    """Return the commit hash of the working tree, followed by "+" if it has uncommitted changes.
+
+    Changes under docs/ do not count: results and generated pages are written there. Returns
+    "unknown" outside a git repository.
+    """
     head = _git("rev-parse", "HEAD") or "unknown"
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/results")
-    return head + ("+" if changed else "")
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return head + ("+" if changes else "")
 
 
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return done.stdout.strip()

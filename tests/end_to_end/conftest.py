@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from examples.emoji.demo import vendor
 from student.data.demo.lay_out import all_emoji
 from student.data.demo.mark import mark
 from student.data.demo.styles import styles
+from tools.local_vendor import local_vendor
 
 BIN = Path(sys.executable).parent
 STYLES = ("apple", "google", "outline")
@@ -62,7 +62,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         return str(json.loads(done.stdout)["key"])
 
     with ExitStack() as stack:
-        url = stack.enter_context(vendor(folder, database))
+        url = stack.enter_context(local_vendor(folder, database))
         yield Shop(url=url, database=database, new_key=new_key)
 
 
