@@ -31,7 +31,7 @@ import httpx
 
 from benchmarks.chaos.run import database
 from benchmarks.meters import NaiveMeter, books, meter, new_key
-from benchmarks.support.provenance import commit
+from tools.provenance import commit
 
 REQUESTS, UNITS, CAP = 1000, 10, 500
 PATIENCE = 120.0

@@ -30,8 +30,8 @@ from benchmarks.chaos.process_pool import process_pool
 from benchmarks.chaos.scenario import Scenario, make_scenario
 from benchmarks.chaos.supervisor import Setting, Supervisor
 from benchmarks.support.postgresql import running
-from benchmarks.support.provenance import commit
 from teacher_server.ledger.ledger import Ledger, opened, serving
+from tools.provenance import commit
 
 _PATIENCE_SECONDS = 240.0
 _PROGRESS_SECONDS = 10.0

@@ -21,12 +21,12 @@ from benchmarks.evidence.grids import RUNS, grid, quick
 from benchmarks.evidence.page import write_page
 from benchmarks.evidence.protocol import FOLDER
 from benchmarks.evidence.vendors import local_vendors
-from benchmarks.support.provenance import commit
 from student.bench.report import write_report
 from student.bench.run import Grid
 from student.bench.runner import Source, run_grid
 from student.console import Terminal
 from student.errors import StudentError
+from tools.provenance import commit
 
 ROOT = Path(__file__).parents[2]
 ROWS, DOCS = ROOT / "docs/results/evidence.jsonl", ROOT / "docs"

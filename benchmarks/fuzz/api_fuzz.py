@@ -23,13 +23,13 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from benchmarks.support.provenance import commit
 from benchmarks.support.raw_http import PATIENT, listening
 from benchmarks.support.vendor_in_process import HashEncoder, ledger_at
 from teacher_server.api.app import create_app
 from teacher_server.inference.info import ModelInfo
 from teacher_server.ledger.keys import ApiKey
 from teacher_server.settings import VendorSettings
+from tools.provenance import commit
 
 # What a request may be refused with though it fits the schema, and why the schema cannot say so.
 REFUSED_ALTHOUGH_VALID = {

@@ -21,9 +21,9 @@ from PIL import Image
 
 from benchmarks.fuzz import image_honest, image_hostile
 from benchmarks.fuzz.image_files import LIMITS, Sample, saved
-from benchmarks.support.provenance import commit
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, data_uri, vendor_at
 from teacher_server.inference.decode_image import FORMATS
+from tools.provenance import commit
 
 GROUPS: Mapping[str, Callable[[], Iterator[Sample]]] = {
     "sizes": image_honest.sizes,
