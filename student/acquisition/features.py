@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from student.models.backbone import load_network
 from student.models.student import with_head
 from student.models.timm_backbone import weights_name
 from student.training.config import TrainingSettings
 from student.training.device import training_device
 from student.training.features import features_of
 from student.training.sampling import torch_seed
-from student.training.student_factory import load_network
 
 _RECIPE = "features/1"
 _CHUNK = 1024
@@ -43,7 +43,7 @@ def frozen_features(
     with training_device(settings) as device:
         torch.manual_seed(torch_seed(settings.seed))  # of a backbone without weights
         student = with_head(
-            load_network(settings),
+            load_network(settings.backbone, settings.weights, image_size=settings.image_size),
             backbone=settings.backbone,
             image_size=settings.image_size,
             num_classes=2,

@@ -21,7 +21,6 @@ from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS, Method
 from student.training.metrics import predict
-from student.training.student_factory import make_student
 from student.training.train import Trained, train
 
 COMPARED = ("erm", "lp-ft")
@@ -96,7 +95,6 @@ class Experimenter:
             progress=follow,
             # It knows its own data and settings: with others, training starts anew.
             checkpoint=checkpoints / "+".join((method, *self._split.targets)),
-            make_student=make_student,
         )
 
     def measure(self, method: str, trained: Trained) -> MethodResult:

@@ -25,9 +25,8 @@ def predict_images(images: Sequence[Path], folder: Path) -> Iterator[Prediction]
     """
     from student.models.saved import load_student
     from student.training.metrics import predict
-    from student.training.student_factory import network_beside
 
-    student, meta = load_student(folder, network=lambda one: network_beside(one, folder))
+    student, meta = load_student(folder)
     size = student.architecture.image_size
     for path in images:
         pixels = render(open_rgb(path), "", 0, size)[None]

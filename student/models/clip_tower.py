@@ -17,11 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from student.errors import BadInput
-from student.models.student import IMAGENET_MEAN, IMAGENET_STD, Architecture, Student, with_head
+from student.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture
 from student.models.timm_backbone import fill, read_tensors
-from student.training.config import TrainingSettings
-from student.training.dataset import TrainingData
-from student.training.methods import METHODS, Method
 
 PREFIX = "open_clip:"
 """A backbone's name begins with it here; open_clip's architecture or local-dir:FOLDER follows."""
@@ -58,45 +55,6 @@ class Tower(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return cast("Tensor", self.visual(images * self.gain + self.shift))
-
-
-def check_method(method: Method, backbone: str) -> None:
-    """Refuses a method that would project from the teacher's own space. Raises BadInput."""
-    if method.head in ("embedding", "text"):
-        own = " or ".join(one.name for one in METHODS.values() if one.head == "identity")
-        message = (
-            f"{method.name} projects into the teacher's space, and {backbone} is there already: "
-            f"say --method {own}, or name a timm model with --backbone"
-        )
-        raise BadInput(message)
-
-
-def clip_student(
-    method: Method,
-    data: TrainingData,
-    settings: TrainingSettings,
-    *,
-    num_classes: int,
-    pretrained: bool,
-) -> Student:
-    """A student on the tower that `settings.backbone` names, after open_clip's fashion, filled from
-    the file that `settings.weights` names.
-
-    Raises BadInput where the method projects, the name is unknown, or the file does not fit.
-    """
-    check_method(method, settings.backbone)
-    weights = settings.weights if pretrained else "none"
-    terms = method.terms_for(settings)
-    return with_head(
-        load_tower(settings.backbone, weights, image_size=settings.image_size),
-        backbone=settings.backbone,
-        image_size=settings.image_size,
-        num_classes=num_classes,
-        text_embeddings=torch.tensor(data.text_embeddings) if method.head != "class" else None,
-        head=method.head,
-        logit_scale=terms.logit_scale,
-        learns_scale=terms.learns_scale,
-    )
 
 
 def load_tower(backbone: str, weights: str, *, image_size: int) -> Tower:

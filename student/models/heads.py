@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LOGIT_SCALE = 100.0  # CLIP's exp(logit_scale), as the published head has it
+from student.models.architecture import LOGIT_SCALE
 
 
 class EmbeddingHead(nn.Module):

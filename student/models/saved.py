@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from student.errors import BadInput
-from student.models.student import Architecture, Student, with_head
-from student.models.timm_backbone import load_backbone
+from student.models.architecture import Architecture
+from student.models.backbone import empty_network, tower_config
+from student.models.clip_tower import CONFIG
+from student.models.student import Student, with_head
 
 
 def save_student(student: Student, folder: Path, meta: Mapping[str, Any]) -> None:
     """Writes student.safetensors and meta.json, each under a temporary name that is then renamed.
 
-    meta.json is `meta` with "architecture" and "weights_sha256" added; it is written last.
+    meta.json is `meta` with "architecture" and "weights_sha256" added; it is written last. Beside
+    a student on a local CLIP tower lies a copy of the file that describes the tower.
     """
     from safetensors.torch import save
 
@@ -33,19 +35,14 @@ def save_student(student: Student, folder: Path, meta: Mapping[str, Any]) -> Non
         "architecture": asdict(student.architecture),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
+    if (config := tower_config(student.architecture.backbone)) is not None:
+        replace_file(folder / CONFIG, config)
     replace_file(folder / "student.safetensors", weights)
     replace_file(folder / "meta.json", json.dumps(full, indent=2, sort_keys=True).encode())
 
 
-def timm_network(architecture: Architecture) -> nn.Module:
-    """The timm backbone of a student, its weights yet to come."""
-    return load_backbone(architecture.backbone, "none", image_size=architecture.image_size)
-
-
-def load_student(
-    folder: Path, *, network: Callable[[Architecture], nn.Module] = timm_network
-) -> tuple[Student, dict[str, Any]]:
-    """The student of a folder, ready to predict, and its meta.json. `network` makes its backbone.
+def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
+    """The student of a folder, ready to predict, and its meta.json.
 
     Raises BadInput where a file is missing, damaged, or not the other's.
     """
@@ -66,7 +63,7 @@ def load_student(
     if architecture.head != "class":
         text = torch.zeros(architecture.num_classes, architecture.dim)
     student = with_head(
-        network(architecture),
+        empty_network(architecture, folder),
         backbone=architecture.backbone,
         image_size=architecture.image_size,
         num_classes=architecture.num_classes,

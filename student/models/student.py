@@ -5,34 +5,24 @@ Shapes: B batch, S pixels a side, F features, D teacher dimensions, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from student.errors import BadInput
-from student.models.heads import LOGIT_SCALE, ClassHead, EmbeddingHead, TextHead
-from student.models.timm_backbone import load_backbone
-from student.training.stage import HeadKind, Part
+from student.models.architecture import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    LOGIT_SCALE,
+    Architecture,
+    HeadKind,
+    Part,
+)
+from student.models.backbone import load_network
+from student.models.heads import ClassHead, EmbeddingHead, TextHead
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 _MEAN, _STD = (tuple(value * 255 for value in values) for values in (IMAGENET_MEAN, IMAGENET_STD))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
-    """All it takes to build the same student again, without its weights."""
-
-    backbone: str
-    image_size: int
-    num_features: int
-    num_classes: int
-    head: HeadKind
-    dim: int  # of the teacher's space; 0 for a class head
-    logit_scale: float = LOGIT_SCALE  # of an embedding head
-    learns_scale: bool = False  # then the scale is among the weights
 
 
 class Student(nn.Module):
@@ -94,12 +84,12 @@ def new_student(
     logit_scale: float = LOGIT_SCALE,
     learns_scale: bool = False,
 ) -> Student:
-    """A student before training, on a timm backbone; `with_head` says what the rest means.
+    """A student before training, on the network that `backbone` names; the rest as `with_head`.
 
-    Raises BadInput and TrainingError as `load_backbone` does.
+    Raises BadInput and TrainingError as `load_network` does.
     """
     return with_head(
-        load_backbone(backbone, weights, image_size=image_size),
+        load_network(backbone, weights, image_size=image_size),
         backbone=backbone,
         image_size=image_size,
         num_classes=num_classes,

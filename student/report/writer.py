@@ -16,7 +16,6 @@ from student.report.break_even import Economics, weigh
 from student.report.gallery import draw_answers
 from student.report.markdown import model_card, report, score_rows
 from student.training.methods import METHODS
-from student.training.student_factory import keep_network
 
 
 def write_artefacts(
@@ -44,7 +43,6 @@ def write_artefacts(
         for result in one.results:
             where = folder if result is one.student else folder / result.method
             meta = _meta(settings, scanned, one, result, paid, economics.paying(paid))
-            keep_network(settings.backbone, where)
             save_student(result.trained.student, where, meta)
         replace_file(folder / "MODEL_CARD.md", model_card(settings, one, paid).encode())
         if one.targets:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from student.models.heads import LOGIT_SCALE, ClassHead, EmbeddingHead
+from student.models.architecture import LOGIT_SCALE
+from student.models.heads import ClassHead, EmbeddingHead
 from student.training.batches import Batch
 from student.training.loss_weights import LossWeights
 

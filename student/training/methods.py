@@ -36,9 +36,10 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 
 from student.errors import BadInput
+from student.models.architecture import HeadKind, Part
 from student.training.config import TrainingSettings
 from student.training.loss_weights import LossWeights
-from student.training.stage import HeadKind, Part, Stage
+from student.training.stage import Stage
 
 # Where and on what a run is made is the caller's, never the recipe's.
 _THE_CALLERS = frozenset({"backbone", "weights", "image_size", "device", "seed", "threads"})

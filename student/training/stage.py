@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
+from student.models.architecture import Part
 from student.training.config import Schedule
-
-Part = Literal["projection", "head", "backbone", "all"]
-HeadKind = Literal["embedding", "text", "class", "identity"]
 
 _WARM_UP = 0.3  # torch.optim.lr_scheduler.OneCycleLR's own defaults, checked against it in a test
 _START_DIVISOR = 25.0

@@ -1,42 +1,26 @@
-"""Which network a student stands on: a timm model, or the teacher's own image tower where the
-backbone's name says so. The one place that knows both; open_clip is imported for a tower alone.
-"""
+"""Makes the student that a run starts from, and checks that its method can train it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+import torch
 
 from student.errors import BadInput
-from student.models.clip_tower import (
-    CONFIG,
-    LOCAL,
-    PREFIX,
-    check_method,
-    clip_network,
-    clip_student,
-    embedding_dim,
-    load_tower,
-)
-from student.models.saved import replace_file, timm_network
-from student.models.student import Architecture, Student
-from student.models.timm_backbone import load_backbone
+from student.models.backbone import LOCAL_TOWER, is_tower
+from student.models.clip_tower import PREFIX, embedding_dim, load_tower
+from student.models.student import Student, new_student
 from student.training.config import TrainingSettings
 from student.training.dataset import TrainingData
-from student.training.methods import Method
-from student.training.train import timm_student
-
-_LOCAL_TOWER = f"{PREFIX}{LOCAL}"
+from student.training.methods import METHODS, Method
 
 
 def check_networks(asked: Iterable[tuple[Method, TrainingSettings]]) -> None:
-    """Refuses a method on a network that it cannot train, and a tower that cannot be had.
+    """Refuses a method on a network that it cannot train, and a tower that cannot be loaded.
 
-    Every tower is made once, its weights read: what is refused here costs nothing. Raises BadInput.
+    Every tower is loaded once, with its weights, before anything is bought. Raises BadInput.
     """
     towers: dict[tuple[str, str, int], None] = {}
     for method, settings in asked:
@@ -48,8 +32,8 @@ def check_networks(asked: Iterable[tuple[Method, TrainingSettings]]) -> None:
 
 
 def check_space(method: Method, settings: TrainingSettings, dim: int) -> None:
-    """Refuses a tower whose embeddings have not the vendor's `dim` numbers, where no projection
-    could bring them there. Raises BadInput."""
+    """Refuses a tower whose embeddings have another size than the vendor's `dim`, where the method
+    has no projection between the two. Raises BadInput."""
     if method.head != "identity":
         return
     own = embedding_dim(settings.backbone)
@@ -62,8 +46,8 @@ def check_space(method: Method, settings: TrainingSettings, dim: int) -> None:
 
 
 def foreign_weights(settings: TrainingSettings, sold_sha256: str) -> str:
-    """What to say where a tower's weights are not, byte for byte, the file that the vendor sells
-    by; nothing where they are, or where there is no tower.
+    """A warning where a tower's weights are not, byte for byte, the file that the vendor sells
+    embeddings of; "" where they are, or where there is no tower.
 
     Not an error: a file of another format may hold the same weights.
     """
@@ -81,19 +65,6 @@ def foreign_weights(settings: TrainingSettings, sold_sha256: str) -> str:
     )
 
 
-def is_tower(backbone: str) -> bool:
-    """Whether the name is that of a teacher's own image tower."""
-    return backbone.startswith(PREFIX)
-
-
-def load_network(settings: TrainingSettings) -> nn.Module:
-    """The untrained backbone of these settings. Raises BadInput and TrainingError."""
-    backbone, weights, size = settings.backbone, settings.weights, settings.image_size
-    if is_tower(backbone):
-        return load_tower(backbone, weights, image_size=size)
-    return load_backbone(backbone, weights, image_size=size)
-
-
 def make_student(
     method: Method,
     data: TrainingData,
@@ -102,37 +73,39 @@ def make_student(
     num_classes: int,
     pretrained: bool,
 ) -> Student:
-    """The student that a run starts from, on the network that the settings name. Raises BadInput
-    and TrainingError."""
+    """The student that a run starts from, on the network that the settings name.
+
+    Without `pretrained` its weights are random, to be replaced by those of a checkpoint. Raises
+    BadInput where the method cannot train this network, and BadInput or TrainingError as
+    `new_student` does.
+    """
     _check_pair(method, settings)
-    maker = clip_student if is_tower(settings.backbone) else timm_student
-    return maker(method, data, settings, num_classes=num_classes, pretrained=pretrained)
-
-
-def keep_network(backbone: str, folder: Path) -> None:
-    """Lays beside a saved student what its network is made after, where that is a local file."""
-    if backbone.startswith(_LOCAL_TOWER):
-        config = (Path(backbone.removeprefix(_LOCAL_TOWER)) / CONFIG).read_bytes()
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / CONFIG, config)
-
-
-def network_beside(architecture: Architecture, folder: Path) -> nn.Module:
-    """The network of the student saved in `folder`, its weights yet to come. Raises BadInput."""
-    if not is_tower(architecture.backbone):
-        return timm_network(architecture)
-    if architecture.backbone.startswith(_LOCAL_TOWER) and (folder / CONFIG).is_file():
-        architecture = replace(architecture, backbone=f"{_LOCAL_TOWER}{folder}")
-    return clip_network(architecture)
+    terms = method.terms_for(settings)
+    return new_student(
+        backbone=settings.backbone,
+        weights=settings.weights if pretrained else "none",
+        image_size=settings.image_size,
+        num_classes=num_classes,
+        text_embeddings=torch.tensor(data.text_embeddings) if method.head != "class" else None,
+        head=method.head,
+        logit_scale=terms.logit_scale,
+        learns_scale=terms.learns_scale,
+    )
 
 
 def _check_pair(method: Method, settings: TrainingSettings) -> None:
-    if is_tower(settings.backbone):
-        check_method(method, settings.backbone)
-    elif method.head == "identity":
+    backbone = settings.backbone
+    if is_tower(backbone) and method.head in ("embedding", "text"):
+        own = " or ".join(one.name for one in METHODS.values() if one.head == "identity")
         message = (
-            f"{method.name} trains the teacher's own image tower, and {settings.backbone} is none: "
-            f"name it with --backbone {PREFIX}ARCHITECTURE (or {_LOCAL_TOWER}FOLDER) and its "
+            f"{method.name} projects into the teacher's space, and {backbone} is there already: "
+            f"say --method {own}, or name a timm model with --backbone"
+        )
+        raise BadInput(message)
+    if not is_tower(backbone) and method.head == "identity":
+        message = (
+            f"{method.name} trains the teacher's own image tower, and {backbone} is none: "
+            f"name it with --backbone {PREFIX}ARCHITECTURE (or {LOCAL_TOWER}FOLDER) and its "
             "weights with --weights FILE"
         )
         raise BadInput(message)

@@ -1,7 +1,4 @@
-"""Trains one student by one method, from data that is already paid for.
-
-The student comes from a maker, so that the loop does not know what its backbone is.
-"""
+"""Trains one student by one method, from data that is already paid for."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from student.errors import BadInput, DataError
-from student.models.student import Student, new_student
+from student.models.student import Student
 from student.training.averaging import LossValley, MovingAverage
 from student.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from student.training.config import TrainingSettings
@@ -27,6 +24,7 @@ from student.training.metrics import Score, logits_of, score
 from student.training.run_digest import run_digest
 from student.training.sampling import torch_seed
 from student.training.stage_builder import StageParts, useful_images
+from student.training.student_factory import make_student
 from student.training.text_targets import with_text_targets
 from student.training.wise_ft import interpolate
 
@@ -59,42 +57,6 @@ class Trained:
     seconds: float
 
 
-class StudentMaker(Protocol):
-    """Makes the student that a run starts from; without `pretrained` its weights do not matter."""
-
-    def __call__(
-        self,
-        method: Method,
-        data: TrainingData,
-        settings: TrainingSettings,
-        *,
-        num_classes: int,
-        pretrained: bool,
-    ) -> Student: ...
-
-
-def timm_student(
-    method: Method,
-    data: TrainingData,
-    settings: TrainingSettings,
-    *,
-    num_classes: int,
-    pretrained: bool,
-) -> Student:
-    """A student on the timm backbone of the settings. Raises as `new_student` does."""
-    terms = method.terms_for(settings)
-    return new_student(
-        backbone=settings.backbone,
-        weights=settings.weights if pretrained else "none",
-        image_size=settings.image_size,
-        num_classes=num_classes,
-        text_embeddings=torch.tensor(data.text_embeddings) if method.head != "class" else None,
-        head=method.head,
-        logit_scale=terms.logit_scale,
-        learns_scale=terms.learns_scale,
-    )
-
-
 def silent(*, stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
     """A report that nobody hears."""
 
@@ -108,7 +70,6 @@ def train(
     num_classes: int,
     progress: Report = silent,
     checkpoint: Path | None = None,
-    make_student: StudentMaker = timm_student,
 ) -> Trained:
     """Trains a student; equal arguments on one machine give equal students, bit for bit.
 
@@ -186,9 +147,7 @@ def train(
             history = [*history, *state.rows]
             chosen = choose(student, state, validate)
         if settings.wise_ft < 1.0:
-            start = starting_backbone(
-                method, data, settings, num_classes=num_classes, make_student=make_student
-            )
+            start = starting_backbone(method, data, settings, num_classes=num_classes)
             put(student, interpolate(start, _backbone(student), alpha=settings.wise_ft))
             mixed = score(logits_of(student, validation.pixels), validation.labels)
             chosen = replace(chosen, interpolated=mixed)
@@ -226,7 +185,6 @@ def starting_backbone(
     settings: TrainingSettings,
     *,
     num_classes: int,
-    make_student: StudentMaker = timm_student,
 ) -> dict[str, Tensor]:
     """The backbone's weights that `train` starts from with these arguments, by name in the student:
     what `interpolate` takes as its start."""

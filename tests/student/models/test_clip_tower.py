@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from student.errors import BadInput
-from student.models.clip_tower import PREFIX, clip_network, clip_student
+from student.models.clip_tower import PREFIX, load_tower
 from student.models.heads import EmbeddingHead
 from student.models.saved import load_student, save_student
 from student.models.student import Student
 from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS
+from student.training.student_factory import make_student
 from student.training.train import starting_backbone, train
 from teacher_server.inference.encoder import load_encoder
 
@@ -62,7 +63,7 @@ def data() -> TrainingData:
 
 
 def _student(data: TrainingData, settings: TrainingSettings = SETTINGS) -> Student:
-    return clip_student(VL2V_SD, data, settings, num_classes=CLASSES, pretrained=True).eval()
+    return make_student(VL2V_SD, data, settings, num_classes=CLASSES, pretrained=True).eval()
 
 
 @torch.no_grad()
@@ -78,18 +79,14 @@ def test_before_training_the_student_says_what_the_vendor_sells(data: TrainingDa
 
 def test_the_same_loop_trains_the_tower_and_it_is_kept(data: TrainingData, tmp_path: Path) -> None:
     validation = LabelledImages(name="v", pixels=data.pixels[:, 0], labels=data.labels)
-    trained = train(
-        VL2V_SD, data, validation, SETTINGS, num_classes=CLASSES, make_student=clip_student
-    ).student
+    trained = train(VL2V_SD, data, validation, SETTINGS, num_classes=CLASSES).student
     assert isinstance(trained.head, EmbeddingHead)
     assert list(trained.head.parameters()) == []
-    start = starting_backbone(
-        VL2V_SD, data, SETTINGS, num_classes=CLASSES, make_student=clip_student
-    )
+    start = starting_backbone(VL2V_SD, data, SETTINGS, num_classes=CLASSES)
     held = trained.state_dict()
     assert any(not torch.equal(held[name], tensor) for name, tensor in start.items())
     save_student(trained, tmp_path, {})
-    loaded, _ = load_student(tmp_path, network=clip_network)
+    loaded, _ = load_student(tmp_path)
     pixels = torch.tensor(data.pixels[:, 0])
     with torch.no_grad():
         assert torch.equal(loaded(pixels), trained(pixels))
@@ -97,13 +94,13 @@ def test_the_same_loop_trains_the_tower_and_it_is_kept(data: TrainingData, tmp_p
 
 def test_what_is_no_clip_or_does_not_fit_is_refused(data: TrainingData, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="names no CLIP"):
-        _student(data, replace(SETTINGS, backbone="tf_efficientnet_lite0"))
+        load_tower("tf_efficientnet_lite0", str(WEIGHTS), image_size=SIZE)
     with pytest.raises(BadInput, match="names no CLIP"):
         _student(data, replace(SETTINGS, backbone=f"{PREFIX}ViT-nowhere"))
     with pytest.raises(BadInput, match="open_clip cannot make local-dir"):
         _student(data, replace(SETTINGS, backbone=f"{PREFIX}local-dir:{tmp_path}"))
     with pytest.raises(BadInput, match="say --method vl2v-sd or clip-ft"):
-        clip_student(METHODS["ours"], data, SETTINGS, num_classes=CLASSES, pretrained=True)
+        make_student(METHODS["ours"], data, SETTINGS, num_classes=CLASSES, pretrained=True)
     with pytest.raises(BadInput, match="come from a file of the teacher's, not from 'hub'"):
         _student(data, replace(SETTINGS, weights="hub"))
     tensors = {key: t for key, t in load_file(WEIGHTS).items() if not key.startswith("visual.")}

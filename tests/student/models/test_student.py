@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from student.errors import BadInput
+from student.models.architecture import HeadKind
 from student.models.heads import ClassHead, EmbeddingHead, TextHead
 from student.models.saved import load_student, save_student
 from student.models.student import Student, count_features, new_student
 from student.training.metrics import num_parameters
-from student.training.stage import HeadKind
 from tests.support.shaded_images import CLASSES, DIM, SIZE
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from student.errors import BadInput, TrainingError
+from student.models.architecture import Part
 from student.models.heads import EmbeddingHead
 from student.models.student import Student, new_student
 from student.training.averaging import LossValley, MovingAverage
@@ -16,7 +17,7 @@ from student.training.batches import Batch
 from student.training.loop import StageState, fit, settle, thaw
 from student.training.losses import label_loss
 from student.training.metrics import Score
-from student.training.stage import Part, Stage
+from student.training.stage import Stage
 from student.training.train import choose, silent
 from tests.support.shaded_images import CLASSES, DIM, SIZE
 

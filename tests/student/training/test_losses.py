@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from student.models.heads import LOGIT_SCALE, ClassHead, EmbeddingHead, TextHead
+from student.models.architecture import LOGIT_SCALE
+from student.models.heads import ClassHead, EmbeddingHead, TextHead
 from student.training.batches import Batch
 from student.training.loss_weights import LossWeights
 from student.training.losses import distillation_loss, objective, zero_shot_logits

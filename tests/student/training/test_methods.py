@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from student.errors import BadInput
+from student.models.architecture import HeadKind, Part
 from student.training.config import TrainingSettings
 from student.training.loss_weights import LossWeights
 from student.training.methods import METHODS, Method
-from student.training.stage import HeadKind, Part
 
 SETTINGS = TrainingSettings()
 TOGETHER: tuple[tuple[str, Part], ...] = (("distill", "all"),)

@@ -24,9 +24,7 @@ from student.training.student_factory import (
     check_networks,
     check_space,
     foreign_weights,
-    keep_network,
     make_student,
-    network_beside,
 )
 from student.training.train import Trained, starting_backbone, train
 from tests.support.pictures import write_domains
@@ -87,7 +85,6 @@ def _train(name: str, data: TrainingData, settings: TrainingSettings) -> Trained
         validation,
         settings,
         num_classes=CLASSES,
-        make_student=make_student,
     )
 
 
@@ -104,9 +101,7 @@ def test_the_tower_is_trained_without_a_projection(
     method = METHODS[name]
     check_networks([(method, settings)])
     trained = _train(name, data, replace(settings, averaging="none")).student
-    start = starting_backbone(
-        method, data, settings, num_classes=CLASSES, make_student=make_student
-    )
+    start = starting_backbone(method, data, settings, num_classes=CLASSES)
     held = trained.state_dict()
     assert any(not torch.equal(held[key], one) for key, one in start.items())
     assert not any("projection" in key for key in held)
@@ -134,10 +129,9 @@ def test_a_saved_student_needs_the_teachers_folder_no_more(
 ) -> None:
     trained = _train("vl2v-sd", data, settings).student
     folder = tmp_path / "student"
-    keep_network(settings.backbone, folder)
     save_student(trained, folder, {})
     Path(clip.weights).parent.rename(tmp_path / "elsewhere")
-    loaded, _ = load_student(folder, network=lambda one: network_beside(one, folder))
+    loaded, _ = load_student(folder)
     assert torch.equal(_logits(loaded, data), _logits(trained, data))
     assert loaded.architecture.backbone == settings.backbone
 
@@ -147,11 +141,8 @@ def test_a_timm_student_is_made_and_read_as_ever(
 ) -> None:
     timm = replace(settings, backbone="test_efficientnet", weights="none")
     trained = _train("vl2v-adip", data, timm).student
-    keep_network(timm.backbone, tmp_path / "student")
     save_student(trained, tmp_path / "student", {})
-    loaded, _ = load_student(
-        tmp_path / "student", network=lambda one: network_beside(one, tmp_path / "student")
-    )
+    loaded, _ = load_student(tmp_path / "student")
     assert torch.equal(_logits(loaded, data), _logits(trained, data))
 
 
@@ -186,8 +177,8 @@ def test_nobody_is_warned_of_weights_that_are_filled_in_at_once(
 ) -> None:
     caplog.clear()  # the tiny CLIP itself was made with a warning
     trained = _train("vl2v-sd", data, settings).student
-    keep_network(settings.backbone, tmp_path / "student")
-    network_beside(trained.architecture, tmp_path / "student")
+    save_student(trained, tmp_path / "student", {})
+    load_student(tmp_path / "student")
     assert caplog.records == []
 
 

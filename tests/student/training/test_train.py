@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from student.errors import BadInput, DataError
+from student.models.architecture import Part
 from student.models.heads import EmbeddingHead
 from student.models.student import Student
 from student.training.config import TrainingSettings
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS, Method
 from student.training.metrics import accuracy
-from student.training.stage import Part
 from student.training.train import Trained, train
 from tests.support.shaded_images import CLASSES, make_data
 
