@@ -11,10 +11,6 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from student.purchase.plan import Plan, dollars
-from student.purchase.progress import Listener
-from student.purchase.progress import Progress as Purchased
-
 LOG_SECONDS = 20  # between two lines of a bar where nothing can be redrawn
 
 
@@ -35,10 +31,6 @@ class Terminal:
     def heading(self, text: str) -> None:
         """The name of the next part."""
         self._console.print(f"\n{text}", style="bold", highlight=False, markup=False)
-
-    def plan(self, plan: Plan) -> None:
-        """What would be bought, as a table."""
-        self.table(("plan", ""), [list(row) for row in plan.describe()])
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Left-aligned first column, right-aligned figures."""
@@ -82,21 +74,6 @@ class Terminal:
         if in_a_log:
             for line in last.values():
                 self.say(line)
-
-    @contextmanager
-    def buying(self) -> Iterator[Listener]:
-        """The purchase's bar: bought, cached, spent and time left."""
-        with self.bar("buying") as update:
-
-            def listen(now: Purchased) -> None:
-                got = now.bought + now.recovered
-                note = (
-                    f"{got:,} bought, {now.cached:,} cached, {now.units:,} queries "
-                    f"({dollars(now.cost_micro_usd)}), {now.in_flight} in flight"
-                )
-                update(got + now.refused, now.planned, note)
-
-            yield listen
 
     def _progress(self, *, is_shown: bool) -> Progress:
         return Progress(

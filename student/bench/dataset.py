@@ -14,14 +14,8 @@ from student.console import Terminal
 from student.data.image_folder import Catalogue, Item, discover
 from student.data.image_set import ImageSet, render_views, rows_by_path
 from student.data.split import Split, split
-from student.embeddings.keys import (
-    class_embeddings,
-    image_embeddings,
-    prompts_for,
-    text_key,
-    view_keys,
-)
-from student.evaluation.experiment import TeacherEmbeddings
+from student.embeddings.keys import prompts_for, text_key, view_keys
+from student.embeddings.lookup import TeacherEmbeddings, class_embeddings, image_embeddings
 from student.purchase.requirements import candidates_for
 
 SplitName = tuple[tuple[str, ...], int]

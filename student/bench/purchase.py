@@ -25,10 +25,11 @@ from student.bench.run import Run, known_method, resolved
 from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_folder import Item
-from student.embeddings.keys import image_requests, text_requests, view_keys
+from student.embeddings.keys import view_keys
+from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PlanExceedsBudget, PurchaseError
-from student.evaluation.experiment import TeacherEmbeddings
-from student.purchase.plan import EmbeddingRequest, Plan
+from student.purchase.plan import Plan
+from student.purchase.requests import EmbeddingRequest, image_requests, text_requests
 from student.purchase.session import open_session
 from student.vendor.client import VendorClient
 from student.vendor.schemas import Prices

@@ -12,7 +12,7 @@ from student.acquisition.strategies import selector
 from student.bench.constants import NO_TEACHER, ZERO_SHOT
 from student.config import JobSettings
 from student.errors import BadInput
-from student.evaluation.experiment import training_settings
+from student.run_methods import training_settings
 from student.training.config import TrainingSettings
 from student.training.methods import METHODS, Method
 from student.training.serial import DEFAULTS, TERMS, stored_settings, unlike_defaults

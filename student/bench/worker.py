@@ -19,8 +19,8 @@ from student.bench.run import Grid, Run, identity, settings_of
 from student.console import quiet
 from student.data.image_folder import Item
 from student.data.split import VALIDATION
-from student.embeddings.keys import class_embeddings
-from student.evaluation.experiment import Experimenter, TeacherEmbeddings
+from student.embeddings.lookup import TeacherEmbeddings, class_embeddings
+from student.evaluation.experiment import Experimenter
 from student.evaluation.results import AccuracyCount
 
 

@@ -16,8 +16,8 @@ from student.acquisition.strategies import selector
 from student.config import JobSettings, api_key
 from student.console import Terminal
 from student.data.image_set import ImageSet, load_image_set
+from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput, PurchaseError
-from student.evaluation.experiment import TeacherEmbeddings, methods_of, training_settings
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
 from student.purchase.cost import PurchaseCost, purchase_cost, read_by
@@ -25,6 +25,7 @@ from student.purchase.progress import PurchaseSummary
 from student.purchase.rounds import PurchaseResult, run_purchase
 from student.report.break_even import bulk_milliseconds
 from student.report.writer import write_artefacts
+from student.run_methods import methods_of, training_settings
 from student.training.methods import METHODS
 from student.training.student_factory import check_networks
 from student.vendor.client import connect

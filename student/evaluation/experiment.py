@@ -3,59 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.embedding_table import EmbeddingTable
-from cache.records.embedding_key import EmbeddingKey
 from student.config import JobSettings
 from student.data.image_folder import Item
 from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
-from student.embeddings.keys import class_embeddings, image_embeddings, prompts_for, view_keys
+from student.embeddings.keys import prompts_for, view_keys
+from student.embeddings.lookup import TeacherEmbeddings, class_embeddings, image_embeddings
 from student.evaluation.results import AccuracyCount, MethodResult
-from student.training.config import TrainingSettings
+from student.run_methods import named_method, training_settings
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.methods import METHODS, Method
 from student.training.metrics import predict
 from student.training.train import Trained, train
-
-COMPARED = ("erm", "lp-ft")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TeacherEmbeddings:
-    """The embeddings on hand: the materialised table and the row of each key."""
-
-    table: EmbeddingTable
-    rows: dict[EmbeddingKey, int]
-
-
-def training_settings(settings: JobSettings) -> TrainingSettings:
-    """The part of the options that training reads."""
-    names = {one.name for one in fields(TrainingSettings)} & JobSettings.model_fields.keys()
-    return TrainingSettings(**{name: getattr(settings, name) for name in names})
-
-
-def methods_of(settings: JobSettings) -> tuple[str, ...]:
-    """The method that was asked for, then those it is compared with."""
-    compared = COMPARED if settings.compare else ()
-    return tuple(dict.fromkeys((settings.method, *compared)))
-
-
-def named_method(name: str, settings: JobSettings) -> Method:
-    """The method, in which what the user asked for by name wins over what it would choose."""
-    return METHODS[name].yielding(settings.model_fields_set)
-
-
-def learns_from_images(settings: JobSettings) -> bool:
-    """Whether any of the job's methods reads image embeddings, so that they are worth money."""
-    plain = training_settings(settings)
-    methods = (named_method(name, settings) for name in methods_of(settings))
-    return any(method.terms_for(plain).reads_images for method in methods)
 
 
 class Experimenter:

@@ -26,9 +26,11 @@ from student.config import JobSettings
 from student.console import Terminal, quiet
 from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
+from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.child_process import end_with_parent
-from student.evaluation.experiment import Experimenter, TeacherEmbeddings, methods_of
+from student.evaluation.experiment import Experimenter
 from student.evaluation.results import Experiment, MethodResult
+from student.run_methods import methods_of
 
 
 class _Told(Protocol):

@@ -12,11 +12,12 @@ from cache.paid_cache import Intent, PaidCache
 from cache.paid_cache import now_ms as unix_ms
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import AnswerPurged, BadInput, BudgetExhausted, VendorError, VendorMisbehaved
-from student.purchase.plan import EmbeddingRequest, Plan
+from student.purchase.plan import Plan
 from student.purchase.progress import Listener, PurchaseSummary, silent
 from student.purchase.queue import PurchaseQueue
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.recovery import Recovery
+from student.purchase.requests import EmbeddingRequest
 from student.purchase.restore import Replay
 from student.vendor.client import VendorClient
 from student.vendor.concurrency import AimdLimiter

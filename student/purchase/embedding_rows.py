@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cache.paid_cache import PaidEmbedding
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import BadInput
-from student.purchase.plan import EmbeddingRequest
+from student.purchase.requests import EmbeddingRequest
 from student.vendor.response import Answer
 
 

@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache.records.embedding_key import EmbeddingKey
 from cache.storage.reader import CacheReader
-from student.errors import BadInput, PlanExceedsBudget, Wall
-from student.vendor.request import Item
+from student.errors import PlanExceedsBudget, Wall
+from student.purchase.requests import EmbeddingRequest
 from student.vendor.schemas import Model, Prices
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddingRequest:
-    """An embedding that is wanted: its key, and the text, or how to get the image's bytes.
-
-    `name` (a file, a prompt) is for messages only.
-    """
-
-    key: EmbeddingKey
-    payload: Callable[[], bytes] | str
-    name: str = ""
-
-    def item(self) -> Item:
-        """What is sent; BadInput when the file is gone or is not the one that was scanned."""
-        if isinstance(self.payload, str):
-            return Item(
-                modality="text", payload=unicodedata.normalize("NFC", self.payload).encode()
-            )
-        try:
-            data = self.payload()
-        except OSError as error:
-            detail = f"cannot read {self._title}: {error.strerror or error}"
-            raise BadInput(detail) from error
-        is_file = self.key.view == "original"
-        if is_file and hashlib.sha256(data).hexdigest() != self.key.item:
-            detail = f"{self._title} has changed since the data set was scanned"
-            raise BadInput(detail)
-        return Item(modality="image", payload=data)
-
-    @property
-    def _title(self) -> str:
-        return self.name or f"{self.key.modality} {self.key.item[:12]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

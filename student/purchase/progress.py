@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from student.errors import Wall
-from student.purchase.plan import EmbeddingRequest
+from student.purchase.requests import EmbeddingRequest
 
 StopReason = Wall | Literal["complete", "waiting"]
 

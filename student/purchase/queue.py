@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from student.purchase.plan import EmbeddingRequest
+from student.purchase.requests import EmbeddingRequest
 from student.vendor.schemas import Prices
 
 

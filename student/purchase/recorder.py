@@ -12,8 +12,9 @@ from cache.paid_cache import Intent, PaidCache, PaidEmbedding, Purchase
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import ModelChanged, PriceChanged, VendorMisbehaved
 from student.purchase.embedding_rows import rows_of
-from student.purchase.plan import EmbeddingRequest, Plan
+from student.purchase.plan import Plan
 from student.purchase.progress import Listener, Progress, PurchaseSummary, Refused, StopReason
+from student.purchase.requests import EmbeddingRequest
 from student.vendor.receipt_chain import ReceiptChain
 from student.vendor.request import is_of, purchase_key
 from student.vendor.response import Answer

@@ -11,8 +11,9 @@ from typing import Literal
 from cache.paid_cache import Intent
 from student.errors import AnswerPurged, BadInput
 from student.purchase.embedding_rows import digests_sent
-from student.purchase.plan import EmbeddingRequest, Plan
+from student.purchase.plan import Plan
 from student.purchase.recorder import PurchaseRecorder
+from student.purchase.requests import EmbeddingRequest
 from student.vendor.client import VendorClient
 from student.vendor.request import Expected, Item
 

@@ -14,16 +14,10 @@ from student.acquisition.strategies import Selector
 from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_set import ImageSet
-from student.embeddings.keys import (
-    class_means,
-    image_requests,
-    prompts_for,
-    text_key,
-    text_requests,
-    view_keys,
-)
-from student.evaluation.experiment import training_settings
-from student.purchase.plan import EmbeddingRequest
+from student.embeddings.keys import prompts_for, text_key, view_keys
+from student.embeddings.lookup import class_means
+from student.purchase.requests import EmbeddingRequest, image_requests, text_requests
+from student.run_methods import training_settings
 from student.vendor.schemas import Model
 
 

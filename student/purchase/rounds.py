@@ -11,11 +11,11 @@ from student.acquisition.strategies import SELECTORS, order, selector
 from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_set import ImageSet
-from student.evaluation.experiment import learns_from_images, methods_of, training_settings
 from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
 from student.purchase.session import PurchaseSession, open_session
+from student.run_methods import learns_from_images, methods_of, training_settings
 from student.training.methods import METHODS
 from student.vendor.client import VendorClient
 

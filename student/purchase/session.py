@@ -16,8 +16,10 @@ from student.console import Terminal
 from student.data.demo.mark import is_demo_data
 from student.errors import BadInput, PurchaseError
 from student.purchase.buyer import buy
-from student.purchase.plan import EmbeddingRequest, Plan, make_plan
+from student.purchase.display import purchase_bar, show_plan
+from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
+from student.purchase.requests import EmbeddingRequest
 from student.training.config import TrainingSettings
 from student.training.methods import Method
 from student.training.student_factory import check_space, foreign_weights
@@ -70,7 +72,7 @@ class PurchaseSession:
         """Print a plan, and what a person should think of before paying for it."""
         terminal = self.terminal
         terminal.heading(heading)
-        terminal.plan(plan)
+        show_plan(plan, terminal)
         if self.model.embedded and not is_demo_data(self.settings.data) and plan.to_buy:
             terminal.warn(
                 "the vendor sells its embedded model, a small stand-in that knows emoji, and these "
@@ -118,7 +120,7 @@ class PurchaseSession:
         missing = set(self.cache.missing(fresh))
         found = [key for key in fresh if key not in missing]
         started_ms = now_ms()
-        with self.terminal.buying() as progress:
+        with purchase_bar(self.terminal) as progress:
             bought = await buy(
                 plan,
                 cache=self.cache,

@@ -23,8 +23,9 @@ from pydantic import SecretStr
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey, image_item
 from student.purchase.buyer import buy
-from student.purchase.plan import EmbeddingRequest, make_plan
+from student.purchase.plan import make_plan
 from student.purchase.progress import Progress
+from student.purchase.requests import EmbeddingRequest
 from student.vendor.client import connect
 
 

@@ -12,7 +12,7 @@ from benchmarks.paper.cost import estimate, published_queries
 from benchmarks.paper.datasets import DATASETS
 from benchmarks.paper.recipe import STUDENTS, Recipe
 from student.data.image_folder import discover
-from student.evaluation.experiment import training_settings
+from student.run_methods import training_settings
 from student.training.config import TrainingSettings
 from student.training.methods import METHODS
 from tests.support.pacs import CLASSES, DOMAINS, TRAINED_ON, write_pacs

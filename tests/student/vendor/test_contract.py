@@ -17,8 +17,9 @@ from cache.records.embedding_key import EmbeddingKey, image_item, text_item
 from cache.records.receipt import Receipt, chain_breaks
 from student.errors import VendorError
 from student.purchase.buyer import buy
-from student.purchase.plan import EmbeddingRequest, Plan, make_plan
+from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
+from student.purchase.requests import EmbeddingRequest
 from student.vendor.client import VendorClient
 from student.vendor.request import Batch
 

@@ -1,0 +1,86 @@
+"""The embeddings that are to be bought: which key each has, and which bytes are sent for it."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.records.embedding_key import EmbeddingKey
+from student.data.image_folder import Item as ImageItem
+from student.data.views import png
+from student.embeddings.keys import text_key, view_keys
+from student.errors import BadInput
+from student.vendor.request import Item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRequest:
+    """An embedding that is wanted: its key, and the text, or how to get the image's bytes.
+
+    `name` (a file, a prompt) is for messages only.
+    """
+
+    key: EmbeddingKey
+    payload: Callable[[], bytes] | str
+    name: str = ""
+
+    def item(self) -> Item:
+        """What is sent; BadInput when the file is gone or is not the one that was scanned."""
+        if isinstance(self.payload, str):
+            return Item(
+                modality="text", payload=unicodedata.normalize("NFC", self.payload).encode()
+            )
+        try:
+            data = self.payload()
+        except OSError as error:
+            detail = f"cannot read {self._title}: {error.strerror or error}"
+            raise BadInput(detail) from error
+        is_file = self.key.view == "original"
+        if is_file and hashlib.sha256(data).hexdigest() != self.key.item:
+            detail = f"{self._title} has changed since the data set was scanned"
+            raise BadInput(detail)
+        return Item(modality="image", payload=data)
+
+    @property
+    def _title(self) -> str:
+        return self.name or f"{self.key.modality} {self.key.item[:12]}"
+
+
+def text_requests(fingerprint: str, prompts: Sequence[str]) -> list[EmbeddingRequest]:
+    """The prompts, to be bought first."""
+    return [
+        EmbeddingRequest(key=text_key(fingerprint, text), payload=text, name=f'prompt "{text}"')
+        for text in prompts
+    ]
+
+
+def image_requests(
+    fingerprint: str, items: Sequence[ImageItem], pixels: NDArray[np.uint8], order: Sequence[int]
+) -> list[EmbeddingRequest]:
+    """Every view of the items that `order` names by row, in that order.
+
+    `pixels` (N, K, S, S, 3) is row for row with `items`; view 0 is sent as the file stands, the
+    others as the very pixels that the student trains on.
+    """
+    views, size = pixels.shape[1:3]
+    wanted: list[EmbeddingRequest] = []
+    for row in order:
+        item = items[row]
+        for k, key in enumerate(view_keys(fingerprint, item, views=views, size=size)):
+            payload = _file(item.path) if k == 0 else _rendered(pixels, row, k)
+            wanted.append(EmbeddingRequest(key=key, payload=payload, name=f"{item.path} view {k}"))
+    return wanted
+
+
+def _file(path: Path) -> Callable[[], bytes]:
+    return path.read_bytes
+
+
+def _rendered(pixels: NDArray[np.uint8], row: int, k: int) -> Callable[[], bytes]:
+    return lambda: png(pixels[row, k])
