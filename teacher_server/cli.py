@@ -220,7 +220,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     from teacher_server.server.run import serve
 
-    serve(settings, announce=lambda url: print(f"listening on {url}", flush=True))
+    serve(
+        settings,
+        announce=lambda url: print(f"listening on {url}", flush=True),
+        show=lambda line: print(line, flush=True),
+    )
     return 0
 
 

@@ -153,6 +153,11 @@ class VendorSettings(BaseSettings):
     first_key: SecretStr | None = Field(
         None, description="API key to create at the first start, sk_<id>_<secret>"
     )
+    first_key_file: Path | None = Field(
+        None,
+        description="file to leave a new first key in, if the ledger has no key yet; the key is "
+        "also printed, once",
+    )
     first_key_budget: int = Field(100_000, ge=0, description="budget of that first key, in queries")
 
     @model_validator(mode="after")

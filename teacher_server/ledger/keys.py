@@ -170,6 +170,11 @@ class Keys:
             raise LedgerError(message)
         return False
 
+    def exist(self) -> bool:
+        """Whether a key was ever made; revoked and expired keys count."""
+        with reading(self._engine) as connection:
+            return connection.scalar(select(accounts.c.id).limit(1)) is not None
+
     def _stored_hash(self, key_id: str) -> str | None:
         with reading(self._engine) as connection:
             return connection.scalar(select(accounts.c.secret_hash).where(accounts.c.id == key_id))

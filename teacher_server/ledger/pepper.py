@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Engine, select
@@ -12,6 +10,7 @@ from sqlalchemy import Engine, select
 from teacher_server.database.engine import reading
 from teacher_server.database.tables import accounts
 from teacher_server.errors import LedgerError
+from teacher_server.ledger.secret_file import create_secret_file
 
 PEPPERED = "hmac-sha256:"
 _MIN_CHARACTERS = 32
@@ -45,7 +44,7 @@ def load_pepper(engine: Engine, given: str | None) -> bytes:
                 "in use; without it no key of this ledger can be recognised"
             )
             raise LedgerError(message)
-        _make(path)
+        create_secret_file(path, secrets.token_hex(32) + "\n")
     return _read(path)
 
 
@@ -55,26 +54,6 @@ def _has_peppered_keys(engine: Engine) -> bool:
             select(accounts.c.id).where(accounts.c.secret_hash.startswith(PEPPERED)).limit(1)
         )
     return found is not None
-
-
-def _make(path: Path) -> None:
-    # A link appears whole or not at all, and never over a pepper that another process just made.
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(part, path)
-    finally:
-        part.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path) -> bytes:

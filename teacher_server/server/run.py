@@ -14,17 +14,23 @@ import uvicorn
 from teacher_server.api.app import create_app
 from teacher_server.errors import SettingsError
 from teacher_server.inference.info import Encoder
-from teacher_server.ledger.keys import ApiKey
-from teacher_server.ledger.ledger import Ledger, opened, serving
+from teacher_server.ledger.ledger import opened, serving
 from teacher_server.operations.logs import configure_logging
 from teacher_server.server.connections import ConnectionLimits, guarded, raise_open_files
+from teacher_server.server.first_key import ensure_first_key
 from teacher_server.settings import VendorSettings
 
 _log = logging.getLogger("teacher_server")
 
 
-def serve(settings: VendorSettings, *, announce: Callable[[str], None]) -> None:
-    """Serve until a signal stops it; `announce` gets the URL once connections are accepted."""
+def serve(
+    settings: VendorSettings, *, announce: Callable[[str], None], show: Callable[[str], None]
+) -> None:
+    """Serve until a signal stops it.
+
+    `announce` gets the URL once connections are accepted. `show` gets the line with the first API
+    key if one is made at this start; the log never holds a key, so it must not go there.
+    """
     configure_logging()
     with (
         opened(settings.database) as engine,
@@ -33,7 +39,7 @@ def serve(settings: VendorSettings, *, announce: Callable[[str], None]) -> None:
         ) as ledger,
         _bound(settings.host, settings.port) as listener,
     ):
-        _ensure_first_key(ledger, settings)
+        ensure_first_key(ledger, settings, show=show)
         encoder = _loaded(settings)
         app = create_app(encoder=encoder, ledger=ledger, settings=settings)
         limits = ConnectionLimits(
@@ -107,21 +113,6 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _ensure_first_key(ledger: Ledger, settings: VendorSettings) -> None:
-    if settings.first_key is None:
-        return
-    key = ApiKey.parse(settings.first_key.get_secret_value())
-    if key is None:
-        message = "TEACHER_FIRST_KEY is not of the form sk_<id>_<secret of 16 characters or more>"
-        raise SettingsError(message)
-    ledger.keys.ensure(
-        key,
-        name="first",
-        budget=settings.first_key_budget,
-        price_version=settings.price_version,
-    )
 
 
 def _loaded(settings: VendorSettings) -> Encoder:

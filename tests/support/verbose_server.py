@@ -15,7 +15,11 @@ LOGGERS = ("asyncio", "httpcore", "httpx", "PIL", "python_multipart", "sqlalchem
 def _announce(url: str) -> None:
     for name in ("", "teacher_server", "uvicorn"):
         logging.getLogger(name).setLevel(1)
-    sys.stdout.write(f"listening on {url}\n")
+    _show(f"listening on {url}")
+
+
+def _show(line: str) -> None:
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
@@ -23,4 +27,4 @@ if __name__ == "__main__":
     # Those of libraries are set before the start: the level is looked at when an engine is made.
     for name in LOGGERS:
         logging.getLogger(name).setLevel(1)
-    serve(load_settings(json.loads(sys.argv[1])), announce=_announce)
+    serve(load_settings(json.loads(sys.argv[1])), announce=_announce, show=_show)

@@ -275,7 +275,7 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
     given: dict[str, object] = {}
     monkeypatch.setattr(
         "teacher_server.server.run.serve",
-        lambda settings, announce: given.update(dict(settings)),
+        lambda settings, **_: given.update(dict(settings)),
     )
     wanted: dict[str, object] = {}
     arguments = ["serve"]
