@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cache.records.embedding_key import EmbeddingKey
 from student.acquisition.candidates import Answers, Candidates
 from student.acquisition.strategies import SELECTORS, order
+from student.bench.constants import ZERO_SHOT
 from student.bench.run import Grid, Run, asks_texts, settings_of
 from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_folder import Catalogue, Item, discover
 from student.data.image_set import ImageSet, render_views, rows_by_path
 from student.data.split import Split, split
-from student.embeddings.keys import prompts_for, text_key, view_keys
-from student.embeddings.lookup import TeacherEmbeddings, class_embeddings, image_embeddings
+from student.embeddings.keys import SplitKeys, split_keys
+from student.embeddings.lookup import TeacherEmbeddings
 from student.purchase.requirements import candidates_for
 
 SplitName = tuple[tuple[str, ...], int]
@@ -97,14 +98,9 @@ class Selection:
     def _answers(self, run: Run, paid: TeacherEmbeddings | None) -> Answers | None:
         if paid is None:
             return None
-        one = self._material.split_of(run)
-        fingerprint = paid.table.model_fingerprint
-        clean = [
-            view_keys(fingerprint, item, views=1, size=self._base.image_size) for item in one.train
-        ]
-        vectors, known = image_embeddings(paid.table, paid.rows, clean)
-        prompts = prompts_of(run, self._base, self._material)
-        texts = class_embeddings(paid.table, paid.rows, fingerprint, prompts)
+        keys = replace(run_keys(run, self._base, self._material, paid.fingerprint), views=1)
+        vectors, known = paid.image_embeddings(keys, self._material.split_of(run).train)
+        texts = paid.class_embeddings(keys)
         return Answers(texts=texts, images=vectors[:, 0], known=known[:, 0])
 
 
@@ -113,40 +109,24 @@ def in_rounds(run: Run) -> bool:
     return 0.0 < run.fraction < 1.0 and SELECTORS[run.selector].in_rounds is not None
 
 
-def prompts_of(run: Run, base: JobSettings, material: BenchDataset) -> list[list[str]]:
-    """The prompts of each class in this run."""
-    sources = material.split_of(run).sources
-    style = settings_of(run, base).prompts
-    return [prompts_for(name, sources, style) for name in material.scanned.catalogue.classes]
+def run_keys(run: Run, base: JobSettings, material: BenchDataset, fingerprint: str) -> SplitKeys:
+    """Which embeddings this run reads, whatever it buys of them."""
+    settings = settings_of(run, base)
+    return split_keys(material.split_of(run), material.scanned.catalogue, settings, fingerprint)
 
 
-def text_keys(
-    run: Run, base: JobSettings, material: BenchDataset, fingerprint: str
+def keys_read(
+    run: Run, base: JobSettings, material: BenchDataset, items: Sequence[Item], fingerprint: str
 ) -> list[EmbeddingKey]:
-    """The prompts that this run asks; none where its method reads no text."""
-    if not asks_texts(run.method):
-        return []
-    prompts = [one for of_class in prompts_of(run, base, material) for one in of_class]
-    return [text_key(fingerprint, text) for text in dict.fromkeys(prompts)]
-
-
-def image_keys(run: Run, items: Sequence[Item], size: int, fingerprint: str) -> list[EmbeddingKey]:
-    """The views of these images that this run reads, each once."""
-    return list(
-        dict.fromkeys(
-            key
-            for item in items
-            for key in view_keys(fingerprint, item, views=run.views, size=size)
-        )
-    )
+    """The embeddings that this run reads when it buys these images; no text if its method reads
+    none."""
+    keys = run_keys(run, base, material, fingerprint)
+    if run.method == ZERO_SHOT:
+        items = tested(material.split_of(run))
+    return keys.keys(items) if asks_texts(run.method) else keys.image_keys(items)
 
 
 def tested(one: Split) -> list[Item]:
     """What a zero-shot teacher is asked about: every image that only measures."""
     parts = (one.validation, *one.tests.values())
     return [item for part in parts for item in part]
-
-
-def restricted(paid: TeacherEmbeddings, keys: Sequence[EmbeddingKey]) -> TeacherEmbeddings:
-    """The same purchase, as if these alone had been bought."""
-    return TeacherEmbeddings(table=paid.table, rows={key: paid.rows[key] for key in keys})

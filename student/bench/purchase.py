@@ -11,21 +11,18 @@ from typing import Protocol
 from cache.embedding_table import materialise
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
-from student.bench.constants import NO_TEACHER, ZERO_SHOT
+from student.bench.constants import NO_TEACHER
 from student.bench.dataset import (
     BenchDataset,
     Selection,
-    image_keys,
     in_rounds,
-    prompts_of,
-    tested,
-    text_keys,
+    keys_read,
+    run_keys,
 )
 from student.bench.run import Run, known_method, resolved
 from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_folder import Item
-from student.embeddings.keys import view_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PlanExceedsBudget, PurchaseError
 from student.purchase.plan import Plan
@@ -142,24 +139,21 @@ class _BenchPurchase:
 
     def _wanted(self, runs: Sequence[Run], fingerprint: str) -> list[EmbeddingRequest]:
         """The prompts and the views that some run reads, each once."""
-        texts: dict[str, None] = {}
-        images: dict[EmbeddingKey, None] = {}
-        size = self._base.image_size
+        keys: dict[EmbeddingKey, None] = {}
+        prompts: dict[str, None] = {}
         for run in runs:
-            prompts = prompts_of(run, self._base, self._material)
-            texts |= dict.fromkeys(text for of_class in prompts for text in of_class)
-            for items in self._asked(run):
-                images |= dict.fromkeys(image_keys(run, items, size, fingerprint))
-        sold = {one.key: one for one in self._everything(fingerprint)}
-        return [*text_requests(fingerprint, list(texts)), *(sold[key] for key in images)]
+            of_run = run_keys(run, self._base, self._material, fingerprint)
+            prompts |= dict.fromkeys(of_run.distinct_prompts)
+            read = keys_read(run, self._base, self._material, self._asked(run), fingerprint)
+            keys |= dict.fromkeys(read)
+        on_sale = [*text_requests(fingerprint, list(prompts)), *self._everything(fingerprint)]
+        request_of = {one.key: one for one in on_sale}
+        return [request_of[key] for key in keys]
 
-    def _asked(self, run: Run) -> list[list[Item]]:
-        one = self._material.split_of(run)
-        if run.method == ZERO_SHOT:
-            return [tested(one)]
+    def _asked(self, run: Run) -> list[Item]:
         if in_rounds(run):  # which images it chooses depends on the answers to any of them
-            return [list(one.train)]
-        return [self._chooser.chosen(run, None)]
+            return list(self._material.split_of(run).train)
+        return self._chooser.chosen(run, None)
 
     def _everything(self, fingerprint: str) -> list[EmbeddingRequest]:
         scanned = self._material.scanned
@@ -196,15 +190,5 @@ def keys_of(
     """The embeddings that a run reads, where these images are those that it buys."""
     if bought is None:
         return []
-    if run.method == ZERO_SHOT:
-        items = tested(material.split_of(run))
-    keys = [
-        *text_keys(run, base, material, bought.fingerprint),
-        *image_keys(run, items, base.image_size, bought.fingerprint),
-    ]
+    keys = keys_read(run, base, material, items, bought.fingerprint)
     return [key for key in keys if key in bought.paid.rows]  # the vendor may have refused some
-
-
-def clean_key(item: Item, fingerprint: str) -> EmbeddingKey:
-    """The identity of the embedding of an image as its file stands."""
-    return view_keys(fingerprint, item, views=1, size=1)[0]

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from cache.embedding_table import open_table
 from cache.records.embedding_key import EmbeddingKey
 from student.bench.constants import ZERO_SHOT
-from student.bench.dataset import BenchDataset, gather, prompts_of, restricted
-from student.bench.purchase import clean_key
+from student.bench.dataset import BenchDataset, gather, run_keys
 from student.bench.rows import Counted
 from student.bench.run import Grid, Run, identity, settings_of
 from student.console import quiet
 from student.data.image_folder import Item
 from student.data.split import VALIDATION
-from student.embeddings.lookup import TeacherEmbeddings, class_embeddings
+from student.embeddings.keys import original_key
+from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.experiment import Experimenter
 from student.evaluation.results import AccuracyCount
 
@@ -67,7 +67,7 @@ class Trainer:
         """Trains, or goes on from the run's checkpoint, and measures on every part."""
         paid = self._paid.get(task.run.teacher)
         if paid is not None:
-            paid = restricted(paid, task.keys)
+            paid = paid.only(task.keys)
         if task.run.method == ZERO_SHOT:
             assert paid is not None  # it is the teacher itself
             return self._zero_shot(task.run, paid)
@@ -89,9 +89,9 @@ class Trainer:
 
     def _zero_shot(self, run: Run, paid: TeacherEmbeddings) -> Outcome:
         one, scanned = self._material.split_of(run), self._material.scanned
-        fingerprint = paid.table.model_fingerprint
-        prompts = prompts_of(run, self._grid.base, self._material)
-        texts = class_embeddings(paid.table, paid.rows, fingerprint, prompts)
+        texts = paid.class_embeddings(
+            run_keys(run, self._grid.base, self._material, paid.fingerprint)
+        )
         counts = {
             part: Counted(
                 correct=int(
@@ -119,7 +119,7 @@ def _nearest(
     """The class whose text is nearest to each image's embedding; -1 where none could be bought."""
     said = np.full(len(items), -1, dtype=np.int64)
     for row, item in enumerate(items):
-        at = paid.rows.get(clean_key(item, paid.table.model_fingerprint))
+        at = paid.rows.get(original_key(paid.fingerprint, item))
         if at is not None:
             said[row] = int((texts @ paid.table.vectors[at]).argmax())
     return said

@@ -16,11 +16,12 @@ from student.acquisition.strategies import selector
 from student.config import JobSettings, api_key
 from student.console import Terminal
 from student.data.image_set import ImageSet, load_image_set
+from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput, PurchaseError
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
-from student.purchase.cost import PurchaseCost, purchase_cost, read_by
+from student.purchase.cost import PurchaseCost, purchase_cost
 from student.purchase.progress import PurchaseSummary
 from student.purchase.rounds import PurchaseResult, run_purchase
 from student.report.break_even import bulk_milliseconds
@@ -51,7 +52,8 @@ def run_job(settings: JobSettings, terminal: Terminal, *, command: str) -> None:
             if split.targets:
                 terminal.say(f"held out: {', '.join(split.targets)}")
             experiments.append(run_experiment(split, scanned, paid, settings, terminal))
-            read = paid.rows.keys() & read_by(split, scanned, settings, whole.fingerprint)
+            keys = split_keys(split, scanned.catalogue, settings, whole.fingerprint)
+            read = paid.rows.keys() & keys.keys(split.train)
             own.append(_paid_by(purchase_cost(cache, read, settled.plan.prices), whole))
         write_artefacts(
             settings.out,

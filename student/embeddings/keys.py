@@ -1,20 +1,93 @@
-"""What a job needs embeddings of: the class prompts and the views of the training images."""
+"""Which embeddings a split needs: its class prompts, and the views of its images.
 
-from collections.abc import Sequence
-from typing import Literal
+The one place that says so. The purchase, its cost, the bench and training all ask here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from cache.records.embedding_key import EmbeddingKey, text_item
-from student.data.image_folder import Item
+from student.config import JobSettings
+from student.data.image_folder import Catalogue, Item
+from student.data.split import Split
 from student.data.views import view_name
 
 PromptStyle = Literal["class", "domain"]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitKeys:
+    """The embeddings that a student of one split is made from, by one model of the vendor.
+
+    Every class is described by prompts that may name the `sources` (the domains trained on), and
+    every image is read in its first `views` views, rendered at `image_size` pixels.
+    """
+
+    fingerprint: str
+    classes: tuple[str, ...]
+    sources: tuple[str, ...]
+    prompts: PromptStyle
+    views: int
+    image_size: int
+
+    @property
+    def prompts_of_class(self) -> list[list[str]]:
+        """The prompts of each class, in the order of the classes."""
+        return [prompts_for(name, self.sources, self.prompts) for name in self.classes]
+
+    @property
+    def distinct_prompts(self) -> list[str]:
+        """Every prompt once, in the order of the classes."""
+        return _distinct(prompt for prompts in self.prompts_of_class for prompt in prompts)
+
+    def text_keys(self) -> list[EmbeddingKey]:
+        """The key of each distinct prompt."""
+        return [text_key(self.fingerprint, prompt) for prompt in self.distinct_prompts]
+
+    def view_keys(self, item: Item) -> list[EmbeddingKey]:
+        """The keys of an image's views, the original first."""
+        return view_keys(self.fingerprint, item, views=self.views, size=self.image_size)
+
+    def image_keys(self, items: Iterable[Item]) -> list[EmbeddingKey]:
+        """The views of these images, each key once: two copies of a picture share theirs."""
+        return _distinct(key for item in items for key in self.view_keys(item))
+
+    def keys(self, items: Iterable[Item]) -> list[EmbeddingKey]:
+        """All that a student needs which is trained on these images: texts, then images."""
+        return [*self.text_keys(), *self.image_keys(items)]
+
+
+def split_keys(
+    split: Split, catalogue: Catalogue, settings: JobSettings, fingerprint: str
+) -> SplitKeys:
+    """The keys of a split under these settings, for the model with this fingerprint."""
+    return SplitKeys(
+        fingerprint=fingerprint,
+        classes=catalogue.classes,
+        sources=split.sources,
+        prompts=settings.prompts,
+        views=settings.views,
+        image_size=settings.image_size,
+    )
+
+
+def prompts_of_splits(splits: Sequence[SplitKeys]) -> list[list[str]]:
+    """Each class's prompts in all these splits of one data set, every prompt once."""
+    of_class = zip(*(one.prompts_of_class for one in splits), strict=True)
+    return [
+        _distinct(prompt for prompts in of_split for prompt in prompts) for of_split in of_class
+    ]
 
 
 def prompts_for(class_name: str, domains: Sequence[str], style: PromptStyle) -> list[str]:
     """The prompts whose mean embedding stands for a class (paper, table E1 or E2).
 
-    "class" asks one, `a photo of a {class}`; "domain" asks `A {domain} of a {class}` for each
-    source domain. Underscores are read as spaces.
+    "class" is the single prompt `a photo of a {class}`; "domain" is `A {domain} of a {class}` for
+    each source domain. Underscores are read as spaces.
     """
     named = class_name.replace("_", " ")
     if style == "class":
@@ -23,12 +96,12 @@ def prompts_for(class_name: str, domains: Sequence[str], style: PromptStyle) -> 
 
 
 def text_key(fingerprint: str, text: str) -> EmbeddingKey:
-    """The identity of a prompt's embedding."""
+    """The key of a prompt's embedding."""
     return EmbeddingKey(model_fingerprint=fingerprint, modality="text", item=text_item(text))
 
 
 def view_keys(fingerprint: str, item: Item, *, views: int, size: int) -> list[EmbeddingKey]:
-    """The identities of an image's first `views` views."""
+    """The keys of an image's first `views` views at `size` pixels."""
     return [
         EmbeddingKey(
             model_fingerprint=fingerprint,
@@ -38,3 +111,12 @@ def view_keys(fingerprint: str, item: Item, *, views: int, size: int) -> list[Em
         )
         for k in range(views)
     ]
+
+
+def original_key(fingerprint: str, item: Item) -> EmbeddingKey:
+    """The key of the image file as it is, which no image size changes."""
+    return view_keys(fingerprint, item, views=1, size=0)[0]
+
+
+def _distinct(values: Iterable[_T]) -> list[_T]:
+    return list(dict.fromkeys(values))

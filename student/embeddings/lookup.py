@@ -1,4 +1,7 @@
-"""Where the embeddings of a split are found: in a table on disk, row by key."""
+"""Where the embeddings of a split are found: in a table on disk, row by key.
+
+Shapes: N images, K views of each, C classes, D dimensions of the teacher's space.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from numpy.typing import NDArray
 
 from cache.embedding_table import EmbeddingTable
 from cache.records.embedding_key import EmbeddingKey
-from student.embeddings.keys import text_key
+from student.data.image_folder import Item
+from student.embeddings.keys import SplitKeys, text_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -20,15 +24,36 @@ class TeacherEmbeddings:
     table: EmbeddingTable
     rows: dict[EmbeddingKey, int]
 
+    @property
+    def fingerprint(self) -> str:
+        """The model of which these are."""
+        return self.table.model_fingerprint
 
-def class_embeddings(
-    table: EmbeddingTable,
-    rows: dict[EmbeddingKey, int],
-    fingerprint: str,
-    prompts_of_class: Sequence[Sequence[str]],
-) -> NDArray[np.float32]:
-    """The text classifier: per class the mean of its prompts' unit vectors, made unit, (C, D)."""
-    return class_means(lambda key: table.vectors[rows[key]], fingerprint, prompts_of_class)
+    def only(self, keys: Sequence[EmbeddingKey]) -> TeacherEmbeddings:
+        """The same table, as if only these keys had been bought."""
+        return TeacherEmbeddings(table=self.table, rows={key: self.rows[key] for key in keys})
+
+    def class_embeddings(self, keys: SplitKeys) -> NDArray[np.float32]:
+        """The zero-shot classifier of a split (C, D), as `class_means`; all texts must be here."""
+        return class_means(
+            lambda key: self.table.vectors[self.rows[key]],
+            keys.fingerprint,
+            keys.prompts_of_class,
+        )
+
+    def image_embeddings(
+        self, keys: SplitKeys, items: Sequence[Item]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The images' embeddings (N, K, D), and which are here (N, K); the others are zero."""
+        shape = (len(items), keys.views)
+        vectors = np.zeros((*shape, self.table.dim), dtype=np.float32)
+        is_here = np.zeros(shape, dtype=bool)
+        for n, item in enumerate(items):
+            for k, key in enumerate(keys.view_keys(item)):
+                if (row := self.rows.get(key)) is not None:
+                    vectors[n, k] = self.table.vectors[row]
+                    is_here[n, k] = True
+        return vectors, is_here
 
 
 def class_means(
@@ -36,7 +61,7 @@ def class_means(
     fingerprint: str,
     prompts_of_class: Sequence[Sequence[str]],
 ) -> NDArray[np.float32]:
-    """The same from wherever the prompts' embeddings are kept."""
+    """Per class the mean of its prompts' unit vectors, scaled to unit length: (C, D)."""
     means = np.stack(
         [
             np.mean([vector_of(text_key(fingerprint, text)) for text in prompts], axis=0)
@@ -45,20 +70,3 @@ def class_means(
     )
     unit: NDArray[np.float32] = means / np.linalg.norm(means, axis=1, keepdims=True)
     return unit.astype(np.float32)
-
-
-def image_embeddings(
-    table: EmbeddingTable,
-    rows: dict[EmbeddingKey, int],
-    keys_of_image: Sequence[Sequence[EmbeddingKey]],
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The bought embeddings (N, K, D), and which are bought (N, K); the others are zero."""
-    shape = (len(keys_of_image), len(keys_of_image[0]) if keys_of_image else 1)
-    vectors = np.zeros((*shape, table.dim), dtype=np.float32)
-    bought = np.zeros(shape, dtype=bool)
-    for n, keys in enumerate(keys_of_image):
-        for k, key in enumerate(keys):
-            if (row := rows.get(key)) is not None:
-                vectors[n, k] = table.vectors[row]
-                bought[n, k] = True
-    return vectors, bought

@@ -12,8 +12,8 @@ from student.config import JobSettings
 from student.data.image_folder import Item
 from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
-from student.embeddings.keys import prompts_for, view_keys
-from student.embeddings.lookup import TeacherEmbeddings, class_embeddings, image_embeddings
+from student.embeddings.keys import split_keys
+from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.results import AccuracyCount, MethodResult
 from student.run_methods import named_method, training_settings
 from student.training.dataset import LabelledImages, TrainingData
@@ -103,14 +103,9 @@ def _bought(
     if paid is None:
         nothing = np.zeros((*shape, 1), dtype=np.float32)
         return nothing, np.zeros(shape, dtype=bool), np.zeros((len(classes), 1), dtype=np.float32)
-    fingerprint = paid.table.model_fingerprint
-    keys = [
-        view_keys(fingerprint, item, views=settings.views, size=settings.image_size)
-        for item in split.train
-    ]
-    vectors, bought = image_embeddings(paid.table, paid.rows, keys)
-    prompts = [prompts_for(name, split.sources, settings.prompts) for name in classes]
-    return vectors, bought, class_embeddings(paid.table, paid.rows, fingerprint, prompts)
+    keys = split_keys(split, scanned.catalogue, settings, paid.fingerprint)
+    vectors, bought = paid.image_embeddings(keys, split.train)
+    return vectors, bought, paid.class_embeddings(keys)
 
 
 def _labelled(

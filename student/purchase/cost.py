@@ -9,10 +9,6 @@ from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import StoredReceipt
 from cache.reports.spend import receipts_digest
 from cache.storage.reader import CacheReader
-from student.config import JobSettings
-from student.data.image_set import ImageSet
-from student.data.split import Split
-from student.embeddings.keys import prompts_for, text_key, view_keys
 from student.vendor.schemas import Prices
 
 
@@ -59,23 +55,6 @@ def purchase_cost(
         cost_micro_usd += receipt.cost_micro_usd * part // whole
         receipts.append(one)
     return PurchaseCost(units=units, cost_micro_usd=cost_micro_usd, receipts=tuple(receipts))
-
-
-def read_by(
-    split: Split, scanned: ImageSet, settings: JobSettings, fingerprint: str
-) -> list[EmbeddingKey]:
-    """The embeddings that a student of this split is made from, if they were all bought."""
-    images = [
-        key
-        for item in split.train
-        for key in view_keys(fingerprint, item, views=settings.views, size=settings.image_size)
-    ]
-    texts = [
-        text_key(fingerprint, prompt)
-        for name in scanned.catalogue.classes
-        for prompt in prompts_for(name, split.sources, settings.prompts)
-    ]
-    return list(dict.fromkeys([*texts, *images]))
 
 
 def _weight(prices: Prices, images: int, texts: int) -> int:

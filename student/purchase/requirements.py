@@ -14,7 +14,7 @@ from student.acquisition.strategies import Selector
 from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_set import ImageSet
-from student.embeddings.keys import prompts_for, text_key, view_keys
+from student.embeddings.keys import original_key, prompts_of_splits, split_keys, text_key
 from student.embeddings.lookup import class_means
 from student.purchase.requests import EmbeddingRequest, image_requests, text_requests
 from student.run_methods import training_settings
@@ -49,50 +49,44 @@ def candidates_for(
 
 
 class EmbeddingRequirements:
-    """The prompts and the views of a job's images, of one model."""
+    """The prompts and the views that the splits of a run need, of one model."""
 
     def __init__(self, settings: JobSettings, scanned: ImageSet, model: Model) -> None:
         self._scanned = scanned
         self._fingerprint = model.fingerprint
-        self._size = settings.image_size
-        self._prompts = [
-            list(
-                dict.fromkeys(
-                    prompt
-                    for one in scanned.splits
-                    for prompt in prompts_for(name, one.sources, settings.prompts)
-                )
-            )
-            for name in scanned.catalogue.classes
-        ]
+        self._prompts = prompts_of_splits(
+            [
+                split_keys(one, scanned.catalogue, settings, model.fingerprint)
+                for one in scanned.splits
+            ]
+        )
 
     def wanted(self, rows: Sequence[int]) -> list[EmbeddingRequest]:
         """The prompts, then every view of the training images of these rows, in their order."""
-        prompts = dict.fromkeys(prompt for of_class in self._prompts for prompt in of_class)
-        texts = text_requests(self._fingerprint, list(prompts))
+        texts = text_requests(self._fingerprint, self._distinct_prompts())
         training, stored = self._scanned.training, self._scanned.stored
         return [*texts, *image_requests(self._fingerprint, training, stored, rows)]
 
     def has_texts(self, cache: CacheReader) -> bool:
         """Whether every prompt was bought."""
-        return not cache.missing(self._texts())
+        return not cache.missing(self._text_keys())
 
     def answers(self, rows: Sequence[int], cache: CacheReader) -> Answers:
-        """What was bought of the clean views of these rows; all prompts must have been."""
-        text_of = cache.fetch(self._texts())
+        """What was bought of the original views of these rows; all prompts must have been."""
+        text_of = cache.fetch(self._text_keys())
         texts = class_means(lambda key: text_of[key].vector, self._fingerprint, self._prompts)
         training = self._scanned.training
-        clean = [
-            view_keys(self._fingerprint, training[row], views=1, size=self._size)[0] for row in rows
-        ]
-        bought = cache.fetch(clean)
+        originals = [original_key(self._fingerprint, training[row]) for row in rows]
+        bought = cache.fetch(originals)
         images = np.zeros((len(training), texts.shape[1]), dtype=np.float32)
         known = np.zeros(len(training), dtype=bool)
-        for row, key in zip(rows, clean, strict=True):
+        for row, key in zip(rows, originals, strict=True):
             if key in bought:
                 images[row], known[row] = bought[key].vector, True
         return Answers(texts=texts, images=images, known=known)
 
-    def _texts(self) -> list[EmbeddingKey]:
-        prompts = dict.fromkeys(prompt for of_class in self._prompts for prompt in of_class)
-        return [text_key(self._fingerprint, prompt) for prompt in prompts]
+    def _distinct_prompts(self) -> list[str]:
+        return list(dict.fromkeys(prompt for prompts in self._prompts for prompt in prompts))
+
+    def _text_keys(self) -> list[EmbeddingKey]:
+        return [text_key(self._fingerprint, prompt) for prompt in self._distinct_prompts()]

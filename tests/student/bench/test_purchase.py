@@ -10,10 +10,10 @@ from rich.console import Console
 
 from cache.paid_cache import Intent, PaidCache
 from student.bench.dataset import gather
-from student.bench.purchase import clean_key
 from student.bench.run import Grid
 from student.bench.runner import run_grid
 from student.console import Terminal, quiet
+from student.embeddings.keys import original_key
 from student.errors import PlanExceedsBudget, PurchaseError
 from tests.support.ledger_vendor import LedgerVendor
 from tests.support.pictures import write_domains
@@ -60,7 +60,7 @@ def test_a_grid_beyond_the_account_is_not_told_to_raise_its_own_budget(pets: Pat
 def test_a_grid_buys_nothing_while_another_keys_purchase_holds_part_of_it(pets: Path) -> None:
     vendor, one = LedgerVendor(), grid(pets, [run()])
     image = gather(one, quiet()).scanned.training[0]
-    key = clean_key(image, vendor.model["fingerprint"])
+    key = original_key(vendor.model["fingerprint"], image)
     theirs = Intent(idempotency_key="theirs", keys=(key,), units=1, run="killed", created_ms=1)
     with PaidCache.open(one.base.cache) as cache:
         cache.reserve(theirs, budget=1)
