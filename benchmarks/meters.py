@@ -1,7 +1,7 @@
-"""Two ways to keep a cap: the vendor's ledger, and check-then-add beside it on the same database.
+"""Two ways to enforce a budget: the vendor's ledger, and check-then-add on the same database.
 
-Check-then-add is what gateways do that count after the answer: look at what is spent, do the work,
-write down the cost. It stands here so that the benchmark is seen to catch an overshoot.
+Check-then-add is what a gateway does that counts after the answer: it reads what is spent, does the
+work, then adds the cost. It shows that the benchmark detects an overshoot.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 from sqlalchemy import BigInteger, Column, Engine, MetaData, String, Table, insert, select, update
 
+from benchmarks.support.databases import open_ledger
 from teacher_server.database.engine import reading, writing
 from teacher_server.ledger.charges import Purchase, Refused, Reservation
 from teacher_server.ledger.keys import ApiKey
-from teacher_server.ledger.ledger import Ledger, opened, serving
+from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.price import Price
 
-WORK_SECONDS = 0.05  # what a batch takes on a processor, between the check and the charge
+WORK_SECONDS = 0.05  # duration of a batch on a CPU, between the check and the charge
 PRICE = Price(version="benchmark", micro_usd_per_unit=100)
 
 _naive = Table(
@@ -33,13 +34,15 @@ _naive = Table(
 
 
 class Meter(Protocol):
-    """Sells `units` to the key: whether it did."""
+    """Sells queries to one key, within its budget."""
 
-    def buy(self, units: int) -> bool: ...
+    def buy(self, units: int) -> bool:
+        """Sell `units` queries; return False if the budget does not allow it."""
+        ...
 
 
 class NaiveMeter:
-    """Look, work, add."""
+    """Check-then-add: read the spend, do the work, add the cost."""
 
     def __init__(self, engine: Engine, key_id: str) -> None:
         self._engine = engine
@@ -61,14 +64,14 @@ class NaiveMeter:
 
     @staticmethod
     def create(engine: Engine, *, key_id: str, budget: int) -> None:
-        """A key of this meter, and its table if need be."""
+        """Create a key of this meter, and its table if it does not exist."""
         _naive.metadata.create_all(engine)
         with writing(engine) as connection:
             connection.execute(insert(_naive).values(id=key_id, budget_units=budget, spent_units=0))
 
     @staticmethod
     def spent(engine: Engine, key_id: str) -> int:
-        """What the key has been sold, in units."""
+        """Return the number of queries sold to the key."""
         with reading(engine) as connection:
             spent: int = connection.execute(
                 select(_naive.c.spent_units).where(_naive.c.id == key_id)
@@ -77,7 +80,7 @@ class NaiveMeter:
 
 
 class LedgerMeter:
-    """Reserve, work, charge; asked again while others hold what it needs."""
+    """The vendor's ledger: reserve, do the work, charge; retry while others hold reservations."""
 
     def __init__(self, ledger: Ledger, key_id: str) -> None:
         self._ledger = ledger
@@ -113,26 +116,16 @@ class LedgerMeter:
 
 @contextmanager
 def meter(kind: str, dsn: str, secrets: dict[str, Any], key_id: str) -> Iterator[Meter]:
-    """The meter of this kind over a database whose schema is there."""
-    with books(dsn, secrets) as (engine, ledger):
+    """Open the meter of this kind on a database whose schema exists."""
+    with open_ledger(dsn, secrets) as (engine, ledger):
         if kind == "check-then-add":
             yield NaiveMeter(engine, key_id)
         else:
             yield LedgerMeter(ledger, key_id)
 
 
-@contextmanager
-def books(dsn: str, secrets: dict[str, Any]) -> Iterator[tuple[Engine, Ledger]]:
-    """The ledger as a server holds it, and its database."""
-    with (
-        opened(dsn) as engine,
-        serving(engine, lease_seconds=60, pepper=secrets.get("pepper")) as ledger,
-    ):
-        yield engine, ledger
-
-
 def new_key(ledger: Ledger, budget: int) -> ApiKey:
-    """A key of the vendor's with this budget."""
+    """Create a key at the vendor with this budget, in queries."""
     key = ApiKey.new()
     ledger.keys.create(key, name="benchmark", budget=budget, price_version=PRICE.version)
     return key

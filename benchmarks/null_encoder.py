@@ -1,4 +1,4 @@
-"""The whole vendor with a model that takes no time, so that what is measured is the meter."""
+"""A vendor whose model takes no time, so that a benchmark measures the metering alone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import uvicorn
 from PIL import Image
 
 from benchmarks.chaos.vendor import AnnouncingServer
-from benchmarks.meters import books
+from benchmarks.support.databases import open_ledger
 from teacher_server.api.app import create_app
 from teacher_server.inference.info import ModelInfo, Prepared, Vectors
 from teacher_server.settings import VendorSettings
 
 _DIM = 8
-# The storm is one key's: its rate and its connections are not what is measured.
+# All requests use one key; rate and connection limits are not measured.
 _OPTIONS: dict[str, Any] = {
     "requests_per_minute": 10**6,
     "max_concurrent": 10**4,
@@ -26,12 +26,12 @@ _OPTIONS: dict[str, Any] = {
 
 
 class NullEncoder:
-    """Every item is the same unit vector."""
+    """An encoder that returns the same unit vector for every item."""
 
     @property
     def info(self) -> ModelInfo:
         return ModelInfo(
-            id="still",
+            id="null",
             weights_sha256="0" * 64,
             dim=_DIM,
             image_size=1,
@@ -53,9 +53,9 @@ class NullEncoder:
 
 
 def serve_null_encoder(dsn: str, options: dict[str, Any], port_file: Path) -> None:
-    """Serve on a free port, written to the file, until terminated."""
+    """Serve on a free port until terminated; the port is written to `port_file`."""
     settings = VendorSettings(**_OPTIONS | options | {"database": dsn, "max_delay_ms": 0})
-    with books(dsn, options) as (_, ledger):
+    with open_ledger(dsn, options) as (_, ledger):
         app = create_app(encoder=NullEncoder(), ledger=ledger, settings=settings)
         config = uvicorn.Config(
             app, host="127.0.0.1", port=0, log_config=None, access_log=False, backlog=4096

@@ -1,9 +1,9 @@
-"""1,000 requests at once, of 10 units each, against a cap of 500: who sells more than 500?
+"""Send 1,000 concurrent requests of 10 queries each against a budget of 500 queries.
 
     python -m benchmarks.overshoot --out docs/results/overshoot.json
 
-Everything runs on this machine in one go: check-then-add and the vendor's ledger on the same SQLite
-file, then both on one PostgreSQL database, then the whole vendor over HTTP on either.
+Measures how many queries are sold by check-then-add and by the vendor's ledger on the same
+database, and by the complete vendor over HTTP; first on SQLite, then on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from typing import Any
 
 import httpx
 
-from benchmarks.chaos.run import database
-from benchmarks.meters import NaiveMeter, books, meter, new_key
+from benchmarks.meters import NaiveMeter, meter, new_key
+from benchmarks.support.databases import empty_database, open_ledger
 from tools.provenance import commit
 
-REQUESTS, UNITS, CAP = 1000, 10, 500
-PATIENCE = 120.0
+REQUESTS, UNITS, CAP = 1000, 10, 500  # requests, queries per request, budget in queries
+TIMEOUT_SECONDS = 120.0
 _spawn = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """How the requests are made: so many processes with so many threads each."""
+    """Client processes, and threads in each; every thread makes one request."""
 
     processes: int
     threads: int
@@ -55,13 +55,18 @@ LOADS = {"sqlite": Load(processes=1, threads=1000), "postgresql": Load(processes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, write, and exit with 1 when the ledger overshot or the naive meter did not."""
-    parser = argparse.ArgumentParser(prog="benchmarks.overshoot", description=__doc__)
-    parser.add_argument("--out", type=Path)
+    """Measure and write; return 1 if the ledger overshot, or if check-then-add did not."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.overshoot", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--out", type=Path, help="JSON file to write the result to")
     arguments = parser.parse_args(argv)
     rows: list[dict[str, Any]] = []
     for kind in LOADS:
-        with tempfile.TemporaryDirectory() as folder, database(kind, Path(folder)) as (dsn, secret):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            empty_database(kind, Path(folder)) as (dsn, secret),
+        ):
             rows += [
                 measured("check-then-add", kind, dsn, secret),
                 measured("ledger", kind, dsn, secret),
@@ -86,9 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measured(kind: str, base: str, dsn: str, secret: dict[str, Any]) -> dict[str, Any]:
-    """One meter under the load, called from threads of processes."""
+    """Measure one meter, called from threads of several processes."""
     load = LOADS[base]
-    with books(dsn, secret) as (engine, ledger):
+    with open_ledger(dsn, secret) as (engine, ledger):
         key_id = new_key(ledger, CAP).id
         NaiveMeter.create(engine, key_id=key_id, budget=CAP)
     barrier = _spawn.Barrier(load.processes + 1)
@@ -100,11 +105,11 @@ def measured(kind: str, base: str, dsn: str, secret: dict[str, Any]) -> dict[str
         for _ in range(load.processes)
     ]
     with _running(workers):
-        barrier.wait(PATIENCE)
+        barrier.wait(TIMEOUT_SECONDS)
         started = time.monotonic()
-        sold = sum(results.get(timeout=PATIENCE) for _ in workers)
+        sold = sum(results.get(timeout=TIMEOUT_SECONDS) for _ in workers)
         seconds = time.monotonic() - started
-    with books(dsn, secret) as (engine, ledger):
+    with open_ledger(dsn, secret) as (engine, ledger):
         account = ledger.keys.get(key_id)
         is_naive = kind == "check-then-add"
         spent = NaiveMeter.spent(engine, key_id) if is_naive else account.spent_units
@@ -116,52 +121,52 @@ def _work(
     target: tuple[str, str, dict[str, Any], str], threads: int, barrier: Barrier, results: Any
 ) -> None:
     with meter(*target) as chosen, ThreadPoolExecutor(threads) as pool:
-        barrier.wait(PATIENCE)
+        barrier.wait(TIMEOUT_SECONDS)
         results.put(sum(pool.map(lambda _: chosen.buy(UNITS), range(threads))))
 
 
 def over_http(base: str, dsn: str, secret: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The real app on real sockets, one connection for each request."""
-    with books(dsn, secret) as (_, ledger):
+    """Measure the complete vendor over HTTP, with one connection per request."""
+    with open_ledger(dsn, secret) as (_, ledger):
         key = new_key(ledger, CAP)
     servers = 1 if base == "sqlite" else 2
     files = [folder / f"port-{number}" for number in range(servers)]
     workers = [_spawn.Process(target=_serve, args=(dsn, secret, str(file))) for file in files]
     with _running(workers):
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT_SECONDS
         while not all(file.exists() for file in files):
-            assert time.monotonic() < until, "the vendor does not start"
+            assert time.monotonic() < until, "the vendor did not start"
             time.sleep(0.05)
         urls = [f"http://127.0.0.1:{file.read_text().strip()}" for file in files]
         started = time.monotonic()
-        sold, asked_again = asyncio.run(_storm(urls, key.token))
+        sold, retries = asyncio.run(_send_all(urls, key.token))
         seconds = time.monotonic() - started
-    with books(dsn, secret) as (_, ledger):
+    with open_ledger(dsn, secret) as (_, ledger):
         spent = ledger.keys.get(key.id).spent_units
     assert spent == sold * UNITS, (spent, sold)
     row = _row("vendor over HTTP", base, REQUESTS, spent, seconds)
-    return row | {"asked_again": asked_again}
+    return row | {"asked_again": retries}
 
 
 def _serve(dsn: str, secret: dict[str, Any], port_file: str) -> None:
-    # Only a server's process needs the app.
+    # Only the server's process needs the app.
     from benchmarks.null_encoder import serve_null_encoder
 
     serve_null_encoder(dsn, secret, Path(port_file))
 
 
-async def _storm(urls: Sequence[str], token: str) -> tuple[int, int]:
-    """How many of the requests were sold, and how often one was asked again before 200 or 402."""
+async def _send_all(urls: Sequence[str], token: str) -> tuple[int, int]:
+    """Return how many requests were sold, and the number of retries before 200 or 402."""
     limits = httpx.Limits(max_connections=REQUESTS, max_keepalive_connections=0)
-    async with httpx.AsyncClient(timeout=PATIENCE, limits=limits) as http:
+    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits) as http:
         ends = await asyncio.gather(
-            *(_ask(http, urls[n % len(urls)], token, n) for n in range(REQUESTS))
+            *(_request(http, urls[n % len(urls)], token, n) for n in range(REQUESTS))
         )
-    return sum(status == 200 for status, _ in ends), sum(again for _, again in ends)
+    return sum(status == 200 for status, _ in ends), sum(retries for _, retries in ends)
 
 
-async def _ask(http: httpx.AsyncClient, url: str, token: str, number: int) -> tuple[int, int]:
-    body = {"model": "still", "input": [f"text {number} {n}" for n in range(UNITS)]}
+async def _request(http: httpx.AsyncClient, url: str, token: str, number: int) -> tuple[int, int]:
+    body = {"model": "null", "input": [f"text {number} {n}" for n in range(UNITS)]}
     headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": f"request-{number}"}
     for attempt in itertools.count():
         answer = await http.post(f"{url}/v1/embeddings", json=body, headers=headers)

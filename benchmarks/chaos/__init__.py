@@ -1,1 +1,1 @@
-"""Vendors and clients killed behind a faulty network, and their books compared."""
+"""Chaos test: vendors and clients are killed behind a faulty network, then checked."""

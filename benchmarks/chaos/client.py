@@ -1,7 +1,7 @@
-"""The product's own purchase, in a process that tells of every request and may end itself.
+"""The product's own purchase, in a process that logs every request and may kill itself.
 
-Every request is written down before it leaves and after it came back; the points where the process
-can die are made by standing around the transport and the cache.
+Each request is logged before it is sent and after it is answered. The points where the process can
+be killed wrap the HTTP transport and the cache; the product's code is unchanged.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from student.vendor.client import VendorClient
 from student.vendor.retry import RetryPolicy
 
 POINTS = ("before-send", "after-send", "before-store", "after-store")
-GAVE_UP = 75  # the client ended with an error of its own tree; the supervisor runs it again
-PATIENCE = RetryPolicy(
+GAVE_UP = 75  # exit code for an error of the product; the supervisor starts the client again
+RETRIES = RetryPolicy(
     attempts=12,
     total_seconds=40.0,
     request_seconds=6.0,
@@ -44,11 +44,11 @@ RECOVERY = "/v1/requests/"
 
 
 def run_client(spec: Spec) -> int:
-    """Buy what the spec wants into its cache; 0 when the purchase came to its end."""
+    """Buy the spec's items into its cache. Returns 0, or GAVE_UP on an error of the product."""
     with History(Path(spec["history"])) as history:
         history.write("start", run=spec["run"])
         try:
-            asyncio.run(_shop(spec, history))
+            asyncio.run(_buy(spec, history))
         except (StudentError, CacheError) as error:
             history.write(
                 "end",
@@ -61,20 +61,22 @@ def run_client(spec: Spec) -> int:
     return 0
 
 
-async def _shop(spec: Spec, history: History) -> None:
-    fuse = KillSwitch(history, **spec.get("fuse", {}))
-    wire = Recorder(httpx.AsyncHTTPTransport(), history, fuse)
-    async with httpx.AsyncClient(transport=wire, base_url=spec["url"], timeout=5.0) as http:
+async def _buy(spec: Spec, history: History) -> None:
+    kill_switch = KillSwitch(history, **spec.get("kill_switch", {}))
+    transport = RecordingTransport(httpx.AsyncHTTPTransport(), history, kill_switch)
+    async with httpx.AsyncClient(transport=transport, base_url=spec["url"], timeout=5.0) as http:
         vendor = VendorClient(
-            http, SecretStr(spec["key"]), retries=PATIENCE, random=Random(spec["run"])
+            http, SecretStr(spec["key"]), retries=RETRIES, random=Random(spec["run"])
         )
         (model,) = await vendor.models()
         account = vendor.ledger_name(await vendor.account())
         prices = await vendor.prices()
-        wanted = [Item(number).wanted(model.fingerprint) for number in spec["wares"]]
-        with FusedCache.open(Path(spec["cache"])) as cache:
-            cache.fuse = fuse
-            plan = make_plan(wanted, cache=cache, model=model, prices=prices, budget=spec["budget"])
+        requests = [Item(number).request(model.fingerprint) for number in spec["items"]]
+        with KillableCache.open(Path(spec["cache"])) as cache:
+            cache.kill_switch = kill_switch
+            plan = make_plan(
+                requests, cache=cache, model=model, prices=prices, budget=spec["budget"]
+            )
             bought = await buy(
                 plan,
                 cache=cache,
@@ -88,10 +90,10 @@ async def _shop(spec: Spec, history: History) -> None:
     history.write("end", ending=bought.ending, kept=bought.kept, left_out=bought.left_out)
 
 
-class FusedCache(PaidCache):
-    """A cache whose process may die just before an answer is stored, or just after."""
+class KillableCache(PaidCache):
+    """A cache whose process may be killed just before or just after it stores an answer."""
 
-    fuse: KillSwitch
+    kill_switch: KillSwitch
 
     def commit(
         self,
@@ -101,69 +103,71 @@ class FusedCache(PaidCache):
         *,
         account: str,
     ) -> None:
-        self.fuse.reach("before-store")
+        self.kill_switch.reach("before-store")
         super().commit(intent, embeddings, receipt, account=account)
-        self.fuse.reach("after-store")
+        self.kill_switch.reach("after-store")
 
 
-class Recorder(httpx.AsyncBaseTransport):
-    """A transport that writes purchases and recoveries down, and may die around a send."""
+class RecordingTransport(httpx.AsyncBaseTransport):
+    """A transport that logs purchases and recoveries, and may be killed around a send."""
 
-    def __init__(self, wire: httpx.AsyncBaseTransport, history: History, fuse: KillSwitch) -> None:
-        self._wire = wire
+    def __init__(
+        self, inner: httpx.AsyncBaseTransport, history: History, kill_switch: KillSwitch
+    ) -> None:
+        self._inner = inner
         self._history = history
-        self._fuse = fuse
+        self._kill_switch = kill_switch
         self._number = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        facts = _facts(request)
-        if not facts:
-            return await self._wire.handle_async_request(request)
+        purchase = _purchase_of(request)
+        if not purchase:
+            return await self._inner.handle_async_request(request)
         self._number += 1
         op = self._number
-        self._history.write("invoke", op=op, **facts)
-        self._fuse.reach("before-send")
+        self._history.write("invoke", op=op, **purchase)
+        self._kill_switch.reach("before-send")
         content = await request.aread()
         outgoing = httpx.Request(
             request.method,
             request.url,
             headers=request.headers,
-            stream=_Sent(content, self._fuse),
+            stream=_SentBody(content, self._kill_switch),
             extensions=request.extensions,
         )
         try:
-            response = await self._wire.handle_async_request(outgoing)
+            response = await self._inner.handle_async_request(outgoing)
         except BaseException as error:
             self._history.write("info", op=op, cause=type(error).__name__)
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        heard = _Heard(response.stream, self._history, op, response)
+        body = _RecordedBody(response.stream, self._history, op, response)
         return httpx.Response(
             response.status_code,
             headers=response.headers,
-            stream=heard,
+            stream=body,
             extensions=response.extensions,
         )
 
     async def aclose(self) -> None:
-        await self._wire.aclose()
+        await self._inner.aclose()
 
 
-class _Sent(httpx.AsyncByteStream):
-    """A request's body; the process may die once it has been handed to the kernel."""
+class _SentBody(httpx.AsyncByteStream):
+    """A request body; the process may be killed once the kernel has the bytes."""
 
-    def __init__(self, content: bytes, fuse: KillSwitch) -> None:
+    def __init__(self, content: bytes, kill_switch: KillSwitch) -> None:
         self._content = content
-        self._fuse = fuse
+        self._kill_switch = kill_switch
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._content:
             yield self._content
-            self._fuse.reach("after-send")
+            self._kill_switch.reach("after-send")
 
 
-class _Heard(httpx.AsyncByteStream):
-    """An answer's body; how it ended is written down before the client can act on it."""
+class _RecordedBody(httpx.AsyncByteStream):
+    """An answer's body; its outcome is logged before the client can act on it."""
 
     def __init__(
         self, stream: httpx.AsyncByteStream, history: History, op: int, response: httpx.Response
@@ -172,7 +176,7 @@ class _Heard(httpx.AsyncByteStream):
         self._history = history
         self._op = op
         self._response = response
-        self._is_told = False
+        self._is_logged = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         parts: list[bytes] = []
@@ -181,28 +185,28 @@ class _Heard(httpx.AsyncByteStream):
                 parts.append(part)
                 yield part
         except BaseException as error:
-            self._tell("info", cause=type(error).__name__)
+            self._log("info", cause=type(error).__name__)
             raise
-        self._tell(**_outcome(self._response, b"".join(parts)))
+        self._log(**_outcome(self._response, b"".join(parts)))
 
     async def aclose(self) -> None:
-        self._tell("info", cause="closed early")
+        self._log("info", cause="closed early")
         await self._stream.aclose()
 
-    def _tell(self, kind: str, **facts: object) -> None:
-        if not self._is_told:
-            self._is_told = True
+    def _log(self, kind: str, **facts: object) -> None:
+        if not self._is_logged:
+            self._is_logged = True
             self._history.write(kind, op=self._op, **facts)
 
 
-def _facts(request: httpx.Request) -> dict[str, Any]:
-    """What a request asks for; {} when it is about no purchase."""
+def _purchase_of(request: httpx.Request) -> dict[str, Any]:
+    """The purchase that a request makes or recovers; {} for any other request."""
     if request.method == "POST":
         items = [
             hashlib.sha256(
-                base64.b64decode(one["image"]) if "image" in one else one["text"].encode()
+                base64.b64decode(item["image"]) if "image" in item else item["text"].encode()
             ).hexdigest()
-            for one in json.loads(request.content)["input"]
+            for item in json.loads(request.content)["input"]
         ]
         return {"what": "buy", "key": request.headers["Idempotency-Key"], "items": items}
     if request.url.path.startswith(RECOVERY):
@@ -212,19 +216,19 @@ def _facts(request: httpx.Request) -> dict[str, Any]:
 
 def _outcome(response: httpx.Response, content: bytes) -> dict[str, Any]:
     status = response.status_code
-    told = json.loads(content) if content else {}
+    document = json.loads(content) if content else {}
     if status == 200:
         return {
             "kind": "ok",
             "sha256": hashlib.sha256(content).hexdigest(),
-            "receipt": told["receipt"],
+            "receipt": document["receipt"],
             "replayed": response.headers.get("Idempotent-Replayed") == "true",
         }
     return {
         "kind": "fail",
         "status": status,
-        "code": told.get("code"),
-        "charged_units": told.get("charged_units"),
-        "needed": told.get("needed"),
-        "remaining": told.get("remaining"),
+        "code": document.get("code"),
+        "charged_units": document.get("charged_units"),
+        "needed": document.get("needed"),
+        "remaining": document.get("remaining"),
     }

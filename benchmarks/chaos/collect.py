@@ -1,4 +1,4 @@
-"""Gathers what a run left behind: over HTTP from a vendor started afresh, and from the caches."""
+"""Collects the evidence after a chaos test: over HTTP from a fresh vendor, and from the caches."""
 
 from __future__ import annotations
 
@@ -28,146 +28,149 @@ from cache.paid_cache import PaidCache
 from cache.storage.reader import CacheReader
 from student.vendor.retry import RETRIED_STATUSES
 
-# Nobody answered in the time allowed, or another process held the cache for too long.
-EXCUSED = frozenset({"VendorUnreachable", "CacheUnavailable"})
-_FOREVER = 60.0  # no lease and no watch is longer
+# The vendor did not answer in time, or another process held the cache for too long.
+EXPECTED_ERRORS = frozenset({"VendorUnreachable", "CacheUnavailable"})
+_MAX_RECOVERY_SECONDS = 60.0  # longer than any lease
 
 
-async def gather(run: Supervisor, nursery: ProcessPool) -> tuple[Evidence, float]:
-    """The evidence, and the seconds after which no reservation of a dead vendor was left."""
-    folder, setting = run.setting.folder, run.setting
+async def gather(run: Supervisor, processes: ProcessPool) -> tuple[Evidence, float]:
+    """Return the evidence, and the seconds until dead vendors' reservations were released."""
+    folder, settings = run.settings.folder, run.settings
     reference_file = folder / "reference.npy"
     await (
-        await nursery.start(
-            "reference", "reference", {"count": run.scene.num_wares, "out": str(reference_file)}
+        await processes.start(
+            "reference", "reference", {"count": run.scenario.num_items, "out": str(reference_file)}
         )
     ).ended
     port_file = folder / "last-vendor.port"
-    last = await nursery.start(
+    last = await processes.start(
         "vendor",
         "last-vendor",
         {
-            "dsn": setting.dsn,
+            "dsn": settings.dsn,
             "port_file": str(port_file),
             "history": str(run.history_of("last-vendor")),
-            "options": setting.options,
+            "options": settings.options,
         },
     )
     while not port_file.exists():
         await asyncio.sleep(0.05)
     url = f"http://127.0.0.1:{int(port_file.read_text())}"
     started = time.monotonic()
+    deadline = started + _MAX_RECOVERY_SECONDS
     accounts = {}
     async with httpx.AsyncClient(base_url=url, timeout=30.0) as http:
-        for purse in run.scene.purses.values():
-            while await _reserved(http, purse) and time.monotonic() - started < _FOREVER:
+        for account in run.scenario.accounts.values():
+            while await _reserved(http, account) and time.monotonic() < deadline:
                 await asyncio.sleep(0.25)
         recovery = time.monotonic() - started
-        for key_id, purse in run.scene.purses.items():
-            accounts[key_id] = await _account(http, purse)
-    processes = _processes(run)
-    faults = [*run.crashes, *unexcused(processes)]
-    for purse in run.scene.purses.values():
-        faults += await asyncio.to_thread(_own_checks, folder, purse, run, url)
-    nursery.kill(last)
+        for key_id, account in run.scenario.accounts.items():
+            accounts[key_id] = await _account(http, account)
+    histories = _histories(run)
+    faults = [*run.crashes, *unexpected_ends(histories)]
+    for account in run.scenario.accounts.values():
+        faults += await asyncio.to_thread(_own_checks, folder, account, run, url)
+    processes.kill(last)
     await last.ended
     evidence = Evidence(
         accounts=accounts,
-        caches={b.name: _cache(folder / "caches" / b.name, b) for b in run.scene.baskets},
-        processes=processes,
+        caches={p.name: _cache(folder / "caches" / p.name, p) for p in run.scenario.plans},
+        processes=histories,
         reference=read_reference(reference_file),
         faults=tuple(faults),
     )
     return evidence, recovery
 
 
-def unexcused(processes: Sequence[Process]) -> Iterator[str]:
-    """Ends of clients that no kill and no broken wire explains: each is a fault of the product."""
+def unexpected_ends(processes: Sequence[Process]) -> Iterator[str]:
+    """Report client errors that neither a kill nor a network fault explains: product faults."""
     for process in processes:
         for event in process.events:
             if event["kind"] != "end" or "error" not in event:
                 continue
-            is_refusal = event["error"] == "VendorError" and event["status"] in RETRIED_STATUSES
-            if not (is_refusal or event["error"] in EXCUSED):
+            is_retried = event["error"] == "VendorError" and event["status"] in RETRIED_STATUSES
+            if not (is_retried or event["error"] in EXPECTED_ERRORS):
                 yield f"{process.name} ended with {event['error']}: {event['detail']}"
 
 
-async def _get(http: httpx.AsyncClient, path: str, purse: Account) -> httpx.Response:
-    answer = await http.get(path, headers={"Authorization": f"Bearer {purse.key.token}"})
+async def _get(http: httpx.AsyncClient, path: str, account: Account) -> httpx.Response:
+    answer = await http.get(path, headers={"Authorization": f"Bearer {account.key.token}"})
     return answer.raise_for_status()
 
 
-async def _reserved(http: httpx.AsyncClient, purse: Account) -> int:
-    reserved: int = (await _get(http, "/v1/key", purse)).json()["reserved_units"]
+async def _reserved(http: httpx.AsyncClient, account: Account) -> int:
+    reserved: int = (await _get(http, "/v1/key", account)).json()["reserved_units"]
     return reserved
 
 
-async def _account(http: httpx.AsyncClient, purse: Account) -> AccountFacts:
-    standing = (await _get(http, "/v1/key", purse)).json()
+async def _account(http: httpx.AsyncClient, account: Account) -> AccountFacts:
+    view = (await _get(http, "/v1/key", account)).json()
     ledger: list[dict[str, object]] = []
-    while page := (await _get(http, f"/v1/ledger?after={len(ledger)}", purse)).text:
+    while page := (await _get(http, f"/v1/ledger?after={len(ledger)}", account)).text:
         ledger += [json.loads(line) for line in page.splitlines()]
     answers = {}
-    for line in ledger:
-        if line["kind"] != "charge":
+    for entry in ledger:
+        if entry["kind"] != "charge":
             continue
-        key = str(line["idempotency_key"])
-        body = (await _get(http, f"/v1/requests/{quote(key, safe='')}", purse)).content
+        key = str(entry["idempotency_key"])
+        body = (await _get(http, f"/v1/requests/{quote(key, safe='')}", account)).content
         vectors = [
             np.frombuffer(base64.b64decode(row["embedding"]), dtype="<f4")
             for row in json.loads(body)["data"]
         ]
         answers[key] = (hashlib.sha256(body).hexdigest(), vectors)
     return AccountFacts(
-        budget=standing["budget_units"],
-        spent=standing["spent_units"],
-        reserved=standing["reserved_units"],
+        budget=view["budget_units"],
+        spent=view["spent_units"],
+        reserved=view["reserved_units"],
         ledger=ledger,
         answers=answers,
-        spends_to=purse.spends_to,
+        expected_charges=account.expected_charges,
     )
 
 
-def _own_checks(folder: Path, purse: Account, run: Supervisor, url: str) -> list[str]:
-    """What `cache-report verify` says of each cache, and `merge`, `audit` of all of one key's."""
+def _own_checks(folder: Path, account: Account, run: Supervisor, url: str) -> list[str]:
+    """The faults that `cache-report verify`, `merge` and `audit` find in the caches of one key."""
     faults = []
-    merged = folder / "merged" / purse.key.id
-    for basket in run.scene.baskets:
-        if basket.purse is not purse:
+    merged = folder / "merged" / account.key.id
+    for plan in run.scenario.plans:
+        if plan.account is not account:
             continue
         with (
-            CacheReader.open(folder / "caches" / basket.name) as records,
+            CacheReader.open(folder / "caches" / plan.name) as records,
             PaidCache.open(merged) as into,
         ):
-            faults += [f"cache-report verify, {basket.name}: {p}" for p in verify(records).problems]
+            problems = verify(records).problems
+            faults += [f"cache-report verify, {plan.name}: {problem}" for problem in problems]
             merge(records, into)
     with CacheReader.open(merged) as records:
-        faults += [f"cache-report verify, merged: {p}" for p in verify(records).problems]
-        balance = audit(records, VendorLedger(url=url, key=purse.key.token))
-    return faults + [f"cache-report audit, {purse.key.id}: {d}" for d in balance.differences]
+        problems = verify(records).problems
+        faults += [f"cache-report verify, merged: {problem}" for problem in problems]
+        differences = audit(records, VendorLedger(url=url, key=account.key.token)).differences
+    return faults + [f"cache-report audit, {account.key.id}: {found}" for found in differences]
 
 
-def _cache(folder: Path, basket: ClientPlan) -> CacheFacts:
+def _cache(folder: Path, plan: ClientPlan) -> CacheFacts:
     with CacheReader.open(folder) as records:
         spend = records.spend_on_record()
         return CacheFacts(
-            key_id=basket.purse.key.id,
-            budget=basket.budget,
+            key_id=plan.account.key.id,
+            budget=plan.budget,
             receipts=[receipt.entry() for receipt in records.receipts()],
             rows=[
                 Row(item=paid.key.item, vector=paid.vector, request_id=paid.request_id)
                 for paid in (*records.rows(), *records.rows_bought_again())
             ],
             units_on_record=spend.receipt_units,
-            units_in_flight=spend.in_flight_units,
+            open_units=spend.in_flight_units,
         )
 
 
-def _processes(run: Supervisor) -> list[Process]:
+def _histories(run: Supervisor) -> list[Process]:
     found = []
     for path in sorted(run.history_of("").parent.glob("client-*.jsonl")):
-        basket = next(b for b in run.scene.baskets if path.stem.startswith(f"client-{b.name}"))
+        plan = next(p for p in run.scenario.plans if path.stem.startswith(f"client-{p.name}"))
         found.append(
-            Process(name=path.stem, key_id=basket.purse.key.id, events=list(read_history(path)))
+            Process(name=path.stem, key_id=plan.account.key.id, events=list(read_history(path)))
         )
     return found

@@ -1,8 +1,8 @@
-"""A process that has loaded everything and opened nothing, so that a fork of it starts at once.
+"""A process that has imported everything and opened nothing, so that its forks start at once.
 
-Commands come as JSON lines on stdin, facts leave as JSON lines on stdout; when stdin ends, every
-child is killed with it, whatever happened to the one who asked. A role is a function from a spec to
-an exit code; a child opens its own files, databases and sockets, after the fork.
+It reads commands as JSON lines from stdin and writes reports as JSON lines to stdout. When stdin
+ends, it kills every child, so none survives the process that started them. A role is a function
+from a spec to an exit code. A child opens its own files, databases and sockets after the fork.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 
 Spec = dict[str, Any]
 Role = Callable[[Spec], int]
-_CRASHED = 70
+_CRASHED = 70  # exit code
 _POLL_SECONDS = 0.02
 
 
 def main() -> None:
-    """Load the model, then fork what is asked for."""
+    """Load the model, then start the processes that are requested."""
     import torch
 
-    # More threads would not survive the fork, and the machine is full of processes anyway.
+    # Threads do not survive a fork, and the processes use all cores anyway.
     torch.set_num_threads(1)
     from benchmarks.chaos.client import run_client
     from benchmarks.chaos.reference import embed_items
@@ -35,18 +35,17 @@ def main() -> None:
     from teacher_server.inference.encoder import load_encoder
 
     encoder = load_encoder("embedded")
-    # alembic reads its migrations by path: the first use compiles and caches them.
     roles: dict[str, Role] = {
         "vendor": lambda spec: run_vendor(spec, encoder),
         "reference": lambda spec: embed_items(spec, encoder),
         "client": run_client,
     }
-    _tell(ready=True, fingerprint=encoder.info.fingerprint)
+    _report(ready=True, fingerprint=encoder.info.fingerprint)
     serve(roles)
 
 
 def serve(roles: dict[str, Role]) -> None:
-    """Fork, kill and report until stdin ends."""
+    """Start and kill processes and report their exits until stdin ends."""
     alive: set[int] = set()
     pending = b""
     while True:
@@ -57,26 +56,26 @@ def serve(roles: dict[str, Role]) -> None:
                 break
             *lines, pending = (pending + part).split(b"\n")
             for line in lines:
-                _obey(json.loads(line), roles, alive)
+                _execute(json.loads(line), roles, alive)
         _reap(alive)
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
 
 
-def _obey(command: Spec, roles: dict[str, Role], alive: set[int]) -> None:
+def _execute(command: Spec, roles: dict[str, Role], alive: set[int]) -> None:
     if "kill" in command:
-        # Only what has not been reaped: its number cannot be another process's yet.
+        # Only a child that is not reaped: its PID cannot belong to another process.
         if command["kill"] in alive:
             os.kill(command["kill"], signal.SIGKILL)
         return
     pid = os.fork()
     if pid == 0:
-        _become(command, roles)
+        _run_role(command, roles)
     alive.add(pid)
-    _tell(started=command["name"], pid=pid)
+    _report(started=command["name"], pid=pid)
 
 
-def _become(command: Spec, roles: dict[str, Role]) -> None:
+def _run_role(command: Spec, roles: dict[str, Role]) -> None:
     code = _CRASHED
     try:
         with Path(command["log"]).open("ab") as log, Path(os.devnull).open("rb") as nothing:
@@ -84,7 +83,7 @@ def _become(command: Spec, roles: dict[str, Role]) -> None:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
         code = roles[command["role"]](command["spec"])
-    except BaseException:  # a child must never return into the loop of its parent
+    except BaseException:  # a child must never return into its parent's loop
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -96,10 +95,10 @@ def _reap(alive: set[int]) -> None:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             alive.discard(pid)
-            _tell(ended=pid, exit_code=os.waitstatus_to_exitcode(status))
+            _report(ended=pid, exit_code=os.waitstatus_to_exitcode(status))
 
 
-def _tell(**facts: object) -> None:
+def _report(**facts: object) -> None:
     os.write(1, (json.dumps(facts) + "\n").encode())
 
 

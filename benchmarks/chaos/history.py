@@ -1,9 +1,9 @@
-"""What each process says of itself: one JSON line for every fact, on disk before it goes on.
+"""The event log of one process: one JSON line per event, written before the process goes on.
 
-A client writes `invoke` before a request leaves, then `ok` (200), `fail` (another status) or
-`info` (no whole answer came: only the vendor knows). Every process writes `start`, `end` and,
-when a failpoint ends it, `killed`. A line is one write to a file of the kernel's, so SIGKILL
-cannot take it back.
+A client writes `invoke` before it sends a request, then `ok` (status 200), `fail` (another status)
+or `info` (no complete answer arrived, so only the vendor knows the outcome). Every process writes
+`start`, `end` and, when a kill switch ends it, `killed`. A line is a single write to the kernel, so
+SIGKILL cannot remove it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Event = dict[str, Any]
 
 
 class History:
-    """Appends the events of one process; `t` is CLOCK_MONOTONIC, the same for all of a machine."""
+    """Appends events to a file. `t` is CLOCK_MONOTONIC in nanoseconds, shared by all processes."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def write(self, kind: str, **facts: object) -> None:
-        """One event, now."""
+        """Append one event with the current time."""
         event = {"t": time.monotonic_ns(), "kind": kind} | facts
         os.write(self._file, (json.dumps(event, separators=(",", ":")) + "\n").encode())
 
@@ -43,9 +43,9 @@ class History:
 
 
 def read_history(path: Path) -> Iterator[Event]:
-    """The events of a file, none when its process did not live to make it.
+    """Yield the events of a file; none if it does not exist.
 
-    A last line that it did not live to end is left out.
+    An incomplete last line, which a killed process may leave, is skipped.
     """
     if not path.exists():
         return
@@ -55,7 +55,7 @@ def read_history(path: Path) -> Iterator[Event]:
 
 
 class KillSwitch:
-    """Ends this process, as `kill -9` does, when `point` is reached for the n-th time."""
+    """Kills this process with SIGKILL when `point` is reached for the n-th time."""
 
     def __init__(self, history: History, *, point: str = "", nth: int = 0) -> None:
         self._history = history
@@ -64,7 +64,7 @@ class KillSwitch:
         self._lock = threading.Lock()
 
     def reach(self, point: str) -> None:
-        """Called by what stands around the product at a named point; mostly does nothing."""
+        """Report that the process has reached a named point; usually does nothing."""
         if point != self._point:
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""What the clients want: small images and short texts, made from a number."""
+"""The items that the clients buy: small images and short texts, generated from a number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIDE = 8  # pixels
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Item `number` of the shop: every third is a text, the others are images."""
+    """Item `number`: a text if the number is divisible by three, otherwise an image."""
 
     number: int
 
@@ -31,26 +31,26 @@ class Item:
 
     @property
     def png(self) -> bytes:
-        """Noise, so that no two images are alike."""
+        """A PNG file of noise, different for each number."""
         noise = np.random.default_rng(self.number).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
         buffer = BytesIO()
         Image.fromarray(noise).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
 
     @property
-    def item(self) -> str:
-        """Its name in histories and caches: the hex sha256 of what is sent."""
+    def digest(self) -> str:
+        """The item's name in histories and caches: the hex SHA-256 of what is sent."""
         return text_item(self.text) if self.is_text else image_item(self.png)
 
-    def wanted(self, fingerprint: str) -> EmbeddingRequest:
-        """The ware as a client asks for it."""
+    def request(self, fingerprint: str) -> EmbeddingRequest:
+        """The item as a client requests it from the model with this fingerprint."""
         key = EmbeddingKey(
             model_fingerprint=fingerprint,
             modality="text" if self.is_text else "image",
-            item=self.item,
+            item=self.digest,
         )
         payload: str | Callable[[], bytes] = self.text if self.is_text else self._read
-        return EmbeddingRequest(key=key, payload=payload, name=f"ware {self.number}")
+        return EmbeddingRequest(key=key, payload=payload, name=f"item {self.number}")
 
     def _read(self) -> bytes:
         return self.png

@@ -1,4 +1,4 @@
-"""What a run of the chaos leaves behind, as plain values for the checker."""
+"""What a chaos test leaves behind, as plain values for the checker."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from numpy.typing import NDArray
 from benchmarks.chaos.history import Event
 
 Vector = NDArray[np.float32]
-Line = Mapping[str, Any]  # one line of a vendor's ledger, or a receipt
+Entry = Mapping[str, Any]  # a ledger entry, or the receipt of one, as its JSON fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountFacts:
-    """One key at the vendor after everything: what it says of itself, and what it has kept.
+    """One key at the end: its account, its ledger entries and its stored answers.
 
-    `answers` are the stored answers by Idempotency-Key, read back over HTTP: the sha256 of the
-    bytes and the vectors in order. `spends_to` is what the scene lets be charged in the end.
+    `answers` were read over HTTP. They map an Idempotency-Key to the SHA-256 of the body and the
+    vectors in order. `expected_charges` comes from the scenario. Counts are queries.
     """
 
     budget: int
     spent: int
     reserved: int
-    ledger: Sequence[Line]
+    ledger: Sequence[Entry]
     answers: Mapping[str, tuple[str, Sequence[Vector]]]
-    spends_to: int
+    expected_charges: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One vector that a cache keeps, and the request that it was bought with."""
+    """One vector in a cache, and the request that it was bought with."""
 
     item: str
     vector: Vector
@@ -42,19 +42,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheFacts:
-    """One cache after everything; `rows` hold an item twice when it was bought twice."""
+    """One cache at the end. `rows` contain an item twice if it was bought twice."""
 
     key_id: str
     budget: int
-    receipts: Sequence[Line]
+    receipts: Sequence[Entry]
     rows: Sequence[Row]
     units_on_record: int
-    units_in_flight: int
+    open_units: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """The events of one life of one client."""
+    """The events of one client process."""
 
     name: str
     key_id: str
@@ -63,7 +63,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything that the checker looks at. `faults` are what the product's own checks said."""
+    """Everything that the checker reads. `faults` come from the product's own checks."""
 
     accounts: Mapping[str, AccountFacts]
     caches: Mapping[str, CacheFacts]

@@ -1,4 +1,4 @@
-"""Histories as operations: what was asked, when, and how it ended."""
+"""Requests with their outcomes, read from the clients' histories."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from benchmarks.chaos.history import Event
 from benchmarks.chaos.observations import Process
 
 NEVER = 2**63 - 1
+_OUTCOMES = frozenset({"ok", "fail", "info"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One request of one client. `end` is NEVER when no whole answer came: it may still work."""
+    """One request of one client.
+
+    `end` is NEVER if no complete answer arrived: the request may still take effect at any time.
+    """
 
     process: str
     key_id: str
@@ -27,7 +31,7 @@ class Operation:
 
     @property
     def status(self) -> int:
-        """The HTTP status; 0 when only the vendor knows."""
+        """The HTTP status, or 0 if no complete answer arrived."""
         if self.outcome.get("kind") == "ok":
             return 200
         status: int = self.outcome.get("status") or 0
@@ -40,18 +44,18 @@ class Operation:
 
 
 def operations(processes: Sequence[Process]) -> list[Operation]:
-    """Every request of every client, in the order in which they were made."""
-    found = [one for process in processes for one in _of(process)]
-    return sorted(found, key=lambda one: one.begin)
+    """Return every request of every client, ordered by the time it was made."""
+    found = [operation for process in processes for operation in _operations_of(process)]
+    return sorted(found, key=lambda operation: operation.begin)
 
 
-def _of(process: Process) -> Iterator[Operation]:
-    ends = {event["op"]: event for event in process.events if event["kind"] in _ENDS}
+def _operations_of(process: Process) -> Iterator[Operation]:
+    outcomes = {event["op"]: event for event in process.events if event["kind"] in _OUTCOMES}
     for event in process.events:
         if event["kind"] != "invoke":
             continue
-        end = ends.get(event["op"], {})
-        is_known = end.get("kind") in {"ok", "fail"}
+        outcome = outcomes.get(event["op"], {})
+        is_known = outcome.get("kind") in {"ok", "fail"}
         yield Operation(
             process=process.name,
             key_id=process.key_id,
@@ -59,9 +63,6 @@ def _of(process: Process) -> Iterator[Operation]:
             key=event["key"],
             items=tuple(event.get("items", ())),
             begin=event["t"],
-            end=end["t"] if is_known else NEVER,
-            outcome=end if is_known else {},
+            end=outcome["t"] if is_known else NEVER,
+            outcome=outcome if is_known else {},
         )
-
-
-_ENDS = frozenset({"ok", "fail", "info"})

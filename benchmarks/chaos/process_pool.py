@@ -1,4 +1,4 @@
-"""The supervisor's end of the zygote: start a process, kill it, hear of its end."""
+"""Starts, kills and awaits the processes of a fork server."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 120.0
+START_SECONDS = 120.0
 
 
 class ForkServerDied(Exception):
-    """Nothing can be started any more."""
+    """The fork server has died, so no process can be started."""
 
 
 @dataclass(slots=True)
-class Child:
-    """A forked process; `ended` resolves to its exit code (-9: killed)."""
+class ChildProcess:
+    """A forked process. `ended` resolves to its exit code; -9 means killed."""
 
     name: str
     pid: int
@@ -32,57 +32,57 @@ class Child:
 
 @dataclass(slots=True)
 class ProcessPool:
-    """Starts the roles of the zygote, one process each."""
+    """Sends commands to a fork server; each process that it starts has one role."""
 
-    zygote: asyncio.subprocess.Process
+    fork_server: asyncio.subprocess.Process
     log: Path
     fingerprint: str = ""
-    _starting: dict[str, asyncio.Future[Child]] = field(default_factory=dict)
-    _alive: dict[int, Child] = field(default_factory=dict)
+    _starting: dict[str, asyncio.Future[ChildProcess]] = field(default_factory=dict)
+    _alive: dict[int, ChildProcess] = field(default_factory=dict)
 
-    async def start(self, role: str, name: str, spec: dict[str, Any]) -> Child:
-        """A new process of this role; `name` must be new."""
-        future: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+    async def start(self, role: str, name: str, spec: dict[str, Any]) -> ChildProcess:
+        """Start a process of this role. `name` must not have been used before."""
+        future: asyncio.Future[ChildProcess] = asyncio.get_running_loop().create_future()
         self._starting[name] = future
-        self._tell(role=role, name=name, spec=spec, log=str(self.log))
+        self._send(role=role, name=name, spec=spec, log=str(self.log))
         return await future
 
-    def kill(self, child: Child) -> None:
-        """SIGKILL, unless it has ended by itself."""
-        self._tell(kill=child.pid)
+    def kill(self, child: ChildProcess) -> None:
+        """Kill the process with SIGKILL, unless it has exited."""
+        self._send(kill=child.pid)
 
     async def listen(self) -> None:
-        """Hear the zygote's facts until it ends."""
-        assert self.zygote.stdout is not None
-        while line := await self.zygote.stdout.readline():
-            fact = json.loads(line)
-            if "started" in fact:
+        """Read the reports of the fork server: until it is ready, then until it ends."""
+        assert self.fork_server.stdout is not None
+        while line := await self.fork_server.stdout.readline():
+            report = json.loads(line)
+            if "started" in report:
                 ended = asyncio.get_running_loop().create_future()
-                child = Child(fact["started"], fact["pid"], ended)
+                child = ChildProcess(report["started"], report["pid"], ended)
                 self._alive[child.pid] = child
                 self._starting.pop(child.name).set_result(child)
-            elif "ended" in fact:
-                self._alive.pop(fact["ended"]).ended.set_result(fact["exit_code"])
+            elif "ended" in report:
+                self._alive.pop(report["ended"]).ended.set_result(report["exit_code"])
             else:
-                self.fingerprint = fact["fingerprint"]
+                self.fingerprint = report["fingerprint"]
                 return
-        message = f"the zygote has died; {self.log} may say of what"
+        message = f"the fork server has died; see {self.log}"
         for starting in self._starting.values():
             starting.set_exception(ForkServerDied(message))
         for child in self._alive.values():
             child.ended.set_exception(ForkServerDied(message))
         raise ForkServerDied(message)
 
-    def _tell(self, **command: object) -> None:
-        assert self.zygote.stdin is not None
-        self.zygote.stdin.write((json.dumps(command) + "\n").encode())
+    def _send(self, **command: object) -> None:
+        assert self.fork_server.stdin is not None
+        self.fork_server.stdin.write((json.dumps(command) + "\n").encode())
 
 
 @asynccontextmanager
 async def process_pool(log: Path) -> AsyncIterator[ProcessPool]:
-    """A zygote with the model loaded; what it started dies with it at the end."""
+    """Start a fork server with the model loaded; kill it and its processes at the end."""
     with log.open("ab") as errors:
-        zygote = await asyncio.create_subprocess_exec(
+        fork_server = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.chaos.fork_server"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -91,19 +91,19 @@ async def process_pool(log: Path) -> AsyncIterator[ProcessPool]:
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
         )
-    children = ProcessPool(zygote, log)
+    processes = ProcessPool(fork_server, log)
     try:
-        await asyncio.wait_for(children.listen(), PATIENCE_SECONDS)
-        listening = asyncio.create_task(children.listen())
+        await asyncio.wait_for(processes.listen(), START_SECONDS)
+        listening = asyncio.create_task(processes.listen())
         try:
-            yield children
+            yield processes
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
     finally:
-        assert zygote.stdin is not None
-        zygote.stdin.close()
-        if zygote.returncode is None:
-            # The zygote leads a session of its own: its group is itself and what it forked.
-            os.killpg(zygote.pid, signal.SIGKILL)
-        await zygote.wait()
+        assert fork_server.stdin is not None
+        fork_server.stdin.close()
+        if fork_server.returncode is None:
+            # The fork server leads its own session, so its group is itself and what it forked.
+            os.killpg(fork_server.pid, signal.SIGKILL)
+        await fork_server.wait()

@@ -1,14 +1,14 @@
-"""A TCP proxy that breaks connections on purpose, by dice that a seed decides.
+"""A TCP proxy that injects network faults at random, reproducibly by seed.
 
-Every connection is quiet for a random number of bytes, then something happens to it. What can:
+Each connection works for a random number of bytes, then one of these faults happens:
 
-refused     reset at once, before a byte
-half-open   accepted, read, never answered
-latency     the next pieces come late
-drip        a piece comes a few bytes at a time
-reset       RST both ways, in the middle of a request or an answer
-truncated   the answer ends early, politely (FIN)
-blackhole   the vendor hears everything, and its answers vanish
+refused     the connection is reset before the first byte
+half-open   the connection is accepted and read, but never answered
+latency     the next chunk is delayed
+drip        a chunk is sent a few bytes at a time
+reset       both sides receive RST in the middle of a request or an answer
+truncated   the answer ends early with FIN
+blackhole   the vendor receives everything, and its answers are dropped
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _DRIP_BYTES = 256
 
 
 class _Broken(Exception):
-    """This connection is over."""
+    """This connection is to be closed."""
 
 
 @dataclass(slots=True)
 class FaultProxy:
-    """Listens on `port`; each connection goes to a random one of `backends()`, the ports alive.
+    """Listens on `port` and forwards each connection to a random port of `backends()`.
 
-    `faults` counts what was done to connections by kind. With `is_calm` set, or without `random`
-    saying so, it only forwards. `accept_fault` is the share of connections that are refused or
-    left half-open, `calm_bytes` the mean number of bytes between two other faults.
+    `faults` counts the faults by kind. If `is_calm` is set, the proxy only forwards.
+    `accept_fault` is the share of connections that are refused or left half-open, `calm_bytes` the
+    mean number of bytes between two other faults, `late_seconds` the longest delay.
     """
 
     backends: Callable[[], Sequence[int]]
@@ -55,12 +55,12 @@ class FaultProxy:
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
-        """Listen on loopback; `port` says where."""
+        """Listen on a loopback port and set `port` to it."""
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stop listening and cut every connection."""
+        """Stop listening and close every connection."""
         if self._server is not None:
             self._server.close()
         for task in tuple(self._open):
@@ -72,7 +72,7 @@ class FaultProxy:
         assert task is not None
         self._open.add(task)
         self.connections += 1
-        # A broken connection is what this proxy is for.
+        # Broken connections are the purpose of this proxy.
         with contextlib.suppress(_Broken, OSError, asyncio.CancelledError):
             await self._serve(reader, writer)
         _reset(writer)
@@ -92,19 +92,19 @@ class FaultProxy:
         up_reader, up_writer = await asyncio.open_connection(
             "127.0.0.1", self.random.choice(list(ports))
         )
-        wire = _Wire(self, _Fate(self.random, self.kinds, self.calm_bytes))
+        pair = _ConnectionPair(self, _FaultClock(self.random, self.kinds, self.calm_bytes))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(wire.pump(reader, up_writer, is_answer=False))
-                group.create_task(wire.pump(up_reader, writer, is_answer=True))
+                group.create_task(pair.pump(reader, up_writer, is_answer=False))
+                group.create_task(pair.pump(up_reader, writer, is_answer=True))
         except* (_Broken, OSError) as broken:
             raise _Broken from broken
         finally:
             _reset(up_writer)
 
 
-class _Fate:
-    """When the next fault of a connection comes, and which."""
+class _FaultClock:
+    """Draws the kind of a connection's next fault and the bytes until it happens."""
 
     def __init__(self, random: Random, kinds: tuple[str, ...], calm_bytes: int) -> None:
         self._random = random
@@ -122,32 +122,32 @@ class _Fate:
 
 
 @dataclass(slots=True)
-class _Wire:
-    """Both directions of one connection, under one fate."""
+class _ConnectionPair:
+    """Both directions of one connection, with one sequence of faults."""
 
     proxy: FaultProxy
-    fate: _Fate
-    is_swallowing: bool = False
+    clock: _FaultClock
+    is_dropping_answers: bool = False
 
     async def pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
     ) -> None:
         while chunk := await reader.read(_CHUNK):
-            if is_answer and self.is_swallowing:
+            if is_answer and self.is_dropping_answers:
                 continue
-            if not self.proxy.is_calm and self.fate.is_due(len(chunk)):
+            if not self.proxy.is_calm and self.clock.is_due(len(chunk)):
                 await self._break(chunk, writer, is_answer=is_answer)
             else:
                 await _send(writer, chunk)
-        if is_answer and self.is_swallowing:
-            # The vendor hung up; the client must not hear of it.
+        if is_answer and self.is_dropping_answers:
+            # The vendor has closed the connection; the client must not notice.
             await asyncio.Event().wait()
         raise _Broken
 
     async def _break(self, chunk: bytes, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
-        kind, random = self.fate.kind, self.proxy.random
+        kind, random = self.clock.kind, self.proxy.random
         if kind in {"truncated", "blackhole", "drip"} and not is_answer:
-            # These are done to answers: wait for one.
+            # These faults apply to answers only: wait for one.
             await _send(writer, chunk)
             return
         self.proxy.faults[kind] += 1
@@ -160,7 +160,7 @@ class _Wire:
                 await _send(writer, chunk[start : start + _DRIP_BYTES])
                 await asyncio.sleep(random.uniform(0, self.proxy.late_seconds / 30))
         elif kind == "blackhole":
-            self.is_swallowing = True
+            self.is_dropping_answers = True
         else:
             with contextlib.suppress(OSError):
                 await _send(writer, chunk[:part])
@@ -168,7 +168,7 @@ class _Wire:
                 writer.write_eof()
                 await asyncio.sleep(0.05)
             raise _Broken
-        self.fate.roll()
+        self.clock.roll()
 
 
 async def _send(writer: asyncio.StreamWriter, chunk: bytes) -> None:
@@ -177,10 +177,10 @@ async def _send(writer: asyncio.StreamWriter, chunk: bytes) -> None:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with RST: what lies in the buffers is gone, as when a machine is."""
+    """Close with RST, so that buffered data is lost as it is when a machine fails."""
     sock: socket.socket | None = writer.get_extra_info("socket")
     if sock is not None:
-        # An end that is closed already has nothing to reset.
+        # A socket that is already closed needs no reset.
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -1,4 +1,4 @@
-"""What the vectors must be: the encoder's own, one ware at a time, without vendor or wire."""
+"""The expected vectors: the encoder's own, computed without a vendor or a network."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _BATCH = 64
 
 
 def embed_items(spec: Spec, encoder: Encoder) -> int:
-    """Write the vectors (N, D) of wares 0..N-1 to the file that the spec names."""
-    wares = [Item(number) for number in range(spec["count"])]
-    vectors = np.empty((len(wares), encoder.info.dim), dtype=np.float32)
-    for kind in (True, False):
-        chosen = [ware for ware in wares if ware.is_text == kind]
+    """Write the vectors (N, D) of items 0..N-1 to the file that the spec names."""
+    items = [Item(number) for number in range(spec["count"])]
+    vectors = np.empty((len(items), encoder.info.dim), dtype=np.float32)
+    for is_text in (True, False):
+        chosen = [item for item in items if item.is_text == is_text]
         for start in range(0, len(chosen), _BATCH):
             part = chosen[start : start + _BATCH]
-            vectors[[ware.number for ware in part]] = _embed(part, encoder)
+            vectors[[item.number for item in part]] = _embed(part, encoder)
     part_file = Path(spec["out"]).with_suffix(".part.npy")
     np.save(part_file, vectors)
     part_file.replace(spec["out"])
@@ -34,16 +34,16 @@ def embed_items(spec: Spec, encoder: Encoder) -> int:
 
 
 def read_reference(path: Path) -> dict[str, Vectors]:
-    """The vectors by item (the hex sha256 of what is sent)."""
+    """Return the vectors by item digest."""
     vectors: Vectors = np.load(path)
-    return {Item(number).item: vector for number, vector in enumerate(vectors)}
+    return {Item(number).digest: vector for number, vector in enumerate(vectors)}
 
 
-def _embed(wares: Iterable[Item], encoder: Encoder) -> Vectors:
+def _embed(items: Iterable[Item], encoder: Encoder) -> Vectors:
     prepared = [
-        encoder.prepare_text(ware.text)
-        if ware.is_text
-        else encoder.prepare_image(Image.open(BytesIO(ware.png)).convert("RGB"))
-        for ware in wares
+        encoder.prepare_text(item.text)
+        if item.is_text
+        else encoder.prepare_image(Image.open(BytesIO(item.png)).convert("RGB"))
+        for item in items
     ]
     return encoder.encode(prepared)

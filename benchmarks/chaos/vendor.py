@@ -1,6 +1,6 @@
-"""The product's own vendor, in a process that ends itself at a named point.
+"""The product's own vendor, in a process that kills itself at a named point.
 
-The points are made by standing around the product's objects; the product knows nothing of them.
+The points wrap the product's objects; the product's code is unchanged.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ POINTS = (
 
 
 def settings_of(spec: Spec) -> VendorSettings:
-    """The vendor as a customer would set it up, but for the shortest lease."""
+    """The settings of an ordinary vendor, except for the shortest lease."""
     return VendorSettings(
         database=spec["dsn"], lease_seconds=10, max_delay_ms=2, **spec.get("options", {})
     )
 
 
 def run_vendor(spec: Spec, encoder: Encoder) -> int:
-    """Serve on a free port, written to `port_file` once it listens, until killed."""
+    """Serve on a free port until killed; the port is written to the spec's `port_file`."""
     configure_logging()
     settings = settings_of(spec)
     pepper = settings.pepper.get_secret_value() if settings.pepper is not None else None
@@ -56,11 +56,11 @@ def run_vendor(spec: Spec, encoder: Encoder) -> int:
         opened(settings.database) as engine,
         serving(engine, lease_seconds=settings.lease_seconds, pepper=pepper) as ledger,
     ):
-        fuse = KillSwitch(history, **spec.get("fuse", {}))
+        kill_switch = KillSwitch(history, **spec.get("kill_switch", {}))
         history.write("start", boot_id=ledger.boot_id)
         app = create_app(
-            encoder=FusedEncoder(encoder, fuse),
-            ledger=fused(ledger, engine, fuse),
+            encoder=KillableEncoder(encoder, kill_switch),
+            ledger=with_kill_switch(ledger, engine, kill_switch),
             settings=settings,
         )
         limits = ConnectionLimits(
@@ -69,7 +69,7 @@ def run_vendor(spec: Spec, encoder: Encoder) -> int:
             max_connections=settings.max_connections,
         )
         config = uvicorn.Config(
-            FusedApp(app, fuse),
+            KillableApp(app, kill_switch),
             host="127.0.0.1",
             port=0,
             http=guarded(limits),
@@ -82,7 +82,7 @@ def run_vendor(spec: Spec, encoder: Encoder) -> int:
 
 
 class AnnouncingServer(uvicorn.Server):
-    """A server that writes its port to a file once it listens."""
+    """A server that writes its port to a file once it accepts connections."""
 
     def __init__(self, config: uvicorn.Config, port_file: Path) -> None:
         super().__init__(config)
@@ -95,12 +95,12 @@ class AnnouncingServer(uvicorn.Server):
             write_atomically(self._port_file, f"{port}\n")
 
 
-class FusedEncoder:
-    """An encoder whose batch may be its last."""
+class KillableEncoder:
+    """An encoder whose process may be killed after a batch."""
 
-    def __init__(self, encoder: Encoder, fuse: KillSwitch) -> None:
+    def __init__(self, encoder: Encoder, kill_switch: KillSwitch) -> None:
         self._encoder = encoder
-        self._fuse = fuse
+        self._kill_switch = kill_switch
 
     @property
     def info(self) -> ModelInfo:
@@ -114,24 +114,24 @@ class FusedEncoder:
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         vectors = self._encoder.encode(items)
-        self._fuse.reach("after-encode")
+        self._kill_switch.reach("after-encode")
         return vectors
 
 
-class FusedCharges(Charges):
-    """Charges that may end the process between a reservation and its charge, and around it."""
+class KillableCharges(Charges):
+    """Charges whose process may be killed after a reservation and around the commit of a charge."""
 
-    def __init__(self, charges: Charges, engine: Engine, fuse: KillSwitch) -> None:
-        # The same charges, seen from outside: no second opinion on how they are made.
+    def __init__(self, charges: Charges, engine: Engine, kill_switch: KillSwitch) -> None:
+        # Share the state of the original, so that charging works exactly as in the product.
         self.__dict__.update(vars(charges))
-        self._fuse = fuse
+        self._kill_switch = kill_switch
         self._posting = threading.local()
         event.listen(engine, "commit", self._commit)
 
     def reserve(self, purchase: Purchase, price: Price) -> Reservation | Earlier | Refused:
         outcome = super().reserve(purchase, price)
         if isinstance(outcome, Reservation):
-            self._fuse.reach("after-reserve")
+            self._kill_switch.reach("after-reserve")
         return outcome
 
     def post(
@@ -149,32 +149,32 @@ class FusedCharges(Charges):
             )
         finally:
             self._posting.now = False
-        self._fuse.reach("after-commit")
+        self._kill_switch.reach("after-commit")
         return body
 
     def _commit(self, _connection: object) -> None:
-        """SQLAlchemy calls this when every statement has run and COMMIT has not."""
+        """SQLAlchemy calls this after the last statement and before COMMIT."""
         if getattr(self._posting, "now", False):
-            self._fuse.reach("before-commit")
+            self._kill_switch.reach("before-commit")
 
 
-def fused(ledger: Ledger, engine: Engine, fuse: KillSwitch) -> Ledger:
-    """The same ledger with a fuse in its charges."""
-    return replace(ledger, charges=FusedCharges(ledger.charges, engine, fuse))
+def with_kill_switch(ledger: Ledger, engine: Engine, kill_switch: KillSwitch) -> Ledger:
+    """Return the same ledger with kill points in its charges."""
+    return replace(ledger, charges=KillableCharges(ledger.charges, engine, kill_switch))
 
 
-class FusedApp:
-    """The app behind a fuse on its paid answers: before the first byte, and between two."""
+class KillableApp:
+    """The app with kill points in its paid answers: before the first byte and halfway."""
 
-    def __init__(self, app: ASGIApp, fuse: KillSwitch) -> None:
+    def __init__(self, app: ASGIApp, kill_switch: KillSwitch) -> None:
         self._app = app
-        self._fuse = fuse
+        self._kill_switch = kill_switch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_sale = scope["type"] == "http" and scope["path"] == "/v1/embeddings"
-        await self._app(scope, receive, self._watched(send) if is_sale else send)
+        await self._app(scope, receive, self._with_kill_points(send) if is_sale else send)
 
-    def _watched(self, send: Send) -> Send:
+    def _with_kill_points(self, send: Send) -> Send:
         is_paid = False
 
         async def sending(message: Message) -> None:
@@ -182,11 +182,11 @@ class FusedApp:
             if message["type"] == "http.response.start":
                 is_paid = message["status"] == 200
                 if is_paid:
-                    self._fuse.reach("before-send")
+                    self._kill_switch.reach("before-send")
             elif is_paid and (body := message.get("body", b"")):
                 half = len(body) // 2
                 await send({**message, "body": body[:half], "more_body": True})
-                self._fuse.reach("mid-send")
+                self._kill_switch.reach("mid-send")
                 message = {**message, "body": body[half:]}
             await send(message)
 

@@ -1,4 +1,4 @@
-"""A small history of one client, one vendor and one cache, honest until a test doctors it."""
+"""A small correct history of one client, one vendor and one cache, for tests to alter."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def vector(item: str) -> Vector:
     return (row / np.linalg.norm(row)).astype(np.float32)
 
 
-def seal(line: dict[str, Any]) -> dict[str, Any]:
-    rest = {name: value for name, value in line.items() if name != "hash"}
+def seal(entry: dict[str, Any]) -> dict[str, Any]:
+    rest = {name: value for name, value in entry.items() if name != "hash"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return rest | {"hash": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def resealed(ledger: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same lines with a chain and balances that hold, as a cunning vendor would write them."""
-    balance, prev_hash, lines = 0, "0" * 64, []
-    for seq, line in enumerate(ledger, start=1):
-        balance += line["units"] if line["kind"] == "grant" else -line["units"]
+    """The same entries with a valid hash chain and balances, as a forger would write them."""
+    balance, prev_hash, entries = 0, "0" * 64, []
+    for seq, entry in enumerate(ledger, start=1):
+        balance += entry["units"] if entry["kind"] == "grant" else -entry["units"]
         changes = {"seq": seq, "balance_units": balance, "prev_hash": prev_hash}
-        lines.append(seal(line | changes))
-        prev_hash = lines[-1]["hash"]
-    return lines
+        entries.append(seal(entry | changes))
+        prev_hash = entries[-1]["hash"]
+    return entries
 
 
-def line_of(kind: str, key: str, units: int) -> dict[str, Any]:
+def entry_of(kind: str, key: str, units: int) -> dict[str, Any]:
     return {
         "kind": kind,
         "request_id": f"req_{key or 'grant'}",
@@ -51,11 +51,11 @@ def line_of(kind: str, key: str, units: int) -> dict[str, Any]:
 
 
 @dataclass
-class Story:
-    """What one client asked in one run, and what the vendor and the cache hold afterwards.
+class HistoryFixture:
+    """What one client requested in one run, and what the vendor and the cache hold afterwards.
 
-    It bought items 0 and 1 as `a`, items 2 to 4 as `b` (the first try went unheard), asked for a
-    sixth and was told that none was left.
+    It bought items 0 and 1 as `a`, and items 2 to 4 as `b`, whose first answer was lost. Its
+    request for a sixth item was refused because the budget was spent.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -63,11 +63,11 @@ class Story:
     rows: list[Row] = field(default_factory=list)
     answers: dict[str, tuple[str, list[Vector]]] = field(default_factory=dict)
     reserved: int = 0
-    in_flight: int = 0
+    open_units: int = 0
 
     def __post_init__(self) -> None:
         grant, a, b = (("grant", "", 5), ("charge", "a", 2), ("charge", "b", 3))
-        self.ledger = resealed([line_of(*grant), line_of(*a), line_of(*b)])
+        self.ledger = resealed([entry_of(*grant), entry_of(*a), entry_of(*b)])
         for key, items in (("a", ITEMS[:2]), ("b", ITEMS[2:5])):
             self.answers[key] = (f"bytes of {key}", [vector(item) for item in items])
             self.rows += [Row(item=i, vector=vector(i), request_id=f"req_{key}") for i in items]
@@ -85,25 +85,25 @@ class Story:
         ]
 
     def rewrite(self, ledger: list[dict[str, Any]]) -> None:
-        """Another ledger, of which the client's answers and receipts show the lines."""
+        """Replace the ledger, and the receipts in the client's answers with its entries."""
         self.ledger = resealed(ledger)
-        by_request = {line["request_id"]: line for line in self.ledger}
+        by_request = {entry["request_id"]: entry for entry in self.ledger}
         for event in self.events:
             if event["kind"] == "ok":
                 event["receipt"] = by_request[event["receipt"]["request_id"]]
 
     @property
     def evidence(self) -> Evidence:
-        charges = [line for line in self.ledger if line["kind"] == "charge"]
+        charges = [entry for entry in self.ledger if entry["kind"] == "charge"]
         held = {row.request_id for row in self.rows}
-        receipts = [line for line in charges if line["request_id"] in held]
+        receipts = [entry for entry in charges if entry["request_id"] in held]
         account = AccountFacts(
-            budget=sum(line["units"] for line in self.ledger if line["kind"] == "grant"),
-            spent=sum(line["units"] for line in charges),
+            budget=sum(entry["units"] for entry in self.ledger if entry["kind"] == "grant"),
+            spent=sum(entry["units"] for entry in charges),
             reserved=self.reserved,
             ledger=self.ledger,
             answers=self.answers,
-            spends_to=BUDGET,
+            expected_charges=BUDGET,
         )
         cache = CacheFacts(
             key_id=KEY,
@@ -111,7 +111,7 @@ class Story:
             receipts=receipts,
             rows=self.rows,
             units_on_record=sum(receipt["units"] for receipt in receipts),
-            units_in_flight=self.in_flight,
+            open_units=self.open_units,
         )
         return Evidence(
             accounts={KEY: account},

@@ -1,4 +1,4 @@
-"""Each fault of the proxy is what it says, on a real socket."""
+"""Each fault of the proxy does what its name says, on a real socket."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ ANSWER = b"answer " * 1000
 
 
 @asynccontextmanager
-async def far_end(heard: list[bytes]) -> AsyncIterator[int]:
+async def echo_server(received: list[bytes]) -> AsyncIterator[int]:
     """A server that answers each line with ANSWER."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                heard.append(line)
+                received.append(line)
                 writer.write(ANSWER)
                 await writer.drain()
         except ConnectionError:
-            heard.append(b"broken")
+            received.append(b"broken")
         finally:
             writer.close()
 
@@ -36,10 +36,10 @@ async def far_end(heard: list[bytes]) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def through(
-    heard: list[bytes], *, kinds: Sequence[str] = LATER, accept_fault: float = 0.0
+    received: list[bytes], *, kinds: Sequence[str] = LATER, accept_fault: float = 0.0
 ) -> AsyncIterator[FaultProxy]:
-    """A proxy in front of the far end that breaks every connection at its first byte."""
-    async with far_end(heard) as port:
+    """A proxy in front of that server, with a fault at the first byte of every connection."""
+    async with echo_server(received) as port:
         proxy = FaultProxy(
             lambda: [port],
             Random(1),
@@ -55,12 +55,12 @@ async def through(
             await proxy.stop()
 
 
-async def ask(proxy: FaultProxy, *, patience: float = 5.0) -> bytes:
-    """What comes back for one line, until as much as an answer came or the connection ended."""
+async def ask(proxy: FaultProxy, *, timeout: float = 5.0) -> bytes:
+    """What comes back for one line, until the answer is complete or the connection ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     try:
         writer.write(b"question\n")
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout):
             parts = b""
             while len(parts) < len(ANSWER) and (part := await reader.read(65536)):
                 parts += part
@@ -70,7 +70,7 @@ async def ask(proxy: FaultProxy, *, patience: float = 5.0) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["latency", "drip"])
-async def test_a_late_or_slow_answer_is_whole(kind: str) -> None:
+async def test_a_late_or_slow_answer_is_complete(kind: str) -> None:
     async with through([], kinds=[kind]) as proxy:
         assert await ask(proxy) == ANSWER
     assert proxy.faults[kind] > 0
@@ -84,29 +84,29 @@ async def test_a_truncated_answer_ends_early_without_an_error() -> None:
     assert proxy.faults["truncated"] == 1
 
 
-async def test_a_reset_is_a_reset() -> None:
+async def test_a_reset_raises_a_connection_reset_at_the_client() -> None:
     async with through([], kinds=["reset"]) as proxy:
         with pytest.raises(ConnectionResetError):
             await ask(proxy)
     assert proxy.faults["reset"] == 1
 
 
-async def test_a_black_hole_lets_the_question_through_and_swallows_the_answer() -> None:
-    heard: list[bytes] = []
-    async with through(heard, kinds=["blackhole"]) as proxy:
+async def test_a_black_hole_forwards_the_request_and_drops_the_answer() -> None:
+    received: list[bytes] = []
+    async with through(received, kinds=["blackhole"]) as proxy:
         with pytest.raises(TimeoutError):
-            await ask(proxy, patience=0.2)
-    assert heard[0] == b"question\n"
+            await ask(proxy, timeout=0.2)
+    assert received[0] == b"question\n"
     assert proxy.faults["blackhole"] == 1
 
 
 async def test_a_refused_or_half_open_connection_never_reaches_the_vendor() -> None:
-    heard: list[bytes] = []
-    async with through(heard, accept_fault=1.0) as proxy:
+    received: list[bytes] = []
+    async with through(received, accept_fault=1.0) as proxy:
         while len(proxy.faults) < 2:
             with pytest.raises((ConnectionError, TimeoutError)):
-                await ask(proxy, patience=0.2)
-    assert heard == []
+                await ask(proxy, timeout=0.2)
+    assert received == []
     assert set(proxy.faults) == {"refused", "half-open"}
 
 
@@ -125,7 +125,7 @@ async def test_without_a_vendor_a_connection_is_reset() -> None:
     await proxy.stop()
 
 
-async def test_the_same_seed_breaks_the_same_way() -> None:
+async def test_equal_seeds_inject_equal_faults() -> None:
     counts = []
     for _ in range(2):
         async with through([], kinds=["latency", "drip", "truncated"]) as proxy:

@@ -1,0 +1,40 @@
+"""Empty databases for a benchmark, and the ledger in one as a server opens it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from benchmarks.support.postgresql import running
+from teacher_server.ledger.ledger import Ledger, opened, serving
+
+
+@contextmanager
+def empty_database(kind: str, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the DSN of an empty database ("sqlite" or "postgresql") and its vendor settings.
+
+    SQLite's file lies in `folder`. A PostgreSQL server runs until the block ends; its ledger needs
+    the pepper that the settings hold.
+    """
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/ledger.db", {}
+        return
+    with running() as server:
+        yield server.database(), {"pepper": secrets.token_hex(32)}
+
+
+@contextmanager
+def open_ledger(
+    dsn: str, settings: dict[str, Any], *, lease_seconds: int = 60
+) -> Iterator[tuple[Engine, Ledger]]:
+    """Open the ledger with the pepper of the settings, as a server does."""
+    with (
+        opened(dsn) as engine,
+        serving(engine, lease_seconds=lease_seconds, pepper=settings.get("pepper")) as ledger,
+    ):
+        yield engine, ledger
