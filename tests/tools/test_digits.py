@@ -14,10 +14,17 @@ from student.data.split import split
 from student.errors import BadInput
 from tools.digits import ink
 from tools.digits.contact_sheet import COLUMNS, GAP, NAME_WIDTH, contact_sheet
-from tools.digits.figures import DIGITS, FACES, HANDS, Figure, all_figures, hands
+from tools.digits.figures import (
+    DIGITS,
+    HANDWRITTEN_PER_DIGIT,
+    TYPEFACES,
+    Figure,
+    all_figures,
+    handwritten_digits,
+)
+from tools.digits.installed_files import installed
 from tools.digits.lay_out import lay_out
 from tools.digits.looks import looks
-from tools.digits.wheels import installed
 
 PRINTED_LOOKS = {"print", "inverted", "coloured", "outlined", "noisy", "dots"}
 
@@ -61,7 +68,7 @@ def test_every_digit_is_drawn_as_often_as_every_other(figures: list[Figure]) -> 
     """The classes are balanced in every kind."""
     for name in ("print", "hand", "display"):
         assert len(set(Counter(f.digit for f in kind(figures, name)).values())) == 1
-    assert len(kind(figures, "hand")) == 10 * HANDS
+    assert len(kind(figures, "hand")) == 10 * HANDWRITTEN_PER_DIGIT
 
 
 def test_every_kind_has_figures_that_only_the_teacher_knows_and_that_nobody_knows(
@@ -78,12 +85,12 @@ def test_every_kind_has_figures_that_only_the_teacher_knows_and_that_nobody_know
 def test_a_typeface_has_one_knower_in_all_its_digits(figures: list[Figure]) -> None:
     """What is unseen is a typeface, not one digit of it."""
     knowers = {(f.face.name, f.known_to) for f in kind(figures, "print") if f.face is not None}
-    assert len(knowers) == len(FACES)
+    assert len(knowers) == len(TYPEFACES)
 
 
 def test_a_handwritten_figure_is_labelled_as_the_table_says(figures: list[Figure]) -> None:
     """Its class is that of its row in scikit-learn's file of 1,797 digits."""
-    written, digits = hands()
+    written, digits = handwritten_digits()
     assert written.shape == (1797, 8, 8)
     assert written.max() == 16
     assert all(digits[f.row] == f.digit for f in kind(figures, "hand"))
@@ -98,7 +105,7 @@ def test_each_kind_wears_its_own_looks(figures: list[Figure]) -> None:
     assert worn == {"print": PRINTED_LOOKS, "hand": {"handwritten"}, "display": {"display"}}
 
 
-@pytest.mark.parametrize("face", FACES, ids=lambda face: face.name)
+@pytest.mark.parametrize("face", TYPEFACES, ids=lambda face: face.name)
 def test_a_typeface_draws_ten_different_digits_inside_the_square(
     face: object, figures: list[Figure]
 ) -> None:
@@ -186,7 +193,9 @@ def test_the_settings_of_the_digits_fit_the_data(laid_out: Path) -> None:
 
 def test_a_missing_wheel_is_named_with_what_to_install() -> None:
     """The reader is told the command."""
-    with pytest.raises(BadInput, match=r"no-such-wheel: pip install '\.\[demo\]' in a clone"):
+    with pytest.raises(
+        BadInput, match=r"no-such-wheel is missing: pip install '\.\[demo\]' in a clone"
+    ):
         installed("no-such-wheel", "digits.csv.gz")
 
 

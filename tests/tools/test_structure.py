@@ -77,16 +77,30 @@ def test_a_pick_shows_the_first_sentence_and_the_file_of_each_function(root: Pat
     ]
 
 
-def test_equal_seeds_pick_equal_functions(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--pick", "12", "--seed", "1"])
-    first = capsys.readouterr().out
-    main(["--pick", "12", "--seed", "1"])
-    assert capsys.readouterr().out == first
-    assert len(first.splitlines()) == 12
+def test_equal_seeds_pick_equal_functions(root: Path) -> None:
+    many = "".join(f"def function_{number}(): ...\n" for number in range(50))
+    (root / "cache" / "many.py").write_text(many)
+    assert pick(root, 12, seed=1) == pick(root, 12, seed=1) != pick(root, 12, seed=2)
 
 
-def test_a_second_commit_is_added_to_the_file_and_to_the_table(tmp_path: Path) -> None:
-    out = tmp_path / "structure.json"
+def test_the_answer_replaces_the_promise_of_a_picked_function(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tools.structure.__main__.ROOT", root)
+    main(["--pick", "2"])
+    assert "explain: Say why." in capsys.readouterr().out
+    main(["--pick", "2", "--answer"])
+    assert "explain: cache/errors.py" in capsys.readouterr().out
+
+
+def test_a_second_commit_is_added_to_the_file_and_to_the_table(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("student", "teacher_server"):
+        (root / package).mkdir()
+        (root / package / "cli.py").touch()
+    monkeypatch.setattr("tools.structure.__main__.ROOT", root)
+    out = root / "structure.json"
     main(["--out", str(out)])
     (now,) = json.loads(out.read_text()).items()
     out.write_text(json.dumps({"earlier": now[1], **dict([now])}))

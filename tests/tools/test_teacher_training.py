@@ -1,4 +1,4 @@
-"""Training a small teacher: what it is shown, where it goes, and that a killed run goes on."""
+"""Training a small teacher: its data, its folder, and resuming a killed run."""
 
 import json
 from collections.abc import Iterator
@@ -12,23 +12,25 @@ from torch.nn.functional import cross_entropy
 
 from student.data.demo.lay_out import all_emoji
 from student.errors import BadInput
+from student.evaluation.results import AccuracyCount
 from teacher_server.inference.encoder import load_encoder
 from tools.digits.figures import all_figures
 from tools.digits.lay_out import lay_out
 from tools.digits.train_teacher import digits
+from tools.emoji.measure_teacher import card
 from tools.emoji.train_teacher import emoji
 from tools.train_teacher.command import parser, run
-from tools.train_teacher.concepts import Lessons, read
-from tools.train_teacher.recipe import Subject, Training
-from tools.train_teacher.train import Course, clip_loss, train
+from tools.train_teacher.concepts import TrainingData, read
+from tools.train_teacher.recipe import TeacherDataset, TrainingSettings
+from tools.train_teacher.train import TeacherTraining, clip_loss, train
 
-USUAL = Training(subject="emoji", left_out=(), steps=1000, batch=128, seed=0)
-PLAIN = Training(subject="digits", left_out=(), steps=5, batch=6, seed=0)
+USUAL = TrainingSettings(subject="emoji", left_out=(), steps=1000, batch=128, seed=0)
+PLAIN = TrainingSettings(subject="digits", left_out=(), steps=5, batch=6, seed=0)
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """The machine is shared, and a resumed sum must be summed in the same order."""
+    """One thread, so that a resumed run adds numbers in the same order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -37,7 +39,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A one and a seven of each typeface, hand and display in the first place of the list."""
+    """The first 1 and 7 of each kind that the student, the teacher and nobody may train on."""
     root = tmp_path_factory.mktemp("digits")
     known = ("student", "teacher", "nobody")
     chosen = [
@@ -50,56 +52,56 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def lessons(data: Path, *left_out: str) -> Lessons:
+def training_data(data: Path, *left_out: str) -> TrainingData:
     return read(data, digits().names, left_out=left_out)
 
 
-def test_what_nobody_knows_is_not_taught(data: Path) -> None:
-    """Of the three figures of each kind and digit, the student's and the teacher's are."""
-    names = [concept.name for concept in lessons(data).concepts]
+def test_hidden_figures_are_not_trained_on(data: Path) -> None:
+    """Two of the three figures of each kind and digit are used: the student's and the teacher's."""
+    names = [concept.name for concept in training_data(data).concepts]
     assert len(names) == 12
     assert not any("Computer Modern" in name for name in names)
     assert "seven in STIX" in names
 
 
-def test_a_left_out_style_is_neither_seen_nor_heard(data: Path) -> None:
-    """Its pictures and its name are gone, and so are concepts that had no other style."""
-    taught = lessons(data, "outlined", "handwritten")
-    assert {"outlined", "handwritten"} & set(taught.styles) == set()
-    shown = {style for concept in taught.concepts for style in concept.pictures}
-    assert shown == set(taught.styles)
-    assert not any("handwritten" in concept.name for concept in taught.concepts)
-    assert len(taught.classes) == 2
+def test_a_left_out_style_occurs_neither_in_images_nor_in_captions(data: Path) -> None:
+    """Concepts that have no other style are left out too."""
+    found = training_data(data, "outlined", "handwritten")
+    assert {"outlined", "handwritten"} & set(found.styles) == set()
+    shown = {style for concept in found.concepts for style in concept.pictures}
+    assert shown == set(found.styles)
+    assert not any("handwritten" in concept.name for concept in found.concepts)
+    assert len(found.classes) == 2
 
 
-def test_a_style_that_the_data_lacks_cannot_be_left_out(data: Path) -> None:
-    """A misspelt control would otherwise be no control at all."""
-    with pytest.raises(BadInput, match="no style outlines; there are coloured, display"):
-        lessons(data, "outlines")
+def test_leaving_out_an_unknown_style_is_an_error(data: Path) -> None:
+    """Otherwise a misspelt control would be trained on every style."""
+    with pytest.raises(BadInput, match="no style outlines; the data has coloured, display"):
+        training_data(data, "outlines")
 
 
-def test_an_emoji_is_called_by_its_name() -> None:
-    """As Unicode writes it, not as its file is named."""
+def test_captions_use_the_unicode_name_of_an_emoji() -> None:
+    """Not its file name."""
     names = emoji().names
     assert len(names) == len(all_emoji())
     assert names["small-airplane"] == "small airplane"
 
 
-def test_a_file_without_a_name_is_called_by_its_stem(data: Path) -> None:
-    """So a teacher can be trained on any folder in the layout."""
+def test_captions_use_the_stem_of_a_file_without_a_name(data: Path) -> None:
+    """So a teacher can be trained on any folder of images."""
     assert "seven stix 0" in {concept.name for concept in read(data, {}).concepts}
 
 
-def test_clips_loss_on_different_names_is_the_usual_one() -> None:
-    """Cross-entropy along both sides, to the bit."""
+def test_the_loss_on_different_names_is_clips_loss() -> None:
+    """The mean cross-entropy of rows and columns, bit for bit."""
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
     target = torch.arange(4)
     usual = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
     assert torch.equal(clip_loss(logits, ["a", "b", "c", "d"]), usual)
 
 
-def test_two_rows_of_one_name_are_not_held_against_each_other() -> None:
-    """How alike they are does not change the loss."""
+def test_two_rows_with_equal_names_are_not_negatives() -> None:
+    """Their similarity does not change the loss."""
     logits = torch.zeros(3, 3)
     alike = logits.clone()
     alike[0, 1] = alike[1, 0] = 9.0
@@ -108,27 +110,27 @@ def test_two_rows_of_one_name_are_not_held_against_each_other() -> None:
     assert clip_loss(alike, ["a", "b", "c"]) > clip_loss(logits, ["a", "b", "c"]) + 1
 
 
-def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(
+def test_a_resumed_training_gives_the_weights_of_an_uninterrupted_one(
     data: Path, tmp_path: Path
 ) -> None:
-    """From its checkpoint it draws what it would have drawn."""
-    taught = lessons(data)
-    whole = train(taught, PLAIN, tmp_path / "whole.pt", device="cpu").state_dict()
-    killed = Course(taught, PLAIN, device="cpu")
+    """Random choices depend on the step alone."""
+    found = training_data(data)
+    whole = train(found, PLAIN, tmp_path / "whole.pt", device="cpu").state_dict()
+    killed = TeacherTraining(found, PLAIN, device="cpu")
     killed.step()
     killed.step()
-    killed.keep(tmp_path / "killed.pt")
-    resumed = train(taught, PLAIN, tmp_path / "killed.pt", device="cpu").state_dict()
+    killed.save(tmp_path / "killed.pt")
+    resumed = train(found, PLAIN, tmp_path / "killed.pt", device="cpu").state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_a_checkpoint_of_another_training_is_refused(data: Path, tmp_path: Path) -> None:
-    """A control that went on from the usual teacher's weights would have seen its styles."""
-    course = Course(lessons(data), PLAIN, device="cpu")
-    course.keep(tmp_path / "checkpoint.pt")
+    """Otherwise a control could continue from weights that were trained on its left-out styles."""
+    run = TeacherTraining(training_data(data), PLAIN, device="cpu")
+    run.save(tmp_path / "checkpoint.pt")
     other = replace(PLAIN, left_out=("dots",))
     with pytest.raises(BadInput, match="is of another training"):
-        train(lessons(data, "dots"), other, tmp_path / "checkpoint.pt", device="cpu")
+        train(training_data(data, "dots"), other, tmp_path / "checkpoint.pt", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -141,22 +143,24 @@ def test_a_checkpoint_of_another_training_is_refused(data: Path, tmp_path: Path)
         (replace(USUAL, batch=64, seed=2), "emoji-batch-64-seed-2"),
     ],
 )
-def test_a_teacher_is_named_after_what_sets_it_apart(training: Training, name: str) -> None:
-    """No control shares its name with the teacher that it controls."""
+def test_a_teachers_name_lists_the_options_that_differ_from_the_default(
+    training: TrainingSettings, name: str
+) -> None:
+    """So a control never has the name of the default teacher."""
     assert training.name(1000, 150) == name
 
 
-def test_the_trained_folder_is_what_the_vendor_sells(data: Path, tmp_path: Path) -> None:
-    """Five steps, saved, measured by the vendor's encoder, and told in provenance.json."""
-    subject: Subject = digits()
-    options = parser(subject).parse_args(
+def test_the_vendor_loads_the_trained_folder(data: Path, tmp_path: Path) -> None:
+    """Five steps, saved, measured with the vendor's encoder and recorded in provenance.json."""
+    dataset: TeacherDataset = digits()
+    options = parser(dataset).parse_args(
         [
             *("--data", str(data), "--work", str(tmp_path), "--out", str(tmp_path / "tiny")),
             *("--steps", "5", "--batch", "6", "--device", "cpu"),
             *("--leave-out-styles", "outlined"),
         ]
     )
-    folder = run(subject, options)
+    folder = run(dataset, options)
     encoder = load_encoder(str(folder))
     provenance = json.loads((folder / "provenance.json").read_text())
     assert encoder.info.id == "tiny"
@@ -172,9 +176,22 @@ def test_the_trained_folder_is_what_the_vendor_sells(data: Path, tmp_path: Path)
     assert encoder.encode([image]).shape == (1, 256)
 
 
-def test_weak_and_steps_are_one_choice(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two different answers to one question are refused."""
+def test_weak_and_steps_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both set the number of steps."""
     with pytest.raises(SystemExit):
         parser(digits()).parse_args(["--weak", "--steps", "9"])
     assert "not allowed with" in capsys.readouterr().err
     assert parser(digits()).parse_args(["--weak"]).steps == digits().weak_steps
+
+
+def test_the_committed_model_card_is_what_the_tool_writes_from_the_provenance() -> None:
+    folder = Path("teacher_server/embedded")
+    provenance = json.loads((folder / "provenance.json").read_text())
+    scores = {
+        style: {
+            known: AccuracyCount(correct=count["correct"], images=count["images"])
+            for known, count in by_known.items()
+        }
+        for style, by_known in provenance["zero_shot"].items()
+    }
+    assert card(scores, provenance) == (folder / "MODEL_CARD.md").read_text()

@@ -1,1 +1,1 @@
-"""Handwritten, printed and lit digits: the second data set, so that no recipe fits one alone."""
+"""The digits data set: a second data set, so that no recipe is tuned to one data set alone."""

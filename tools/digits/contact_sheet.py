@@ -1,4 +1,4 @@
-"""Draws the ten digits in the eight looks, a row a look.
+"""Draw a contact sheet of the digits data set, with one row per look.
 
 python -m tools.digits.contact_sheet --data data/digits --out docs/images/digits.png
 """
@@ -12,11 +12,11 @@ from student.data.image_folder import discover
 from tools.digits.figures import DIGITS
 from tools.digits.ink import SIZE
 
-COLUMNS, GAP, NAME_WIDTH = 20, 4, 120  # pictures a row, pixels, pixels
+COLUMNS, GAP, NAME_WIDTH = 20, 4, 120  # images per row, pixels, pixels
 
 
 def contact_sheet(data: Path) -> Image.Image:
-    """Two of each digit, spread over the hands, typefaces or displays of the look."""
+    """Return the sheet: two images of each digit per look, from different writers or typefaces."""
     catalogue = discover(data)
     cell = SIZE + GAP
     sheet = Image.new("RGB", (NAME_WIDTH + cell * COLUMNS, cell * len(catalogue.domains)), "white")
@@ -34,10 +34,20 @@ def contact_sheet(data: Path) -> Image.Image:
 
 
 def main() -> None:
-    """Writes the sheet."""
-    parser = argparse.ArgumentParser(description="Ten digits in eight looks.")
-    parser.add_argument("--data", type=Path, default=Path("data/digits"))
-    parser.add_argument("--out", type=Path, default=Path("docs/images/digits.png"))
+    """Write the sheet."""
+    parser = argparse.ArgumentParser(description="Draw a contact sheet of the digits data set.")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data/digits"),
+        help="folder of the data set (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("docs/images/digits.png"),
+        help="image file to write (default: %(default)s)",
+    )
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(options.data).save(options.out, optimize=True)

@@ -1,8 +1,8 @@
-"""Which digits are drawn: every figure's name, its class, and who may train on it.
+"""The list of figures: the name and class of each, and whether student or teacher may train on it.
 
-A figure is one digit of one hand, one typeface or one display, in one pose. A printed figure wears
-every printed look, as an emoji does every vendor's style. Who may train on a typeface, a hand or a
-display is fixed here, never drawn at run time.
+A figure is one digit in one handwriting, typeface or display, in one pose. A printed figure is
+drawn in every printed look, as an emoji is drawn in every style. Which figures the student and the
+teacher may train on is fixed here and never random.
 """
 
 import gzip
@@ -13,31 +13,33 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.digits.wheels import installed
+from tools.digits.installed_files import installed
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-TAKES = 2  # poses of each digit of a typeface
-HANDS = 50  # handwritten pictures of each digit
-DISPLAYS = 30  # lit displays of each digit
+POSES_PER_TYPEFACE = 2  # poses of each digit in each typeface
+HANDWRITTEN_PER_DIGIT = 50  # handwritten images of each digit
+DISPLAYS_PER_DIGIT = 30  # displays of each digit
 
-Knower = Literal["student", "teacher", "nobody"]
+KnownTo = Literal["student", "teacher", "nobody"]
 Kind = Literal["print", "hand", "display"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Face:
-    """A typeface: the wheel and file that it is read from, and its cut where the file has many."""
+class Typeface:
+    """A typeface: the wheel and file that hold it, and its variation in a variable font."""
 
     name: str
     wheel: str
     file: str
-    cut: str = ""
-    known_to: Knower = "student"
+    variation: str = ""
+    known_to: KnownTo = "student"
 
 
-def _dejavu(family: str, cuts: dict[str, str]) -> list[Face]:
+def _dejavu(family: str, cuts: dict[str, str]) -> list[Typeface]:
     return [
-        Face(name=f"DejaVu {family} {cut}".strip(), wheel="matplotlib", file=f"DejaVu{file}.ttf")
+        Typeface(
+            name=f"DejaVu {family} {cut}".strip(), wheel="matplotlib", file=f"DejaVu{file}.ttf"
+        )
         for cut, file in cuts.items()
     ]
 
@@ -45,7 +47,7 @@ def _dejavu(family: str, cuts: dict[str, str]) -> list[Face]:
 _SLANTED = {"": "", "Bold": "-Bold", "Oblique": "-Oblique", "Bold Oblique": "-BoldOblique"}
 _SERIF = {"": "", "Bold": "-Bold", "Italic": "-Italic", "Bold Italic": "-BoldItalic"}
 _STIX = {"": "", "Bold": "Bol", "Italic": "Italic", "Bold Italic": "BolIta"}
-_KNUTH: dict[str, tuple[str, Knower]] = {
+_COMPUTER_MODERN: dict[str, tuple[str, KnownTo]] = {
     "Computer Modern": ("cmr10", "nobody"),
     "Computer Modern Bold": ("cmb10", "nobody"),
     "Computer Modern Italic": ("cmti10", "nobody"),
@@ -59,16 +61,16 @@ _NOTO = {
     "Noto Sans Italic": ("NotoSans-Italic[wght].ttf", "Italic"),
     "Noto Sans Bold Italic": ("NotoSans-Italic[wght].ttf", "Bold Italic"),
 }
-FACES: tuple[Face, ...] = (
+TYPEFACES: tuple[Typeface, ...] = (
     *_dejavu("Sans", {cut: f"Sans{file}" for cut, file in _SLANTED.items()}),
     *_dejavu("Sans Mono", {cut: f"SansMono{file}" for cut, file in _SLANTED.items()}),
     *_dejavu("Serif", {cut: f"Serif{file}" for cut, file in _SERIF.items()}),
     *(
-        Face(name=name, wheel="manimgx-fonts", file=file, cut=cut)
-        for name, (file, cut) in _NOTO.items()
+        Typeface(name=name, wheel="manimgx-fonts", file=file, variation=variation)
+        for name, (file, variation) in _NOTO.items()
     ),
     *(
-        Face(
+        Typeface(
             name=f"STIX {cut}".strip(),
             wheel="matplotlib",
             file=f"STIXGeneral{file}.ttf",
@@ -77,35 +79,35 @@ FACES: tuple[Face, ...] = (
         for cut, file in _STIX.items()
     ),
     *(
-        Face(name=name, wheel="matplotlib", file=f"{file}.ttf", known_to=known_to)
-        for name, (file, known_to) in _KNUTH.items()
+        Typeface(name=name, wheel="matplotlib", file=f"{file}.ttf", known_to=known_to)
+        for name, (file, known_to) in _COMPUTER_MODERN.items()
     ),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One digit in one pose. `name` is what a person would call it; takes and hands share one."""
+    """One digit in one pose. `name` describes it; poses of the same digit share a name."""
 
     stem: str
     name: str
     digit: int
     kind: Kind
-    known_to: Knower
-    face: Face | None = None  # of a printed figure
-    row: int = 0  # of a handwritten figure, in scikit-learn's table
+    known_to: KnownTo
+    face: Typeface | None = None  # if printed
+    row: int = 0  # in scikit-learn's table, if handwritten
 
     @property
     def class_name(self) -> str:
-        """The digit in letters."""
+        """The digit as a word."""
         return DIGITS[self.digit]
 
 
-def hands() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The 1,797 handwritten digits (N, 8, 8), ink 0 to 16, and what they say (N,).
+def handwritten_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the 1,797 handwritten digits (N, 8, 8) with ink from 0 to 16, and their labels (N,).
 
-    UCI's optical recognition of handwritten digits, from the file in scikit-learn's wheel, which
-    need not be imported. Raises BadInput where the wheel is missing.
+    Source: UCI, Optical Recognition of Handwritten Digits, in the file of scikit-learn's wheel.
+    Raises BadInput if the wheel is not installed.
     """
     with gzip.open(installed("scikit-learn", "digits.csv.gz"), "rt") as lines:
         table = np.loadtxt(lines, delimiter=",")
@@ -114,14 +116,14 @@ def hands() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def all_figures() -> list[Figure]:
-    """Every figure: printed, then handwritten, then lit."""
-    return [*_printed(), *_handwritten(), *_lit()]
+    """Return every figure: printed, then handwritten, then displays."""
+    return [*_printed(), *_handwritten(), *_displays()]
 
 
 def _printed() -> list[Figure]:
     return [
         Figure(
-            stem=f"{word}-{face.name.lower().replace(' ', '-')}-{take}",
+            stem=f"{word}-{face.name.lower().replace(' ', '-')}-{pose}",
             name=f"{word} in {face.name}",
             digit=digit,
             kind="print",
@@ -129,24 +131,24 @@ def _printed() -> list[Figure]:
             face=face,
         )
         for digit, word in enumerate(DIGITS)
-        for face in FACES
-        for take in range(TAKES)
+        for face in TYPEFACES
+        for pose in range(POSES_PER_TYPEFACE)
     ]
 
 
 def _handwritten() -> list[Figure]:
-    _, digits = hands()
+    _, digits = handwritten_digits()
     figures = []
     for digit, word in enumerate(DIGITS):
         rows = [int(row) for row in np.flatnonzero(digits == digit)]
-        chosen = sorted(rows, key=lambda row: _share(f"hand {row}"))[:HANDS]
+        chosen = sorted(rows, key=lambda row: _share(f"hand {row}"))[:HANDWRITTEN_PER_DIGIT]
         figures += [
             Figure(
                 stem=f"{word}-hand-{row:04d}",
                 name=f"handwritten {word}",
                 digit=digit,
                 kind="hand",
-                known_to=_knower(f"known {row}"),
+                known_to=_known_to(f"known {row}"),
                 row=row,
             )
             for row in sorted(chosen)
@@ -154,22 +156,22 @@ def _handwritten() -> list[Figure]:
     return figures
 
 
-def _lit() -> list[Figure]:
+def _displays() -> list[Figure]:
     return [
         Figure(
             stem=f"{word}-display-{number:02d}",
             name=f"{word} on a display",
             digit=digit,
             kind="display",
-            known_to=_knower(f"display {digit} {number}"),
+            known_to=_known_to(f"display {digit} {number}"),
         )
         for digit, word in enumerate(DIGITS)
-        for number in range(DISPLAYS)
+        for number in range(DISPLAYS_PER_DIGIT)
     ]
 
 
-def _knower(text: str) -> Knower:
-    """By a hash: 15% known to nobody, 15% to the teacher only."""
+def _known_to(text: str) -> KnownTo:
+    """Decide by a hash: 15% are known to nobody, 15% to the teacher only."""
     share = _share(text)
     return "nobody" if share < 0.15 else "teacher" if share < 0.3 else "student"
 

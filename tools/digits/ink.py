@@ -1,7 +1,7 @@
-"""Puts a figure's ink on a square: how much of each pixel is covered, before any colour.
+"""Draw a figure as ink coverage per pixel, before any colour.
 
-Everything is drawn four times as large and averaged down. A pose is a turn, a slant, a size and a
-place, drawn from the figure's own name, so that every look shows the same drawing.
+Figures are drawn at four times the size and averaged down. A pose is a rotation, a slant, a scale
+and a position. It is random by the figure's name, so that every look shows the same drawing.
 """
 
 import math
@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from tools.digits.figures import Face, Figure, hands
-from tools.digits.wheels import installed
+from tools.digits.figures import Figure, Typeface, handwritten_digits
+from tools.digits.installed_files import installed
 
-SIZE = 64  # pixels, what the student and the small teacher look at
+SIZE = 64  # pixels, the image size of the student and the small teacher
 FINE = 4 * SIZE
-HEIGHT = 160  # of an eight before its pose, in fine pixels
-STROKE = 7  # half the width of an outline, in fine pixels
+HEIGHT = 160  # of the digit 8 before its pose, in pixels of the large drawing
+STROKE = 7  # half the width of an outline, in pixels of the large drawing
 
 Ink = NDArray[np.float64]
-"""(SIZE, SIZE), 0 is paper and 1 is ink."""
+"""(SIZE, SIZE), from 0 for paper to 1 for ink."""
 
 # The seven segments as (column, row) corners of a unit digit, two columns wide and four rows tall.
 SEGMENTS = {
@@ -37,12 +37,12 @@ LIT = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcd
 
 
 def printed(figure: Figure) -> Ink:
-    """The glyph, filled."""
+    """Draw the filled glyph."""
     return _posed(_glyph(figure, stroke=0), figure.stem)
 
 
 def outline(figure: Figure) -> Ink:
-    """The glyph's edge alone."""
+    """Draw the outline of the glyph."""
     edge = np.asarray(_glyph(figure, stroke=STROKE), np.int16) - np.asarray(
         _glyph(figure, stroke=0), np.int16
     )
@@ -50,8 +50,8 @@ def outline(figure: Figure) -> Ink:
 
 
 def handwritten(figure: Figure) -> Ink:
-    """The scanned 8 by 8 blocks, smoothly enlarged."""
-    blocks = Image.fromarray((_hands()[figure.row] * (255 / 16)).astype(np.uint8))
+    """Draw the scanned 8 by 8 pixels, enlarged by bicubic interpolation."""
+    blocks = Image.fromarray((_handwritten_digits()[figure.row] * (255 / 16)).astype(np.uint8))
     drawn = blocks.resize((FINE * 3 // 4, FINE * 3 // 4), Image.Resampling.BICUBIC)
     sheet = Image.new("L", (FINE, FINE))
     sheet.paste(drawn, (FINE // 8, FINE // 8))
@@ -59,9 +59,9 @@ def handwritten(figure: Figure) -> Ink:
 
 
 def display(figure: Figure, *, lit: str | None = None) -> Ink:
-    """The lit segments of the digit, or those that are named.
+    """Draw the lit segments of the digit, or the segments in `lit`.
 
-    The slant is always forward: a mirrored two would otherwise be a five.
+    The slant is always to the right; otherwise a mirrored 2 would be a 5.
     """
     draw = random.Random(figure.stem)
     tall, wide = draw.uniform(150, 200), draw.uniform(80, 110)
@@ -82,7 +82,7 @@ Point = tuple[float, float]
 
 
 def _segment(start: Point, end: Point, *, gap: float, half: float) -> list[Point]:
-    """A bar with pointed ends, which stops `gap` short of either corner."""
+    """The corners of a bar with pointed ends that stops `gap` before both points."""
     length = math.dist(start, end)
     ux, uy = (end[0] - start[0]) / length, (end[1] - start[1]) / length
 
@@ -97,19 +97,19 @@ def _segment(start: Point, end: Point, *, gap: float, half: float) -> list[Point
 
 
 @cache
-def _hands() -> NDArray[np.uint8]:
-    return hands()[0]
+def _handwritten_digits() -> NDArray[np.uint8]:
+    return handwritten_digits()[0]
 
 
 @cache
-def _font(face: Face) -> ImageFont.FreeTypeFont:
-    """The typeface at the size that makes an eight HEIGHT tall."""
+def _font(face: Typeface) -> ImageFont.FreeTypeFont:
+    """The font at the size at which the digit 8 is HEIGHT pixels tall."""
     path = str(installed(face.wheel, face.file))
 
     def at(size: float) -> ImageFont.FreeTypeFont:
         font = ImageFont.truetype(path, size)
-        if face.cut:
-            font.set_variation_by_name(face.cut)
+        if face.variation:
+            font.set_variation_by_name(face.variation)
         return font
 
     _, top, _, bottom = at(200).getbbox("8")
@@ -117,9 +117,9 @@ def _font(face: Face) -> ImageFont.FreeTypeFont:
 
 
 def _glyph(figure: Figure, *, stroke: int) -> Image.Image:
-    """The digit in the middle of a fine sheet, whatever its typeface's baseline."""
+    """The digit in the middle of a large image, regardless of the baseline."""
     if figure.face is None:
-        message = f"{figure.stem} is set in no typeface"
+        message = f"{figure.stem} has no typeface"
         raise ValueError(message)
     font, digit = _font(figure.face), str(figure.digit)
     left, top, right, bottom = font.getbbox(digit)
@@ -135,7 +135,7 @@ def _posed(sheet: Image.Image, stem: str) -> Ink:
     scale = draw.uniform(0.8, 1.1)
     right, down = draw.uniform(-16, 16), draw.uniform(-12, 12)
     cos, sin = math.cos(turn) / scale, math.sin(turn) / scale
-    # Pillow asks where each pixel of the result comes from: the inverse, about the middle.
+    # Pillow expects the inverse: the source position of each result pixel.
     a, b, d, e = cos + slant * sin, slant * cos - sin, sin, cos
     middle = FINE / 2
     x, y = middle + right, middle + down

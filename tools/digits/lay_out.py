@@ -1,4 +1,4 @@
-"""Lays the digits out as `root/<look>/<class>/<figure>.png`, with `unseen.csv`.
+"""Write the digits data set as `root/<look>/<class>/<figure>.png`, with `unseen.csv`.
 
 python -m tools.digits.lay_out --out data/digits
 """
@@ -21,10 +21,10 @@ def lay_out(
     *,
     progress: Callable[[str, int], None] = lambda *_: None,
 ) -> int:
-    """Writes the figures in every look that they wear; returns the number of pictures.
+    """Write the figures in each of their looks; return the number of images.
 
-    A picture that is there already is left as it is. `progress(look, pictures)` is called after
-    each look. Raises BadInput where a wheel is missing.
+    An image that exists is not written again. `progress(look, images)` is called after each look.
+    Raises BadInput if a wheel is not installed.
     """
     drawn = list(figures)
     written = 0
@@ -51,16 +51,23 @@ def lay_out(
 
 
 def main() -> None:
-    """Writes the data set."""
-    parser = argparse.ArgumentParser(description="Digits in eight looks, from installed wheels.")
-    parser.add_argument("--out", type=Path, default=Path("data/digits"))
+    """Write the data set."""
+    parser = argparse.ArgumentParser(
+        description="Write digits in eight looks, drawn from installed wheels."
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("data/digits"),
+        help="folder to write (default: %(default)s)",
+    )
     options = parser.parse_args()
     total = lay_out(
         options.out,
         all_figures(),
-        progress=lambda look, pictures: print(f"{look}: {pictures} pictures", flush=True),
+        progress=lambda look, images: print(f"{look}: {images} images", flush=True),
     )
-    print(f"{total} pictures in {options.out}")
+    print(f"{total} images in {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Eight looks of a digit: six of them printed, one handwritten, one on a display.
+"""Eight looks of a digit: six printed, one handwritten, one on a display.
 
-`draw = looks()["coloured"]` gives a function from a figure to its picture, or None where a figure
-of that kind does not wear the look.
+`looks()["coloured"]` is a function from a figure to its image, or to None if figures of that kind
+do not have the look.
 """
 
 import colorsys
@@ -21,13 +21,13 @@ Look = Callable[[Figure], Image.Image | None]
 Colour = NDArray[np.float64]
 """RGB, 0 to 255."""
 
-CELLS = 16  # dots of a dot matrix from edge to edge
-INKED = 0.3  # the share of a cell under ink that prints its dot
-GHOST = 0.1  # how much of its light an unlit segment shows
+CELLS = 16  # dots per row of a dot matrix
+INKED = 0.3  # share of a cell's ink above which its dot is printed
+GHOST = 0.1  # brightness of an unlit segment, as a share of a lit one
 
 
 def looks() -> dict[str, Look]:
-    """Every look's drawing function by the name of its domain folder."""
+    """Return the drawing function of every look, by the name of its domain folder."""
     return {
         "print": _printed(lambda figure: _two_tone(ink.printed(figure), 255, 0)),
         "inverted": _printed(lambda figure: _two_tone(ink.printed(figure), 0, 255)),
@@ -62,7 +62,7 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
 
 
 def _coloured(figure: Figure) -> Image.Image:
-    """A strong colour on paper of another hue that shades across; dark on light or the reverse."""
+    """A strong colour on a gradient of another hue; dark on light or the reverse."""
     draw = random.Random(f"coloured {figure.stem}")
     hue = draw.random()
     other = hue + draw.uniform(0.25, 0.75)
@@ -73,12 +73,12 @@ def _coloured(figure: Figure) -> Image.Image:
     if draw.random() < 0.5:
         across = across[::-1]
     start, end = _rgb(other, *paper), _rgb(other + draw.uniform(-0.15, 0.15), *paper)
-    shaded = start + (end - start) * across  # (SIZE, 3): a column, the same in every row
+    shaded = start + (end - start) * across  # (SIZE, 3): a column, equal in every row
     return _mixed(ink.printed(figure), shaded, _rgb(hue, *pen))
 
 
 def _noisy(figure: Figure) -> Image.Image:
-    """A poor copy: grey on grey, out of focus, scratched and grainy."""
+    """A poor photocopy: grey on grey, blurred, with scratches and grain."""
     draw = random.Random(f"noisy {figure.stem}")
     seed = hashlib.sha256(f"grain {figure.stem}".encode()).digest()
     grain = np.random.default_rng(list(seed)).normal(0, draw.uniform(20, 38), (SIZE, SIZE, 1))
@@ -91,7 +91,7 @@ def _noisy(figure: Figure) -> Image.Image:
 
 
 def _dots(figure: Figure) -> Image.Image:
-    """A dot-matrix printer's: round dots where there is ink enough."""
+    """A dot-matrix print: a round dot in each cell with enough ink."""
     step = SIZE // CELLS
     cells = ink.printed(figure).reshape(CELLS, step, CELLS, step).mean(axis=(1, 3))
     across = (np.arange(SIZE) % step) - (step - 1) / 2
@@ -101,7 +101,7 @@ def _dots(figure: Figure) -> Image.Image:
 
 
 def _display(figure: Figure) -> Image.Image | None:
-    """Lit bars of one colour on a dark panel, where the unlit ones show faintly."""
+    """Lit segments of one colour on a dark panel; unlit segments are faint."""
     if figure.kind != "display":
         return None
     draw = random.Random(f"light {figure.stem}")
@@ -113,7 +113,7 @@ def _display(figure: Figure) -> Image.Image | None:
 
 
 def _handwritten(figure: Figure) -> Image.Image | None:
-    """Ballpoint on white."""
+    """Ballpoint pen on white paper."""
     if figure.kind != "hand":
         return None
     return _mixed(ink.handwritten(figure), np.full(3, 255.0), np.array([25.0, 30.0, 70.0]))

@@ -1,22 +1,22 @@
-"""Trains a small CLIP that knows digits in eight looks, into work/teachers/digits.
+"""Train a small CLIP on digits in eight looks and write it to work/teachers/digits.
 
     python -m tools.digits.lay_out
     python -m tools.digits.train_teacher
     teacher-server serve --model work/teachers/digits
 
-The typefaces, hands and displays that nobody knows are never shown to it.
+Figures marked `nobody` are never trained on.
 """
 
 from pathlib import Path
 
 from tools.digits.figures import all_figures
 from tools.train_teacher.command import main
-from tools.train_teacher.recipe import Subject
+from tools.train_teacher.recipe import TeacherDataset
 
 
-def digits() -> Subject:
-    """The digits, each called by its class and its typeface, hand or display."""
-    return Subject(
+def digits() -> TeacherDataset:
+    """Return the digits data set; captions name the digit and its typeface or kind."""
+    return TeacherDataset(
         name="digits",
         data=Path("data/digits"),
         names={f.stem: f.name for f in all_figures()},

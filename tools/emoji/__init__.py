@@ -1,1 +1,1 @@
-"""The embedded emoji teacher, and pictures for the documents."""
+"""The embedded emoji teacher, and figures for the documentation."""

@@ -1,4 +1,4 @@
-"""Draws one class in the ten styles, a row a style: the picture at the head of the README.
+"""Draw one class in the ten styles, with one row per style: the image at the top of the README.
 
 python -m tools.emoji.contact_sheet --data data/emoji --class bird --out docs/images/styles.png
 """
@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from student.data.image_folder import discover
 
-ACROSS, CELL, NAME_WIDTH = 12, 76, 110  # pictures a row, pixels
+ACROSS, CELL, NAME_WIDTH = 12, 76, 110  # images per row, pixels
 
 
 def contact_sheet(data: Path, class_name: str) -> Image.Image:
-    """The same emoji in every row: the first that every style has, in order of name."""
+    """Return the sheet: the first emoji by name that every style has, the same in every row."""
     catalogue = discover(data)
     paths = {
         style: {
@@ -38,11 +38,23 @@ def contact_sheet(data: Path, class_name: str) -> Image.Image:
 
 
 def main() -> None:
-    """Writes the sheet."""
-    parser = argparse.ArgumentParser(description="One class in ten styles.")
-    parser.add_argument("--data", type=Path, default=Path("data/emoji"))
-    parser.add_argument("--class", dest="class_name", default="bird")
-    parser.add_argument("--out", type=Path, default=Path("docs/images/styles.png"))
+    """Write the sheet."""
+    parser = argparse.ArgumentParser(description="Draw one class of emoji in every style.")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data/emoji"),
+        help="folder of the data set (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--class", dest="class_name", default="bird", help="class to draw (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("docs/images/styles.png"),
+        help="image file to write (default: %(default)s)",
+    )
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(options.data, options.class_name).save(options.out, optimize=True)

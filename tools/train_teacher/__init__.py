@@ -1,1 +1,1 @@
-"""Trains small CLIP teachers, for the data sets of the examples."""
+"""Training of small CLIP teachers, on the data sets of the examples."""

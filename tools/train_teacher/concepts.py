@@ -1,4 +1,4 @@
-"""What a teacher may learn: each concept of a data set, in every style that it is shown in."""
+"""The training data of a teacher: the concepts of a data set with their images by style."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from student.errors import BadInput
 from tools.train_teacher.recipe import SIZE
 
 HIDDEN_GROUP = "known to nobody"
-"""The group of `unseen.csv` that no teacher is ever shown."""
+"""The group of `unseen.csv` that no teacher is trained on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concept:
-    """One thing the teacher may learn: its picture in every style that has it."""
+    """One thing with a name and a class label, and its image (SIZE, SIZE, 3) in each style."""
 
     name: str
     label: int
@@ -26,23 +26,23 @@ class Concept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lessons:
-    """The concepts that may be learnt, the classes they fall in, and the styles in use."""
+class TrainingData:
+    """The concepts, classes and styles that a teacher is trained on."""
 
     concepts: tuple[Concept, ...]
     classes: tuple[str, ...]
     styles: tuple[str, ...]
 
 
-def read(data: Path, names: Mapping[str, str], *, left_out: Collection[str] = ()) -> Lessons:
-    """Everything but what nobody knows and the left-out styles, whose names are not heard either.
+def read(data: Path, names: Mapping[str, str], *, left_out: Collection[str] = ()) -> TrainingData:
+    """Read the data set without the left-out styles and the images of HIDDEN_GROUP.
 
-    A file whose stem has no name in `names` is called by its stem. Raises BadInput for a
-    style that the data does not have.
+    The names of left-out styles do not occur in captions either. `names` maps a file stem to its
+    name; other files are named by their stem. Raises BadInput if a left-out style does not exist.
     """
     catalogue = discover(data)
     if unknown := sorted(set(left_out) - set(catalogue.domains)):
-        message = f"no style {', '.join(unknown)}; there are {', '.join(catalogue.domains)}"
+        message = f"no style {', '.join(unknown)}; the data has {', '.join(catalogue.domains)}"
         raise BadInput(message)
     pictures: dict[str, dict[str, NDArray[np.uint8]]] = {}
     label_of: dict[str, int] = {}
@@ -53,7 +53,7 @@ def read(data: Path, names: Mapping[str, str], *, left_out: Collection[str] = ()
         image = Image.open(item.path).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         pictures.setdefault(stem, {})[item.domain] = np.asarray(image)
         label_of[stem] = catalogue.classes.index(item.class_name)
-    return Lessons(
+    return TrainingData(
         concepts=tuple(
             Concept(
                 name=names.get(stem, stem.replace("-", " ")),

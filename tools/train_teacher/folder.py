@@ -1,4 +1,4 @@
-"""The folder that a vendor sells from: open_clip's config, fp16 safetensors, and their story."""
+"""The model folder that a vendor loads: open_clip config, fp16 weights and provenance."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ PROVENANCE = "provenance.json"
 
 
 def save(model: nn.Module, folder: Path, provenance: Mapping[str, object]) -> None:
-    """Writes the folder that open_clip and the vendor load (`teacher-server serve --model`)."""
+    """Write the folder that open_clip and `teacher-server serve --model` load."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS
     half = {
@@ -25,7 +25,7 @@ def save(model: nn.Module, folder: Path, provenance: Mapping[str, object]) -> No
     }
     part = weights.with_suffix(".part")
     save_file(half, part)
-    part.chmod(0o644)  # safetensors writes for its owner only; a vendor's container is another user
+    part.chmod(0o644)  # safetensors writes mode 0600, but a vendor in a container is another user
     part.replace(weights)
     config = {"model_cfg": {**MODEL, "custom_text": True}, "preprocess_cfg": PREPROCESS}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
@@ -34,7 +34,7 @@ def save(model: nn.Module, folder: Path, provenance: Mapping[str, object]) -> No
 
 
 def write_provenance(folder: Path, provenance: Mapping[str, object]) -> None:
-    """How the weights were made and what they can do, as JSON beside them."""
+    """Write how the weights were made and measured, as JSON in the model folder."""
     part = folder / f"{PROVENANCE}.part"
     part.write_text(json.dumps(dict(provenance), indent=2) + "\n")
     part.replace(folder / PROVENANCE)

@@ -1,9 +1,9 @@
-"""Measures teachers' zero-shot accuracy by style, through the vendor's own encoder.
+"""Measure the zero-shot accuracy of teachers by style, with the vendor's encoder.
 
     python -m tools.train_teacher.measure --data data/emoji --out runs/teachers.json \
         teacher_server/embedded work/teachers/emoji-weak
 
-What is measured is what is sold: the fp16 weights in the folder, not the model in memory.
+The fp16 weights in the folder are measured, since the vendor sells their embeddings.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from teacher_server.inference.encoder import OpenClipEncoder, load_encoder
 from tools.train_teacher.folder import PROVENANCE, write_provenance
 
 FREE = "free to train on"
-"""The group of the items that `unseen.csv` does not name."""
+"""The group of the images that `unseen.csv` does not name."""
 
 Scores = dict[str, dict[str, AccuracyCount]]
 """By style, then by the item's group in `unseen.csv`."""
 
 
 def zero_shot(data: Path, encoder: OpenClipEncoder) -> Scores:
-    """Top-1 over all classes, with the prompt `a photo of a {class}`."""
+    """Return top-1 accuracy over all classes, with the prompt `a photo of a {class}`."""
     catalogue = discover(data)
     prompts = [f"a photo of a {name}" for name in catalogue.classes]
     texts = encoder.encode([encoder.prepare_text(prompt) for prompt in prompts])
@@ -56,7 +56,7 @@ def _encoded(encoder: OpenClipEncoder, items: Sequence[Item]) -> NDArray[np.floa
 
 
 def measure(folder: Path, data: Path, *, device: str) -> Scores:
-    """Measures the model in `folder` and adds the figures to its provenance."""
+    """Measure the model in `folder` and add the figures to its provenance."""
     scores = zero_shot(data, load_encoder(str(folder), None, device=device))
     provenance = json.loads((folder / PROVENANCE).read_text())
     provenance["zero_shot"] = as_dict(scores)
@@ -65,19 +65,23 @@ def measure(folder: Path, data: Path, *, device: str) -> Scores:
 
 
 def as_dict(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
-    """For JSON: the tallies as `Tally.as_dict` writes them."""
+    """Return the scores as a JSON object."""
     return {
-        style: {group: tally.as_dict() for group, tally in by.items()}
+        style: {group: count.as_dict() for group, count in by.items()}
         for style, by in scores.items()
     }
 
 
 def main() -> None:
-    """Measures any folders that the vendor can load, and leaves them as they are."""
-    parser = argparse.ArgumentParser(description="Zero-shot accuracy of teachers, by style.")
-    parser.add_argument("models", type=Path, nargs="+", help="folders of models")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, help="a JSON file: model, style, group")
+    """Measure model folders without changing them."""
+    parser = argparse.ArgumentParser(
+        description="Measure the zero-shot accuracy of teachers by style."
+    )
+    parser.add_argument("models", type=Path, nargs="+", help="model folders")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    parser.add_argument(
+        "--out", type=Path, help="JSON file to write: accuracy by model, style and group"
+    )
     options = parser.parse_args()
     measured: dict[str, object] = {}
     for folder in options.models:
@@ -90,9 +94,9 @@ def main() -> None:
 
 
 def table(scores: Scores) -> str:
-    """A line a style, for a person."""
+    """Format the scores as one line per style."""
     return "\n".join(
-        f"  {style}: " + ", ".join(f"{group} {tally}" for group, tally in by.items())
+        f"  {style}: " + ", ".join(f"{group} {count}" for group, count in by.items())
         for style, by in scores.items()
     )
 

