@@ -1,8 +1,8 @@
-"""Writes docs/reliability.md, wholly, from the JSON that the measuring commands wrote.
+"""Write docs/reliability.md from the JSON results of the benchmarks.
 
     python -m benchmarks.reliability
 
-A figure that is not in docs/results is not in the page.
+Every figure on the page comes from docs/results.
 """
 
 from __future__ import annotations
@@ -18,65 +18,81 @@ RESULTS, PAGE = ROOT / "docs/results", ROOT / "docs/reliability.md"
 Result = Mapping[str, Any]
 
 _HEAD = """\
-# Reliability, in figures
+# Reliability in figures
 
-<!-- Written by `python -m benchmarks.reliability` from docs/results/*.json; edit neither. -->
+<!-- Written by `python -m benchmarks.reliability` from docs/results/*.json; do not edit. -->
 
-Every table names the command that made it and the commit it was made at (a `+` says that the tree
-had changes). Run the command again and the page can be written again.
+Below each table is the command that measured it and the commit it ran at. A `+` after the commit
+means that the working tree had uncommitted changes. Run the command again to repeat a measurement,
+then `python -m benchmarks.reliability` to write this page.
+
+Commands appear as they were run. The programs have moved since: `tests.chaos.run` is now
+`benchmarks.chaos.run`, `tests.attacks.image_corpus` is `benchmarks.fuzz.image_corpus`, and
+`tests.attacks.fuzz` is `benchmarks.fuzz.api_fuzz`.
 """
 _CHAOS = """\
-Real vendor processes, real clients with real caches, a TCP proxy that breaks connections between
-them, and `kill -9` for all of them: at named points, by standing around the product's objects, and
-at random moments. The budgets cannot pay for what is wanted. Three caches buy with two keys: one
-key's budget at the vendor is the wall for two caches, the client's own `--budget` is the wall for
-the third, and two of the caches are shared by two clients each.
+Real vendors and real clients with real caches run as processes of their own. A TCP proxy between
+them injects network faults. Processes are killed with `kill -9`, at random moments and at named
+points in wrappers around the product's objects. The clients want more queries than the budgets can
+pay for. Three caches buy with two keys: two caches are limited by their key's budget at the vendor,
+the third by its client's `--budget`. Two of the caches are shared by two clients each.
 
-Afterwards a separate checker replays the vendor's ledger through a model that serves one request at
-a time, and compares it with the history of every client, with every stored answer and with the
-caches, vector by vector (1e-5 against the encoder run alone). The checker itself is tested with
-histories that were tampered with.
+Afterwards a separate checker replays the vendor's ledger as a vendor would that serves one request
+at a time. It compares the ledger with the history of every client, with every stored answer and
+with the caches, vector by vector (tolerance 1e-5 against the encoder run alone). The checker is
+itself tested with histories that were altered.
 """
 _OVERSHOOT = """\
-{requests:,} requests at once, {units_each} units each, against a cap of {cap}. Check-then-add looks
-at what is spent, works for 50 ms and writes down the cost, as gateways do that count after the
-answer; it stands beside the ledger, on the same database in the same run, so that the benchmark is
-seen to catch an overshoot. A request that others hold the budget of is asked again until it is sold
-or refused for good. Over HTTP the model takes no time, so that the meter is measured. PostgreSQL
-runs as the tests start it, with `fsync` off: its requests a second are not a durable one's.
+{requests:,} concurrent requests of {units_each} queries each share a budget of {cap} queries.
+Check-then-add reads what is spent, works for 50 ms and then adds the cost, as a gateway does that
+counts after the answer. It is measured on the same database in the same run, to show that the
+benchmark detects an overshoot. If other requests hold the remaining budget, a request is retried
+until it is sold or refused for good. Over HTTP the model takes no time, so the metering alone is
+measured. PostgreSQL runs with `fsync` off, as in the tests; a durable server handles fewer requests
+per second.
 """
 
 _IMAGES = """\
-{inputs} image files: bombs, files cut off at every sixteenth, extreme sizes, every mode and
-orientation, broken profiles, polyglots, foreign and misnamed formats, damage at random, costly
-structures, noise, and base64 that is none. Each is embedded as Pillow shows it, or refused with a
-4xx; the next request is answered, and a refusal costs nothing.
+{inputs} image files: decompression bombs, truncated files, extreme sizes, every mode and
+orientation, broken colour profiles, polyglots, other formats, wrong file names, random damage,
+structures that are slow to decode, noise, and invalid base64. Each is either embedded with the
+pixels that Pillow decodes, or refused with a 4xx status and not charged. The vendor answers the
+next request in both cases.
 """
 _FUZZ = """\
-schemathesis drives every operation of the OpenAPI document over HTTP, links between them included,
-and checks each answer: {checks}.
+schemathesis sends requests to every operation of the OpenAPI document over HTTP, including the
+links between operations, and checks each answer: {checks}.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read, render, write."""
-    parser = argparse.ArgumentParser(prog="benchmarks.reliability", description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
+    """Write the page from the results."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.reliability", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        help="folder of JSON results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--page", type=Path, default=PAGE, help="file to write (default: %(default)s)"
+    )
     arguments = parser.parse_args(argv)
     arguments.page.write_text(render(read_results(arguments.results)), encoding="utf-8")
     return 0
 
 
 def read_results(folder: Path) -> dict[str, Result]:
-    """The results that the page is made of, by name, as far as they are there."""
+    """Read the results by name; those that do not exist are left out."""
     names = ("chaos-sqlite", "chaos-postgresql", "overshoot", "api-fuzz", "image-corpus")
     files = {name: folder / f"{name}.json" for name in names}
     return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
 
 
 def render(results: Mapping[str, Result]) -> str:
-    """The page."""
+    """Return the page as Markdown, with a section for each result that exists."""
     sections = [_HEAD]
     runs = [results[name] for name in ("chaos-sqlite", "chaos-postgresql") if name in results]
     if runs:
@@ -91,11 +107,11 @@ def render(results: Mapping[str, Result]) -> str:
 
 
 def _chaos(runs: Sequence[Result]) -> Iterator[str]:
-    yield "## Chaos: every query is charged once\n"
+    yield "## Chaos test: every query is charged once\n"
     yield _CHAOS
     heads = [f"{run['database']}, {_count(run['vendors'], 'vendor')}" for run in runs]
     yield from _table(["", *heads], _chaos_rows(runs))
-    yield "\nFaults on the wire, and processes killed:\n"
+    yield "\nNetwork faults and killed processes:\n"
     yield from _table(["fault", *heads], _counters(runs, "faults"))
     yield ""
     yield from _table(["killed", *heads], _counters(runs, "kills"))
@@ -110,28 +126,28 @@ def _chaos_rows(runs: Sequence[Result]) -> Iterator[list[str]]:
         ("queries that the budgets can pay for", "budget"),
         ("**queries charged**", "charged"),
         ("**queries on the clients' receipts**", "receipts"),
-        ("**paid but lost**", "lost"),
+        ("**charged but lost**", "lost"),
         ("**charged twice**", "doubled"),
         ("**over budget**", "overshoot"),
-        ("**of the budget left unused**", "unspent"),
-        ("**units still reserved in the end**", "stuck"),
-        ("requests about purchases", "requests"),
+        ("**affordable but not charged**", "unspent"),
+        ("**still reserved at the end**", "stuck"),
+        ("purchase and recovery requests", "requests"),
         ("answers replayed free of charge", "replayed"),
         ("connections", "connections"),
         ("stored answers read back and compared", "answers_checked"),
         ("vectors compared with the encoder's own", "vectors_checked"),
     ):
         yield [title, *(f"{run[name]:,}" for run in runs)]
-    yield ["requests whose answer never came", *(f"{_unheard(run):,}" for run in runs)]
-    yield ["faults injected on the wire", *(f"{sum(run['faults'].values()):,}" for run in runs)]
+    yield ["requests without a complete answer", *(f"{_unanswered(run):,}" for run in runs)]
+    yield ["network faults injected", *(f"{sum(run['faults'].values()):,}" for run in runs)]
     yield ["processes killed with -9", *(f"{sum(run['kills'].values()):,}" for run in runs)]
-    yield ["lives of vendors", *(f"{run['lives']['vendor']:,}" for run in runs)]
-    yield ["lives of clients", *(f"{run['lives']['client']:,}" for run in runs)]
-    yield ["faults that the checker found", *(f"{len(run['faults_found']):,}" for run in runs)]
+    yield ["vendor processes started", *(f"{run['lives']['vendor']:,}" for run in runs)]
+    yield ["client processes started", *(f"{run['lives']['client']:,}" for run in runs)]
+    yield ["faults found by the checker", *(f"{len(run['faults_found']):,}" for run in runs)]
     yield ["seconds", *(f"{run['seconds']:,.0f}" for run in runs)]
 
 
-def _unheard(run: Result) -> int:
+def _unanswered(run: Result) -> int:
     return sum(n for outcome, n in run["outcomes"].items() if outcome.endswith(" unheard"))
 
 
@@ -141,10 +157,10 @@ def _counters(runs: Sequence[Result], field: str) -> Iterator[list[str]]:
 
 
 def _overshoot(result: Result) -> Iterator[str]:
-    yield "## A small cap and a thousand requests\n"
+    yield "## A thousand requests for a small budget\n"
     yield _OVERSHOOT.format_map(result)
     yield from _table(
-        ["meter", "database", "sold, of " + str(result["cap"]), "overshoot", "requests/s"],
+        ["meter", "database", f"queries sold, of {result['cap']}", "overshoot", "requests/s"],
         (
             [
                 row["meter"],
@@ -160,24 +176,24 @@ def _overshoot(result: Result) -> Iterator[str]:
 
 
 def _images(result: Result) -> Iterator[str]:
-    yield "## Images made to do harm\n"
+    yield "## Hostile images\n"
     yield _IMAGES.format_map(result)
     yield from _table(["group", "images"], _counts(result["groups"]))
     yield ""
     outcomes = [["embedded", f"{result['embedded']:,}"]]
     outcomes += [[f"refused: `{code}`", n] for code, n in _counts(result["refused"])]
     outcomes += [
-        ["units charged for a refused one", f"{result['charged_when_refused']:,}"],
-        ["answers of 500 and above", f"{result['server_errors']:,}"],
-        ["not as foreseen", f"{len(result['not_as_foreseen']):,}"],
-        ["faults in the books afterwards", f"{len(result['faults_in_the_books']):,}"],
+        ["queries charged for refused images", f"{result['charged_when_refused']:,}"],
+        ["answers with status 500 or above", f"{result['server_errors']:,}"],
+        ["unexpected outcomes", f"{len(result['not_as_foreseen']):,}"],
+        ["ledger faults afterwards", f"{len(result['faults_in_the_books']):,}"],
     ]
     yield from _table(["outcome", "images"], outcomes)
     yield f"\n{_source(result)}\n"
 
 
 def _fuzz(result: Result) -> Iterator[str]:
-    yield "## The API, fuzzed\n"
+    yield "## API fuzzing\n"
     yield _FUZZ.format(checks=", ".join(f"`{name}`" for name in sorted(result["checks"])))
     statuses = sorted({status for of_phase in result["answers"].values() for status in of_phase})
     yield from _table(
@@ -188,9 +204,9 @@ def _fuzz(result: Result) -> Iterator[str]:
         ),
     )
     yield (
-        f"\n{result['requests']:,} requests, {len(result['failures'])} failures. Charged: "
-        f"{result['units_on_receipts']} units on receipts, {result['units_on_the_books']} on the "
-        f"books, {len(result['faults_in_the_books'])} faults in them. schemathesis "
+        f"\n{result['requests']:,} requests, {len(result['failures'])} failures. Queries charged: "
+        f"{result['units_on_receipts']} by the receipts, {result['units_on_the_books']} by the "
+        f"ledger, with {len(result['faults_in_the_books'])} ledger faults. schemathesis "
         f"{result['schemathesis']}.\n\n{_source(result)}\n"
     )
 

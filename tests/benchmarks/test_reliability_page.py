@@ -1,4 +1,4 @@
-"""docs/reliability.md says what the results say, and nothing else."""
+"""docs/reliability.md contains the figures of the results, and no others."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def test_a_changed_result_changes_the_page(tmp_path: Path) -> None:
     assert "| **charged twice** | 12,345 |" in (tmp_path / "page.md").read_text()
 
 
-def test_what_was_not_measured_is_not_on_the_page(tmp_path: Path) -> None:
+def test_a_missing_result_has_no_section(tmp_path: Path) -> None:
     page = render(read_results(tmp_path))
     assert "##" not in page
 
 
-def test_the_results_on_the_page_are_clean() -> None:
-    """A page that shows a fault is not one to publish."""
+def test_the_committed_results_have_no_fault() -> None:
+    """A page that shows a fault must not be published."""
     results = read_results(RESULTS)
     for name in ("chaos-sqlite", "chaos-postgresql"):
         run = results[name]
