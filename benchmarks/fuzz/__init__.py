@@ -1,1 +1,1 @@
-"""The vendor under generated requests and hostile image files."""
+"""Attacks on the vendor with generated requests and hostile image files."""

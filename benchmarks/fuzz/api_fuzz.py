@@ -1,7 +1,6 @@
-"""schemathesis against a whole vendor over HTTP: every check, every phase, one seed.
+"""Fuzz a complete vendor over HTTP with schemathesis: every check, every phase, one seed.
 
-`python -m benchmarks.fuzz.api_fuzz --examples 200 --out docs/results/api-fuzz.json` writes the
-figures.
+python -m benchmarks.fuzz.api_fuzz --examples 200 --out docs/results/api-fuzz.json
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from benchmarks.support.raw_http import PATIENT, listening
+from benchmarks.support.raw_http import LONG_TIMEOUTS, serving_in_thread
 from benchmarks.support.vendor_in_process import HashEncoder, ledger_at
 from teacher_server.api.app import create_app
 from teacher_server.inference.info import ModelInfo
@@ -31,19 +30,19 @@ from teacher_server.ledger.keys import ApiKey
 from teacher_server.settings import VendorSettings
 from tools.provenance import commit
 
-# What a request may be refused with though it fits the schema, and why the schema cannot say so.
+# Statuses that may refuse a request which fits the schema, and why the schema cannot exclude it.
 REFUSED_ALTHOUGH_VALID = {
-    # A base64 string need not be an image, a text need not be more than white space, and the
-    # number of items and of dimensions are settings.
+    # A base64 string may be no image, a text may be only white space, and the limits on items and
+    # dimensions are settings.
     "POST /v1/embeddings": ["400", "413", "422"],
-    # The end of the time must lie after its start.
+    # The end of the period must be after its start.
     "GET /v1/usage": ["400"],
-    # JSON Schema's integers include 1.0; the units and the money of this vendor do not.
+    # JSON Schema accepts 1.0 as an integer; this vendor does not, for queries and money.
     "POST /admin/keys": ["400"],
     "PATCH /admin/keys/{key_id}": ["400"],
-    # As above; and an Idempotency-Key may have come before with other figures.
+    # As above; also, the Idempotency-Key may have been used with other figures.
     "POST /admin/corrections": ["400", "422"],
-    # As above; and a key is met in the state that earlier requests left it in, revoked ones too.
+    # As above; also, an earlier request may have changed or revoked the key.
     "POST /admin/keys/{key_id}/topup": ["400", "422"],
     "POST /admin/keys/{key_id}/rotate": ["400"],
 }
@@ -52,7 +51,7 @@ _ALWAYS = ["2xx", "401", "403", "404", "409", "429"]
 
 @dataclass(slots=True)
 class Findings:
-    """What was sent and answered, by phase and status; what was checked, and what failed."""
+    """Answers by phase and status, checks by name, failures, and the money on both sides."""
 
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     checks: Counter[str] = field(default_factory=Counter)
@@ -60,7 +59,7 @@ class Findings:
     failures: list[str] = field(default_factory=list)
     receipts: dict[str, int] = field(default_factory=dict)
     charges: dict[str, int] = field(default_factory=dict)
-    faults_in_the_books: tuple[str, ...] = ()
+    ledger_faults: tuple[str, ...] = ()
 
     @property
     def requests(self) -> int:
@@ -78,12 +77,12 @@ class Findings:
             "failures": self.failures,
             "units_on_receipts": sum(self.receipts.values()),
             "units_on_the_books": sum(self.charges.values()),
-            "faults_in_the_books": list(self.faults_in_the_books),
+            "faults_in_the_books": list(self.ledger_faults),
         }
 
 
 class _Model(HashEncoder):
-    """Named as in the document's examples."""
+    """An encoder whose model has the name used in the OpenAPI examples."""
 
     @property
     def info(self) -> ModelInfo:
@@ -91,8 +90,8 @@ class _Model(HashEncoder):
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoy:
-    """Leads what is asked of the fuzzer's own key to another key: it would revoke itself."""
+class _SpareKey:
+    """Redirects requests about the fuzzer's own key to another key, so it cannot revoke itself."""
 
     app: ASGIApp
     own: str
@@ -105,13 +104,13 @@ class _Decoy:
 
 
 def fuzz(folder: Path, *, examples: int, seed: int) -> Findings:
-    """Attack a vendor whose books lie in the folder, with `examples` requests per operation."""
+    """Fuzz a vendor whose ledger is in `folder`, with `examples` requests per operation."""
     findings = Findings()
     with ledger_at(folder) as (_, ledger):
-        key, decoy = ApiKey.new(), ApiKey.new()
-        for made in (key, decoy):
+        key, spare = ApiKey.new(), ApiKey.new()
+        for created in (key, spare):
             ledger.keys.create(
-                made,
+                created,
                 name="fuzz",
                 budget=10**9,
                 price_version="p",
@@ -121,32 +120,32 @@ def fuzz(folder: Path, *, examples: int, seed: int) -> Findings:
             )
         settings = VendorSettings(max_delay_ms=0)
         app = create_app(encoder=_Model(), ledger=ledger, settings=settings)
-        with listening(_Decoy(app, key.id, decoy.id), PATIENT) as door:
-            url = f"http://127.0.0.1:{door.port}"
+        with serving_in_thread(_SpareKey(app, key.id, spare.id), LONG_TIMEOUTS) as server:
+            url = f"http://127.0.0.1:{server.port}"
             while httpx.get(f"{url}/readyz").status_code != 200:
                 continue
-            _attack(app, url, key, examples=examples, seed=seed, findings=findings)
+            _send_requests(app, url, key, examples=examples, seed=seed, findings=findings)
         findings.charges = {
             entry.request_id: entry.units
             for entry in ledger.books.entries(key.id, after=0, limit=10**6)
             if entry.kind == "charge"
         }
-        findings.faults_in_the_books = tuple(ledger.books.verify().faults)
+        findings.ledger_faults = tuple(ledger.books.verify().faults)
     return findings
 
 
-def _attack(
+def _send_requests(
     app: FastAPI, url: str, key: ApiKey, *, examples: int, seed: int, findings: Findings
 ) -> None:
     document = json.loads(json.dumps(app.openapi()))
-    # Else hardly a request would get past the name of the model.
+    # Otherwise almost every request would fail because of its model name.
     request = document["components"]["schemas"]["EmbeddingRequest"]
     request["properties"]["model"]["enum"] = ["embedded", "another"]
     schema = schemathesis.openapi.from_dict(document, config=_config(examples, seed))
     schema.config.update(base_url=url, headers={"Authorization": f"Bearer {key.token}"})
     for event in from_schema(schema).execute():
         if isinstance(event, events.ScenarioFinished):
-            _note(event, findings)
+            _record(event, findings)
         elif isinstance(event, events.PhaseFinished):
             findings.phases[event.phase.name.value] = event.status.value
         elif isinstance(event, events.NonFatalError):
@@ -176,7 +175,7 @@ def _config(examples: int, seed: int) -> SchemathesisConfig:
     )
 
 
-def _note(event: events.ScenarioFinished, findings: Findings) -> None:
+def _record(event: events.ScenarioFinished, findings: Findings) -> None:
     recorder = event.recorder
     for interaction in recorder.interactions.values():
         response = interaction.response
@@ -200,10 +199,11 @@ def _note(event: events.ScenarioFinished, findings: Findings) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Fuzz the vendor's API and write what was found.")
+    """Fuzz and write; return 1 if a check failed."""
+    parser = argparse.ArgumentParser(description="Fuzz the vendor's API and write the findings.")
     parser.add_argument("--examples", type=int, default=200, help="requests per operation")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the requests")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write the result to")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         findings = fuzz(Path(folder), examples=arguments.examples, seed=arguments.seed)

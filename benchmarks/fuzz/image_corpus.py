@@ -1,7 +1,8 @@
-"""Hostile and odd image files, each with what must become of it, made from nothing.
+"""Send hostile and unusual image files to a vendor, each with its expected outcome.
 
-`python -m benchmarks.fuzz.image_corpus --out docs/results/image-corpus.json` sends them all to a
-vendor in this process and writes what happened.
+    python -m benchmarks.fuzz.image_corpus --out docs/results/image-corpus.json
+
+The files are generated. The vendor runs in this process.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.fuzz import image_honest, image_hostile
+from benchmarks.fuzz import image_hostile, image_unusual
 from benchmarks.fuzz.image_files import LIMITS, Sample, saved
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, data_uri, vendor_at
 from teacher_server.inference.decode_image import FORMATS
 from tools.provenance import commit
 
 GROUPS: Mapping[str, Callable[[], Iterator[Sample]]] = {
-    "sizes": image_honest.sizes,
-    "modes": image_honest.modes,
-    "orientations": image_honest.orientations,
-    "animated": image_honest.animated,
-    "profiles": image_honest.profiles,
-    "names": image_honest.names,
+    "sizes": image_unusual.sizes,
+    "modes": image_unusual.modes,
+    "orientations": image_unusual.orientations,
+    "animated": image_unusual.animated,
+    "profiles": image_unusual.profiles,
+    "names": image_unusual.names,
     "truncated": image_hostile.truncated,
     "polyglots": image_hostile.polyglots,
     "foreign": image_hostile.foreign,
@@ -45,7 +46,7 @@ GROUPS: Mapping[str, Callable[[], Iterator[Sample]]] = {
 
 @asynccontextmanager
 async def vendor_of_images(folder: Path, encoder: HashEncoder) -> AsyncIterator[Vendor]:
-    """A vendor with the corpus's limits."""
+    """Run a vendor with the image limits that the corpus expects."""
     async with vendor_at(
         folder,
         encoder,
@@ -58,7 +59,7 @@ async def vendor_of_images(folder: Path, encoder: HashEncoder) -> AsyncIterator[
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the vendor did with one sample, and whether the next request found it as before."""
+    """What the vendor answered for one sample, and the queries it charged."""
 
     sample: Sample
     status: int
@@ -68,15 +69,15 @@ class Outcome:
 
     @property
     def is_right(self) -> bool:
-        """Embedded as the reference is, or refused with the code that was foreseen, for nothing."""
+        """Embedded and charged once, or refused with the expected code and not charged."""
         if self.status == 200:
             return self.sample.code is None and self.charged == 1
-        is_foreseen = self.sample.is_open or self.code == self.sample.code
-        return is_foreseen and self.charged == 0 and 400 <= self.status < 500
+        is_expected = self.sample.is_open or self.code == self.sample.code
+        return is_expected and self.charged == 0 and 400 <= self.status < 500
 
 
 async def send(vendor: Vendor, sample: Sample) -> Outcome:
-    """Send one sample in the way that it is meant for."""
+    """Send one sample: text in JSON, bytes as a multipart upload."""
     before = vendor.account.spent_units
     if isinstance(sample.content, str):
         response = await vendor.embed([{"image": sample.content}])
@@ -98,15 +99,15 @@ async def send(vendor: Vendor, sample: Sample) -> Outcome:
 
 
 async def reference(vendor: Vendor, image: Image.Image) -> tuple[float, ...]:
-    """The vector of an image that is given as plainly as can be."""
+    """Return the vector of an image that is sent as an ordinary PNG."""
     response = await vendor.embed([{"image": data_uri(saved(image))}])
     return tuple(response.json()["data"][0]["embedding"])
 
 
 async def _document(folder: Path) -> dict[str, object]:
     async with vendor_of_images(folder, HashEncoder()) as vendor:
-        given = [sample for made in GROUPS.values() for sample in made()]
-        outcomes = [await send(vendor, sample) for sample in given]
+        samples = [sample for generate in GROUPS.values() for sample in generate()]
+        outcomes = [await send(vendor, sample) for sample in samples]
         refused = Counter(outcome.code for outcome in outcomes if outcome.code is not None)
         return {
             "formats_read": list(FORMATS),
@@ -116,23 +117,28 @@ async def _document(folder: Path) -> dict[str, object]:
             "server_errors": sum(outcome.status >= 500 for outcome in outcomes),
             "charged_when_refused": sum(o.charged for o in outcomes if o.status != 200),
             "not_as_foreseen": [o.sample.name for o in outcomes if not o.is_right],
-            "groups": dict(sorted(Counter(sample.group for sample in given).items())),
+            "groups": dict(sorted(Counter(sample.group for sample in samples).items())),
             "faults_in_the_books": list(vendor.audit.faults),
         }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Send every hostile image and write the outcome.")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    """Send the corpus and write the outcomes; return 1 if any was unexpected."""
+    parser = argparse.ArgumentParser(
+        description="Send every image of the corpus and write the outcomes."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write the result to")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(_document(Path(folder)))
     command = f"python -m benchmarks.fuzz.image_corpus --out {arguments.out}"
-    # The files are made by rules and by seeds of their own: one corpus, always the same.
+    # The corpus has fixed seeds: it is always the same.
     document = {"command": command, "commit": commit(), "seed": 0} | found
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(document, indent=2) + "\n")
-    sys.stdout.write(f"{document['inputs']} inputs, {document['not_as_foreseen']} unforeseen\n")
+    sys.stdout.write(
+        f"{document['inputs']} inputs, {document['not_as_foreseen']} unexpected outcomes\n"
+    )
     return 1 if document["not_as_foreseen"] or document["server_errors"] else 0
 
 

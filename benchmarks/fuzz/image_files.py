@@ -1,4 +1,4 @@
-"""What a sample of the corpus is, and how files are made that no honest program would write."""
+"""The samples of the corpus, and writers for files that no ordinary program produces."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ FORMS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """`content` is a file, or as str what stands in JSON for one. Without a `code` it is embedded,
-    as `looks` where that is known; when it `is_open`, it is either embedded or refused."""
+    """One image of the corpus and its expected outcome.
+
+    `content` is a file as bytes, or as str the image field of a JSON request. If `code` is None the
+    image must be embedded, with the vector of `looks` if that is given; otherwise it must be
+    refused with that problem code. If `is_open`, both outcomes are allowed.
+    """
 
     group: str
     name: str
@@ -33,38 +37,38 @@ class Sample:
 
 
 def saved(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
-    """The file of an image."""
+    """Encode an image as a file."""
     buffer = BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
 
 
 def noise(seed: int = 0, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Image.Image:
-    """Seeded noise."""
+    """Return an image of noise, which depends on the seed alone."""
     with Image.open(BytesIO(picture(seed, size=size))) as image:
         return image.convert(mode)
 
 
 def as_opened(data: bytes) -> Image.Image:
-    """The reference: what Pillow makes of the file, on its own."""
+    """Decode the file with Pillow alone: the expected pixels."""
     with Image.open(BytesIO(data)) as image:
         return image.convert("RGB")
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk with its checksum."""
+    """Return a PNG chunk with its checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png_of(width: int, height: int, data: bytes, *, depth: int = 8, color: int = 0) -> bytes:
-    """A PNG of this header and compressed data, however little they fit."""
+    """Return a PNG with this header and compressed data, even if they do not match."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def bmp_run_length(width: int, height: int, data: bytes) -> bytes:
-    """An 8-bit BMP of run-length encoded data."""
+    """Return an 8-bit BMP with run-length encoded data."""
     palette = b"\0\0\0\0" * 256
     start = 14 + 40 + len(palette)
     file = b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start)
@@ -73,6 +77,6 @@ def bmp_run_length(width: int, height: int, data: bytes) -> bytes:
 
 
 def with_scans(data: bytes, scans: int) -> bytes:
-    """A progressive JPEG whose last pass over the pixels is repeated."""
+    """Repeat the last scan of a progressive JPEG."""
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * scans + b"\xff\xd9"

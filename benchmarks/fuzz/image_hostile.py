@@ -1,4 +1,4 @@
-"""Files that would rather do something else than be looked at."""
+"""Files that attack a decoder: truncated, oversized, malformed or of another type."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def damaged() -> Iterator[Sample]:
         for seed in range(60):
             random = np.random.default_rng(seed)
             file = bytearray(whole)
-            # Half of the damage is in the head, where sizes, offsets and types are.
+            # Half of the damage is in the first 64 bytes, which hold sizes, offsets and types.
             for at in random.integers(0, len(file) if seed % 2 else 64, 3):
                 file[at] = random.integers(0, 256)
             name = f"{form} with bytes changed, {seed}"

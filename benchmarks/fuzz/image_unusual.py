@@ -1,4 +1,4 @@
-"""Odd images that are nobody's attack: most must be embedded as they look."""
+"""Unusual but harmless images: most must be embedded with the pixels that Pillow decodes."""
 
 from __future__ import annotations
 

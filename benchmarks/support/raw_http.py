@@ -1,4 +1,4 @@
-"""Raw sockets against an app behind uvicorn and the vendor's guard of connections."""
+"""Raw sockets against an app behind uvicorn and the vendor's connection limits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from starlette.types import ASGIApp
 
 from teacher_server.server.connections import ConnectionLimits, guarded
 
-PATIENT = ConnectionLimits(header_seconds=60, body_seconds=60, max_connections=100)
+LONG_TIMEOUTS = ConnectionLimits(header_seconds=60, body_seconds=60, max_connections=100)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back over a socket until the server closed it or the answer was whole."""
+    """The bytes of one HTTP answer, or everything until the server closed the connection."""
 
     raw: bytes
 
@@ -48,37 +48,36 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One connection."""
+class Connection:
+    """One TCP connection to the server."""
 
     socket: socket.socket
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def rest(self) -> Answer:
-        """All that comes until the server closes."""
+    def read_to_end(self) -> Answer:
+        """Read until the server closes the connection."""
         received = bytearray()
         while data := self._received():
             received += data
         return Answer(bytes(received))
 
-    def answer(self) -> Answer:
-        """One answer of a declared length."""
-        received = b""
+    def read_answer(self) -> Answer:
+        """Read one answer, whose length is in its Content-Length."""
+        received = bytearray()
         while b"\r\n\r\n" not in received:
             received += self._some()
-        start = Answer(received)
+        start = Answer(bytes(received))
         missing = int(start.headers["content-length"]) - len(start.body)
-        whole = bytearray(received)
         while missing > 0:
-            whole += (data := self._some())
+            received += (data := self._some())
             missing -= len(data)
-        return Answer(bytes(whole))
+        return Answer(bytes(received))
 
     def _some(self) -> bytes:
         data = self._received()
-        assert data, "the server closed before its answer was whole"
+        assert data, "the server closed the connection before its answer was complete"
         return data
 
     def _received(self) -> bytes:
@@ -89,34 +88,34 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Where a server listens."""
+class LocalServer:
+    """The port that a server on this machine listens on."""
 
     port: int
 
     @contextmanager
-    def line(self) -> Iterator[Line]:
+    def connect(self) -> Iterator[Connection]:
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as made:
-            yield Line(made)
+            yield Connection(made)
 
     def get(self, path: str = "/", *headers: str) -> Answer:
-        """A whole request on a connection of its own."""
-        with self.line() as line:
-            line.send(head("GET", path, *headers, "Connection: close"))
-            return line.rest()
+        """Send a GET request on a connection of its own and read the answer."""
+        with self.connect() as connection:
+            connection.send(head("GET", path, *headers, "Connection: close"))
+            return connection.read_to_end()
 
 
 def head(method: str, path: str, *headers: str) -> bytes:
-    """The head of a request."""
+    """Return the request line and the headers."""
     lines = [f"{method} {path} HTTP/1.1", "Host: vendor", *headers, "", ""]
     return "\r\n".join(lines).encode()
 
 
 @contextmanager
-def listening(
+def serving_in_thread(
     app: ASGIApp, limits: ConnectionLimits, *, keep_alive_seconds: int = 60
-) -> Iterator[Door]:
-    """The app behind uvicorn in a thread, as `serve` sets it up."""
+) -> Iterator[LocalServer]:
+    """Serve the app by uvicorn in a thread, configured as `teacher-server serve` does."""
     config = uvicorn.Config(
         app,
         http=guarded(limits),
@@ -134,7 +133,7 @@ def listening(
         thread.start()
         try:
             assert has_started.wait(30)
-            yield Door(listener.getsockname()[1])
+            yield LocalServer(listener.getsockname()[1])
         finally:
             server.should_exit = True
             thread.join(30)

@@ -1,4 +1,4 @@
-"""A whole vendor in this process, reached through ASGI; and encoders that fail on demand."""
+"""A complete vendor in this process, called through ASGI, and an encoder without a model."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from teacher_server.settings import VendorSettings
 
 @dataclass(slots=True)
 class HashEncoder:
-    """An encoder without a network: a unit vector from the bytes of each item.
+    """An encoder that derives a unit vector (dim,) from the bytes of each item.
 
-    It waits for `gate` before each batch, and fails on a batch that holds a `poison` text.
+    It waits for `gate` before each batch, and raises `failure` for a batch with the text `poison`.
     """
 
     dim: int = 8
@@ -82,7 +82,7 @@ class HashEncoder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """A running vendor, a client that holds one key of it, and its books."""
+    """A running vendor, a client with one of its keys, and its ledger."""
 
     app: FastAPI
     http: httpx.AsyncClient
@@ -99,11 +99,11 @@ class Vendor:
         return await self.http.post("/v1/embeddings", json=body, headers=headers)
 
     def of(self, key: ApiKey) -> dict[str, str]:
-        """The headers of a request by another key."""
+        """Return the headers of a request with another key."""
         return {"Authorization": f"Bearer {key.token}"}
 
     def another_key(self, *, budget: int = 100, **options: Any) -> ApiKey:
-        """A further key of this vendor."""
+        """Create another key of this vendor; `budget` is in queries."""
         key = ApiKey.new()
         self.ledger.keys.create(key, name="another", budget=budget, price_version="p", **options)
         return key
@@ -121,7 +121,7 @@ class Vendor:
 def ledger_at(
     folder: Path, *, clock: Clock = unix_ms, lease_seconds: int = 60
 ) -> Iterator[tuple[Engine, Ledger]]:
-    """The books in a folder, as a server holds them."""
+    """Open the ledger in a folder, as a server does."""
     dsn = f"sqlite:///{folder}/ledger.db"
     with opened(dsn) as engine, serving(engine, lease_seconds=lease_seconds, clock=clock) as ledger:
         yield engine, ledger
@@ -136,7 +136,7 @@ async def vendor_at(
     limits: Limits | None = None,
     **options: Any,
 ) -> AsyncIterator[Vendor]:
-    """A vendor whose books lie in the folder, with a fresh key of this budget and these limits."""
+    """Run a vendor whose ledger is in the folder, and create a key with this budget and limits."""
     settings = VendorSettings(**{"max_delay_ms": 0} | options)
     with ledger_at(folder) as (engine, ledger):
         key = ApiKey.new()
@@ -158,7 +158,7 @@ async def vendor_at(
 def picture(
     seed: int = 0, *, size: tuple[int, int] = (40, 30), form: str = "PNG", mode: str = "RGB"
 ) -> bytes:
-    """An image file of seeded noise."""
+    """Return an image file of noise, which depends on the seed alone."""
     channels = len(Image.new(mode, (1, 1)).getbands())
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], channels), np.uint8)
     image = Image.fromarray(noise.squeeze(), mode=None).convert(mode)
@@ -168,10 +168,10 @@ def picture(
 
 
 def b64(data: bytes) -> str:
-    """Bare base64."""
+    """Encode as base64."""
     return base64.b64encode(data).decode()
 
 
 def data_uri(data: bytes, kind: str = "image/png") -> str:
-    """A data-URI."""
+    """Encode as a data URI."""
     return f"data:{kind};base64,{b64(data)}"

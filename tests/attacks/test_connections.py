@@ -11,7 +11,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from benchmarks.support.raw_http import PATIENT, Door, Line, head, listening
+from benchmarks.support.raw_http import (
+    LONG_TIMEOUTS,
+    Connection,
+    LocalServer,
+    head,
+    serving_in_thread,
+)
 from teacher_server.server.connections import MAX_HEADER_BYTES, ConnectionLimits
 
 HASTY = ConnectionLimits(header_seconds=0.2, body_seconds=0.4, max_connections=100)
@@ -47,28 +53,28 @@ def app() -> Counting:
 
 
 @pytest.fixture
-def patient(app: Counting) -> Iterator[Door]:
-    with listening(app, PATIENT) as door:
-        yield door
+def patient(app: Counting) -> Iterator[LocalServer]:
+    with serving_in_thread(app, LONG_TIMEOUTS) as server:
+        yield server
 
 
 @pytest.fixture
-def hasty(app: Counting) -> Iterator[Door]:
-    with listening(app, HASTY) as door:
-        yield door
+def hasty(app: Counting) -> Iterator[LocalServer]:
+    with serving_in_thread(app, HASTY) as server:
+        yield server
 
 
-def drip(line: Line, text: bytes, stop: threading.Event) -> None:
+def drip(connection: Connection, text: bytes, stop: threading.Event) -> None:
     """Send a byte every now and then, for as long as the server takes them."""
     with contextlib.suppress(OSError):
         while not stop.wait(0.02):
-            line.send(text)
+            connection.send(text)
 
 
 @contextlib.contextmanager
-def dripping(line: Line, text: bytes) -> Iterator[None]:
+def dripping(connection: Connection, text: bytes) -> Iterator[None]:
     stop = threading.Event()
-    thread = threading.Thread(target=drip, args=(line, text, stop))
+    thread = threading.Thread(target=drip, args=(connection, text, stop))
     thread.start()
     try:
         yield
@@ -77,28 +83,28 @@ def dripping(line: Line, text: bytes) -> Iterator[None]:
         thread.join(30)
 
 
-def test_requests_are_answered_one_after_the_other_on_one_connection(patient: Door) -> None:
-    with patient.line() as line:
+def test_requests_are_answered_one_after_the_other_on_one_connection(patient: LocalServer) -> None:
+    with patient.connect() as connection:
         for size in (0, 5, 100_000):
-            line.send(head("POST", "/", f"Content-Length: {size}") + b"x" * size)
-            assert line.answer().body == str(size).encode()
+            connection.send(head("POST", "/", f"Content-Length: {size}") + b"x" * size)
+            assert connection.read_answer().body == str(size).encode()
 
 
-def test_pipelined_requests_are_all_answered(patient: Door) -> None:
-    with patient.line() as line:
+def test_pipelined_requests_are_all_answered(patient: LocalServer) -> None:
+    with patient.connect() as connection:
         one = head("POST", "/", "Content-Length: 3") + b"abc"
         last = head("POST", "/", "Content-Length: 4", "Connection: close") + b"abcd"
-        line.send(one + one + last)
-        assert line.rest().raw.count(b"HTTP/1.1 200 OK") == 3
+        connection.send(one + one + last)
+        assert connection.read_to_end().raw.count(b"HTTP/1.1 200 OK") == 3
 
 
 @pytest.mark.parametrize("start", [b"", b"GET", b"GET / HTTP/1.1\r\nHost: a\r\nX: "])
 def test_a_connection_that_sends_no_whole_head_is_closed_with_408(
-    hasty: Door, start: bytes
+    hasty: LocalServer, start: bytes
 ) -> None:
-    with hasty.line() as line:
-        line.send(start)
-        assert line.rest().problem["code"] == "request_timeout"
+    with hasty.connect() as connection:
+        connection.send(start)
+        assert connection.read_to_end().problem["code"] == "request_timeout"
 
 
 @pytest.mark.parametrize(
@@ -106,31 +112,37 @@ def test_a_connection_that_sends_no_whole_head_is_closed_with_408(
     [(b"GET /", b"a"), (b"GET / HTTP/1.1\r\nX: ", b"a"), (b"\r\n", b"\r\n")],
 )
 def test_headers_that_drip_are_cut_off_however_often_a_byte_comes(
-    hasty: Door, start: bytes, text: bytes
+    hasty: LocalServer, start: bytes, text: bytes
 ) -> None:
-    with hasty.line() as line:
-        line.send(start)
-        with dripping(line, text):
-            assert line.rest().status == 408
+    with hasty.connect() as connection:
+        connection.send(start)
+        with dripping(connection, text):
+            assert connection.read_to_end().status == 408
 
 
 @pytest.mark.parametrize(("start", "text"), [(b"GET /", b"a"), (b"\r\n", b"\r\n")])
 def test_a_second_request_that_drips_is_cut_off_too(
     app: Counting, start: bytes, text: bytes
 ) -> None:
-    with listening(app, HASTY, keep_alive_seconds=60) as door, door.line() as line:
-        line.send(head("GET", "/"))
-        assert line.answer().status == 200
-        line.send(start)
-        with dripping(line, text):
-            assert line.rest().status == 408
+    with (
+        serving_in_thread(app, HASTY, keep_alive_seconds=60) as server,
+        server.connect() as connection,
+    ):
+        connection.send(head("GET", "/"))
+        assert connection.read_answer().status == 200
+        connection.send(start)
+        with dripping(connection, text):
+            assert connection.read_to_end().status == 408
 
 
 def test_a_connection_that_asks_nothing_more_is_closed_in_silence(app: Counting) -> None:
-    with listening(app, PATIENT, keep_alive_seconds=0) as door, door.line() as line:
-        line.send(head("GET", "/"))
-        assert line.answer().status == 200
-        assert line.rest().raw == b""
+    with (
+        serving_in_thread(app, LONG_TIMEOUTS, keep_alive_seconds=0) as server,
+        server.connect() as connection,
+    ):
+        connection.send(head("GET", "/"))
+        assert connection.read_answer().status == 200
+        assert connection.read_to_end().raw == b""
 
 
 @pytest.mark.parametrize(
@@ -138,31 +150,31 @@ def test_a_connection_that_asks_nothing_more_is_closed_in_silence(app: Counting)
     [("Content-Length: 100000", b"x"), ("Transfer-Encoding: chunked", b"1\r\nx\r\n")],
 )
 def test_a_body_that_drips_is_cut_off_and_its_request_ends(
-    hasty: Door, app: Counting, header: str, text: bytes
+    hasty: LocalServer, app: Counting, header: str, text: bytes
 ) -> None:
-    with hasty.line() as line:
-        line.send(head("POST", "/", header))
-        with dripping(line, text):
-            assert line.rest().problem["code"] == "request_timeout"
+    with hasty.connect() as connection:
+        connection.send(head("POST", "/", header))
+        with dripping(connection, text):
+            assert connection.read_to_end().problem["code"] == "request_timeout"
     assert app.disconnects.acquire(timeout=30)
     assert app.served == 0
 
 
-def test_a_body_shorter_than_declared_is_no_request(patient: Door, app: Counting) -> None:
-    with patient.line() as line:
-        line.send(head("POST", "/", "Content-Length: 100") + b"x" * 99)
+def test_a_body_shorter_than_declared_is_no_request(patient: LocalServer, app: Counting) -> None:
+    with patient.connect() as connection:
+        connection.send(head("POST", "/", "Content-Length: 100") + b"x" * 99)
     assert app.disconnects.acquire(timeout=30)
     assert app.served == 0
 
 
 def test_a_body_longer_than_declared_does_not_reach_the_request(
-    patient: Door, app: Counting
+    patient: LocalServer, app: Counting
 ) -> None:
-    with patient.line() as line:
-        line.send(head("POST", "/", "Content-Length: 3") + b"abc")
-        assert line.answer().body == b"3"
-        line.send(b"\x00\x01 and more")
-        assert line.rest().problem["code"] == "invalid_request"
+    with patient.connect() as connection:
+        connection.send(head("POST", "/", "Content-Length: 3") + b"abc")
+        assert connection.read_answer().body == b"3"
+        connection.send(b"\x00\x01 and more")
+        assert connection.read_to_end().problem["code"] == "invalid_request"
     assert app.served == 1
 
 
@@ -180,32 +192,34 @@ def test_a_body_longer_than_declared_does_not_reach_the_request(
     ],
 )
 def test_a_head_that_could_be_read_two_ways_is_refused(
-    patient: Door, app: Counting, lines: tuple[str, ...]
+    patient: LocalServer, app: Counting, lines: tuple[str, ...]
 ) -> None:
-    with patient.line() as line:
-        line.send(head("POST", "/", *lines) + b"0\r\n\r\n")
-        answer = line.rest()
+    with patient.connect() as connection:
+        connection.send(head("POST", "/", *lines) + b"0\r\n\r\n")
+        answer = connection.read_to_end()
     assert answer.problem["code"] == "invalid_request"
     assert app.served == 0
 
 
-def test_an_answer_sent_before_the_body_was_read_ends_the_body_s_patience(hasty: Door) -> None:
-    with hasty.line() as line:
-        line.send(head("POST", "/early", "Content-Length: 1000000"))
-        assert line.answer().status == 200
-        with dripping(line, b"x"):
-            line.rest()
+def test_an_answer_sent_before_the_body_was_read_ends_the_body_s_patience(
+    hasty: LocalServer,
+) -> None:
+    with hasty.connect() as connection:
+        connection.send(head("POST", "/early", "Content-Length: 1000000"))
+        assert connection.read_answer().status == 200
+        with dripping(connection, b"x"):
+            connection.read_to_end()
 
 
 def test_a_flood_of_headers_is_refused_while_it_is_still_coming(
-    patient: Door, app: Counting
+    patient: LocalServer, app: Counting
 ) -> None:
-    with patient.line() as line:
-        line.send(b"GET / HTTP/1.1\r\n")
+    with patient.connect() as connection:
+        connection.send(b"GET / HTTP/1.1\r\n")
         with contextlib.suppress(ConnectionError):
             for number in range(2000):
-                line.send(f"X-{number}: {'y' * 100}\r\n".encode())
-        status = line.rest().raw[:12]
+                connection.send(f"X-{number}: {'y' * 100}\r\n".encode())
+        status = connection.read_to_end().raw[:12]
     # A client that sends on after the refusal may see a reset instead of it.
     assert status in {b"HTTP/1.1 431", b""}
     assert app.served == 0
@@ -218,75 +232,77 @@ def test_a_flood_of_headers_is_refused_while_it_is_still_coming(
         tuple(f"X-{number}: y" for number in range(MAX_HEADER_BYTES // 4)),
     ],
 )
-def test_a_large_head_is_refused(patient: Door, app: Counting, lines: tuple[str, ...]) -> None:
-    with patient.line() as line:
-        line.send(head("GET", "/", *lines))
-        assert line.rest().problem["code"] == "headers_too_large"
+def test_a_large_head_is_refused(
+    patient: LocalServer, app: Counting, lines: tuple[str, ...]
+) -> None:
+    with patient.connect() as connection:
+        connection.send(head("GET", "/", *lines))
+        assert connection.read_to_end().problem["code"] == "headers_too_large"
     assert app.served == 0
 
 
-def test_a_large_head_that_is_just_small_enough_is_read(patient: Door) -> None:
+def test_a_large_head_that_is_just_small_enough_is_read(patient: LocalServer) -> None:
     assert patient.get("/", "X: " + "y" * (MAX_HEADER_BYTES - 200)).status == 200
 
 
 @pytest.mark.parametrize("rest", [b"0\r\n" + b"T: x\r\n" * 200_000, b"1;" + b"e" * 1_000_000])
 def test_trailers_and_chunk_extensions_without_end_are_refused(
-    patient: Door, app: Counting, rest: bytes
+    patient: LocalServer, app: Counting, rest: bytes
 ) -> None:
-    with patient.line() as line:
-        line.send(head("POST", "/", "Transfer-Encoding: chunked"))
+    with patient.connect() as connection:
+        connection.send(head("POST", "/", "Transfer-Encoding: chunked"))
         with contextlib.suppress(ConnectionError):
-            line.send(rest)
-        assert line.rest().raw[:12] in {b"HTTP/1.1 431", b""}
+            connection.send(rest)
+        assert connection.read_to_end().raw[:12] in {b"HTTP/1.1 431", b""}
     assert app.disconnects.acquire(timeout=30)
     assert app.served == 0
 
 
-def test_a_client_that_does_not_read_its_answer_is_dropped(hasty: Door) -> None:
-    with hasty.line() as line:
-        line.send(head("GET", "/large"))
-        assert line.socket.recv(1) == b"H"
+def test_a_client_that_does_not_read_its_answer_is_dropped(hasty: LocalServer) -> None:
+    with hasty.connect() as connection:
+        connection.send(head("GET", "/large"))
+        assert connection.socket.recv(1) == b"H"
         with contextlib.suppress(ConnectionError):
             # It would wait for ever otherwise: nothing of what is sent here will be answered.
             while True:
-                line.send(b"GET / HTTP/1.1\r\n\r\n" * 1000)
+                connection.send(b"GET / HTTP/1.1\r\n\r\n" * 1000)
 
 
-def test_a_client_that_reads_slowly_gets_its_whole_answer(patient: Door) -> None:
-    with patient.line() as line:
-        line.send(head("GET", "/large"))
-        assert len(line.answer().body) == 2**24
+def test_a_client_that_reads_slowly_gets_its_whole_answer(patient: LocalServer) -> None:
+    with patient.connect() as connection:
+        connection.send(head("GET", "/large"))
+        assert len(connection.read_answer().body) == 2**24
 
 
 def test_one_connection_too_many_is_told_so_and_the_others_are_served(app: Counting) -> None:
     limits = ConnectionLimits(header_seconds=60, body_seconds=60, max_connections=3)
-    with listening(app, limits) as door, contextlib.ExitStack() as held:
-        lines = [held.enter_context(door.line()) for _ in range(3)]
-        for line in lines:
-            line.send(head("GET", "/"))
-            assert line.answer().status == 200
-        refused = door.get()
+    with serving_in_thread(app, limits) as server, contextlib.ExitStack() as held:
+        connections = [held.enter_context(server.connect()) for _ in range(3)]
+        for connection in connections:
+            connection.send(head("GET", "/"))
+            assert connection.read_answer().status == 200
+        refused = server.get()
         assert refused.problem["code"] == "not_ready"
         assert refused.headers["retry-after"]
-        lines[0].send(head("GET", "/"))
-        assert lines[0].answer().status == 200
-        lines[0].socket.close()
-        while door.get().status == 503:
+        connections[0].send(head("GET", "/"))
+        assert connections[0].read_answer().status == 200
+        connections[0].socket.close()
+        while server.get().status == 503:
             continue
-        assert door.get().status == 200
+        assert server.get().status == 200
 
 
-def test_an_upgrade_to_websocket_is_an_ordinary_request(patient: Door) -> None:
+def test_an_upgrade_to_websocket_is_an_ordinary_request(patient: LocalServer) -> None:
     upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
-    with patient.line() as line:
-        line.send(head("GET", "/", *upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
-        assert line.answer().status == 200
+    with patient.connect() as connection:
+        connection.send(head("GET", "/", *upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
+        assert connection.read_answer().status == 200
 
 
-def test_slow_senders_do_not_stop_service_to_others(patient: Door) -> None:
+def test_slow_senders_do_not_stop_service_to_others(patient: LocalServer) -> None:
     starts = [b"", b"GET / HT", head("POST", "/", "Content-Length: 9") + b"x"] * 30
     with contextlib.ExitStack() as held:
         for start in starts:
-            held.enter_context(patient.line()).send(start)
+            held.enter_context(patient.connect()).send(start)
         for _ in range(10):
             assert patient.get().status == 200

@@ -1,4 +1,4 @@
-"""Each hostile or odd image is embedded rightly or refused for nothing, and the next is served."""
+"""Each hostile or unusual image is embedded correctly or refused free of charge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.fuzz.image_files import noise, saved
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, data_uri
 from teacher_server.inference.decode_image import quiet_decoders
 
-# The number of inputs, as stated in the documentation.
+# The number of images in each group, as the documentation states it.
 INPUTS = {
     "animated": 4,
     "base64": 24,
@@ -33,30 +33,30 @@ INPUTS = {
 
 @pytest.fixture
 async def vendor(tmp_path: Path, hashing: HashEncoder) -> AsyncIterator[Vendor]:
-    # As in production, where decoders' warnings are no errors.
+    # As in production, where warnings of decoders are not errors.
     quiet_decoders()
     async with vendor_of_images(tmp_path, hashing) as running:
         yield running
 
 
 @pytest.mark.parametrize("group", GROUPS)
-async def test_each_image_is_embedded_or_refused_as_foreseen(vendor: Vendor, group: str) -> None:
+async def test_each_image_is_embedded_or_refused_as_expected(vendor: Vendor, group: str) -> None:
     outcomes = [await send(vendor, sample) for sample in GROUPS[group]()]
-    unforeseen = [
+    unexpected = [
         (outcome.sample.name, outcome.status, outcome.code, outcome.charged)
         for outcome in outcomes
         if not outcome.is_right
     ]
-    assert unforeseen == []
+    assert unexpected == []
     assert len(outcomes) == INPUTS[group]
     assert vendor.account.spent_units == sum(outcome.status == 200 for outcome in outcomes)
     assert vendor.audit.faults == ()
     assert (await vendor.http.get("/readyz")).status_code == 200
 
 
-async def test_what_is_embedded_is_what_the_image_looks_like(vendor: Vendor) -> None:
+async def test_the_embedding_is_that_of_the_decoded_pixels(vendor: Vendor) -> None:
     wrong, known = [], 0
-    for sample in (sample for made in GROUPS.values() for sample in made()):
+    for sample in (sample for generate in GROUPS.values() for sample in generate()):
         if sample.looks is None:
             continue
         known += 1
@@ -76,5 +76,5 @@ async def test_an_image_refused_in_a_batch_costs_its_neighbours_nothing(
         response = await vendor.embed([fine, {"image": sample.content}, fine])
         assert response.json()["index"] == 1, sample.name
     assert vendor.account.spent_units == 0
-    # The canary's batches, one image and one text, are all that ran.
+    # Only the readiness probe ran batches, of one image or one text.
     assert set(hashing.batches[before:]) <= {1}

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from benchmarks.fuzz.image_corpus import GROUPS
-from benchmarks.support.raw_http import Door, head
+from benchmarks.support.raw_http import LocalServer, head
 from tests.teacher_server.server.test_run import TOKEN, Server, server_at
 
 IDLE = 10_000
@@ -120,10 +120,10 @@ def test_hostile_images_are_refused_while_others_are_served(
 
 
 def test_an_upload_that_is_refused_leaves_no_traceback_in_the_log(server: Server) -> None:
-    with Door(address(server)[1]).line() as line:
+    with LocalServer(address(server)[1]).connect() as connection:
         start = head("POST", "/v1/embeddings", f"Authorization: Bearer {TOKEN}",
                      "Content-Type: application/json", "Content-Length: 100")  # fmt: skip
-        line.send(start + b"{")
+        connection.send(start + b"{")
     with server.http() as http:
         http.get("/livez")
         while "client_disconnected" not in server.log.read_text():

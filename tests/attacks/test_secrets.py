@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.support.raw_http import Door, head
+from benchmarks.support.raw_http import LocalServer, head
 from benchmarks.support.vendor_in_process import b64
 from teacher_server.ledger.keys import ApiKey, Keys
 from teacher_server.ledger.ledger import opened, unix_ms
@@ -125,9 +125,9 @@ def misuse(url: str, token: str, admin: str) -> tuple[list[str], list[int]]:
         ask("POST", "/admin/keys", headers=by_admin, json={"name": "n", sent: b64(b"x")})
         ask("GET", "/admin/keys", headers=by_admin)
         ask("GET", "/metrics")
-    with Door(int(url.rpartition(":")[2])).line() as raw:
+    with LocalServer(int(url.rpartition(":")[2])).connect() as raw:
         raw.send(head("GET", "/v1/key", f"Authorization Bearer {sent}"))
-        statuses.append(raw.rest().status)
+        statuses.append(raw.read_to_end().status)
     return tokens, statuses
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.paper.datasets import DATASETS
-from benchmarks.support.raw_http import listening
+from benchmarks.support.raw_http import serving_in_thread
 from benchmarks.support.vendor_in_process import ledger_at
 from teacher_server.api.app import create_app
 from teacher_server.inference.encoder import load_encoder
@@ -52,5 +52,5 @@ def clip_vendor(folder: Path, *, budget: int) -> Iterator[tuple[str, ApiKey, Led
         ledger.keys.create(key, name="paper", budget=budget, price_version="p")
         app = create_app(encoder=encoder, ledger=ledger, settings=VendorSettings())
         limits = ConnectionLimits(header_seconds=10, body_seconds=60, max_connections=100)
-        with listening(app, limits) as door:
-            yield f"http://127.0.0.1:{door.port}", key, ledger
+        with serving_in_thread(app, limits) as server:
+            yield f"http://127.0.0.1:{server.port}", key, ledger

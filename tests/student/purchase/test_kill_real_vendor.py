@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.support.raw_http import listening
+from benchmarks.support.raw_http import serving_in_thread
 from benchmarks.support.vendor_in_process import HashEncoder, ledger_at
 from cache.paid_cache import PaidCache
 from cache.records.receipt import Receipt, chain_breaks
@@ -47,9 +47,9 @@ def vendor_on_a_socket(folder: Path) -> Iterator[RealVendor]:
         ledger.keys.create(key, name="test", budget=100, price_version="p")
         app = create_app(encoder=encoder, ledger=ledger, settings=VendorSettings(max_delay_ms=0))
         limits = ConnectionLimits(header_seconds=10, body_seconds=60, max_connections=100)
-        with listening(app, limits) as door:
+        with serving_in_thread(app, limits) as server:
             try:
-                yield RealVendor(f"http://127.0.0.1:{door.port}", key, ledger, encoder)
+                yield RealVendor(f"http://127.0.0.1:{server.port}", key, ledger, encoder)
             finally:
                 encoder.gate.set()
 
