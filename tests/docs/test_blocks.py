@@ -30,7 +30,7 @@ def test_every_command_is_run_by_a_test_or_says_what_it_needs() -> None:
                 assert not block.mark, f"{block.where} is marked and is no command"
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_commands_work_page_by_page_in_their_order(tmp_path: Path) -> None:
     """One vendor and one purchase serve all pages: each guide starts where getting started ends."""
     first = new_sandbox(_made(tmp_path / "first"))
