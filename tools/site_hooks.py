@@ -37,6 +37,9 @@ def on_page_markdown(markdown: str, page: _Page, **_: Any) -> str:
             LOG.warning("%s links to %s, which does not exist", page.file.src_uri, link["target"])
         path = f"`{target.relative_to(ROOT)}`"
         text = link["text"]
-        return path if text.strip("`") == path.strip("`") else f"{text} ({path})"
+        if text.strip("`") == path.strip("`"):
+            return path
+        is_bracketed = link.string[: link.start()].endswith("(")
+        return f"{text}, {path}" if is_bracketed else f"{text} ({path})"
 
     return LINK.sub(path_instead, markdown)
