@@ -41,7 +41,8 @@ check: setup docs ## the fast part: lint, types, import contracts, documentation
 	@echo "pip-audit: $$(head -1 .venv/pip-audit.txt);" \
 	  "$$(grep -c 'could not be audited' .venv/pip-audit.txt) packages without advisories to look up"
 	@$(BIN)/hadolint docker/teacher.Dockerfile docker/client.Dockerfile
-	@$(BIN)/docker-compose --env-file docker/example.env config -q
+	@$(BIN)/docker-compose --env-file /dev/null --profile client config -q
+	@$(BIN)/docker-compose --env-file docker/example.env --profile client config -q
 
 fmt: setup ## format the code and sort its imports
 	@$(BIN)/ruff check --fix .
@@ -65,7 +66,7 @@ docs: setup ## build the documentation site into build/site, strict about links
 openapi: setup ## write docs/reference/openapi.json from the app
 	@$(BIN)/teacher-server openapi > docs/reference/openapi.json
 
-compose-test: data ## build and start the containers for real (root, Debian; not part of test)
+compose-test: ## test the containers with a real Docker engine (root, Debian, 20 minutes; not part of test)
 	@docker/compose-test
 
 chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries a database (20 minutes)

@@ -1,6 +1,6 @@
 FROM python:3.11-slim-bookworm
 
-# As in teacher.Dockerfile: "" for the registry's locked build of torch, or "cpu", "cu126", …
+# Build of torch, as in teacher.Dockerfile.
 ARG TORCH_BACKEND=""
 ARG UV_VERSION=0.13.9
 
@@ -10,10 +10,15 @@ COPY docker/install docker/client.lock ./
 RUN --mount=type=cache,target=/root/.cache sh ./install client.lock "$TORCH_BACKEND" "$UV_VERSION"
 COPY cache ./cache
 COPY student ./student
+COPY docker/client-entrypoint ./
 
-RUN useradd --uid 10001 --create-home client && mkdir /paid /runs && chown client /paid /runs
+# The uid is that of the vendor's user, whose key file only its owner can read. A new volume takes
+# the owner and the mode of the folder that it is mounted on.
+RUN useradd --uid 10001 --user-group --create-home client \
+    && install -d -o client -g client /paid /runs /demo /data \
+    && install -d -o client -g client -m 700 /keys
 USER 10001
-VOLUME ["/paid", "/runs"]
+VOLUME ["/paid", "/runs", "/demo"]
 ENV DISTILL_CACHE=/paid \
     DISTILL_OUT=/runs/student \
     DISTILL_DATA=/data \
@@ -23,4 +28,4 @@ ENV DISTILL_CACHE=/paid \
     MPLCONFIGDIR=/tmp \
     HF_HOME=/runs/weights
 WORKDIR /work
-ENTRYPOINT ["python", "-m", "student"]
+ENTRYPOINT ["sh", "/app/client-entrypoint"]

@@ -1,7 +1,7 @@
 FROM python:3.11-slim-bookworm
 
-# "" takes the registry's build of torch (CUDA on x86-64, runs on a CPU too) with its locked hashes;
-# "cpu", "cu126", … let uv pick that build of the two torch packages from PyTorch's own index.
+# Build of torch: "" installs the default build with its locked hashes (CUDA on x86-64; it also runs
+# on a CPU). "cpu", "cu126", … install that build from PyTorch's own index.
 ARG TORCH_BACKEND=""
 ARG UV_VERSION=0.13.9
 
@@ -11,7 +11,11 @@ COPY docker/install docker/teacher.lock ./
 RUN --mount=type=cache,target=/root/.cache sh ./install teacher.lock "$TORCH_BACKEND" "$UV_VERSION"
 COPY teacher_server ./teacher_server
 
-RUN useradd --uid 10001 --no-create-home vendor && mkdir /vendor && chown vendor /vendor
+# The uid is that of the client's user, which reads the first key. A new volume takes the owner and
+# the mode of the folder that it is mounted on.
+RUN useradd --uid 10001 --user-group --no-create-home vendor \
+    && install -d -o vendor -g vendor /vendor \
+    && install -d -o vendor -g vendor -m 700 /keys
 USER 10001
 VOLUME /vendor
 ENV HF_HOME=/vendor/weights \
