@@ -1,1 +1,1 @@
-"""Programs that use the three packages as a user would."""
+"""Examples to copy; each is run by a test in tests/examples."""
