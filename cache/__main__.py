@@ -1,4 +1,4 @@
-"""`python -m cache` is `cache-report`."""
+"""`python -m cache` runs `cache-report`."""
 
 import sys
 

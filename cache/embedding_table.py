@@ -1,11 +1,11 @@
-"""The bought embeddings as one matrix on disk: what training reads."""
+"""Paid embeddings as one matrix on disk, which training reads."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 
 from cache.errors import NotPaid, StaleTable
 from cache.records.embedding_key import EmbeddingKey
+from cache.storage.atomic_file import replace_file, replacing
 from cache.storage.reader import CacheReader
-from cache.storage.receipts_file import sync_folder
 
 EMBEDDINGS: Final = "embeddings.npy"
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = 1
-_ROWS_A_READ: Final = 4000
+_ROWS_PER_READ: Final = 4000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a table is: of which model and keys, how big, and the sha256 of its file."""
+    """Description of a table: its model, its keys, its shape and the SHA-256 of its file."""
 
     format: int
     model_fingerprint: str
@@ -38,7 +38,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EmbeddingTable:
-    """N paid embeddings, one a row: `vectors` is float32 (N, D), memory-mapped and read-only."""
+    """N paid embeddings of one model; `vectors` is float32 (N, D), memory-mapped, read-only."""
 
     folder: Path
     manifest: Manifest
@@ -49,20 +49,20 @@ class EmbeddingTable:
 
     @property
     def dim(self) -> int:
-        """D, the length of one embedding."""
+        """D, the length of an embedding."""
         return self.manifest.dim
 
     @property
     def model_fingerprint(self) -> str:
-        """The teacher that gave all of them."""
+        """The fingerprint of the teacher model."""
         return self.manifest.model_fingerprint
 
 
 def materialise(cache: CacheReader, keys: Sequence[EmbeddingKey], folder: Path) -> EmbeddingTable:
-    """The table of `keys`, row i for keys[i]; the one in `folder` when it is that, else a new one.
+    """Return the table of `keys` in `folder`, building it unless it is there; row i is keys[i].
 
-    Costs no query. Raises NotPaid for keys that are not in the cache, ValueError for no keys or
-    for keys of several models, CorruptRow for a damaged row.
+    Buys nothing. Raises NotPaid for keys that are not in the cache, ValueError for no keys or keys
+    of several models, CorruptRow for a damaged row.
     """
     _require_one_model(keys)
     try:
@@ -72,7 +72,7 @@ def materialise(cache: CacheReader, keys: Sequence[EmbeddingKey], folder: Path) 
 
 
 def open_table(folder: Path, keys: Sequence[EmbeddingKey]) -> EmbeddingTable:
-    """The table of exactly `keys` in `folder`; StaleTable when what is there is anything else."""
+    """Open the table of exactly `keys` in `folder`. Raises StaleTable for any other content."""
     manifest = _read_manifest(folder)
     fingerprint = _require_one_model(keys)
     if manifest.model_fingerprint != fingerprint:
@@ -95,50 +95,40 @@ def _build(cache: CacheReader, keys: Sequence[EmbeddingKey], folder: Path) -> Em
     first = cache.fetch(keys[:1])[keys[0]]
     dim = int(first.vector.size)
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{EMBEDDINGS}.{os.getpid()}.part"
-    try:
-        _write_vectors(part, cache, keys, dim)
-        manifest = Manifest(
-            format=_FORMAT,
-            model_fingerprint=first.key.model_fingerprint,
-            count=len(keys),
-            dim=dim,
-            keys_sha256=_keys_sha256(keys),
-            embeddings_sha256=_file_sha256(part),
-        )
-        # A reader that has the old file mapped keeps it: the new one takes its name, not its bytes.
-        part.replace(folder / EMBEDDINGS)
-        _write_manifest(folder, manifest)
-    finally:
-        part.unlink(missing_ok=True)
+    sha256 = hashlib.sha256()
+    # A reader that has the old file mapped keeps it: the new file takes its name, not its bytes.
+    with replacing(folder / EMBEDDINGS) as file:
+        for part in _npy_parts(cache, keys, dim):
+            file.write(part)
+            sha256.update(part)
+    manifest = Manifest(
+        format=_FORMAT,
+        model_fingerprint=first.key.model_fingerprint,
+        count=len(keys),
+        dim=dim,
+        keys_sha256=_keys_sha256(keys),
+        embeddings_sha256=sha256.hexdigest(),
+    )
+    text = json.dumps(asdict(manifest), indent=2, sort_keys=True)
+    replace_file(folder / MANIFEST, text.encode())
     return open_table(folder, keys)
 
 
-def _write_vectors(part: Path, cache: CacheReader, keys: Sequence[EmbeddingKey], dim: int) -> None:
-    header = {"descr": "<f4", "fortran_order": False, "shape": (len(keys), dim)}
-    with part.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(keys), _ROWS_A_READ):
-            chunk = keys[start : start + _ROWS_A_READ]
-            found = cache.fetch(chunk)
-            dims = {int(row.vector.size) for row in found.values()}
-            if dims != {dim}:
-                message = f"the embeddings have {sorted({dim, *dims})} numbers: not one model"
-                raise ValueError(message)
-            rows = np.stack([found[key].vector for key in chunk])
-            file.write(rows.astype("<f4", copy=False).tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    part = folder / f"{MANIFEST}.{os.getpid()}.part"
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(asdict(manifest), file, indent=2, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / MANIFEST)
-    sync_folder(folder)
+def _npy_parts(cache: CacheReader, keys: Sequence[EmbeddingKey], dim: int) -> Iterator[bytes]:
+    """Yield the bytes of the .npy file: its header, then the rows in chunks."""
+    header = io.BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (len(keys), dim)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    yield header.getvalue()
+    for start in range(0, len(keys), _ROWS_PER_READ):
+        chunk = keys[start : start + _ROWS_PER_READ]
+        found = cache.fetch(chunk)
+        dims = {int(row.vector.size) for row in found.values()}
+        if dims != {dim}:
+            message = f"embeddings of one model have different lengths: {sorted({dim, *dims})}"
+            raise ValueError(message)
+        rows = np.stack([found[key].vector for key in chunk])
+        yield rows.astype("<f4", copy=False).tobytes()
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -149,10 +139,10 @@ def _read_manifest(folder: Path) -> Manifest:
         message = f"there is no table in {folder}"
         raise StaleTable(message) from error
     except (OSError, ValueError, TypeError) as error:
-        message = f"{path} cannot be read"
+        message = f"cannot read {path}"
         raise StaleTable(message) from error
     if manifest.format != _FORMAT:
-        message = f"{path} has format {manifest.format}, this program reads {_FORMAT}"
+        message = f"{path} has format {manifest.format}; this program reads {_FORMAT}"
         raise StaleTable(message)
     return manifest
 
@@ -161,7 +151,7 @@ def _require_one_model(keys: Sequence[EmbeddingKey]) -> str:
     fingerprints = {key.model_fingerprint for key in keys}
     if len(fingerprints) != 1:
         message = (
-            f"a table holds embeddings of one model, these are {len(keys)} keys"
+            f"a table holds embeddings of one model; these are {len(keys)} keys"
             f" of {len(fingerprints)} models"
         )
         raise ValueError(message)

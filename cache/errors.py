@@ -1,19 +1,19 @@
-"""What can go wrong with paid answers.
+"""The errors of this package.
 
 CacheError
-├── CacheUnavailable      the store cannot be locked, read or written
-│   └── UnsafeSettings    the store is not set up to keep what it is given
+├── CacheUnavailable      the cache cannot be locked, read or written
+│   └── UnsafeSettings    its settings would not keep what is stored
 ├── CorruptRow            a stored record is not what was written
-├── PickleRefused         somebody tried to put a pickle in, or planted one
-├── ClientBudgetExceeded  a reservation would pass the client's own budget
-├── AlreadyPaid           a reservation for a purchase whose receipt is already stored
-├── AnswerLost            a reservation for a purchase whose answer is on record as lost
+├── PickleRefused         a value would have to be pickled or unpickled
+├── ClientBudgetExceeded  a purchase does not fit the client's own budget
+├── AlreadyPaid           the purchase is paid and its receipt is stored
+├── AnswerWrittenOff      the purchase is written off
 ├── IntentConflict        one idempotency key, two different purchases
 ├── ReceiptConflict       one request id, two different receipts
 ├── InconsistentAnswer    rows and receipt of one answer do not belong together
-├── NotOpen               no open purchase has the key that was named
-├── NotPaid               a key that was never bought was asked for
-├── StaleTable            a table on disk is not the one that was asked for
+├── NotOpen               no open purchase has the given key
+├── NotPaid               an embedding is not in the cache
+├── StaleTable            a table on disk is not the requested one
 └── AuditImpossible       the vendor's ledger could not be read
 """
 
@@ -23,22 +23,23 @@ from collections.abc import Sequence
 
 
 class CacheError(Exception):
-    """Root of everything that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class CacheUnavailable(CacheError):
-    """The store cannot be locked, read or written; nothing in it was changed.
+    """The cache cannot be locked, read or written. Nothing in it was changed.
 
-    What the vendor has charged by then is an open purchase: the next run gets it again, free.
+    What the vendor has charged by then is an open purchase: the next run fetches its answer again,
+    free of charge.
     """
 
 
 class UnsafeSettings(CacheUnavailable):
-    """The store's settings would let paid rows be lost."""
+    """With the settings of this cache, paid rows could be lost."""
 
 
 class CorruptRow(CacheError):
-    """A stored record is not what was written; it names the record and what is wrong."""
+    """A stored record is not what was written: `name` is the record, `reason` the fault."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"stored record {name} is corrupt: {reason}")
@@ -46,11 +47,11 @@ class CorruptRow(CacheError):
 
 
 class PickleRefused(CacheError):
-    """Only bytes are stored and only bytes are read; nothing here is ever unpickled."""
+    """Only bytes are stored and read; nothing is ever pickled or unpickled."""
 
 
 class ClientBudgetExceeded(CacheError):
-    """The client's own budget does not cover this purchase; nothing was sent."""
+    """The client's own budget does not cover this purchase. Nothing was sent."""
 
     def __init__(self, *, needed: int, remaining: int) -> None:
         super().__init__(
@@ -61,7 +62,7 @@ class ClientBudgetExceeded(CacheError):
 
 
 class AlreadyPaid(CacheError):
-    """The purchase under this idempotency key is finished and its answer is in the cache."""
+    """The purchase of this idempotency key is paid and its answer is in the cache."""
 
     def __init__(self, *, idempotency_key: str, request_id: str) -> None:
         super().__init__(
@@ -72,46 +73,46 @@ class AlreadyPaid(CacheError):
 
 
 class AnswerWrittenOff(CacheError):
-    """The purchase under this key was charged and its answer is gone; buy under a new key."""
+    """The purchase of this idempotency key is written off. Buy its items under a new key."""
 
     def __init__(self, *, idempotency_key: str, detail: str) -> None:
         super().__init__(
-            f"the answer to the purchase {idempotency_key} is on record as lost ({detail});"
-            " buy its items again under another key"
+            f"the purchase {idempotency_key} is written off ({detail});"
+            " buy its items again under a new key"
         )
         self.idempotency_key, self.detail = idempotency_key, detail
 
 
 class IntentConflict(CacheError):
-    """One idempotency key names two different purchases."""
+    """One idempotency key is used for two different purchases."""
 
 
 class ReceiptConflict(CacheError):
-    """A receipt is stored under this request id and it is not this one; receipts never change."""
+    """A different receipt is stored under this request id; receipts never change."""
 
 
 class InconsistentAnswer(CacheError):
-    """Rows and receipt do not belong together; nothing was stored and the intent stays open."""
+    """Rows and receipt do not belong together. Nothing was stored; the purchase stays open."""
 
 
 class NotOpen(CacheError):
-    """There is no open purchase of that key, or there are several; nothing was changed."""
+    """No open purchase has this key, or several have. Nothing was changed."""
 
 
 class NotPaid(CacheError):
-    """Some keys were never bought."""
+    """Some embeddings are not in the cache; `digests` are the digests of their keys."""
 
     def __init__(self, digests: Sequence[bytes]) -> None:
         super().__init__(
-            f"{len(digests)} of the embeddings asked for are not in the cache,"
+            f"{len(digests)} of the requested embeddings are not in the cache;"
             f" the first is {digests[0].hex()}"
         )
         self.digests = tuple(digests)
 
 
 class StaleTable(CacheError):
-    """The table on disk is not the one that was asked for; build it again, which costs nothing."""
+    """The table on disk is not the requested one; building it again costs nothing."""
 
 
 class AuditImpossible(CacheError):
-    """The vendor's ledger could not be read, so nothing can be said about the balance."""
+    """The vendor's ledger could not be read, so the audit has no result."""

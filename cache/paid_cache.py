@@ -1,4 +1,4 @@
-"""The cache of paid embeddings, and the only place that writes to it."""
+"""The cache of paid embeddings: the only class that writes to it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,13 @@ from cache.records.purchase_records import (
     WriteOff,
 )
 from cache.records.receipt import Receipt
-from cache.storage import record_types as journal
-from cache.storage import run_locks as alive
+from cache.storage import record_types, run_locks
 from cache.storage.consistency import require_consistent, require_same_purchase, require_same_vector
 from cache.storage.fenced_diskcache import FencedCache
 from cache.storage.folder import RECEIPTS, prepare_folder
 from cache.storage.reader import CacheReader
 from cache.storage.transaction import Transaction, transaction
-from cache.storage.unstored_receipts import lost_receipts
+from cache.storage.unstored_receipts import find_unstored_receipts
 
 __all__ = [
     "Intent",
@@ -53,15 +52,16 @@ __all__ = [
 
 
 def now_ms() -> int:
-    """Unix time in milliseconds."""
+    """Return the Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 class PaidCache(CacheReader):
-    """Every embedding that was paid for, on disk for ever, with its receipt.
+    """A cache of paid embeddings and their receipts, open for reading and writing.
 
-    Shared safely by threads and processes. What a method has returned from is fsynced; what raised
-    has changed nothing. Waits for another writer `patience_s` at most, then CacheUnavailable.
+    Threads and processes can share it. When a method returns, its changes are on disk; when it
+    raises, nothing has changed. A method waits at most `patience_s` seconds for another writer,
+    then raises CacheUnavailable.
     """
 
     def __init__(self, folder: Path, store: FencedCache, clock: Callable[[], int]) -> None:
@@ -76,18 +76,18 @@ class PaidCache(CacheReader):
         *,
         patience_s: float = 20.0,
         clock: Callable[[], int] = now_ms,
-        to_mend: bool = False,
+        for_repair: bool = False,
     ) -> Self:
-        """The cache in `folder`, made when it is not there; CacheUnavailable when it cannot be.
+        """Open the cache in `folder`, or create one there.
 
-        Also when the database lacks receipts that receipts.jsonl has, and so would pay again what
-        is paid: only `to_mend` opens such a cache.
+        Raises CacheUnavailable if that is impossible, and also if the database lacks receipts that
+        receipts.jsonl has: their purchases would be bought again. `for_repair` skips that check.
         """
-        place = Path(folder)
-        prepare_folder(place)
-        cache = cls(place, FencedCache(place, patience_s=patience_s), clock)
+        path = Path(folder)
+        prepare_folder(path)
+        cache = cls(path, FencedCache(path, patience_s=patience_s), clock)
         try:
-            if not to_mend:
+            if not for_repair:
                 cache._require_all_receipts()
             with cache.transaction() as changes:
                 if not changes.has_totals:
@@ -98,37 +98,38 @@ class PaidCache(CacheReader):
         return cache
 
     def close(self) -> None:
-        """Let go of the files; everything is on disk already."""
+        """Close the files. Everything is on disk already."""
         super().close()
         self._store.close()
 
     @contextmanager
-    def alive(self, run: str) -> Iterator[None]:
-        """Be known to all processes that share the cache as the living run `run`.
+    def hold_run_lock(self, run: str) -> Iterator[None]:
+        """Mark `run` as running, for every process that shares the cache.
 
-        Hold it from before the first `reserve` until the last answer is stored: others leave the
-        open intents of a living run alone. It ends with the process, also on kill -9. Raises
-        CacheUnavailable when `run` is alive already, or while the cache is repaired or merged.
+        Hold it from before the first `reserve` until the last answer is stored: other runs leave
+        the open purchases of a running run alone. The mark ends with the process, also on kill -9.
+        Raises CacheUnavailable if `run` is running already, or while the cache is repaired or
+        merged.
         """
-        with alive.hold_run_lock(self.folder, run):
+        with run_locks.hold_run_lock(self.folder, run):
             yield
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Several changes of which all are kept or none, with every other writer shut out."""
+        """Make several changes, all or none of them, while other writers wait."""
         with transaction(self._store, self.folder) as changes:
             yield changes
 
     def reserve(self, intent: Intent, *, budget: int) -> None:
-        """Journal a purchase before it is sent, if all receipts and open intents leave room for it.
+        """Record a purchase as open before it is sent, if the budget covers it.
 
-        `budget` is in queries, over the whole life of the cache and over all processes that share
-        it. Reserving an open intent again changes nothing. Raises ClientBudgetExceeded, AlreadyPaid
-        when its receipt is stored, AnswerLost when it is on record as lost, IntentConflict when its
-        key names another purchase.
+        `budget` is in queries, over the lifetime of the cache and all processes that share it.
+        Paid, open and written-off queries count. Reserving an open purchase again changes nothing.
+        Raises ClientBudgetExceeded, AlreadyPaid if its receipt is stored, AnswerWrittenOff, and
+        IntentConflict if its idempotency key belongs to a different purchase.
         """
         with self.transaction() as changes:
-            _refuse_if_ended(changes, intent.idempotency_key)
+            _require_not_settled(changes, intent.idempotency_key)
             known = changes.intent(intent.idempotency_key)
             if known is not None:
                 require_same_purchase(known, intent)
@@ -146,30 +147,30 @@ class PaidCache(CacheReader):
         *,
         account: str,
     ) -> None:
-        """Keep one paid answer: its rows, its receipt and the end of its intent, all or nothing.
+        """Store a paid answer: its rows and its receipt, and close the purchase.
 
         `account` is `account_name(vendor url, key id)`. Committing the same receipt again only
-        puts back rows that are gone. An embedding that another request had bought already is kept
-        beside the first. Raises InconsistentAnswer, with the intent still open, when rows and
-        receipt do not belong together, ReceiptConflict when the request id has another receipt, and
-        CacheUnavailable, which then says that the answer is charged and comes again for nothing.
+        restores missing rows. An embedding that another request bought before is kept beside the
+        first. Raises InconsistentAnswer if rows and receipt do not belong together (the purchase
+        stays open), ReceiptConflict if the request id has a different receipt, and CacheUnavailable
+        if the answer cannot be stored; it is charged then, and the next run fetches it again.
         """
         require_consistent(intent, embeddings, receipt, account)
         stored = StoredReceipt(account=account, run=intent.run, receipt=receipt)
-        with _charged_already(receipt), self.transaction() as changes:
+        with _note_that_it_was_charged(receipt), self.transaction() as changes:
             if changes.same_charge(stored) is None:
                 changes.add_receipt(stored)
-                changes.copy(stored.paying_for(intent.keys))
+                changes.add_to_receipts_file(stored.paying_for(intent.keys))
             for row in embeddings:
                 changes.add_row(row)
-            changes.end(intent.idempotency_key)
+            changes.close(intent.idempotency_key)
 
     def restore(self, purchase: Purchase, embeddings: Sequence[PaidEmbedding]) -> int:
-        """Put back the rows of a paid purchase that are gone; how many they were. Costs nothing.
+        """Put back the missing rows of a paid purchase and return their number. Costs nothing.
 
-        `embeddings` is the vendor's whole answer, given again. Raises InconsistentAnswer, with
-        nothing changed, when it is not the answer to that receipt or when a row that is still there
-        says otherwise, and ReceiptConflict when that receipt is not stored.
+        `embeddings` is the vendor's complete answer, sent again. Raises, with nothing changed,
+        InconsistentAnswer if it does not belong to the receipt or contradicts a row in the cache,
+        and ReceiptConflict if the receipt is not stored.
         """
         require_consistent(purchase.intent, embeddings, purchase.receipt, purchase.account)
         with self.transaction() as changes:
@@ -181,16 +182,16 @@ class PaidCache(CacheReader):
             return sum(changes.add_row(row) for row in embeddings)
 
     def abandon(self, idempotency_key: str) -> None:
-        """Close an intent that the vendor has certainly not charged; without one, do nothing."""
+        """Close an open purchase that the vendor did not charge; do nothing if there is none."""
         with self.transaction() as changes:
-            changes.end(idempotency_key)
+            changes.close(idempotency_key)
 
-    def lose(self, intent: Intent, *, account: str, detail: str) -> None:
-        """End a purchase whose answer the vendor does not have any more, and keep that on record.
+    def write_off(self, intent: Intent, *, account: str, detail: str) -> None:
+        """Write off a purchase whose answer nobody has and nobody can fetch; close it.
 
-        Its units stay counted as spent. Does nothing when it is on record already.
+        Its queries stay counted as spent. Does nothing if it is written off already.
         """
-        loss = WriteOff(
+        write_off = WriteOff(
             idempotency_key=intent.idempotency_key,
             account=account,
             run=intent.run,
@@ -200,62 +201,63 @@ class PaidCache(CacheReader):
             created_ms=self._clock(),
         )
         with self.transaction() as changes:
-            changes.add_loss(loss)
-            changes.end(intent.idempotency_key)
+            changes.add_write_off(write_off)
+            changes.close(intent.idempotency_key)
 
     def refuse(self, key: EmbeddingKey, *, code: str, detail: str) -> None:
-        """Remember that the vendor will never embed this item; the first reason given stays."""
+        """Record that the vendor refuses to embed an item; the first reason stays."""
         refusal = Refusal(key=key, code=code, detail=detail, created_ms=self._clock())
         with self.transaction() as changes:
             changes.add_refusal(refusal)
 
     def record_run(self, run: RunRecord) -> None:
-        """Keep what a run planned, found and bought; recording it again replaces it."""
+        """Store what a run planned, found and bought, replacing its earlier record."""
         with self.transaction() as changes:
             changes.put_run(run)
 
     def _require_all_receipts(self) -> None:
-        if not lost_receipts(self):
+        if not find_unstored_receipts(self):
             return
-        # A merge writes its lines before it commits: behind the lock none is half way.
+        # A merge appends its lines before it commits: under the lock no merge is half done.
         with self.transaction():
-            lost = lost_receipts(self)
-        if lost:
+            unstored = find_unstored_receipts(self)
+        if unstored:
             message = (
-                f"{self.folder} has {len(lost)} receipts in {RECEIPTS} that the database does not"
-                " have: run cache-report verify --repair; nothing was bought"
+                f"{self.folder} has {len(unstored)} receipts in {RECEIPTS} that the database does"
+                " not have: run cache-report verify --repair; nothing was bought"
             )
             raise CacheUnavailable(message)
 
     def _recounted(self, changes: Transaction) -> Spend:
         totals = Spend()
         for receipt in self.receipts():
-            totals = journal.with_receipt(totals, receipt)
+            totals = record_types.with_receipt(totals, receipt)
         for intent in self.open_intents():
-            totals = journal.with_in_flight(totals, intent.units)
-        for loss in self.losses():
-            if changes.paid_by(loss.idempotency_key) is None:
-                totals = journal.with_lost(totals, loss.units)
+            totals = record_types.with_open_units(totals, intent.units)
+        for write_off in self.write_offs():
+            if changes.paid_by(write_off.idempotency_key) is None:
+                totals = record_types.with_written_off_units(totals, write_off.units)
         return totals
 
 
 @contextmanager
-def _charged_already(receipt: Receipt) -> Iterator[None]:
-    """Say of what cannot be stored that it is paid, and that nothing of it is lost."""
+def _note_that_it_was_charged(receipt: Receipt) -> Iterator[None]:
+    """Re-raise CacheUnavailable with a note that the answer is charged and will be recovered."""
     try:
         yield
     except CacheUnavailable as error:
         message = (
-            f"{error}. The answer to {receipt.idempotency_key} was charged ({receipt.units} queries"
-            ") and is not stored: the next run gets it again under the same key, free of charge"
+            f"{error}. The answer to {receipt.idempotency_key} was charged ({receipt.units}"
+            " queries) but is not stored: the next run fetches it again under the same key, free of"
+            " charge"
         )
         raise type(error)(message) from error
 
 
-def _refuse_if_ended(changes: Transaction, idempotency_key: str) -> None:
+def _require_not_settled(changes: Transaction, idempotency_key: str) -> None:
     paid = changes.paid_by(idempotency_key)
     if paid is not None:
         raise AlreadyPaid(idempotency_key=idempotency_key, request_id=paid[1])
-    loss = changes.loss(idempotency_key)
-    if loss is not None:
-        raise AnswerWrittenOff(idempotency_key=idempotency_key, detail=loss.detail)
+    write_off = changes.write_off(idempotency_key)
+    if write_off is not None:
+        raise AnswerWrittenOff(idempotency_key=idempotency_key, detail=write_off.detail)

@@ -20,7 +20,7 @@ from benchmarks.chaos.process_pool import ProcessPool
 from benchmarks.chaos.reference import read_reference
 from benchmarks.chaos.scenario import Account, ClientPlan
 from benchmarks.chaos.supervisor import Supervisor
-from cache.audit.audit import audit
+from cache.audit.audit import audit_cache
 from cache.audit.ledger_client import VendorLedger
 from cache.integrity.verify import verify
 from cache.maintenance.merge import merge
@@ -146,7 +146,7 @@ def _own_checks(folder: Path, account: Account, run: Supervisor, url: str) -> li
     with CacheReader.open(merged) as records:
         problems = verify(records).problems
         faults += [f"cache-report verify, merged: {problem}" for problem in problems]
-        differences = audit(records, VendorLedger(url=url, key=account.key.token)).differences
+        differences = audit_cache(records, VendorLedger(url=url, key=account.key.token)).differences
     return faults + [f"cache-report audit, {account.key.id}: {found}" for found in differences]
 
 
@@ -162,7 +162,7 @@ def _cache(folder: Path, plan: ClientPlan) -> CacheFacts:
                 for paid in (*records.rows(), *records.rows_bought_again())
             ],
             units_on_record=spend.receipt_units,
-            open_units=spend.in_flight_units,
+            open_units=spend.open_units,
         )
 
 

@@ -28,6 +28,7 @@ from benchmarks.evidence.words import (
     TEACHERS_TEXT,
     WHITE_BOX,
 )
+from cache.records.money import dollars
 from student.acquisition.strategies import SELECTORS
 from student.bench.charts import Curve, Spot, against, against_queries, bars
 from student.bench.constants import ZERO_SHOT
@@ -36,7 +37,6 @@ from student.bench.run import identity
 from student.bench.series import Series
 from student.bench.statistics import Mean
 from student.bench.tables import NOT_YET, accuracy_table, difference_table, held_out_table
-from student.purchase.plan import dollars
 from student.report.markdown import table
 
 

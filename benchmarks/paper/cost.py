@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from benchmarks.paper.recipe import Recipe
+from cache.records.money import dollars
 from student.data.image_folder import Catalogue
 from student.data.split import Split, split
 from student.embeddings.keys import prompts_for
-from student.purchase.plan import dollars
 from student.vendor.schemas import Prices
 
 PIXEL_BYTES = 3

@@ -1,1 +1,1 @@
-"""Comparing the client's receipts with the vendor's ledger."""
+"""Comparison of the client's receipts with the vendor's ledger."""

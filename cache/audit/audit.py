@@ -1,4 +1,4 @@
-"""Whether the client's receipts and the vendor's ledger say the same, line by line, both ways."""
+"""Audit: the receipts in a cache against the vendor's ledger, entry by entry, both ways."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from cache.audit.corrections import (
     Credit,
     Difference,
     credits_of,
+    entry_name,
     false_credits,
-    line_name,
     most_spent,
 )
 from cache.audit.ledger_client import VendorLedger
@@ -20,17 +20,19 @@ from cache.errors import CorruptRow, PickleRefused
 from cache.integrity.scan import scan
 from cache.records.purchase_records import StoredReceipt
 from cache.records.receipt import Receipt, account_name, chain_breaks, key_id_of
-from cache.storage import record_types as journal
+from cache.storage import record_types
 from cache.storage.reader import CacheReader
 from cache.storage.record_types import Tag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """The outcome; counts of units are queries, costs are micro-USD.
+    """The outcome of an audit; `units` are queries, costs are micro-USD.
 
-    `credits` are the vendor's corrections, which need no receipt. `lost` names charges that are
-    known to be paid and whose answers are gone, wholly or in part: no difference, but a loss.
+    `credits` are the vendor's corrections, which need no receipt. `write_offs` are purchases whose
+    answer is gone for good, `missing_rows` paid answers that are not completely in the cache:
+    neither is a difference. `not_audited` counts receipts of other keys, `bought_elsewhere` those
+    of this key at other addresses, both by account.
     """
 
     account: str
@@ -43,49 +45,50 @@ class Audit:
     receipt_cost_micro_usd: int
     differences: tuple[Difference, ...]
     credits: tuple[Credit, ...]
-    lost: tuple[Difference, ...]
+    write_offs: tuple[Difference, ...]
+    missing_rows: tuple[Difference, ...]
     not_audited: dict[str, int]
     bought_elsewhere: dict[str, int]
 
     @property
     def is_balanced(self) -> bool:
-        """Whether both sides agree on every line and on the sums."""
+        """Whether cache and ledger agree on every entry and on the sums."""
         return not self.differences
 
 
-def audit(cache: CacheReader, vendor: VendorLedger) -> Audit:
-    """Compare the receipts in the cache with the vendor's ledger of the key that asks.
+def audit_cache(cache: CacheReader, vendor: VendorLedger) -> Audit:
+    """Compare the receipts in the cache with the vendor's ledger of one API key.
 
-    Receipts belong to the account of the same key id: a vendor may have moved to another address.
-    Ask while no client is buying, or what is bought meanwhile is a difference. Raises
-    AuditImpossible when the vendor cannot be asked.
+    A receipt belongs to the key if its account has the same key id, at whatever address of the
+    vendor. Run it while no client is buying: a purchase made meanwhile counts as a difference.
+    Raises AuditImpossible if the vendor's ledger cannot be read.
     """
     account = vendor.account()
     ledger = vendor.entries()
     name = account_name(vendor.url, account.id)
     damage: list[Difference] = []
     receipts: list[Receipt] = []
-    strangers: Counter[str] = Counter()
+    other_keys: Counter[str] = Counter()
     elsewhere: Counter[str] = Counter()
     for stored in _readable_receipts(cache, damage):
         if key_id_of(stored.account) != account.id:
-            strangers[stored.account] += 1
+            other_keys[stored.account] += 1
             continue
         receipts.append(stored.receipt)
         if stored.account != name:
             elsewhere[stored.account] += 1
-    findings = scan(cache)
-    in_flight = {intent.idempotency_key for intent in findings.intents}
+    scan_result = scan(cache)
+    open_keys = {intent.idempotency_key for intent in scan_result.intents}
     charges = [entry for entry in ledger if entry.kind == "charge"]
-    lost = LostChargeReport(findings, receipts, charges, key_id=account.id)
+    lost = LostChargeReport(scan_result, receipts, charges, key_id=account.id)
     differences = [
         *(Difference(line="vendor's ledger", detail=fault) for fault in chain_breaks(ledger)),
         *damage,
         *_false_hashes(receipts),
-        *compare(receipts, lost.explainable, in_flight),
+        *compare(receipts, lost.charges_with_receipt, open_keys),
         *lost.differences,
         *false_credits(ledger),
-        *_sums(receipts, lost.explainable),
+        *_sums(receipts, lost.charges_with_receipt),
         *_spent(ledger, account.spent_units),
     ]
     return Audit(
@@ -99,19 +102,21 @@ def audit(cache: CacheReader, vendor: VendorLedger) -> Audit:
         receipt_cost_micro_usd=sum(receipt.cost_micro_usd for receipt in receipts),
         differences=tuple(differences),
         credits=tuple(credits_of(ledger)),
-        lost=tuple(lost.named),
-        not_audited=dict(strangers),
+        write_offs=tuple(lost.write_offs),
+        missing_rows=tuple(lost.missing_rows),
+        not_audited=dict(other_keys),
         bought_elsewhere=dict(elsewhere),
     )
 
 
 def compare(
-    receipts: Sequence[Receipt], charges: Sequence[Receipt], in_flight: Iterable[str] = ()
+    receipts: Sequence[Receipt], charges: Sequence[Receipt], open_keys: Iterable[str] = ()
 ) -> Iterator[Difference]:
-    """Every line that is not the same in the cache (`receipts`) and at the vendor (`charges`).
+    """Yield every difference between the cache's `receipts` and the vendor's `charges`.
 
-    Lines are paired by request id, what is left by sequence number, so that a line altered in
-    either is still named as one line. `in_flight` are the idempotency keys of open intents.
+    Entries are paired by request id and the rest by sequence number, so that an entry altered on
+    one side is still reported as one entry. `open_keys` are the idempotency keys of the open
+    purchases.
     """
     unmatched: list[Receipt] = []
     by_request = _grouped(charges)
@@ -126,32 +131,32 @@ def compare(
     for receipt in unmatched:
         charge = by_seq.pop(receipt.seq, None)
         if charge is None:
-            yield Difference(line=line_name(receipt), detail="missing in the vendor's ledger")
+            yield Difference(line=entry_name(receipt), detail="missing in the vendor's ledger")
         else:
             left.remove(charge)
             yield from _field_differences(receipt, charge)
-    awaited = set(in_flight)
+    open_purchases = set(open_keys)
     for charge in left:
-        if charge.idempotency_key in awaited:
+        if charge.idempotency_key in open_purchases:
             detail = (
-                "paid but not yet collected: its intent is open in the cache, run the client again"
-                " and it asks for the answer under the same key, free of charge"
+                "charged, but its answer is not stored yet: the purchase is open in the cache; run"
+                " the client again, it fetches the answer under the same key, free of charge"
             )
         else:
             detail = "missing in the cache"
-        yield Difference(line=line_name(charge), detail=detail)
+        yield Difference(line=entry_name(charge), detail=detail)
 
 
 def _readable_receipts(cache: CacheReader, damage: list[Difference]) -> Iterator[StoredReceipt]:
-    """Every receipt that still says something; what is wrong with a record goes to `damage`."""
+    """Yield every receipt that can be decoded; faults of records are added to `damage`."""
     for record in cache.scan(Tag.RECEIPT):
         try:
             content = record.content()
             try:
-                yield journal.read_receipt(record.name, content)
+                yield record_types.decode_receipt(record.name, content)
             except CorruptRow as error:
                 damage.append(Difference(line=record.name, detail=f"in the cache, {error.reason}"))
-                yield journal.read_damaged_receipt(record.name, content)
+                yield record_types.decode_damaged_receipt(record.name, content)
         except (CorruptRow, PickleRefused) as error:
             damage.append(Difference(line=record.name, detail=f"unreadable in the cache: {error}"))
 
@@ -160,7 +165,7 @@ def _false_hashes(receipts: Iterable[Receipt]) -> Iterator[Difference]:
     for receipt in receipts:
         if not receipt.verify():
             detail = "in the cache, its hash is not the hash of its fields"
-            yield Difference(line=line_name(receipt), detail=detail)
+            yield Difference(line=entry_name(receipt), detail=detail)
 
 
 def _sums(receipts: Sequence[Receipt], charges: Sequence[Receipt]) -> Iterator[Difference]:
@@ -173,10 +178,11 @@ def _sums(receipts: Sequence[Receipt], charges: Sequence[Receipt]) -> Iterator[D
 
 
 def _spent(ledger: Sequence[Receipt], spent: int) -> Iterator[Difference]:
-    # The ledger was read after /v1/key: it may have grown or given back since, hence the most.
+    # The ledger was read after /v1/key: it may have new charges or credits, so compare with the
+    # highest sum that it ever had.
     most = most_spent(ledger)
     if spent > most:
-        detail = f"/v1/key says {spent} are spent, the vendor's charges add up to {most}"
+        detail = f"/v1/key reports {spent} spent, the vendor's charges add up to {most}"
         yield Difference(line="sum of units", detail=detail)
 
 
@@ -188,7 +194,7 @@ def _field_differences(receipt: Receipt, charge: Receipt) -> Iterator[Difference
                 f"field {name} differs: {ours.get(name)!r} in the cache,"
                 f" {theirs.get(name)!r} in the vendor's ledger"
             )
-            yield Difference(line=line_name(receipt), detail=detail)
+            yield Difference(line=entry_name(receipt), detail=detail)
 
 
 def _grouped(charges: Iterable[Receipt]) -> dict[str, list[Receipt]]:

@@ -1,4 +1,4 @@
-"""What a ledger says besides its charges: what was given back, and what is spent by now."""
+"""Ledger entries that are not charges: credits, and how many queries are spent by now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cache.records.receipt import Receipt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One line on which the two sides do not agree: which, and how."""
+    """One point on which cache and ledger disagree; `line` names the entry or record."""
 
     line: str
     detail: str
@@ -19,7 +19,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
-    """One correction: what the vendor gave back of a charge, and the line that says so."""
+    """One correction: `line` names the entry, `corrects` the request id of the charge.
+
+    `units` (queries) and `cost_micro_usd` are what the vendor gave back.
+    """
 
     line: str
     corrects: str
@@ -27,16 +30,16 @@ class Credit:
     cost_micro_usd: int
 
 
-def line_name(entry: Receipt) -> str:
-    """How a line is named in a message."""
+def entry_name(entry: Receipt) -> str:
+    """Return the name of a ledger entry in messages."""
     return f"seq {entry.seq}, request {entry.request_id}"
 
 
 def credits_of(ledger: Sequence[Receipt]) -> list[Credit]:
-    """The corrections of a ledger: each names, as its idempotency key, the request it corrects."""
+    """Return the corrections of a ledger. Their idempotency key is the corrected request's id."""
     return [
         Credit(
-            line=line_name(entry),
+            line=entry_name(entry),
             corrects=entry.idempotency_key,
             units=-entry.units,
             cost_micro_usd=-entry.cost_micro_usd,
@@ -47,7 +50,7 @@ def credits_of(ledger: Sequence[Receipt]) -> list[Credit]:
 
 
 def false_credits(ledger: Sequence[Receipt]) -> Iterator[Difference]:
-    """Corrections of charges that do not exist, that take instead of give, or give too much."""
+    """Yield corrections of unknown charges, with negative amounts, or beyond what was charged."""
     left = {
         entry.request_id: (entry.units, entry.cost_micro_usd)
         for entry in ledger
@@ -70,6 +73,6 @@ def false_credits(ledger: Sequence[Receipt]) -> Iterator[Difference]:
 
 
 def most_spent(ledger: Sequence[Receipt]) -> int:
-    """The most queries that were ever spent by this ledger, credits taken off."""
+    """Return the highest number of queries that were ever spent, credits taken off."""
     steps = (0 if entry.kind == "grant" else entry.units for entry in ledger)
     return max(accumulate(steps, initial=0))

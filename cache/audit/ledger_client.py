@@ -1,4 +1,4 @@
-"""The vendor's side of an audit, fetched with nothing but the standard library."""
+"""HTTP client for the vendor's ledger, with the standard library only."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from urllib.parse import urlsplit
 from cache.errors import AuditImpossible
 from cache.records.receipt import Receipt
 
-_PAGE_LINES: Final = 1000
-_MAX_ANSWER_BYTES: Final = 64 * 2**20
+_ENTRIES_PER_PAGE: Final = 1000
+_MAX_RESPONSE_BYTES: Final = 64 * 2**20
 _TIMEOUT_S: Final = 30.0
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorAccount:
-    """What the vendor says of the key that asks: counts are queries."""
+    """The vendor's account of the API key; `spent_units` counts queries."""
 
     id: str
     spent_units: int
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows nothing: urllib would send the key along to wherever it is pointed."""
+    """Follows no redirect: urllib would send the key to the new address."""
 
     def redirect_request(
         self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
@@ -38,46 +38,46 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorLedger:
-    """A vendor's ledger of one key, over HTTP. Raises AuditImpossible with a sentence."""
+    """A vendor's ledger of one API key, over HTTP. Every method may raise AuditImpossible."""
 
     url: str
     key: str = field(repr=False)
     timeout_s: float = _TIMEOUT_S
-    max_answer_bytes: int = _MAX_ANSWER_BYTES
+    max_response_bytes: int = _MAX_RESPONSE_BYTES
 
     def __post_init__(self) -> None:
         if not _is_address(self.url):
-            message = f"{self.url!r} is not the http or https address of a vendor"
+            message = f"{self.url!r} is not an http or https address of a vendor"
             raise AuditImpossible(message)
-        # http.client would quote the whole header, and so the key, in its own complaint.
+        # The error of http.client would quote the whole header, and so the key.
         if not self.key or not all(0x21 <= ord(char) <= 0x7E for char in self.key):
-            message = "the vendor's key is empty or holds blanks or odd characters"
+            message = "the vendor's key is empty, or has blanks or non-ASCII characters"
             raise AuditImpossible(message)
 
     def account(self) -> VendorAccount:
-        """The account of the key."""
+        """Fetch the account of the key."""
         answer = self._get("/v1/key")
         try:
-            said = json.loads(answer)
-            return VendorAccount(id=str(said["id"]), spent_units=int(said["spent_units"]))
+            account = json.loads(answer)
+            return VendorAccount(id=str(account["id"]), spent_units=int(account["spent_units"]))
         except (ValueError, KeyError, TypeError) as error:
-            message = f"{self.url}/v1/key did not answer as a vendor does"
+            message = f"the response of {self.url}/v1/key is not an account"
             raise AuditImpossible(message) from error
 
     def entries(self) -> list[Receipt]:
-        """The whole ledger, page by page until an empty one."""
+        """Fetch the whole ledger, page by page."""
         entries: list[Receipt] = []
         after = 0
         while page := self._page(after):
             entries.extend(page)
             if page[-1].seq <= after:
-                message = f"{self.url}/v1/ledger repeats itself after seq {after}"
+                message = f"{self.url}/v1/ledger repeats entries after seq {after}"
                 raise AuditImpossible(message)
             after = page[-1].seq
         return entries
 
     def _page(self, after: int) -> list[Receipt]:
-        answer = self._get(f"/v1/ledger?after={after}&limit={_PAGE_LINES}")
+        answer = self._get(f"/v1/ledger?after={after}&limit={_ENTRIES_PER_PAGE}")
         entries = []
         for number, line in enumerate(answer.splitlines(), start=1):
             if not line.strip():
@@ -96,18 +96,18 @@ class VendorLedger:
                 address, headers={"Authorization": f"Bearer {self.key}"}
             )
             with self._opener().open(request, timeout=self.timeout_s) as answer:
-                body: bytes = answer.read(self.max_answer_bytes + 1)
+                body: bytes = answer.read(self.max_response_bytes + 1)
         except urllib.error.HTTPError as error:
             with error:
                 message = f"{self.url}{path} answered {error.code}{_detail(error)}"
             raise AuditImpossible(message) from error
-        # A ValueError is a letter that no address may have.
+        # ValueError: a character that is not allowed in an address.
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
-            message = f"the vendor at {self.url} cannot be reached: {reason}"
+            message = f"cannot reach the vendor at {self.url}: {reason}"
             raise AuditImpossible(message) from error
-        if len(body) > self.max_answer_bytes:
-            message = f"{self.url}{path} answered with more than {self.max_answer_bytes} bytes"
+        if len(body) > self.max_response_bytes:
+            message = f"the response of {self.url}{path} exceeds {self.max_response_bytes} bytes"
             raise AuditImpossible(message)
         return body
 
@@ -127,10 +127,10 @@ def _is_address(url: str) -> bool:
 
 
 def _detail(error: urllib.error.HTTPError) -> str:
-    """The sentence of an RFC 9457 body, where there is one."""
+    """Return the `detail` of an RFC 9457 body, or else the reason phrase."""
     try:
-        said = json.loads(error.read(65536))
+        problem = json.loads(error.read(65536))
     except (ValueError, OSError):
         return f" ({error.reason})"
-    detail = said.get("detail") if isinstance(said, dict) else None
+    detail = problem.get("detail") if isinstance(problem, dict) else None
     return f": {detail}" if isinstance(detail, str) else f" ({error.reason})"

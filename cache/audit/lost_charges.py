@@ -1,69 +1,76 @@
-"""What an audit says of answers that were paid for and that nobody has."""
+"""Charges whose answer is not, or not completely, in the cache: write-offs and missing rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cache.audit.corrections import Difference, line_name
+from cache.audit.corrections import Difference, entry_name
 from cache.integrity.scan import ScanResult
-from cache.integrity.shortages import shortages
+from cache.integrity.shortages import find_shortages
 from cache.records.purchase_records import WriteOff
 from cache.records.receipt import Receipt, key_id_of
 
 
 class LostChargeReport:
-    """The losses of one account: `named` one by one, and where they do not fit the ledger.
+    """The write-offs and missing rows of one account.
 
-    `explainable` are the vendor's charges that must have a receipt: all others are losses.
+    `differences` holds write-offs that do not fit the ledger. `charges_with_receipt` are the
+    charges that must have a receipt in the cache: all that are not written off.
     """
 
     def __init__(
         self,
-        findings: ScanResult,
+        scan_result: ScanResult,
         receipts: Sequence[Receipt],
         charges: Sequence[Receipt],
         *,
         key_id: str,
     ) -> None:
-        self.named: list[Difference] = []
+        self.write_offs: list[Difference] = []
+        self.missing_rows: list[Difference] = []
         self.differences: list[Difference] = []
-        self.explainable: list[Receipt] = []
-        collected = {receipt.request_id for receipt in receipts}
-        ended = {receipt.idempotency_key for receipt in receipts}
-        awaited = {
-            loss.idempotency_key: loss
-            for loss in findings.losses
-            if loss.idempotency_key not in ended
+        self.charges_with_receipt: list[Receipt] = []
+        stored = {receipt.request_id for receipt in receipts}
+        paid = {receipt.idempotency_key for receipt in receipts}
+        unmatched = {
+            write_off.idempotency_key: write_off
+            for write_off in scan_result.write_offs
+            if write_off.idempotency_key not in paid
         }
         for charge in charges:
-            loss = awaited.get(charge.idempotency_key)
-            if loss is None or charge.request_id in collected:
-                self.explainable.append(charge)
+            write_off = unmatched.get(charge.idempotency_key)
+            if write_off is None or charge.request_id in stored:
+                self.charges_with_receipt.append(charge)
             else:
-                # A second charge for the same purchase has no excuse.
-                del awaited[charge.idempotency_key]
-                self._take(charge, loss)
-        for loss in awaited.values():
-            if key_id_of(loss.account) == key_id:
-                detail = "it counts as spent in the cache, and the vendor never charged it"
-                line = f"purchase {loss.idempotency_key}"
-                self.named.append(Difference(line=line, detail=f"{detail} ({loss.detail})"))
-        self._name_shortages(findings, key_id)
+                # A write-off explains one charge; a second charge for the purchase is an error.
+                del unmatched[charge.idempotency_key]
+                self._add_charged(charge, write_off)
+        for write_off in unmatched.values():
+            if key_id_of(write_off.account) == key_id:
+                detail = "it counts as spent in the cache, but the vendor never charged it"
+                line = f"purchase {write_off.idempotency_key}"
+                self.write_offs.append(
+                    Difference(line=line, detail=f"{detail} ({write_off.detail})")
+                )
+        self._add_shortages(scan_result, key_id)
 
-    def _take(self, charge: Receipt, loss: WriteOff) -> None:
-        detail = f"charged {charge.units} queries, and the answer is lost: {loss.detail}"
-        self.named.append(Difference(line=line_name(charge), detail=detail))
-        if loss.keys and loss.units != charge.units:
-            detail = f"it charges {charge.units} queries for a purchase of {loss.units}"
-            self.differences.append(Difference(line=line_name(charge), detail=detail))
+    def _add_charged(self, charge: Receipt, write_off: WriteOff) -> None:
+        detail = f"charged {charge.units} queries, and the answer is gone: {write_off.detail}"
+        self.write_offs.append(Difference(line=entry_name(charge), detail=detail))
+        if write_off.keys and write_off.units != charge.units:
+            detail = f"it charges {charge.units} queries for a purchase of {write_off.units}"
+            self.differences.append(Difference(line=entry_name(charge), detail=detail))
 
-    def _name_shortages(self, findings: ScanResult, key_id: str) -> None:
-        details = {loss.idempotency_key: loss.detail for loss in findings.losses}
-        for short in shortages(findings):
-            if key_id_of(short.account) != key_id:
+    def _add_shortages(self, scan_result: ScanResult, key_id: str) -> None:
+        details = {
+            write_off.idempotency_key: write_off.detail for write_off in scan_result.write_offs
+        }
+        for shortage in find_shortages(scan_result):
+            if key_id_of(shortage.account) != key_id:
                 continue
-            remedy = "the client's next run gets them again, free of charge"
-            if not short.is_replayable:
-                remedy = details.get(short.idempotency_key, "which ones is not known any more")
-            detail = f"{short.queries} of its embeddings are paid and not in the cache: {remedy}"
-            self.named.append(Difference(line=f"request {short.request_id}", detail=detail))
+            remedy = "the client's next run fetches them again, free of charge"
+            if not shortage.is_replayable:
+                remedy = details.get(shortage.idempotency_key, "their keys are no longer known")
+            detail = f"{shortage.queries} of its embeddings are paid but not in the cache: {remedy}"
+            line = f"request {shortage.request_id}"
+            self.missing_rows.append(Difference(line=line, detail=detail))

@@ -1,1 +1,1 @@
-"""Verifying a cache and repairing it."""
+"""Verification and repair of a cache."""

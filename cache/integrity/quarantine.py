@@ -1,4 +1,4 @@
-"""Where repair puts what it takes out of a cache: nothing that it finds is thrown away."""
+"""The quarantine folder: repair moves what it removes from a cache here and deletes nothing."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from cache.storage.reader import StoredRecord
-from cache.storage.receipts_file import DamagedLine, sync_folder
+from cache.storage.atomic_file import open_owner_only, sync_folder
+from cache.storage.database import StoredRecord
+from cache.storage.receipts_file import DamagedLine
 
 QUARANTINE: Final = "quarantine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
-    """The places of one repair, named after its time; made when there is something to put there."""
+    """The quarantine files of one repair, named after its time; created when first needed."""
 
     folder: Path
     created_ms: int
 
     @property
     def stamp(self) -> str:
-        """The time of the repair as a name, UTC."""
+        """The time of the repair (UTC), as part of a file name."""
         seconds, rest = divmod(self.created_ms, 1000)
         return f"{datetime.fromtimestamp(seconds, UTC):%Y%m%dT%H%M%S}.{rest:03d}Z"
 
     def keep_records(self, corrupt: list[tuple[StoredRecord, str]]) -> Path:
-        """Write every record with the reason, its raw bytes in base64; on disk when it returns."""
+        """Write each record, its bytes in base64, with the reason; durable when it returns."""
         return self._keep([_record(record, reason) for record, reason in corrupt])
 
     def keep_lines(self, damaged: tuple[DamagedLine, ...]) -> Path:
-        """Write every damaged line of receipts.jsonl; on disk when it returns."""
+        """Write each damaged line of receipts.jsonl; durable when it returns."""
         return self._keep(
             [
                 {
@@ -47,21 +48,21 @@ class Quarantine:
         )
 
     def keep_database(self, names: list[str]) -> Path:
-        """Move these files of the cache, together, into a folder of their own."""
-        place = self._root() / self.stamp
-        place.mkdir(mode=0o700, exist_ok=True)
+        """Move these files of the cache into a folder of their own."""
+        target = self._root() / self.stamp
+        target.mkdir(mode=0o700, exist_ok=True)
         for name in names:
             if (self.folder / name).exists():
-                (self.folder / name).replace(place / name)
-        for folder in (place, place.parent, self.folder):
+                (self.folder / name).replace(target / name)
+        for folder in (target, target.parent, self.folder):
             sync_folder(folder)
-        return place
+        return target
 
     def _keep(self, entries: list[dict[str, Any]]) -> Path:
         path = self._root() / f"{self.stamp}.jsonl"
-        with path.open("a", encoding="ascii") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.writelines(json.dumps(entry, sort_keys=True) + "\n" for entry in entries)
+        lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in entries]
+        with open_owner_only(path, "ab") as file:
+            file.writelines(line.encode("ascii") for line in lines)
             file.flush()
             os.fsync(file.fileno())
         sync_folder(path.parent)

@@ -1,4 +1,4 @@
-"""Putting a damaged cache right: nothing is thrown away, and no money record is lost."""
+"""Repair of a damaged cache: nothing is deleted, and every record of money is kept."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from pathlib import Path
 from cache.errors import CacheUnavailable
 from cache.integrity.quarantine import Quarantine
 from cache.integrity.repair_records import RecordRepair
-from cache.integrity.salvage import rebuild
+from cache.integrity.salvage import salvage_database
 from cache.integrity.scan import Problem, scan
-from cache.integrity.shortages import Shortage, shortages
+from cache.integrity.shortages import Shortage, find_shortages
 from cache.integrity.verify import Verification, verification_of
 from cache.paid_cache import now_ms
 from cache.storage.fenced_diskcache import FencedCache
 from cache.storage.folder import DATABASE, RECEIPTS
 from cache.storage.reader import CacheReader
-from cache.storage.run_locks import nobody_alive
+from cache.storage.run_locks import exclude_runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """What a repair did, a record and a sentence each, and how the cache is now.
+    """The outcome of a repair.
 
-    `moved` lie in `quarantine`; `restored` were written anew; `shortages` are the answers that are
-    paid and not there, with what having them again costs.
+    `moved` lists the records that were moved to the files in `quarantine`, `restored` those that
+    were written again, `copies_written` counts receipts that were added to receipts.jsonl.
+    `shortages` lists paid answers with missing rows and what buying those again would cost.
     """
 
     quarantine: tuple[str, ...]
@@ -37,40 +38,40 @@ class Repair:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was wrong that this repair could change."""
+        """Whether the repair changed anything."""
         return bool(self.moved or self.restored or self.copies_written)
 
 
 def repair(folder: Path, *, patience_s: float = 20.0, clock: Callable[[], int] = now_ms) -> Repair:
-    """Move what is corrupt in `folder` aside and write anew what receipts.jsonl and sums tell.
+    """Move what is corrupt in `folder` to quarantine and restore what receipts.jsonl proves.
 
-    A database that SQLite calls malformed is moved aside whole, after a new one has been made of
-    what can still be read. Doing it again finds nothing to do. Raises CacheUnavailable, with
-    nothing changed, when no cache is there or a run is alive on it.
+    If SQLite calls the database malformed, a new one is made of what can still be read, and the old
+    file is moved to quarantine. A second repair finds nothing to do. Raises CacheUnavailable, with
+    nothing changed, if `folder` holds no cache or a run is using it.
     """
     if not (folder / DATABASE).is_file() and not (folder / RECEIPTS).is_file():
         message = f"there is no cache in {folder} (no {DATABASE} and no {RECEIPTS})"
         raise CacheUnavailable(message)
-    with nobody_alive(folder):
-        aside = Quarantine(folder=folder, created_ms=clock())
-        rebuilt = rebuild(folder, aside, patience_s=patience_s)
+    with exclude_runs(folder):
+        quarantine = Quarantine(folder=folder, created_ms=clock())
+        salvaged = salvage_database(folder, quarantine, patience_s=patience_s)
         with (
             FencedCache(folder, patience_s=patience_s) as store,
-            CacheReader.open(folder) as records,
+            CacheReader.open(folder) as reader,
         ):
-            mending = RecordRepair(store, records, aside)
-            mending.mend(may_lack_intents=rebuilt is not None)
-        with CacheReader.open(folder) as records:
-            findings = scan(records)
-            verification = verification_of(findings, records)
-    moved, places = mending.moved, mending.places
-    if rebuilt is not None:
-        moved, places = [*rebuilt.moved, *moved], [*rebuilt.places, *places]
+            record_repair = RecordRepair(store, reader, quarantine)
+            record_repair.run(may_lack_intents=salvaged is not None)
+        with CacheReader.open(folder) as reader:
+            scan_result = scan(reader)
+            verification = verification_of(scan_result, reader)
+    moved, files = record_repair.moved, record_repair.quarantine_files
+    if salvaged is not None:
+        moved, files = [*salvaged.moved, *moved], [*salvaged.quarantine_folders, *files]
     return Repair(
-        quarantine=tuple(dict.fromkeys(str(place) for place in places)),
+        quarantine=tuple(dict.fromkeys(str(path) for path in files)),
         moved=tuple(moved),
-        restored=tuple(mending.restored),
-        copies_written=mending.copies_written,
-        shortages=tuple(shortages(findings)),
+        restored=tuple(record_repair.restored),
+        copies_written=record_repair.copies_written,
+        shortages=tuple(find_shortages(scan_result)),
         verification=verification,
     )

@@ -1,4 +1,4 @@
-"""One pass over a cache: what every record says, and which records say nothing."""
+"""One pass over a cache that decodes every record and collects the corrupt ones."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from cache.records.purchase_records import (
     StoredReceipt,
     WriteOff,
 )
-from cache.storage import record_types as journal
+from cache.storage import record_types
 from cache.storage.codec import decode_row
-from cache.storage.reader import CacheReader, StoredRecord
-from cache.storage.receipts_file import Copies, read_copies
+from cache.storage.database import StoredRecord
+from cache.storage.reader import CacheReader
+from cache.storage.receipts_file import ReceiptCopies, read_copies
 from cache.storage.record_types import Tag
-from cache.storage.unstored_receipts import stray
+from cache.storage.unstored_receipts import unstored
 
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong: the record (or the part of the cache) and a sentence."""
+    """One fault: the name of the record (or part of the cache) and a sentence about it."""
 
     name: str
     detail: str
@@ -38,7 +39,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorruptRecord:
-    """A record that is not what was written, and why."""
+    """A record that is not what was written, with the reason."""
 
     record: StoredRecord
     reason: str
@@ -46,10 +47,11 @@ class CorruptRecord:
 
 @dataclass(slots=True)
 class ScanResult:
-    """What one pass has seen: values of sound records, counts, and the corrupt ones.
+    """The result of one pass: decoded records, counts, and the corrupt records.
 
-    `bought` counts rows by request and modality; `paid` leads from an idempotency key to the name
-    of its receipt; `stray` are lines of receipts.jsonl that the database should know and does not.
+    `bought` counts rows by request and modality. `paid` maps an idempotency key to the name of its
+    receipt. `unreadable` holds SQLite's messages about parts of the file that cannot be read.
+    `unstored` holds purchases in receipts.jsonl that the database should have and has not.
     """
 
     tags: Counter[str] = field(default_factory=Counter)
@@ -57,90 +59,96 @@ class ScanResult:
     dims: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     receipts: list[StoredReceipt] = field(default_factory=list)
     intents: list[Intent] = field(default_factory=list)
-    losses: list[WriteOff] = field(default_factory=list)
+    write_offs: list[WriteOff] = field(default_factory=list)
     paid: dict[str, str] = field(default_factory=dict)
     totals: Spend | None = None
     corrupt: list[CorruptRecord] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
-    copies: Copies = field(default_factory=lambda: Copies(purchases={}, damaged=()))
-    stray: list[Purchase] = field(default_factory=list)
+    copies: ReceiptCopies = field(default_factory=lambda: ReceiptCopies(purchases={}, damaged=()))
+    unstored: list[Purchase] = field(default_factory=list)
 
     @property
-    def ended(self) -> set[str]:
+    def paid_keys(self) -> set[str]:
         """The idempotency keys that have a receipt."""
         return {stored.receipt.idempotency_key for stored in self.receipts}
 
     def counted(self) -> Spend:
-        """What the sound records add up to."""
-        ended = self.ended
+        """Return the totals of the intact records."""
+        paid = self.paid_keys
         return Spend(
             receipt_units=sum(stored.receipt.units for stored in self.receipts),
-            in_flight_units=sum(intent.units for intent in self.intents),
+            open_units=sum(intent.units for intent in self.intents),
             cost_micro_usd=sum(stored.receipt.cost_micro_usd for stored in self.receipts),
-            lost_units=sum(loss.units for loss in self.losses if loss.idempotency_key not in ended),
+            written_off_units=sum(
+                write_off.units
+                for write_off in self.write_offs
+                if write_off.idempotency_key not in paid
+            ),
         )
 
     def without_copy(self) -> list[StoredReceipt]:
-        """The receipts of which receipts.jsonl has no line."""
-        return [one for one in self.receipts if one.name not in self.copies.purchases]
+        """Return the receipts that have no line in receipts.jsonl."""
+        copies = self.copies.purchases
+        return [stored for stored in self.receipts if stored.name not in copies]
 
 
 def scan(cache: CacheReader) -> ScanResult:
-    """Read every record in full, as far as the file can be read, and receipts.jsonl."""
-    findings = ScanResult()
-    for (health,) in _readable(findings, cache.query("PRAGMA integrity_check")):
+    """Read and decode every record, as far as the file can be read, and receipts.jsonl."""
+    scan_result = ScanResult()
+    for (health,) in _readable(scan_result, cache.query("PRAGMA integrity_check")):
         if health != "ok":
-            findings.unreadable.append(str(health))
-    for record in _readable(findings, cache.scan_all()):
-        findings.tags[str(record.tag)] += 1
+            scan_result.unreadable.append(str(health))
+    for record in _readable(scan_result, cache.scan_all()):
+        scan_result.tags[str(record.tag)] += 1
         try:
-            keep(findings, *read_record(record))
+            add_to_result(scan_result, *read_record(record))
         except CorruptRow as error:
-            findings.corrupt.append(CorruptRecord(record=record, reason=error.reason))
+            scan_result.corrupt.append(CorruptRecord(record=record, reason=error.reason))
         except CacheError as error:
-            findings.corrupt.append(CorruptRecord(record=record, reason=str(error)))
-    findings.copies = read_copies(cache.folder)
-    findings.stray = list(_readable(findings, stray(cache, findings.copies.purchases.values())))
-    return findings
+            scan_result.corrupt.append(CorruptRecord(record=record, reason=str(error)))
+    scan_result.copies = read_copies(cache.folder)
+    purchases = scan_result.copies.purchases.values()
+    scan_result.unstored = list(_readable(scan_result, unstored(cache, purchases)))
+    return scan_result
 
 
 class PaidMark(NamedTuple):
-    """That a purchase is finished: which receipt it has."""
+    """The mark that a purchase is paid, with the name of its receipt."""
 
     idempotency_key: str
     receipt_name: str
 
 
 def read_record(record: StoredRecord) -> tuple[Tag, Any]:
-    """The kind and value of a record; CorruptRow or PickleRefused say what is wrong with it."""
+    """Decode a record to its kind and value. Raises CorruptRow or PickleRefused."""
     content = record.content()
     try:
         tag = Tag(str(record.tag))
     except ValueError:
-        reason = f"records of kind {str(record.tag)!r} do not exist"
+        reason = f"there is no record kind {str(record.tag)!r}"
         raise CorruptRow(record.name, reason) from None
-    expected, value = _READ[tag](record, content)
+    expected, value = _DECODE[tag](record, content)
     if record.key != expected:
-        raise CorruptRow(record.name, f"it holds what belongs under {printable(expected)}")
+        raise CorruptRow(record.name, f"its content belongs under the name {printable(expected)}")
     return tag, value
 
 
-def keep(findings: ScanResult, tag: Tag, value: Any) -> None:
-    """Add the value of one sound record to what was found."""
+def add_to_result(scan_result: ScanResult, tag: Tag, value: Any) -> None:
+    """Add the value of one intact record to `scan_result`."""
     match tag:
         case Tag.ROW | Tag.AGAIN:
-            findings.bought[value.request_id][value.key.modality] += 1
-            findings.dims[value.key.model_fingerprint][int(value.vector.size)] += 1
+            scan_result.bought[value.request_id][value.key.modality] += 1
+            scan_result.dims[value.key.model_fingerprint][int(value.vector.size)] += 1
         case Tag.RECEIPT:
-            findings.receipts.append(value)
+            scan_result.receipts.append(value)
         case Tag.PAID:
-            findings.paid[value.idempotency_key] = value.receipt_name
+            scan_result.paid[value.idempotency_key] = value.receipt_name
         case Tag.INTENT:
-            findings.intents.append(value)
-        case Tag.LOSS:
-            findings.losses.append(value)
+            scan_result.intents.append(value)
+        case Tag.WRITE_OFF:
+            scan_result.write_offs.append(value)
         case Tag.TOTALS:
-            findings.totals = value
+            scan_result.totals = value
         case Tag.REFUSAL | Tag.RUN:
             pass
 
@@ -152,67 +160,67 @@ def _row(record: StoredRecord, content: bytes) -> tuple[bytes, PaidEmbedding]:
 
 
 def _again(record: StoredRecord, content: bytes) -> tuple[str, PaidEmbedding]:
-    row = journal.read_again(record.name, content)
-    return journal.again_name(row), row
+    row = record_types.decode_again(record.name, content)
+    return record_types.again_name(row), row
 
 
 def _receipt(record: StoredRecord, content: bytes) -> tuple[str, StoredReceipt]:
-    stored = journal.read_receipt(record.name, content)
-    return journal.receipt_name(*stored.name), stored
+    stored = record_types.decode_receipt(record.name, content)
+    return record_types.receipt_name(*stored.name), stored
 
 
 def _paid(record: StoredRecord, content: bytes) -> tuple[str, PaidMark]:
-    account, request_id = journal.read_paid(record.name, content)
-    idempotency_key = record.name.removeprefix(journal.paid_name(""))
-    mark = PaidMark(idempotency_key, journal.receipt_name(account, request_id))
-    return journal.paid_name(idempotency_key), mark
+    account, request_id = record_types.decode_paid(record.name, content)
+    idempotency_key = record.name.removeprefix(record_types.paid_name(""))
+    mark = PaidMark(idempotency_key, record_types.receipt_name(account, request_id))
+    return record_types.paid_name(idempotency_key), mark
 
 
 def _intent(record: StoredRecord, content: bytes) -> tuple[str, Intent]:
-    intent = journal.read_intent(record.name, content)
-    return journal.intent_name(intent.idempotency_key), intent
+    intent = record_types.decode_intent(record.name, content)
+    return record_types.intent_name(intent.idempotency_key), intent
 
 
-def _loss(record: StoredRecord, content: bytes) -> tuple[str, WriteOff]:
-    loss = journal.read_loss(record.name, content)
-    return journal.loss_name(loss.idempotency_key), loss
+def _write_off(record: StoredRecord, content: bytes) -> tuple[str, WriteOff]:
+    write_off = record_types.decode_write_off(record.name, content)
+    return record_types.write_off_name(write_off.idempotency_key), write_off
 
 
 def _refusal(record: StoredRecord, content: bytes) -> tuple[str, Refusal]:
-    refusal = journal.read_refusal(record.name, content)
-    return journal.refusal_name(refusal.key), refusal
+    refusal = record_types.decode_refusal(record.name, content)
+    return record_types.refusal_name(refusal.key), refusal
 
 
 def _run(record: StoredRecord, content: bytes) -> tuple[str, RunRecord]:
-    run = journal.read_run(record.name, content)
-    return journal.run_name(run.run), run
+    run = record_types.decode_run(record.name, content)
+    return record_types.run_name(run.run), run
 
 
 def _totals(record: StoredRecord, content: bytes) -> tuple[str, Spend]:
-    return journal.TOTALS, journal.read_totals(content)
+    return record_types.TOTALS, record_types.decode_totals(content)
 
 
-_READ: Final[dict[Tag, Callable[[StoredRecord, bytes], tuple[bytes | str, Any]]]] = {
+_DECODE: Final[dict[Tag, Callable[[StoredRecord, bytes], tuple[bytes | str, Any]]]] = {
     Tag.ROW: _row,
     Tag.AGAIN: _again,
     Tag.RECEIPT: _receipt,
     Tag.PAID: _paid,
     Tag.INTENT: _intent,
-    Tag.LOSS: _loss,
+    Tag.WRITE_OFF: _write_off,
     Tag.REFUSAL: _refusal,
     Tag.RUN: _run,
     Tag.TOTALS: _totals,
 }
 
 
-def _readable(findings: ScanResult, found: Iterator[Found]) -> Iterator[Found]:
-    """What comes before the damage, and the damage as a problem."""
+def _readable(scan_result: ScanResult, found: Iterator[Found]) -> Iterator[Found]:
+    """Yield what comes before the first damage; record the damage as unreadable."""
     try:
         yield from found
     except CacheUnavailable as error:
-        findings.unreadable.append(str(error))
+        scan_result.unreadable.append(str(error))
 
 
 def printable(name: bytes | str) -> str:
-    """How a record's name is written in a message."""
+    """Return a record's name as text for messages."""
     return name.hex() if isinstance(name, bytes) else name

@@ -1,4 +1,4 @@
-"""Answers that are paid and not, or not wholly, in the cache: what having them again costs."""
+"""Shortages: paid answers with missing rows, and what it costs to get those rows again."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cache.records.purchase_records import StoredReceipt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
-    """One purchase some of whose rows are gone.
+    """One paid purchase with missing rows; `images` and `texts` count the missing items.
 
-    `is_replayable`: the client's next run gets them from the vendor again, free of charge, as long
-    as the vendor keeps the answer. `rebuy_micro_usd` is what buying them again costs, at the price
-    that was paid.
+    `is_replayable`: the client's next run can fetch them from the vendor again, free of charge, as
+    long as the vendor keeps the answer. `rebuy_micro_usd` is the cost of buying them again at the
+    price that was paid, rounded up to a micro-USD.
     """
 
     account: str
@@ -29,28 +29,28 @@ class Shortage:
 
     @property
     def queries(self) -> int:
-        """How many items are missing."""
+        """The number of missing items."""
         return self.images + self.texts
 
 
-def shortages(findings: ScanResult) -> list[Shortage]:
-    """Every purchase of whose rows some are gone, in the order of its receipts."""
+def find_shortages(scan_result: ScanResult) -> list[Shortage]:
+    """Return every paid purchase with missing rows, in the order of the receipts."""
     by_request: dict[str, list[StoredReceipt]] = defaultdict(list)
-    for stored in findings.receipts:
+    for stored in scan_result.receipts:
         by_request[stored.receipt.request_id].append(stored)
-    given_up = {loss.idempotency_key for loss in findings.losses}
+    written_off = {write_off.idempotency_key for write_off in scan_result.write_offs}
     found = []
     for request_id, receipts in by_request.items():
-        bought = Counter(findings.bought.get(request_id, Counter()))
+        bought = Counter(scan_result.bought.get(request_id, Counter()))
         for stored in receipts:
             due = Counter(image=stored.receipt.images, text=stored.receipt.texts)
             missing = due - bought
             bought -= due
             if missing:
-                purchase = findings.copies.purchases.get(stored.name)
+                purchase = scan_result.copies.purchases.get(stored.name)
                 is_known = purchase is not None and purchase.is_whole
-                is_given_up = stored.receipt.idempotency_key in given_up
-                found.append(_shortage(stored, missing, is_known and not is_given_up))
+                is_written_off = stored.receipt.idempotency_key in written_off
+                found.append(_shortage(stored, missing, is_known and not is_written_off))
     return found
 
 

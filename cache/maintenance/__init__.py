@@ -1,1 +1,1 @@
-"""Merging caches, and writing off purchases that nobody can settle."""
+"""Maintenance of a cache: merging two caches and writing off open purchases."""

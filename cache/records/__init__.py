@@ -1,1 +1,1 @@
-"""The values that the cache keeps: what was bought, at what price, under which key."""
+"""The values that a cache stores: keys, receipts, embeddings, purchases and runs."""

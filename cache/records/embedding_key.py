@@ -1,30 +1,28 @@
-"""What makes two purchases the same purchase."""
+"""The key of an embedding, which decides whether two purchases are the same."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from cache.records.canonical_json import canonical_json
+
 Modality = Literal["image", "text"]
 
 _DIGEST_TAG: Final = b"emb/v1\0"
-_CANONICAL: Final = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-)
 _SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingKey:
-    """One embedding as it can be bought: change any field and it is another purchase.
+    """The identity of one embedding: if any field differs, it is a different purchase.
 
-    `item` is the hex sha256 of the image file's bytes or of the text (see `image_item`,
-    `text_item`), never of decoded pixels, which change with the image library. `view` is
-    "original" or "<recipe>/<version>@<size>#<k>". Raises ValueError for a malformed field.
+    `item` is the SHA-256 (hex) of the image file's bytes or of the text (see `image_item`,
+    `text_item`), never of decoded pixels, which depend on the image library. `view` is "original"
+    or "<recipe>/<version>@<size>#<k>". Raises ValueError for a malformed field.
     """
 
     model_fingerprint: str
@@ -51,8 +49,8 @@ class EmbeddingKey:
         return hashlib.sha256(_DIGEST_TAG + canonical_json(self.fields())).digest()
 
     def fields(self) -> dict[str, str]:
-        """The key as it is hashed, stored and exported."""
-        # dataclasses.asdict copies deeply, at five times the price for every row that is read.
+        """Return the fields as they are hashed, stored and exported."""
+        # dataclasses.asdict makes deep copies, which takes five times as long for every row read.
         return {
             "model_fingerprint": self.model_fingerprint,
             "modality": self.modality,
@@ -62,16 +60,11 @@ class EmbeddingKey:
         }
 
 
-def canonical_json(value: object) -> bytes:
-    """The one way to write `value` as JSON: sorted, compact, ASCII, no NaN."""
-    return _CANONICAL.encode(value).encode("ascii")
-
-
 def text_item(text: str) -> str:
-    """The item of a text: hex sha256 of its NFC form in UTF-8, with no other change to it."""
+    """Return the item of a text: the SHA-256 (hex) of its NFC form in UTF-8."""
     return hashlib.sha256(unicodedata.normalize("NFC", text).encode()).hexdigest()
 
 
 def image_item(data: bytes) -> str:
-    """The item of an image: hex sha256 of the file's bytes."""
+    """Return the item of an image: the SHA-256 (hex) of the file's bytes."""
     return hashlib.sha256(data).hexdigest()

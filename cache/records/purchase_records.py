@@ -1,4 +1,4 @@
-"""The values that the cache keeps."""
+"""Purchases and what belongs to them: embeddings, receipts, refusals, runs, write-offs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cache.records.receipt import Receipt, key_id_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """A purchase that is about to be sent: journalled first, so that a crash cannot lose it.
+    """An open purchase: stored before it is sent, so that a crash cannot lose it.
 
-    `keys` are in send order, `units` is what it will cost in queries.
+    `keys` are in the order of sending; `units` is its price in queries.
     """
 
     idempotency_key: str
@@ -26,14 +26,16 @@ class Intent:
 
     def __post_init__(self) -> None:
         if not self.idempotency_key or not self.keys or self.units < 0:
-            message = "an intent needs an idempotency key, at least one key and units >= 0"
+            message = (
+                "a purchase needs an idempotency key, at least one embedding key and units >= 0"
+            )
             raise ValueError(message)
         if len(set(self.keys)) != len(self.keys):
-            message = "an intent asks for each key once"
+            message = "a purchase must not repeat an embedding key"
             raise ValueError(message)
 
     def is_same_purchase(self, other: Intent) -> bool:
-        """Whether sending either buys the same; who asked and when does not matter."""
+        """Whether both buy the same; their runs and times may differ."""
         return (self.idempotency_key, self.keys, self.units) == (
             other.idempotency_key,
             other.keys,
@@ -43,9 +45,9 @@ class Intent:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PaidEmbedding:
-    """One embedding that was paid for. `vector` is float32 (D,); `sent_sha256` is of what was sent.
+    """One paid embedding; `vector` is float32 (D,), `sent_sha256` the hash of the bytes sent.
 
-    Two are equal when every field is, the vector bit by bit.
+    Two are equal if all fields are equal, the vector bit by bit.
     """
 
     key: EmbeddingKey
@@ -80,25 +82,25 @@ class PaidEmbedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """What the cache has on record: units are queries, cost is micro-USD.
+    """The running totals of a cache: units are queries, cost is in micro-USD.
 
-    `lost_units` are those of purchases that ended without a receipt (see `WriteOff`).
+    `open_units` belong to open purchases, `written_off_units` to write-offs without a receipt.
     """
 
     receipt_units: int = 0
-    in_flight_units: int = 0
+    open_units: int = 0
     cost_micro_usd: int = 0
-    lost_units: int = 0
+    written_off_units: int = 0
 
     @property
     def committed_units(self) -> int:
-        """Queries paid for, those that may be being paid for right now, and those lost."""
-        return self.receipt_units + self.in_flight_units + self.lost_units
+        """Queries that count against the budget: paid, open and written off."""
+        return self.receipt_units + self.open_units + self.written_off_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """An item that the vendor will never embed, and why: it is not asked for again."""
+    """An item that the vendor refuses to embed, with the reason; it is not requested again."""
 
     key: EmbeddingKey
     code: str
@@ -108,9 +110,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """One run of a client: what it needed, what it found paid, what it bought.
+    """One run of a client: what it planned, found in the cache and bought.
 
-    `already_paid` counts items, `paid_units` what they cost in queries, where the run told.
+    `already_paid` counts items, `paid_units` their price in queries (None in old records).
     """
 
     run: str
@@ -127,14 +129,14 @@ class RunRecord:
 
     @property
     def saved_micro_usd(self) -> int:
-        """What the hits would have cost; a query each, where the run did not tell."""
+        """The price of the items found in the cache; one query each if not recorded."""
         units = self.already_paid if self.paid_units is None else self.paid_units
         return units * self.micro_usd_per_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredReceipt:
-    """A receipt with whose account it is on and which run caused it."""
+    """A receipt with its account and the run that made the purchase."""
 
     account: str
     run: str
@@ -142,42 +144,42 @@ class StoredReceipt:
 
     @property
     def name(self) -> tuple[str, str]:
-        """Account and request id, which make it one line of one ledger."""
+        """Account and request id, which identify one entry of one ledger."""
         return self.account, self.receipt.request_id
 
     @property
     def charge(self) -> tuple[str, str]:
-        """Key id and hash, which are the same at whatever address the vendor was reached."""
+        """Key id and hash, which do not depend on the vendor's address."""
         return key_id_of(self.account), self.receipt.hash
 
     def paying_for(self, keys: tuple[EmbeddingKey, ...]) -> Purchase:
-        """The purchase that this is the receipt of."""
+        """Return the purchase of this receipt, given its keys."""
         return Purchase(account=self.account, run=self.run, receipt=self.receipt, keys=keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchase(StoredReceipt):
-    """A receipt with everything that it paid for: `keys` are in the order in which they were sent.
+    """A receipt with the keys that it paid for, in the order of sending.
 
-    Fewer keys than the receipt charges: the rest is not known any more.
+    There are fewer keys than the receipt charges if the others are no longer known.
     """
 
     keys: tuple[EmbeddingKey, ...]
 
     @property
     def is_whole(self) -> bool:
-        """Whether every item that the receipt charges is known."""
+        """Whether all keys that the receipt charges are known."""
         images = sum(key.modality == "image" for key in self.keys)
         return (images, len(self.keys) - images) == (self.receipt.images, self.receipt.texts)
 
     @property
     def stored(self) -> StoredReceipt:
-        """The receipt without what it paid for."""
+        """The receipt without the keys."""
         return StoredReceipt(account=self.account, run=self.run, receipt=self.receipt)
 
     @property
     def intent(self) -> Intent:
-        """The intent that would ask for it again, under its own key and so free of charge."""
+        """The purchase to send again, under the same idempotency key and so free of charge."""
         return Intent(
             idempotency_key=self.receipt.idempotency_key,
             keys=self.keys,
@@ -189,7 +191,7 @@ class Purchase(StoredReceipt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingRows:
-    """A purchase whose receipt is there and of whose rows the `missing` ones, at least, are not."""
+    """A paid purchase with missing rows: recoverable, the vendor sends them again for free."""
 
     purchase: Purchase
     missing: tuple[EmbeddingKey, ...]
@@ -197,9 +199,9 @@ class MissingRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteOff:
-    """A purchase that was, or may have been, charged and whose answer nobody has or asks for.
+    """A purchase that was or may have been charged and whose answer is given up: unrecoverable.
 
-    Its `units` stay counted as spent unless its receipt is stored.
+    Its `units` (queries) stay counted as spent unless its receipt is stored.
     """
 
     idempotency_key: str

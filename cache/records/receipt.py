@@ -1,15 +1,14 @@
-"""The vendor's receipt, which is the vendor's ledger line."""
+"""The vendor's receipt, which is a copy of the vendor's ledger entry."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cache.records.embedding_key import canonical_json
+from cache.records.canonical_json import json_sha256
 
 GENESIS_HASH: Final = "0" * 64
 
@@ -18,10 +17,10 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Receipt(BaseModel):
-    """One line of a vendor's ledger: a charge, a grant or a correction.
+    """One entry of a vendor's ledger: a charge, a grant or a correction.
 
-    Units are queries, cost is micro-USD, times are Unix milliseconds. A field that a newer vendor
-    adds is kept, because the vendor's hash covers it.
+    Units are queries, cost is in micro-USD, times are Unix milliseconds. Unknown fields of a newer
+    vendor are kept, because the vendor's hash covers them.
     """
 
     model_config = ConfigDict(
@@ -45,26 +44,26 @@ class Receipt(BaseModel):
     hash: Sha256Hex
 
     def entry(self) -> dict[str, Any]:
-        """The line as the vendor wrote it, field by field."""
+        """Return the fields as the vendor wrote them."""
         return self.model_dump(mode="json")
 
     def verify(self) -> bool:
-        """Whether `hash` is the hash of the rest of the line."""
+        """Whether `hash` is the hash of the other fields."""
         return self.hash == entry_hash(self.entry())
 
 
 def entry_hash(entry: dict[str, Any]) -> str:
-    """Hex sha256 of a ledger line without its own `hash`, as canonical JSON."""
+    """Return the SHA-256 (hex) of the canonical JSON of an entry without its `hash`."""
     rest = {name: value for name, value in entry.items() if name != "hash"}
-    return hashlib.sha256(canonical_json(rest)).hexdigest()
+    return json_sha256(rest)
 
 
 def chain_breaks(entries: Iterable[Receipt]) -> Iterator[str]:
-    """What is wrong with a whole ledger, a sentence a fault: gaps, broken links, false hashes."""
+    """Yield a sentence for every gap, broken link and false hash of a complete ledger."""
     seq, prev_hash = 0, GENESIS_HASH
     for entry in entries:
         if entry.seq != seq + 1:
-            yield f"seq {entry.seq}: follows seq {seq}, the ledger has a gap or is out of order"
+            yield f"seq {entry.seq}: follows seq {seq}: the ledger has a gap or is out of order"
         elif entry.prev_hash != prev_hash:
             yield f"seq {entry.seq}: prev_hash is not the hash of seq {seq}"
         if not entry.verify():
@@ -73,11 +72,11 @@ def chain_breaks(entries: Iterable[Receipt]) -> Iterator[str]:
 
 
 def account_name(vendor: str, key_id: str) -> str:
-    """Whose ledger a receipt is a line of: "<vendor base url>#<key id>"."""
+    """Return the account that a receipt belongs to: "<vendor base URL>#<key id>"."""
     parts = urlsplit(vendor)
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}#{key_id}"
 
 
 def key_id_of(account: str) -> str:
-    """The key id of an account: it stays the same when the vendor moves to another address."""
+    """Return the key id of an account, which does not depend on the vendor's address."""
     return account.rpartition("#")[2]

@@ -1,1 +1,1 @@
-"""Spend reports, on a terminal or for other programs."""
+"""Reports on what was bought, for the terminal and for other programs."""

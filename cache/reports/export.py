@@ -1,8 +1,9 @@
-"""What is in a cache as CSV or JSON, for other programs."""
+"""Export of a cache as CSV or JSON, for other programs."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -12,13 +13,14 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from cache.storage.atomic_file import replacing
 from cache.storage.reader import CacheReader
 
 What = Literal["receipts", "rows", "runs"]
 
 
 def export_csv(cache: CacheReader, what: What, out: IO[str]) -> int:
-    """Write one line a record under a line of names; how many records there were."""
+    """Write one line for each record under a line of names; return the number of records."""
     records = _records(cache, what)
     first = next(records, None)
     if first is None:
@@ -33,7 +35,7 @@ def export_csv(cache: CacheReader, what: What, out: IO[str]) -> int:
 
 
 def export_json(cache: CacheReader, what: What, out: IO[str]) -> int:
-    """Write one JSON array, a record a line; how many records there were."""
+    """Write one JSON array, one record a line; return the number of records."""
     count = 0
     for record in _records(cache, what):
         out.write("[\n" if count == 0 else ",\n")
@@ -44,26 +46,24 @@ def export_json(cache: CacheReader, what: What, out: IO[str]) -> int:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[str]]:
-    """A file to write that takes the place of `path`, or of what it links to, when it is whole.
+def open_output(path: Path) -> Iterator[IO[str]]:
+    """Open `path` for text; a regular file, or what a link leads to, is replaced atomically.
 
-    OSError, with nothing left behind, when it cannot; what is no regular file is written straight.
+    Writes directly to what is not a regular file, such as a pipe. Raises OSError, with nothing left
+    behind, if the file cannot be written.
     """
     target = Path(os.path.realpath(path))
-    # Asked of `path`: what /dev/stdout leads to may have no name of its own.
+    # Ask `path` itself: the target of /dev/stdout may have no name of its own.
     if target.is_symlink() or (path.exists() and not path.is_file()):
-        # A folder or a ring of links refuses this itself; a pipe is to be written, not replaced.
+        # A folder or a circle of links raises OSError here.
         with path.open("w", encoding="utf-8", newline="") as file:
             yield file
         return
-    part = target.with_name(f"{target.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with replacing(target) as binary:
+        text = io.TextIOWrapper(binary, "utf-8", newline="")
+        yield text
+        # Flushes; `replacing` closes the file.
+        text.detach()
 
 
 def _records(cache: CacheReader, what: What) -> Iterator[dict[str, Any]]:
@@ -77,7 +77,7 @@ def _receipts(cache: CacheReader) -> Iterable[dict[str, Any]]:
 
 
 def _rows(cache: CacheReader) -> Iterable[dict[str, Any]]:
-    """What each embedding is and cost; the vectors themselves are in the table of `materialise`."""
+    """What each embedding is and cost, without its vector (see `materialise` for those)."""
     for row in chain(cache.rows(), cache.rows_bought_again()):
         yield {
             "digest": row.key.digest.hex(),

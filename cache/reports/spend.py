@@ -1,21 +1,120 @@
-"""What the money bought: the reports that need nothing but the cache."""
+"""What was bought and what it cost, as typed JSON values made from the cache alone.
+
+The keys of these dictionaries are the output of `cache-report summary --json` and `by-day --json`.
+Scripts read them, so they never change.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict, TypeVar
 
+from cache.records.money import dollars
 from cache.records.purchase_records import RunRecord, StoredReceipt
 from cache.records.receipt import Receipt
 from cache.storage.reader import CacheReader
 
+Name = TypeVar("Name", str, tuple[str, str])
+
+
+class Totals(TypedDict):
+    """Receipts added up: `units` are queries, times are ISO 8601 in UTC."""
+
+    receipts: int
+    images: int
+    texts: int
+    units: int
+    cost_micro_usd: int
+    cost_usd: str
+    first_purchase: str | None
+    last_purchase: str | None
+
+
+class ModelSpend(Totals):
+    """The purchases of one model."""
+
+    model: str
+    model_fingerprint: str
+
+
+class AccountSpend(Totals):
+    """The purchases of one account (a vendor's address and a key id)."""
+
+    account: str
+
+
+class DaySpend(Totals):
+    """The purchases of one day (UTC)."""
+
+    day: str
+
+
+class RunSpend(Totals):
+    """The purchases of one run. The other fields are None if the run did not record itself."""
+
+    run: str
+    started: str | None
+    command: str | None
+    model: str | None
+    planned: int | None
+    already_paid: int | None
+    saved_micro_usd: int
+
+
+class OpenPurchase(TypedDict):
+    """A purchase whose outcome is not known yet."""
+
+    idempotency_key: str
+    run: str
+    items: int
+    units: int
+    created: str | None
+
+
+class RefusedItem(TypedDict):
+    """An item that the vendor refuses to embed."""
+
+    item: str
+    modality: str
+    view: str
+    code: str
+    detail: str
+    created: str | None
+
+
+class WrittenOff(TypedDict):
+    """A purchase that was written off."""
+
+    idempotency_key: str
+    run: str
+    items: int
+    units: int
+    detail: str
+    created: str | None
+
+
+class SpendSummary(TypedDict):
+    """Everything about the spend; `lost` lists the write-offs, `bought_twice` counts embeddings."""
+
+    total: Totals
+    in_flight_units: int
+    lost_units: int
+    receipts_digest: str
+    models: list[ModelSpend]
+    accounts: list[AccountSpend]
+    runs: list[RunSpend]
+    open_intents: list[OpenPurchase]
+    refused: list[RefusedItem]
+    lost: list[WrittenOff]
+    bought_twice: int
+
 
 @dataclass(slots=True)
 class SpendTotals:
-    """Receipts added up: units are queries, cost is micro-USD, times are Unix milliseconds."""
+    """A sum of receipts: units are queries, cost is in micro-USD, times are Unix milliseconds."""
 
     receipts: int = 0
     images: int = 0
@@ -26,7 +125,7 @@ class SpendTotals:
     last_ms: int | None = None
 
     def add(self, receipt: Receipt) -> None:
-        """Count one more receipt."""
+        """Add one receipt."""
         self.receipts += 1
         self.images += receipt.images
         self.texts += receipt.texts
@@ -35,61 +134,53 @@ class SpendTotals:
         times = [receipt.created_ms, *(t for t in (self.first_ms, self.last_ms) if t is not None)]
         self.first_ms, self.last_ms = min(times), max(times)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The figures by name, for JSON."""
+    def as_dict(self) -> Totals:
+        """Return the sums by name, for JSON."""
         return {
             "receipts": self.receipts,
             "images": self.images,
             "texts": self.texts,
             "units": self.units,
             "cost_micro_usd": self.cost_micro_usd,
-            "cost_usd": usd(self.cost_micro_usd),
-            "first_purchase": when(self.first_ms),
-            "last_purchase": when(self.last_ms),
+            "cost_usd": dollars(self.cost_micro_usd, plain=True),
+            "first_purchase": iso_time(self.first_ms),
+            "last_purchase": iso_time(self.last_ms),
         }
 
 
-def usd(micro_usd: int) -> str:
-    """Micro-USD as an exact decimal number of dollars."""
-    sign, size = "-" if micro_usd < 0 else "", abs(micro_usd)
-    return f"{sign}{size // 1_000_000}.{size % 1_000_000:06d}"
-
-
-def when(created_ms: int | None) -> str | None:
-    """Unix milliseconds as ISO 8601 in UTC; the bare number where no calendar has that day."""
-    if created_ms is None:
+def iso_time(unix_ms: int | None) -> str | None:
+    """Format Unix milliseconds as ISO 8601 in UTC; as the bare number if out of range."""
+    if unix_ms is None:
         return None
-    seconds, rest = divmod(created_ms, 1000)
+    seconds, rest = divmod(unix_ms, 1000)
     try:
         moment = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
-        # A vendor may count in nanoseconds, and what it was paid for is stored as it said.
-        return str(created_ms)
+        # A vendor may use another unit, such as nanoseconds; its receipt is stored all the same.
+        return str(unix_ms)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
 
 
-def spend_summary(cache: CacheReader) -> dict[str, Any]:
-    """Everything about the spend as plain JSON values.
-
-    `total`, `models` and `accounts` are bills; `runs` tell what was planned, what was found paid
-    (hits) and what that saved; then open intents, refused items, lost answers and what was bought
-    twice.
-    """
+def spend_summary(cache: CacheReader) -> SpendSummary:
+    """Summarise the spend: in total, by model, by account and by run, and what is unsettled."""
     stored = list(cache.stored_receipts())
-    total = _bill(stored)
+    total = SpendTotals()
+    for receipt in stored:
+        total.add(receipt.receipt)
     spend = cache.spend_on_record()
+    by_model = _totals_by(stored, [(r.receipt.model, r.receipt.model_fingerprint) for r in stored])
+    by_account = _totals_by(stored, [receipt.account for receipt in stored])
     return {
         "total": total.as_dict(),
-        "in_flight_units": spend.in_flight_units,
-        "lost_units": spend.lost_units,
+        "in_flight_units": spend.open_units,
+        "lost_units": spend.written_off_units,
         "receipts_digest": receipts_digest(receipt.receipt for receipt in stored),
         "models": [
-            {"model": model, "model_fingerprint": fingerprint, **bill.as_dict()}
-            for (model, fingerprint), bill in _bills_by_model(stored).items()
+            {"model": model, "model_fingerprint": fingerprint, **totals.as_dict()}
+            for (model, fingerprint), totals in by_model.items()
         ],
         "accounts": [
-            {"account": account, **bill.as_dict()}
-            for account, bill in _bills(stored, [receipt.account for receipt in stored]).items()
+            {"account": account, **totals.as_dict()} for account, totals in by_account.items()
         ],
         "runs": _runs(stored, list(cache.runs())),
         "open_intents": [
@@ -98,7 +189,7 @@ def spend_summary(cache: CacheReader) -> dict[str, Any]:
                 "run": intent.run,
                 "items": len(intent.keys),
                 "units": intent.units,
-                "created": when(intent.created_ms),
+                "created": iso_time(intent.created_ms),
             }
             for intent in cache.open_intents()
         ],
@@ -109,123 +200,61 @@ def spend_summary(cache: CacheReader) -> dict[str, Any]:
                 "view": refusal.key.view,
                 "code": refusal.code,
                 "detail": refusal.detail,
-                "created": when(refusal.created_ms),
+                "created": iso_time(refusal.created_ms),
             }
             for refusal in cache.refusals()
         ],
         "lost": [
             {
-                "idempotency_key": loss.idempotency_key,
-                "run": loss.run,
-                "items": len(loss.keys),
-                "units": loss.units,
-                "detail": loss.detail,
-                "created": when(loss.created_ms),
+                "idempotency_key": write_off.idempotency_key,
+                "run": write_off.run,
+                "items": len(write_off.keys),
+                "units": write_off.units,
+                "detail": write_off.detail,
+                "created": iso_time(write_off.created_ms),
             }
-            for loss in cache.losses()
+            for write_off in cache.write_offs()
         ],
         "bought_twice": sum(1 for _ in cache.rows_bought_again()),
     }
 
 
-def spend_by_day(cache: CacheReader) -> list[dict[str, Any]]:
-    """One bill a day (UTC) on which something was bought, oldest first; see `when`."""
+def spend_by_day(cache: CacheReader) -> list[DaySpend]:
+    """Sum the receipts of each day (UTC) on which something was bought, oldest first."""
     stored = sorted(cache.stored_receipts(), key=lambda receipt: receipt.receipt.created_ms)
-    days = [(when(one.receipt.created_ms) or "").partition("T")[0] for one in stored]
-    return [{"day": day, **bill.as_dict()} for day, bill in _bills(stored, days).items()]
+    days = [(iso_time(item.receipt.created_ms) or "").partition("T")[0] for item in stored]
+    return [{"day": day, **totals.as_dict()} for day, totals in _totals_by(stored, days).items()]
 
 
 def receipts_digest(receipts: Iterable[Receipt]) -> str:
-    """One sha256 for a set of receipts, whatever their order: what a student was made from."""
+    """Return the SHA-256 (hex) of a set of receipts, whatever their order."""
     hashes = sorted(receipt.hash for receipt in receipts)
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
-def markdown_report(cache: CacheReader) -> str:
-    """The spend as a section of Markdown, for other reports to embed."""
-    summary = spend_summary(cache)
-    total = summary["total"]
-    lines = [
-        f"**{total['units']} queries paid** ({total['images']} images, {total['texts']} texts) in"
-        f" {total['receipts']} requests, {total['cost_usd']} USD;"
-        f" {summary['in_flight_units']} in flight.",
-        "",
-        "| Model | Images | Texts | Queries | USD | First purchase | Last purchase |",
-        "|---|---:|---:|---:|---:|---|---|",
-    ]
-    for model in summary["models"]:
-        lines.append(
-            f"| {_cell(model['model'])} | {model['images']} | {model['texts']} | {model['units']} |"
-            f" {model['cost_usd']} | {model['first_purchase']} | {model['last_purchase']} |"
-        )
-    lines += [
-        "",
-        "| Run | Started | Planned | Already paid | Queries | USD | USD saved by the cache |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for run in summary["runs"]:
-        lines.append(
-            f"| {_cell(run['run'])} | {run['started'] or ''} | {_number(run['planned'])} |"
-            f" {_number(run['already_paid'])} | {run['units']} | {run['cost_usd']} |"
-            f" {usd(run['saved_micro_usd'])} |"
-        )
-    lines += [
-        "",
-        f"Open purchases: {len(summary['open_intents'])}. Refused by the vendor, free of charge:"
-        f" {len(summary['refused'])}. Bought twice: {summary['bought_twice']}."
-        f" Answers lost: {len(summary['lost'])}."
-        f" Receipts digest: `{summary['receipts_digest']}`.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _bill(stored: Iterable[StoredReceipt]) -> SpendTotals:
-    bill = SpendTotals()
-    for receipt in stored:
-        bill.add(receipt.receipt)
-    return bill
-
-
-def _bills(stored: list[StoredReceipt], names: list[str]) -> dict[str, SpendTotals]:
-    bills: dict[str, SpendTotals] = {}
+def _totals_by(stored: list[StoredReceipt], names: Sequence[Name]) -> dict[Name, SpendTotals]:
+    totals: dict[Name, SpendTotals] = {}
     for receipt, name in zip(stored, names, strict=True):
-        bills.setdefault(name, SpendTotals()).add(receipt.receipt)
-    return bills
+        totals.setdefault(name, SpendTotals()).add(receipt.receipt)
+    return totals
 
 
-def _bills_by_model(stored: list[StoredReceipt]) -> dict[tuple[str, str], SpendTotals]:
-    bills: dict[tuple[str, str], SpendTotals] = {}
-    for receipt in stored:
-        name = (receipt.receipt.model, receipt.receipt.model_fingerprint)
-        bills.setdefault(name, SpendTotals()).add(receipt.receipt)
-    return bills
-
-
-def _runs(stored: list[StoredReceipt], records: list[RunRecord]) -> list[dict[str, Any]]:
-    """Runs that recorded themselves, then those that only receipts know: killed before the end."""
-    bills = _bills(stored, [receipt.run for receipt in stored])
+def _runs(stored: list[StoredReceipt], records: list[RunRecord]) -> list[RunSpend]:
+    """Runs that recorded themselves, then those that only receipts name: killed before the end."""
+    by_run = _totals_by(stored, [receipt.run for receipt in stored])
     known = {record.run: record for record in sorted(records, key=lambda run: run.started_ms)}
-    names = list(dict.fromkeys([*known, *bills]))
-    return [_run(name, known.get(name), bills.get(name, SpendTotals())) for name in names]
+    names = list(dict.fromkeys([*known, *by_run]))
+    return [_run(name, known.get(name), by_run.get(name, SpendTotals())) for name in names]
 
 
-def _run(name: str, record: RunRecord | None, bill: SpendTotals) -> dict[str, Any]:
+def _run(name: str, record: RunRecord | None, totals: SpendTotals) -> RunSpend:
     return {
         "run": name,
-        "started": when(record.started_ms) if record else None,
+        "started": iso_time(record.started_ms) if record else None,
         "command": record.command if record else None,
         "model": record.model if record else None,
         "planned": record.planned if record else None,
         "already_paid": record.already_paid if record else None,
         "saved_micro_usd": record.saved_micro_usd if record else 0,
-        **bill.as_dict(),
+        **totals.as_dict(),
     }
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else str(value)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

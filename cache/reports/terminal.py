@@ -1,10 +1,9 @@
-"""The reports as tables for a terminal."""
+"""The reports as tables and lines for a terminal."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -14,10 +13,11 @@ from cache.audit.audit import Audit
 from cache.integrity.repair import Repair
 from cache.integrity.verify import Verification
 from cache.maintenance.merge import Merged
-from cache.reports.spend import usd
+from cache.records.money import dollars
+from cache.reports.spend import DaySpend, OpenPurchase, SpendSummary, WrittenOff
 
-_BILL = ("images", "texts", "units", "cost_micro_usd", "cost_usd")
-_NUMBERS = frozenset((*_BILL, "planned", "already_paid", "saved_micro_usd", "items", "receipts"))
+_TOTALS = ("images", "texts", "units", "cost_micro_usd", "cost_usd")
+_NUMBERS = frozenset((*_TOTALS, "planned", "already_paid", "saved_micro_usd", "items", "receipts"))
 _TITLES = {
     "units": "queries",
     "cost_micro_usd": "micro-USD",
@@ -28,130 +28,141 @@ _TITLES = {
     "last_purchase": "last purchase",
     "idempotency_key": "idempotency key",
 }
+_PIPE_WIDTH = 200
+_KEY_CHARACTERS = 16
 
 
 def console() -> Console:
-    """Standard output; wide where nobody watches, so that a pipe loses no column."""
-    return Console(
-        file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False, markup=False
-    )
+    """Return standard output; wide if it is not a terminal, so that no column is cut off."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False)
 
 
-def show_summary(out: Console, summary: dict[str, Any]) -> None:
-    """What was bought, of which model and for which run."""
+def show_summary(out: Console, summary: SpendSummary) -> None:
+    """Print what was bought, by model and by run, and what is not settled."""
     dated = ("first_purchase", "last_purchase")
-    _show(out, "Paid, by model", ("model", *_BILL, *dated), summary["models"])
+    _show(out, "Paid, by model", ("model", *_TOTALS, *dated), summary["models"])
     _show(
         out,
         "Runs",
-        ("run", "started", "planned", "already_paid", *_BILL[2:], "saved_micro_usd"),
+        ("run", "started", "planned", "already_paid", *_TOTALS[2:], "saved_micro_usd"),
         summary["runs"],
     )
     if summary["open_intents"]:
         columns = ("idempotency_key", "run", "items", "units", "created")
         title = "Open purchases: sent or about to be, not settled"
-        _show(out, title, columns, _shortened(summary["open_intents"]))
+        _show(out, title, columns, map(_with_short_key, summary["open_intents"]))
     if summary["lost"]:
         columns = ("idempotency_key", "run", "items", "units", "detail")
-        _show(out, "Lost: counted as spent, no answer", columns, _shortened(summary["lost"]))
+        title = "Written off: counted as spent, no answer"
+        _show(out, title, columns, map(_with_short_key, summary["lost"]))
     if summary["refused"]:
         columns = ("modality", "item", "view", "code", "detail")
         _show(out, "Refused by the vendor, free of charge", columns, summary["refused"])
     total = summary["total"]
     out.print(
         f"{total['units']} queries paid in {total['receipts']} requests: {total['cost_micro_usd']}"
-        f" micro-USD ({total['cost_usd']} USD). In flight: {summary['in_flight_units']}."
+        f" micro-USD ({total['cost_usd']} USD). Open: {summary['in_flight_units']}"
+        f" queries in {len(summary['open_intents'])} purchases."
         f" Bought twice: {summary['bought_twice']}."
     )
 
 
-def show_days(out: Console, days: list[dict[str, Any]]) -> None:
-    """What was bought on each day."""
-    _show(out, "Paid, by day (UTC)", ("day", "receipts", *_BILL), days)
+def show_days(out: Console, days: Sequence[DaySpend]) -> None:
+    """Print what was bought on each day."""
+    _show(out, "Paid, by day (UTC)", ("day", "receipts", *_TOTALS), days)
 
 
 def show_verification(out: Console, result: Verification) -> None:
-    """What was checked, and everything that is wrong."""
+    """Print every problem, then what was checked."""
     for problem in result.problems:
         out.print(f"{problem.name}: {problem.detail}", soft_wrap=True)
     if result.receipts_without_copy:
         out.print(
-            f"{result.receipts_without_copy} receipts have no second copy: --repair makes it."
+            f"{result.receipts_without_copy} receipts have no second copy in receipts.jsonl:"
+            " --repair adds it."
         )
-    if result.losses:
-        out.print(f"{result.losses} answers are on record as lost.")
+    if result.write_offs:
+        out.print(f"{result.write_offs} purchases are written off.")
     state = "sound" if result.is_sound else f"NOT SOUND, {len(result.problems)} problems"
     out.print(f"{result.rows} embeddings and {result.receipts} receipts checked: {state}.")
 
 
 def show_repair(out: Console, result: Repair) -> None:
-    """What was moved aside and written anew, what is still missing, and how the cache is now."""
+    """Print what was moved to quarantine and restored, what is still missing, and the state."""
     for moved in result.moved:
-        out.print(f"moved aside: {moved.name}: {moved.detail}", soft_wrap=True)
-    for place in result.quarantine:
-        out.print(f"kept in {place}", soft_wrap=True)
+        out.print(f"moved to quarantine: {moved.name}: {moved.detail}", soft_wrap=True)
+    for path in result.quarantine:
+        out.print(f"kept in {path}", soft_wrap=True)
     for restored in result.restored:
-        out.print(f"written anew: {restored.name}: {restored.detail}", soft_wrap=True)
+        out.print(f"restored: {restored.name}: {restored.detail}", soft_wrap=True)
     if result.copies_written:
         out.print(f"{result.copies_written} receipts copied to receipts.jsonl.")
     if not result.changed:
         out.print("Nothing to repair.")
-    for short in result.shortages:
-        free = "free of charge by the client's next run, or" if short.is_replayable else "only by"
+    for shortage in result.shortages:
+        free = "The client's next run fetches them again, free of charge; or buy"
+        remedy = free if shortage.is_replayable else "Buy"
         out.print(
-            f"purchase {short.idempotency_key} (request {short.request_id}): {short.queries} paid"
-            f" queries are missing; they come back {free} buying them again for"
-            f" {usd(short.rebuy_micro_usd)} USD",
+            f"purchase {shortage.idempotency_key} (request {shortage.request_id}):"
+            f" {shortage.queries} paid embeddings are missing. {remedy} them again for"
+            f" {_usd(shortage.rebuy_micro_usd)}.",
             soft_wrap=True,
         )
     show_verification(out, result.verification)
 
 
 def show_merge(out: Console, result: Merged) -> None:
-    """What was added."""
+    """Print the counts of what was added."""
     out.print(
         f"added: {result.receipts} receipts ({result.units} queries,"
-        f" {usd(result.cost_micro_usd)} USD), {result.rows} embeddings, {result.intents} open"
-        f" purchases, {result.losses} losses, {result.refusals} refusals, {result.runs} runs,"
-        f" {result.copies} lines of receipts.jsonl; {result.intents_ended} open purchases ended."
+        f" {_usd(result.cost_micro_usd)}), {result.rows} embeddings, {result.intents} open"
+        f" purchases, {result.write_offs} write-offs, {result.refusals} refusals,"
+        f" {result.runs} runs, {result.copies} lines of receipts.jsonl;"
+        f" {result.intents_ended} open purchases settled."
     )
 
 
 def show_audit(out: Console, result: Audit) -> None:
-    """Both sides' sums and every line on which they differ."""
+    """Print every difference, then the sums of both sides."""
     for account, count in result.not_audited.items():
-        out.print(f"not audited here: {count} receipts of {account}", soft_wrap=True)
+        out.print(f"not audited: {count} receipts of {account}", soft_wrap=True)
     for account, count in result.bought_elsewhere.items():
         out.print(f"bought at another address of this key: {count}, {account}", soft_wrap=True)
     for credit in result.credits:
         out.print(
             f"{credit.line}: the vendor gave back {credit.units} queries and"
-            f" {usd(credit.cost_micro_usd)} USD of request {credit.corrects}",
+            f" {_usd(credit.cost_micro_usd)} of request {credit.corrects}",
             soft_wrap=True,
         )
-    for lost in result.lost:
-        out.print(f"lost: {lost.line}: {lost.detail}", soft_wrap=True)
+    for write_off in result.write_offs:
+        out.print(f"written off: {write_off.line}: {write_off.detail}", soft_wrap=True)
+    for missing in result.missing_rows:
+        out.print(f"missing rows: {missing.line}: {missing.detail}", soft_wrap=True)
     for difference in result.differences:
         out.print(f"{difference.line}: {difference.detail}", soft_wrap=True)
     out.print(
         f"vendor: {result.ledger_charges} charges in {result.ledger_lines} lines,"
-        f" {result.ledger_units} queries, {usd(result.ledger_cost_micro_usd)} USD"
+        f" {result.ledger_units} queries, {_usd(result.ledger_cost_micro_usd)}"
     )
     out.print(
         f"cache:  {result.receipts} receipts,"
-        f" {result.receipt_units} queries, {usd(result.receipt_cost_micro_usd)} USD"
+        f" {result.receipt_units} queries, {_usd(result.receipt_cost_micro_usd)}"
     )
     state = "balanced" if result.is_balanced else f"NOT BALANCED, {len(result.differences)} differ"
     out.print(f"{result.account}: {state}", soft_wrap=True)
 
 
-def _shortened(purchases: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    for purchase in purchases:
-        yield {**purchase, "idempotency_key": f"{purchase['idempotency_key'][:16]}…"}
+def _usd(micro_usd: int) -> str:
+    return f"{dollars(micro_usd, plain=True)} USD"
+
+
+def _with_short_key(purchase: OpenPurchase | WrittenOff) -> Mapping[str, object]:
+    return {**purchase, "idempotency_key": f"{purchase['idempotency_key'][:_KEY_CHARACTERS]}…"}
 
 
 def _show(
-    out: Console, title: str, columns: Sequence[str], records: Iterable[dict[str, Any]]
+    out: Console, title: str, columns: Sequence[str], records: Iterable[Mapping[str, object]]
 ) -> None:
     table = Table(title=title, title_justify="left")
     for column in columns:

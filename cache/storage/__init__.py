@@ -1,1 +1,1 @@
-"""How records lie on disk: the fenced diskcache, its codec, and receipts.jsonl beside it."""
+"""Storage: the protected diskcache, the record format, receipts.jsonl and the locks."""

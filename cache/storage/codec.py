@@ -1,4 +1,4 @@
-"""How a record looks on disk: it explains itself, and knows when it has been damaged.
+"""The format of a stored record: self-describing, with a checksum.
 
     4 bytes magic | 1 version | 3 zero | u32 header length | u32 payload length
     header, canonical JSON | payload | 16 bytes BLAKE2b over everything before
@@ -16,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 
 from cache.errors import CorruptRow
-from cache.records.embedding_key import EmbeddingKey, canonical_json
+from cache.records.canonical_json import canonical_json
+from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import PaidEmbedding
 
 MAGIC: Final = b"PAID"
@@ -27,28 +28,28 @@ _DTYPE: Final = "<f4"
 
 
 def seal(header: dict[str, Any], payload: bytes = b"") -> bytes:
-    """`header` and `payload` as one record with its checksum."""
+    """Encode `header` and `payload` as one record with its checksum."""
     text = canonical_json(header)
     body = _PREFIX.pack(MAGIC, VERSION, len(text), len(payload)) + text + payload
     return body + _checksum(body)
 
 
 def unseal(name: str, record: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header and payload of a record; CorruptRow names it when one bit is not as written."""
+    """Decode a record to header and payload. Raises CorruptRow if any bit has changed."""
     if record[-_CHECKSUM_BYTES:] != _checksum(record[:-_CHECKSUM_BYTES]):
         raise CorruptRow(name, "its checksum does not match its bytes")
-    return read_damaged(name, record)
+    return unseal_damaged(name, record)
 
 
-def read_damaged(name: str, record: bytes) -> tuple[dict[str, Any], bytes]:
-    """As `unseal` without the checksum: what a damaged record says, for reports and no more."""
+def unseal_damaged(name: str, record: bytes) -> tuple[dict[str, Any], bytes]:
+    """Decode a record without checking its checksum. For repair and reports only."""
     if len(record) < _PREFIX.size + _CHECKSUM_BYTES:
         raise CorruptRow(name, f"{len(record)} bytes are too few for a record")
     magic, version, header_size, payload_size = _PREFIX.unpack_from(record)
     if magic != MAGIC:
         raise CorruptRow(name, f"it starts with {magic!r}, not {MAGIC!r}")
     if version != VERSION:
-        raise CorruptRow(name, f"it has format {version}, this program reads {VERSION}")
+        raise CorruptRow(name, f"it has format {version}; this program reads {VERSION}")
     if len(record) != _PREFIX.size + header_size + payload_size + _CHECKSUM_BYTES:
         raise CorruptRow(name, "its length is not the length that it states")
     end = _PREFIX.size + header_size
@@ -62,7 +63,7 @@ def read_damaged(name: str, record: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def encode_row(row: PaidEmbedding) -> bytes:
-    """One paid embedding as a record. Raises ValueError unless the vector is float32 (D,)."""
+    """Encode one paid embedding. Raises ValueError unless its vector is float32 (D,)."""
     vector = row.vector
     if vector.ndim != 1 or vector.size == 0 or vector.dtype.newbyteorder("<") != _DTYPE:
         message = f"an embedding is a float32 vector, not {vector.dtype} of shape {vector.shape}"
@@ -81,11 +82,11 @@ def encode_row(row: PaidEmbedding) -> bytes:
 
 
 def decode_row(digest: bytes, record: bytes) -> PaidEmbedding:
-    """The embedding stored under `digest`, its vector read-only; CorruptRow when it is not it."""
+    """Decode the embedding stored under `digest`; its vector is read-only. Raises CorruptRow."""
     name = digest.hex()
     header, payload = unseal(name, record)
     if header.get("dtype") != _DTYPE or len(payload) != 4 * header.get("dim", -1):
-        raise CorruptRow(name, "its payload is not the vector that its header announces")
+        raise CorruptRow(name, "its payload is not the vector that its header describes")
     try:
         row = PaidEmbedding(
             key=EmbeddingKey(**header["key"]),

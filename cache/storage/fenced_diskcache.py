@@ -1,7 +1,7 @@
-"""diskcache, fenced so that it keeps what was paid for.
+"""diskcache with settings and checks under which no paid row can be lost.
 
-As it comes, diskcache deletes rows past 1 GiB, unpickles what it finds, writes big values to files
-that it does not fsync, forgets the last commits in a power cut, and spins for ever on a stuck lock.
+By default diskcache deletes rows beyond 1 GiB, unpickles what it finds, writes big values to files
+without fsync, can lose the last commits in a power cut, and waits for ever for a stuck lock.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ SETTINGS: Final[dict[str, str | int]] = {
     "sqlite_synchronous": 2,
 }
 
-# A page of 16 KiB holds five rows of 512 floats where 4 KiB hold one and waste the rest.
+# A page of 16 KiB holds five rows of 512 floats; a page of 4 KiB holds one and wastes the rest.
 _PAGE_BYTES: Final = 16384
 _LOCK_SLICE_S: Final = 1.0
 _PAUSE_S: Final = 0.01
 
-# Whoever opens the file with other settings, or by hand, still cannot take a paid row away.
+# They also protect paid rows from programs that open the file with other settings.
 _TRIGGERS: Final = (
     "CREATE TRIGGER IF NOT EXISTS paid_is_kept BEFORE DELETE ON Cache"
     " WHEN OLD.tag IN ('row', 'again', 'receipt', 'paid', 'run', 'totals', 'refusal')"
@@ -55,19 +55,19 @@ _TRIGGERS: Final = (
 
 
 class BytesOnlyDisk(diskcache.Disk):  # type: ignore[misc]
-    """Stores bytes under bytes or str, inside the database; raises PickleRefused for the rest."""
+    """Stores bytes under keys of bytes or str, in the database. Else raises PickleRefused."""
 
     def put(self, key: object) -> tuple[object, bool]:
-        """The database's form of a key."""
+        """Return the database's form of a key."""
         if type(key) is bytes:
             return sqlite3.Binary(key), True
         if type(key) is str:
             return key, True
-        message = f"a key is bytes or str, not {type(key).__name__}: it would have to be pickled"
+        message = f"a key must be bytes or str, not {type(key).__name__}: it would be pickled"
         raise PickleRefused(message)
 
     def get(self, key: object, raw: object) -> object:
-        """The key of a database row."""
+        """Return the key of a database row."""
         if not raw:
             message = "the cache holds a pickled key, which this program did not write"
             raise PickleRefused(message)
@@ -76,19 +76,19 @@ class BytesOnlyDisk(diskcache.Disk):  # type: ignore[misc]
     def store(
         self, value: object, read: bool, key: object = None
     ) -> tuple[int, int, None, memoryview]:
-        """The database's form of a value: always inline, never a file beside the database."""
+        """Return the database's form of a value: always inline, never a separate file."""
         if type(value) is not bytes:
-            message = f"a value is bytes, not {type(value).__name__}: it would have to be pickled"
+            message = f"a value must be bytes, not {type(value).__name__}: it would be pickled"
             raise PickleRefused(message)
         return 0, MODE_RAW, None, sqlite3.Binary(value)
 
     def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
-        """The value of a database row."""
+        """Return the value of a database row."""
         return inline_bytes(mode=mode, filename=filename, value=value)
 
 
 def inline_bytes(*, mode: object, filename: object, value: object) -> bytes:
-    """The value columns of a row as bytes; PickleRefused for a row in any other of their modes."""
+    """Return the value of a row as bytes. Raises PickleRefused for any other kind of value."""
     if mode != MODE_RAW or filename is not None or type(value) is not bytes:
         message = (
             f"the cache holds a value that is not inline bytes (mode {mode!r}),"
@@ -99,10 +99,10 @@ def inline_bytes(*, mode: object, filename: object, value: object) -> bytes:
 
 
 class FencedCache(diskcache.Cache):  # type: ignore[misc]
-    """A diskcache.Cache that evicts nothing, syncs every commit and never waits without end."""
+    """A diskcache.Cache that evicts nothing, syncs every commit and bounds its lock waits."""
 
     def __init__(self, folder: Path, *, patience_s: float) -> None:
-        _claim(folder / DATABASE, patience_s)
+        _prepare_file(folder / DATABASE, patience_s)
         self.patience_s = patience_s
         deadline = time.monotonic() + patience_s
         while True:
@@ -117,14 +117,17 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
                 break
             except sqlite3.Error as error:
                 self.close()
-                # Another process may be laying out the same new file: diskcache retries some of the
-                # statements that this takes, and lets "locked" escape from the others.
+                # Another process may be creating the same file. diskcache retries only some of the
+                # statements that this takes.
                 if not _is_locked(error) or time.monotonic() >= deadline:
-                    message = f"the cache at {folder} cannot be opened: {error}"
+                    message = f"cannot open the cache in {folder}: {error}"
                     raise CacheUnavailable(message) from error
                 time.sleep(_PAUSE_S)
         if health != "ok":
-            message = f"the cache at {folder} is damaged ({health}): copy it away before all else"
+            message = (
+                f"the cache in {folder} is damaged ({health}): make a copy of the folder, then run"
+                " cache-report verify --repair"
+            )
             raise CacheUnavailable(message)
         with self.exclusive():
             for trigger in _TRIGGERS:
@@ -132,10 +135,10 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
         self.check_settings()
 
     def check_settings(self) -> None:
-        """Raise UnsafeSettings unless every setting holds here, on disk and in SQLite.
+        """Raise UnsafeSettings unless every setting holds here, in the file and in SQLite.
 
-        They persist in the file and are read again by each new connection, so that another program
-        can change them under us.
+        diskcache keeps settings in the file and each connection reads them from there, so another
+        program can change them.
         """
         stored = dict(self._sql("SELECT key, value FROM Settings").fetchall())
         for name, wanted in SETTINGS.items():
@@ -148,10 +151,10 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """One transaction that shuts out every other writer, on disk when it is left.
+        """Run one transaction under the write lock; it is on disk when the block ends.
 
-        Raises CacheUnavailable, with nothing changed, when the lock is not to be had within
-        `patience_s` or the disk does not take it.
+        Raises CacheUnavailable, with nothing changed, if the lock cannot be taken within
+        `patience_s` seconds or the disk does not take the changes.
         """
         try:
             with ExitStack() as stack:
@@ -161,21 +164,21 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
             # A failed COMMIT leaves the transaction open on this connection.
             if self._con.in_transaction:
                 self._sql("ROLLBACK")
-            message = f"the cache at {self.directory} could not be written: {error}"
+            message = f"cannot write to the cache in {self.directory}: {error}"
             raise CacheUnavailable(message) from error
 
     @contextmanager
     def unprotected(self) -> Iterator[None]:
-        """Let paid records be taken away, within the transaction around it and for repair alone."""
+        """Allow paid records to be deleted, inside a transaction. For repair only."""
         for trigger in _TRIGGERS:
             self._sql(f"DROP TRIGGER {trigger.split()[5]}")
         yield
-        # Not in a finally: what raised rolls back the dropping, too.
+        # Not in a finally: an error rolls back the dropping of the triggers, too.
         for trigger in _TRIGGERS:
             self._sql(trigger)
 
     def remove(self, *, key: object, raw: object) -> None:
-        """Take one record away, whatever its key is."""
+        """Delete one record, whatever its key is."""
         self._sql("DELETE FROM Cache WHERE key IS ? AND raw IS ?", (key, raw))
 
     def _begin(self, stack: ExitStack) -> None:
@@ -187,13 +190,16 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
             except diskcache.Timeout as error:
                 cause = error.__context__
                 if not _is_locked(cause) or time.monotonic() >= deadline:
-                    message = f"the cache at {self.directory} cannot be locked for writing: {cause}"
+                    message = f"cannot lock the cache in {self.directory} for writing: {cause}"
                     raise CacheUnavailable(message) from cause
                 time.sleep(_PAUSE_S)
             else:
                 break
         if self._sql("PRAGMA synchronous").fetchone() != (SETTINGS["sqlite_synchronous"],):
-            message = f"another program has made the cache at {self.directory} unsafe: synchronous"
+            message = (
+                f"the cache in {self.directory} is unsafe: another program has changed the setting"
+                " synchronous"
+            )
             raise UnsafeSettings(message)
 
 
@@ -201,10 +207,10 @@ def _is_locked(cause: BaseException | None) -> bool:
     return "locked" in str(cause) or "busy" in str(cause)
 
 
-def _claim(database: Path, patience_s: float) -> None:
-    """Take the write lock once before diskcache does, which would wait a minute a statement for it.
+def _prepare_file(database: Path, patience_s: float) -> None:
+    """Take the write lock once before diskcache does, which waits a minute for each statement.
 
-    A new file gets its page size here: only an empty database can be given one.
+    Also sets the page size, which only an empty database accepts.
     """
     try:
         with closing(
@@ -216,7 +222,7 @@ def _claim(database: Path, patience_s: float) -> None:
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
             connection.execute("COMMIT")
     except sqlite3.Error as error:
-        message = f"the cache at {database.parent} cannot be opened for writing: {error}"
+        message = f"cannot open the cache in {database.parent} for writing: {error}"
         raise CacheUnavailable(message) from error
 
 
@@ -224,6 +230,6 @@ def _is_new(database: Path, connection: sqlite3.Connection) -> bool:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if version != FORMAT and (version or tables):
-        message = f"{database} has format {version}, this program reads and writes {FORMAT}"
+        message = f"{database} has format {version}; this program reads and writes {FORMAT}"
         raise CacheUnavailable(message)
     return bool(version != FORMAT)

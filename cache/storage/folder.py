@@ -1,9 +1,10 @@
-"""Where a cache may live: a private folder on a disk of this machine."""
+"""The folder of a cache: private, and on a disk of this machine."""
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
 import warnings
 from pathlib import Path
 from typing import Final
@@ -23,43 +24,49 @@ _SHARED_WITH_HOST: Final = frozenset(("9p", "virtiofs", "drvfs", "vboxsf", "fuse
 
 
 class FolderWarning(UserWarning):
-    """The cache works here, but something about its folder deserves a look."""
+    """The cache works in this folder, but the folder is shared in a way that needs care."""
 
 
 def prepare_folder(folder: Path, *, mounts: str | None = None, user: int | None = None) -> None:
-    """Make `folder` ready to hold paid rows: there, mode 0700, not on a network file system.
+    """Create `folder` if needed, with mode 0700, and check that it can hold a cache.
 
-    `mounts` is the text of /proc/mounts, `user` the id of who asks. Raises CacheUnavailable.
+    `mounts` is the text of /proc/mounts and `user` the id of the current user. Raises
+    CacheUnavailable on a network file system and for a folder that holds other files. Windows has
+    neither /proc/mounts nor file modes: there both checks are skipped.
     """
     kind = file_system_of(folder, _read_mounts() if mounts is None else mounts)
     if kind in _NETWORK:
         message = (
-            f"{folder} is on a network file system ({kind}), where SQLite's locks do not hold and"
-            " paid rows get lost; put the cache on a local disk"
+            f"{folder} is on a network file system ({kind}), where SQLite's locks do not work and"
+            " paid rows can be lost: put the cache on a local disk"
         )
         raise CacheUnavailable(message)
     if kind in _SHARED_WITH_HOST:
-        message = f"{folder} is shared with a host by {kind}: use the cache from one side at a time"
+        message = (
+            f"{folder} is shared with the host by {kind}: do not use the cache from both sides at"
+            " the same time"
+        )
         warnings.warn(message, FolderWarning, stacklevel=2)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        strangers = [path.name for path in folder.iterdir() if path.name != "lost+found"]
-        if strangers and not (folder / DATABASE).exists():
-            message = f"{folder} holds other things ({strangers[0]}) and no {DATABASE}: not a cache"
-            if RECEIPTS in strangers:
+        others = [path.name for path in folder.iterdir() if path.name != "lost+found"]
+        if others and not (folder / DATABASE).exists():
+            message = f"{folder} is not a cache: it holds {others[0]} and no {DATABASE}"
+            if RECEIPTS in others:
                 message = (
-                    f"{folder} has receipts and no {DATABASE}: run cache-report verify --repair"
+                    f"{folder} has {RECEIPTS} but no {DATABASE}: run cache-report verify --repair"
                 )
             raise CacheUnavailable(message)
-        _make_private(folder, os.geteuid() if user is None else user)
+        if sys.platform != "win32":
+            _make_private(folder, os.geteuid() if user is None else user)
     except OSError as error:
-        message = f"{folder} cannot be used as a cache: {error.strerror or error}"
+        message = f"cannot use {folder} as a cache: {error.strerror or error}"
         raise CacheUnavailable(message) from error
 
 
 def file_system_of(folder: Path, mounts: str) -> str:
-    """The type of the file system that `folder` is (or would be) on; "" where nothing says so."""
-    place = folder.resolve()
+    """Return the type of the file system that `folder` is (or would be) on; "" if unknown."""
+    resolved = folder.resolve()
     best, kind = Path(), ""
     for line in mounts.splitlines():
         fields = line.split(" ")
@@ -67,8 +74,8 @@ def file_system_of(folder: Path, mounts: str) -> str:
             continue
         # /proc/mounts writes blanks in a path as octal escapes.
         mount = Path(fields[1].replace("\\040", " ").replace("\\011", "\t"))
-        # "<=": what was mounted last on one point hides what was there before.
-        if place.is_relative_to(mount) and len(best.parts) <= len(mount.parts):
+        # "<=": the last mount on a mount point hides the earlier ones.
+        if resolved.is_relative_to(mount) and len(best.parts) <= len(mount.parts):
             best, kind = mount, fields[2]
     return kind
 
@@ -83,5 +90,5 @@ def _make_private(folder: Path, user: int) -> None:
     if folder.stat().st_uid == user:
         folder.chmod(0o700)
     else:
-        message = f"{folder} belongs to another user and is open to others"
+        message = f"{folder} belongs to another user and other users can read it"
         warnings.warn(message, FolderWarning, stacklevel=3)

@@ -1,4 +1,9 @@
-"""The names and forms under which receipts, intents, refusals, runs and totals are stored."""
+"""The kinds of stored records: their names, and how values are encoded and decoded.
+
+Names and header fields are the cache's format on disk: they never change. Every `decode_` function
+raises CorruptRow, with the record's name, for a record that is not what its `encode_` function
+wrote.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +26,7 @@ from cache.records.purchase_records import (
     WriteOff,
 )
 from cache.records.receipt import Receipt
-from cache.storage.codec import decode_row, encode_row, read_damaged, seal, unseal
+from cache.storage.codec import decode_row, encode_row, seal, unseal, unseal_damaged
 
 Value = TypeVar("Value")
 
@@ -29,159 +34,166 @@ TOTALS: Final = "totals"
 
 
 class Tag(StrEnum):
-    """The kind of a stored record, kept in diskcache's tag column."""
+    """The kind of a stored record, in diskcache's tag column."""
 
     ROW = "row"
     AGAIN = "again"
     RECEIPT = "receipt"
     PAID = "paid"
     INTENT = "intent"
-    LOSS = "loss"
+    WRITE_OFF = "loss"
     REFUSAL = "refusal"
     RUN = "run"
     TOTALS = "totals"
 
 
 def again_name(row: PaidEmbedding) -> str:
-    """Where a row is kept whose key another request had already bought."""
+    """Name of a row whose key another request had already bought."""
     return f"again/{row.key.digest.hex()}/{row.request_id}"
 
 
 def receipt_name(account: str, request_id: str) -> str:
-    """Where a receipt is kept."""
+    """Name of a receipt."""
     return f"receipt/{account}/{request_id}"
 
 
 def paid_name(idempotency_key: str) -> str:
-    """Where it is kept that a purchase is finished."""
+    """Name of the mark that a purchase is paid."""
     return f"paid/{idempotency_key}"
 
 
 def intent_name(idempotency_key: str) -> str:
-    """Where an intent is kept while it is open."""
+    """Name of an open purchase."""
     return f"intent/{idempotency_key}"
 
 
-def loss_name(idempotency_key: str) -> str:
-    """Where it is kept that the answer to a purchase is lost."""
+def write_off_name(idempotency_key: str) -> str:
+    """Name of a write-off."""
     return f"loss/{idempotency_key}"
 
 
 def refusal_name(key: EmbeddingKey) -> str:
-    """Where it is kept that an item is refused."""
+    """Name of a refused item."""
     return f"refusal/{key.digest.hex()}"
 
 
 def run_name(run: str) -> str:
-    """Where a run is kept."""
+    """Name of a recorded run."""
     return f"run/{run}"
 
 
-def write_again(row: PaidEmbedding) -> bytes:
-    """A row bought again, as a record around the row's own record."""
+def encode_again(row: PaidEmbedding) -> bytes:
+    """Encode a row bought again: a record around the row's own record."""
     return seal({"digest": row.key.digest.hex()}, encode_row(row))
 
 
-def read_again(name: str, record: bytes) -> PaidEmbedding:
-    """The row in a record of `write_again`."""
+def decode_again(name: str, record: bytes) -> PaidEmbedding:
+    """Decode a record of `encode_again`."""
     header, payload = unseal(name, record)
-    return decode_row(_read(name, header, lambda h: bytes.fromhex(h["digest"])), payload)
+    return decode_row(_decode(name, header, lambda h: bytes.fromhex(h["digest"])), payload)
 
 
-def read_row_anywhere(name: str, record: bytes) -> PaidEmbedding:
-    """The row in a whole record of `encode_row`, wherever it is filed."""
+def decode_row_anywhere(name: str, record: bytes) -> PaidEmbedding:
+    """Decode a record of `encode_row` that is stored under a wrong name."""
     header, _ = unseal(name, record)
-    return decode_row(_read(name, header, lambda h: EmbeddingKey(**h["key"]).digest), record)
+    return decode_row(_decode(name, header, lambda h: EmbeddingKey(**h["key"]).digest), record)
 
 
-def write_receipt(stored: StoredReceipt) -> bytes:
-    """A receipt with its account and run."""
+def encode_receipt(stored: StoredReceipt) -> bytes:
+    """Encode a receipt with its account and run."""
     return seal({"account": stored.account, "run": stored.run, "receipt": stored.receipt.entry()})
 
 
-def read_receipt(name: str, record: bytes) -> StoredReceipt:
-    """The receipt in a record of `write_receipt`."""
-    return _read(name, unseal(name, record)[0], _stored_receipt)
+def decode_receipt(name: str, record: bytes) -> StoredReceipt:
+    """Decode a record of `encode_receipt`."""
+    return _decode(name, unseal(name, record)[0], _stored_receipt)
 
 
-def read_damaged_receipt(name: str, record: bytes) -> StoredReceipt:
-    """As `read_receipt` for a record whose checksum is wrong; CorruptRow when nothing is left."""
-    return _read(name, read_damaged(name, record)[0], _stored_receipt)
+def decode_damaged_receipt(name: str, record: bytes) -> StoredReceipt:
+    """Decode a record of `encode_receipt` without checking its checksum."""
+    return _decode(name, unseal_damaged(name, record)[0], _stored_receipt)
 
 
-def write_paid(account: str, request_id: str) -> bytes:
-    """Which receipt a finished purchase has."""
+def encode_paid(account: str, request_id: str) -> bytes:
+    """Encode the mark of a paid purchase: the account and request id of its receipt."""
     return seal({"account": account, "request_id": request_id})
 
 
-def read_paid(name: str, record: bytes) -> tuple[str, str]:
-    """The account and request id in a record of `write_paid`."""
-    return _read(name, unseal(name, record)[0], lambda h: (h["account"], h["request_id"]))
+def decode_paid(name: str, record: bytes) -> tuple[str, str]:
+    """Decode a record of `encode_paid` to account and request id."""
+    return _decode(name, unseal(name, record)[0], lambda h: (h["account"], h["request_id"]))
 
 
-def write_intent(intent: Intent) -> bytes:
-    """An open purchase."""
+def encode_intent(intent: Intent) -> bytes:
+    """Encode an open purchase."""
     return seal(asdict(intent))
 
 
-def read_intent(name: str, record: bytes) -> Intent:
-    """The intent in a record of `write_intent`."""
-    return _read(name, unseal(name, record)[0], _intent)
+def decode_intent(name: str, record: bytes) -> Intent:
+    """Decode a record of `encode_intent`."""
+    return _decode(name, unseal(name, record)[0], _intent)
 
 
-def read_damaged_intent(name: str, record: bytes) -> Intent:
-    """As `read_intent` for a record whose checksum is wrong; CorruptRow when nothing is left."""
-    return _read(name, read_damaged(name, record)[0], _intent)
+def decode_damaged_intent(name: str, record: bytes) -> Intent:
+    """Decode a record of `encode_intent` without checking its checksum."""
+    return _decode(name, unseal_damaged(name, record)[0], _intent)
 
 
-def write_loss(loss: WriteOff) -> bytes:
-    """A purchase whose answer is lost."""
-    return seal(asdict(loss))
+def encode_write_off(write_off: WriteOff) -> bytes:
+    """Encode a write-off."""
+    return seal(asdict(write_off))
 
 
-def read_loss(name: str, record: bytes) -> WriteOff:
-    """The loss in a record of `write_loss`."""
-    return _read(name, unseal(name, record)[0], _loss)
+def decode_write_off(name: str, record: bytes) -> WriteOff:
+    """Decode a record of `encode_write_off`."""
+    return _decode(name, unseal(name, record)[0], _write_off)
 
 
-def read_damaged_loss(name: str, record: bytes) -> WriteOff:
-    """As `read_loss` for a record whose checksum is wrong; CorruptRow when nothing is left."""
-    return _read(name, read_damaged(name, record)[0], _loss)
+def decode_damaged_write_off(name: str, record: bytes) -> WriteOff:
+    """Decode a record of `encode_write_off` without checking its checksum."""
+    return _decode(name, unseal_damaged(name, record)[0], _write_off)
 
 
-def write_refusal(refusal: Refusal) -> bytes:
-    """An item that the vendor will not embed."""
+def encode_refusal(refusal: Refusal) -> bytes:
+    """Encode an item that the vendor refuses to embed."""
     return seal(asdict(refusal))
 
 
-def read_refusal(name: str, record: bytes) -> Refusal:
-    """The refusal in a record of `write_refusal`."""
+def decode_refusal(name: str, record: bytes) -> Refusal:
+    """Decode a record of `encode_refusal`."""
     header, _ = unseal(name, record)
-    return _read(name, header, lambda h: Refusal(**{**h, "key": EmbeddingKey(**h["key"])}))
+    return _decode(name, header, lambda h: Refusal(**{**h, "key": EmbeddingKey(**h["key"])}))
 
 
-def write_run(run: RunRecord) -> bytes:
-    """One run of a client."""
+def encode_run(run: RunRecord) -> bytes:
+    """Encode the record of one run of a client."""
     return seal(asdict(run))
 
 
-def read_run(name: str, record: bytes) -> RunRecord:
-    """The run in a record of `write_run`."""
-    return _read(name, unseal(name, record)[0], lambda h: RunRecord(**h))
+def decode_run(name: str, record: bytes) -> RunRecord:
+    """Decode a record of `encode_run`."""
+    return _decode(name, unseal(name, record)[0], lambda h: RunRecord(**h))
 
 
-def write_totals(spend: Spend) -> bytes:
-    """The running totals."""
-    return seal(asdict(spend))
+def encode_totals(spend: Spend) -> bytes:
+    """Encode the running totals."""
+    return seal(
+        {
+            "receipt_units": spend.receipt_units,
+            "in_flight_units": spend.open_units,
+            "cost_micro_usd": spend.cost_micro_usd,
+            "lost_units": spend.written_off_units,
+        }
+    )
 
 
-def read_totals(record: bytes) -> Spend:
-    """The totals in a record of `write_totals`."""
-    return _read(TOTALS, unseal(TOTALS, record)[0], lambda h: Spend(**h))
+def decode_totals(record: bytes) -> Spend:
+    """Decode a record of `encode_totals`."""
+    return _decode(TOTALS, unseal(TOTALS, record)[0], _spend)
 
 
 def with_receipt(spend: Spend, receipt: Receipt) -> Spend:
-    """The totals after one more receipt."""
+    """Return the totals after one more receipt."""
     return replace(
         spend,
         receipt_units=spend.receipt_units + receipt.units,
@@ -189,14 +201,14 @@ def with_receipt(spend: Spend, receipt: Receipt) -> Spend:
     )
 
 
-def with_in_flight(spend: Spend, units: int) -> Spend:
-    """The totals after `units` more (or, negative, fewer) queries are in flight."""
-    return replace(spend, in_flight_units=spend.in_flight_units + units)
+def with_open_units(spend: Spend, units: int) -> Spend:
+    """Return the totals after `units` more queries (fewer, if negative) are open."""
+    return replace(spend, open_units=spend.open_units + units)
 
 
-def with_lost(spend: Spend, units: int) -> Spend:
-    """The totals after `units` more (or, negative, fewer) queries are lost."""
-    return replace(spend, lost_units=spend.lost_units + units)
+def with_written_off_units(spend: Spend, units: int) -> Spend:
+    """Return the totals after `units` more queries (fewer, if negative) are written off."""
+    return replace(spend, written_off_units=spend.written_off_units + units)
 
 
 def _stored_receipt(header: dict[str, Any]) -> StoredReceipt:
@@ -209,14 +221,21 @@ def _intent(header: dict[str, Any]) -> Intent:
     return Intent(**{**header, "keys": keys})
 
 
-def _loss(header: dict[str, Any]) -> WriteOff:
+def _write_off(header: dict[str, Any]) -> WriteOff:
     keys = tuple(EmbeddingKey(**key) for key in header["keys"])
     return WriteOff(**{**header, "keys": keys})
 
 
-def _read(name: str, header: dict[str, Any], read: Callable[[dict[str, Any]], Value]) -> Value:
+_TOTALS_FIELDS: Final = {"in_flight_units": "open_units", "lost_units": "written_off_units"}
+
+
+def _spend(header: dict[str, Any]) -> Spend:
+    return Spend(**{_TOTALS_FIELDS.get(name, name): units for name, units in header.items()})
+
+
+def _decode(name: str, header: dict[str, Any], decode: Callable[[dict[str, Any]], Value]) -> Value:
     try:
-        return read(header)
+        return decode(header)
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         reason = f"its fields cannot be read ({type(error).__name__})"
         raise CorruptRow(name, reason) from error

@@ -1,72 +1,77 @@
-"""Which runs are buying into a cache at this moment.
+"""Locks that tell which runs are using a cache right now.
 
-A run that buys holds a lock of the kernel on a file of its own, which ends with its process, also
-on kill -9. All of them share a second lock, the gate, which repair and merge take for themselves.
+A run that buys holds an exclusive lock on a file of its own. The operating system releases it when
+the process ends, also after kill -9. All runs share a second lock, the gate, which repair and merge
+take exclusively. portalocker provides the locks: flock on POSIX, LockFileEx on Windows (written for
+Windows, not tested there).
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+import portalocker
+from portalocker import LockFlags
+
 from cache.errors import CacheUnavailable
 
-ALIVE: Final = "alive"
+LOCKS: Final = "alive"  # the folder's name on disk
 _GATE: Final = "gate"
 _RUN: Final = "run-"
-# Who only asks holds the lock for an instant; a run that starts must not take that for a rival.
+# A reader that checks a run holds the lock for an instant; a starting run must wait that long.
 _PATIENCE_S: Final = 2.0
 _PAUSE_S: Final = 0.01
 
 
 @contextmanager
 def hold_run_lock(folder: Path, run: str) -> Iterator[None]:
-    """Be known to every process as the living run `run` of the cache in `folder`.
+    """Mark `run` as running on the cache in `folder`, for every process to see.
 
-    A child that is forked meanwhile keeps the run alive until it ends, too. Raises
-    CacheUnavailable when the run is alive already, or while the cache is repaired or merged.
+    A child process that is forked inside the block keeps the mark until it ends. Raises
+    CacheUnavailable if the run is running already, or while the cache is repaired or merged.
     """
-    gate = _locked(folder / ALIVE / _GATE, fcntl.LOCK_SH)
+    gate = _acquire(folder / LOCKS / _GATE, LockFlags.SHARED)
     if gate is None:
-        message = f"the cache at {folder} is being repaired or merged: wait for its end"
+        message = f"the cache in {folder} is being repaired or merged: try again when that is done"
         raise CacheUnavailable(message)
     try:
-        with _held(folder / ALIVE / _run_name(run), run):
+        with _hold(folder / LOCKS / _file_name(run), run):
             yield
     finally:
         os.close(gate)
 
 
-def is_alive(folder: Path, run: str) -> bool:
-    """Whether a process holds `run` alive, this one included; writes nothing."""
-    return _is_held(folder / ALIVE / _run_name(run))
+def is_running(folder: Path, run: str) -> bool:
+    """Whether any process, this one included, holds the lock of `run`. Writes nothing."""
+    return _is_locked(folder / LOCKS / _file_name(run))
 
 
-def live_runs(folder: Path) -> list[str]:
-    """The runs that are alive, by name; writes nothing."""
-    if not (folder / ALIVE).is_dir():
+def active_runs(folder: Path) -> list[str]:
+    """Return the names of the runs that are running. Writes nothing."""
+    if not (folder / LOCKS).is_dir():
         return []
-    names = sorted(path.name for path in (folder / ALIVE).iterdir() if path.name.startswith(_RUN))
-    return [unquote(name.removeprefix(_RUN)) for name in names if _is_held(folder / ALIVE / name)]
+    names = sorted(path.name for path in (folder / LOCKS).iterdir() if path.name.startswith(_RUN))
+    return [unquote(name.removeprefix(_RUN)) for name in names if _is_locked(folder / LOCKS / name)]
 
 
 @contextmanager
-def nobody_alive(folder: Path) -> Iterator[None]:
-    """Keep every run from starting; CacheUnavailable, naming them, when some are alive."""
-    gate = _open(folder / ALIVE / _GATE)
+def exclude_runs(folder: Path) -> Iterator[None]:
+    """Keep every run from starting. Raises CacheUnavailable, with names, if any is running."""
+    gate = _open(folder / LOCKS / _GATE)
     try:
-        if not _lock(gate, fcntl.LOCK_EX):
-            runs = ", ".join(live_runs(folder)) or "another repair or merge"
-            message = f"the cache at {folder} is in use by {runs}: stop it first"
+        if not _try_lock(gate, LockFlags.EXCLUSIVE):
+            runs = ", ".join(active_runs(folder)) or "another repair or merge"
+            message = f"the cache in {folder} is in use by {runs}: stop it first"
             raise CacheUnavailable(message)
-        for path in (folder / ALIVE).glob(f"{_RUN}*"):
-            # Left behind by a killed run: none can be alive or starting behind the gate.
+        for path in (folder / LOCKS).glob(f"{_RUN}*"):
+            # Left behind by killed runs: while the gate is locked, no run is running or starting.
             path.unlink(missing_ok=True)
         yield
     finally:
@@ -74,27 +79,33 @@ def nobody_alive(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held(path: Path, run: str) -> Iterator[None]:
-    held = _locked(path, fcntl.LOCK_EX)
-    if held is None:
-        message = f"the run {run} is alive already: a second one needs a name of its own"
+def _hold(path: Path, run: str) -> Iterator[None]:
+    file = _acquire(path, LockFlags.EXCLUSIVE)
+    if file is None:
+        message = f"the run {run} is running already: give the second run another name"
         raise CacheUnavailable(message)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(held)
+        # Before the lock goes, so that nobody can lock the old file in between (see _acquire).
+        if sys.platform != "win32":
+            path.unlink(missing_ok=True)
+        os.close(file)
+        if sys.platform == "win32":
+            # Windows deletes no open file; if another process opened it by now, it stays.
+            with suppress(OSError):
+                path.unlink()
 
 
-def _locked(path: Path, kind: int) -> int | None:
-    """`path` open and locked; None when others keep the lock."""
+def _acquire(path: Path, kind: LockFlags) -> int | None:
+    """Open and lock `path`; None if others keep the lock for longer than `_PATIENCE_S`."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         file = _open(path)
-        if _lock(file, kind):
-            if _is_still(path, file):
+        if _try_lock(file, kind):
+            if _is_same_file(path, file):
                 return file
-            # Its last holder took the file away while we waited: lock the one that is there now.
+            # The last holder deleted the file while we waited: lock the file that is there now.
             os.close(file)
             continue
         os.close(file)
@@ -106,40 +117,40 @@ def _locked(path: Path, kind: int) -> int | None:
 def _open(path: Path) -> int:
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        message = f"{path} cannot be opened, so nobody would know of this run: {error.strerror}"
+        message = f"cannot open {path}, so other processes could not see this run: {error.strerror}"
         raise CacheUnavailable(message) from error
 
 
-def _lock(file: int, kind: int) -> bool:
+def _try_lock(file: int, kind: LockFlags) -> bool:
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
+        portalocker.lock(file, kind | LockFlags.NON_BLOCKING)
+    except portalocker.AlreadyLocked:
         return False
     return True
 
 
-def _is_still(path: Path, file: int) -> bool:
+def _is_same_file(path: Path, file: int) -> bool:
     try:
         return path.stat().st_ino == os.fstat(file).st_ino
     except FileNotFoundError:
         return False
 
 
-def _is_held(path: Path) -> bool:
+def _is_locked(path: Path) -> bool:
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     except OSError as error:
-        message = f"{path} cannot be read, so nobody knows whether its run is alive"
+        message = f"cannot read {path}, so it is not known whether its run is running"
         raise CacheUnavailable(message) from error
     try:
-        return not _lock(file, fcntl.LOCK_SH)
+        return not _try_lock(file, LockFlags.SHARED)
     finally:
         os.close(file)
 
 
-def _run_name(run: str) -> str:
+def _file_name(run: str) -> str:
     return f"{_RUN}{quote(run, safe='')}"

@@ -1,4 +1,4 @@
-"""The single writes out of which every change of a cache is made, all of them kept or none."""
+"""Write transactions: the single changes that every change of a cache is made of."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from cache.records.purchase_records import (
     StoredReceipt,
     WriteOff,
 )
-from cache.storage import receipts_file as second_copy
-from cache.storage import record_types as journal
+from cache.storage import receipts_file, record_types
 from cache.storage.codec import decode_row, encode_row
 from cache.storage.fenced_diskcache import FencedCache
 from cache.storage.record_types import Tag
 
 
 class Transaction:
-    """Reads and writes while every other writer is shut out; `totals` follow what is written."""
+    """Reads and writes under the write lock; every change keeps `totals` up to date."""
 
     def __init__(self, store: FencedCache) -> None:
         self._store = store
@@ -34,52 +33,52 @@ class Transaction:
 
     @property
     def has_totals(self) -> bool:
-        """Whether totals are kept, which a cache that is being made does not do yet."""
-        return self._read(journal.TOTALS) is not None
+        """Whether the cache has running totals; a new cache has none yet."""
+        return self._read(record_types.TOTALS) is not None
 
     @property
     def totals(self) -> Spend:
-        """What is on record so far; CorruptRow, when they are asked for, if they are damaged."""
+        """The running totals so far. Reading damaged totals raises CorruptRow."""
         if self._totals is None:
-            content = self._read(journal.TOTALS)
-            self._totals = Spend() if content is None else journal.read_totals(content)
+            content = self._read(record_types.TOTALS)
+            self._totals = Spend() if content is None else record_types.decode_totals(content)
         return self._totals
 
     @totals.setter
     def totals(self, spend: Spend) -> None:
         if spend != self.totals or not self.has_totals:
             self._totals = spend
-            self._store.set(journal.TOTALS, journal.write_totals(spend), tag=Tag.TOTALS.value)
+            self._set(record_types.TOTALS, record_types.encode_totals(spend), Tag.TOTALS)
 
     def intent(self, idempotency_key: str) -> Intent | None:
-        """The open intent of a purchase."""
-        name = journal.intent_name(idempotency_key)
+        """Return the open purchase of this key, if there is one."""
+        name = record_types.intent_name(idempotency_key)
         content = self._read(name)
-        return None if content is None else journal.read_intent(name, content)
+        return None if content is None else record_types.decode_intent(name, content)
 
     def paid_by(self, idempotency_key: str) -> tuple[str, str] | None:
-        """Account and request id of the receipt that ended a purchase."""
-        name = journal.paid_name(idempotency_key)
+        """Return account and request id of the receipt of this purchase, if it is paid."""
+        name = record_types.paid_name(idempotency_key)
         content = self._read(name)
-        return None if content is None else journal.read_paid(name, content)
+        return None if content is None else record_types.decode_paid(name, content)
 
-    def loss(self, idempotency_key: str) -> WriteOff | None:
-        """The record that the answer to a purchase is lost."""
-        name = journal.loss_name(idempotency_key)
+    def write_off(self, idempotency_key: str) -> WriteOff | None:
+        """Return the write-off of this purchase, if it was written off."""
+        name = record_types.write_off_name(idempotency_key)
         content = self._read(name)
-        return None if content is None else journal.read_loss(name, content)
+        return None if content is None else record_types.decode_write_off(name, content)
 
     def same_charge(self, stored: StoredReceipt) -> StoredReceipt | None:
-        """How the charge of `stored` is stored, if it is; a key is one at all its addresses.
+        """Return the stored receipt of the same charge, if any, at whatever vendor address.
 
-        ReceiptConflict when another receipt is under its name.
+        Raises ReceiptConflict if a different receipt is stored under the same name.
         """
         receipt = stored.receipt
         known = self._receipt(*stored.name)
         if known is not None and known.receipt != receipt:
             message = (
-                f"request {receipt.request_id} already has the receipt {known.receipt.hash},"
-                f" {receipt.hash} is another one"
+                f"request {receipt.request_id} already has the receipt {known.receipt.hash};"
+                f" {receipt.hash} is a different one"
             )
             raise ReceiptConflict(message)
         paid = self.paid_by(receipt.idempotency_key)
@@ -88,104 +87,110 @@ class Transaction:
         return known if known is not None and known.charge == stored.charge else None
 
     def row(self, digest: bytes) -> PaidEmbedding | None:
-        """The row under `digest`; None when there is none or it is too damaged to tell."""
+        """Return the row under `digest`; None if there is none or it is damaged."""
         try:
             return decode_row(digest, self._read(digest) or b"")
         except CorruptRow:
             return None
 
     def open(self, intent: Intent) -> None:
-        """Journal an intent that is not there yet."""
-        name = journal.intent_name(intent.idempotency_key)
-        self._store.set(name, journal.write_intent(intent), tag=Tag.INTENT.value)
-        self.totals = journal.with_in_flight(self.totals, intent.units)
+        """Record a purchase as open. It must not be open already."""
+        name = record_types.intent_name(intent.idempotency_key)
+        self._set(name, record_types.encode_intent(intent), Tag.INTENT)
+        self.totals = record_types.with_open_units(self.totals, intent.units)
 
-    def end(self, idempotency_key: str) -> None:
-        """Take an intent out of the journal; without one, do nothing."""
+    def close(self, idempotency_key: str) -> None:
+        """Remove an open purchase; do nothing if there is none."""
         intent = self.intent(idempotency_key)
         if intent is not None:
-            self._store.delete(journal.intent_name(idempotency_key))
-            self.totals = journal.with_in_flight(self.totals, -intent.units)
+            self._store.delete(record_types.intent_name(idempotency_key))
+            self.totals = record_types.with_open_units(self.totals, -intent.units)
 
     def add_receipt(self, stored: StoredReceipt) -> None:
-        """Keep a receipt that is not there yet, and that its purchase is paid."""
+        """Store a new receipt and mark its purchase as paid."""
         receipt = stored.receipt
-        name = journal.receipt_name(stored.account, receipt.request_id)
-        self._store.add(name, journal.write_receipt(stored), tag=Tag.RECEIPT.value)
-        self.totals = journal.with_receipt(self.totals, receipt)
-        paid = journal.write_paid(stored.account, receipt.request_id)
-        paid_name = journal.paid_name(receipt.idempotency_key)
-        is_first = self._store.add(paid_name, paid, tag=Tag.PAID.value)
-        loss = self.loss(receipt.idempotency_key)
-        if loss is not None and is_first:
-            self.totals = journal.with_lost(self.totals, -loss.units)
+        name = record_types.receipt_name(stored.account, receipt.request_id)
+        self._add(name, record_types.encode_receipt(stored), Tag.RECEIPT)
+        self.totals = record_types.with_receipt(self.totals, receipt)
+        paid = record_types.encode_paid(stored.account, receipt.request_id)
+        is_first = self._add(record_types.paid_name(receipt.idempotency_key), paid, Tag.PAID)
+        write_off = self.write_off(receipt.idempotency_key)
+        if write_off is not None and is_first:
+            # The answer came after all: its queries are counted by the receipt from now on.
+            self.totals = record_types.with_written_off_units(self.totals, -write_off.units)
 
-    def copy(self, purchase: Purchase) -> None:
-        """Write a purchase to receipts.jsonl when everything else of this transaction is done."""
+    def add_to_receipts_file(self, purchase: Purchase) -> None:
+        """Append a purchase to receipts.jsonl at the end of this transaction (see `finish`)."""
         self._purchases.append(purchase)
 
-    def add_loss(self, loss: WriteOff) -> bool:
-        """Whether a loss was added, which it is unless one is on record for its purchase."""
-        name = journal.loss_name(loss.idempotency_key)
-        if not self._store.add(name, journal.write_loss(loss), tag=Tag.LOSS.value):
+    def add_write_off(self, write_off: WriteOff) -> bool:
+        """Store a write-off; False if its purchase was written off already."""
+        name = record_types.write_off_name(write_off.idempotency_key)
+        if not self._add(name, record_types.encode_write_off(write_off), Tag.WRITE_OFF):
             return False
-        if self.paid_by(loss.idempotency_key) is None:
-            self.totals = journal.with_lost(self.totals, loss.units)
+        if self.paid_by(write_off.idempotency_key) is None:
+            self.totals = record_types.with_written_off_units(self.totals, write_off.units)
         return True
 
     def add_row(self, row: PaidEmbedding) -> bool:
-        """Whether `row` was added; a row of another request that is there keeps its place."""
+        """Store a row; False if it is there already. The row of another request stays, too."""
         digest = row.key.digest
-        if self._store.add(digest, encode_row(row), tag=Tag.ROW.value):
+        if self._add(digest, encode_row(row), Tag.ROW):
             return True
         known = self.row(digest)
         if known is not None and known.request_id == row.request_id:
             return False
-        name = journal.again_name(row)
-        return bool(self._store.add(name, journal.write_again(row), tag=Tag.AGAIN.value))
+        return self._add(record_types.again_name(row), record_types.encode_again(row), Tag.AGAIN)
 
     def add_refusal(self, refusal: Refusal) -> bool:
-        """Whether a refusal was added; the first reason given stays."""
-        name = journal.refusal_name(refusal.key)
-        return bool(self._store.add(name, journal.write_refusal(refusal), tag=Tag.REFUSAL.value))
+        """Store a refusal; False if the item was refused before, and the first reason stays."""
+        name = record_types.refusal_name(refusal.key)
+        return self._add(name, record_types.encode_refusal(refusal), Tag.REFUSAL)
 
     def put_refusal(self, refusal: Refusal) -> None:
-        """Keep a refusal, in the place of another reason for the same item."""
-        name = journal.refusal_name(refusal.key)
-        self._store.set(name, journal.write_refusal(refusal), tag=Tag.REFUSAL.value)
+        """Store a refusal, replacing another reason for the same item."""
+        name = record_types.refusal_name(refusal.key)
+        self._set(name, record_types.encode_refusal(refusal), Tag.REFUSAL)
 
     def put_run(self, run: RunRecord) -> None:
-        """Keep what a run says of itself, in the place of what it said before."""
-        name = journal.run_name(run.run)
-        self._store.set(name, journal.write_run(run), tag=Tag.RUN.value)
+        """Store the record of a run, replacing an earlier record of the same run."""
+        self._set(record_types.run_name(run.run), record_types.encode_run(run), Tag.RUN)
 
     def finish(self, folder: Path) -> None:
-        """Write what is written last: the second copies, which no rollback takes back.
+        """Append to receipts.jsonl, as the last step: no rollback takes that back.
 
-        A line of a transaction that then fails is harmless, a receipt without one may be lost.
+        The line of a transaction that then fails does no harm; a receipt without a line has no
+        second copy. Raises CacheUnavailable if the disk does not take the lines.
         """
         if self._purchases:
             try:
-                second_copy.append(folder, self._purchases)
+                receipts_file.append(folder, self._purchases)
             except OSError as error:
-                message = f"the second copy of the receipts in {folder} failed: {error}"
+                message = f"cannot append to the second copy of the receipts in {folder}: {error}"
                 raise CacheUnavailable(message) from error
 
     def _receipt(self, account: str, request_id: str) -> StoredReceipt | None:
-        name = journal.receipt_name(account, request_id)
+        name = record_types.receipt_name(account, request_id)
         content = self._read(name)
-        return None if content is None else journal.read_receipt(name, content)
+        return None if content is None else record_types.decode_receipt(name, content)
 
     def _read(self, name: str | bytes) -> bytes | None:
         content: bytes | None = self._store.get(name)
         return content
 
+    def _add(self, name: str | bytes, content: bytes, tag: Tag) -> bool:
+        return bool(self._store.add(name, content, tag=tag.value))
+
+    def _set(self, name: str | bytes, content: bytes, tag: Tag) -> None:
+        self._store.set(name, content, tag=tag.value)
+
 
 @contextmanager
 def transaction(store: FencedCache, folder: Path) -> Iterator[Transaction]:
-    """One transaction on `store`, on disk when it is left; what raises inside it changes nothing.
+    """Run one transaction on `store`; it is on disk when the block ends.
 
-    Raises CacheUnavailable when the lock is not to be had or the disk does not take it.
+    If the block raises, nothing is changed. Raises CacheUnavailable if the write lock cannot be
+    taken or the disk does not take the changes.
     """
     with store.exclusive():
         changes = Transaction(store)

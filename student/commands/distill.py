@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from cache.embedding_table import materialise
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
-from cache.reports.spend import markdown_report
+from cache.reports.markdown import markdown_report
 from student.acquisition.strategies import selector
 from student.config import JobSettings, api_key
 from student.console import Terminal

@@ -11,6 +11,7 @@ from cache.errors import ClientBudgetExceeded
 from cache.paid_cache import Intent, PaidCache
 from cache.paid_cache import now_ms as unix_ms
 from cache.records.embedding_key import EmbeddingKey
+from cache.storage.missing_rows import find_missing_rows
 from student.errors import AnswerPurged, BadInput, BudgetExhausted, VendorError, VendorMisbehaved
 from student.purchase.plan import Plan
 from student.purchase.progress import Listener, PurchaseSummary, silent
@@ -74,7 +75,7 @@ async def buy(
         concurrency=concurrency,
         sleep=sleep,
     )
-    with cache.alive(run):
+    with cache.hold_run_lock(run):
         task = asyncio.create_task(buyer.run())
         try:
             return await asyncio.shield(task)
@@ -130,7 +131,7 @@ class _Buyer:
 
     async def _replay(self) -> None:
         replay = Replay(plan=self.plan, till=self.till, vendor=self.vendor)
-        for lost in self.till.cache.lost_answers():
+        for lost in find_missing_rows(self.till.cache):
             if not self._is_stopping:
                 self._restored.update(await replay.restore(lost))
 

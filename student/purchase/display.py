@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cache.records.money import dollars
 from student.console import Terminal
-from student.purchase.plan import Plan, dollars
+from student.purchase.plan import Plan
 from student.purchase.progress import Listener, Progress
 
 

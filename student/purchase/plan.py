@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache.records.embedding_key import EmbeddingKey
+from cache.records.money import dollars
 from cache.storage.reader import CacheReader
 from student.errors import PlanExceedsBudget, Wall
 from student.purchase.requests import EmbeddingRequest
@@ -98,13 +99,6 @@ class Plan:
             ),
             ("left out by the budget", f"{len(self.left_out):,}"),
         ]
-
-
-def dollars(micro_usd: int) -> str:
-    """Micro-USD as dollars, exact."""
-    whole, rest = divmod(micro_usd, 1_000_000)
-    cents = f"{rest:06d}".rstrip("0").ljust(2, "0")
-    return f"${whole:,}.{cents}"
 
 
 def make_plan(

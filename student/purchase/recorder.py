@@ -85,11 +85,11 @@ class PurchaseRecorder:
         intent has been ended since it was read.
         """
         with ExitStack() as stack:
-            if self.cache.is_alive(intent.run):
+            if self.cache.is_running(intent.run):
                 yield False
                 return
             try:
-                stack.enter_context(self.cache.alive(intent.run))
+                stack.enter_context(self.cache.hold_run_lock(intent.run))
             except CacheUnavailable as error:
                 _log.info("purchase %s: %s", intent.idempotency_key, error)
                 yield False
@@ -183,7 +183,7 @@ class PurchaseRecorder:
 
         The cache keeps it on record, its units stay spent, and its items can be bought again.
         """
-        self.cache.lose(intent, account=self._account, detail=detail)
+        self.cache.write_off(intent, account=self._account, detail=detail)
         _log.warning(
             "purchase %s was charged (%d units) and its answer is lost: %s",
             intent.idempotency_key,

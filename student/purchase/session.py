@@ -101,7 +101,7 @@ class PurchaseSession:
         folder = shlex.quote(str(self.settings.cache))
         remedy = (
             "that run is alive: wait for its end"
-            if self.cache.is_alive(intent.run)
+            if self.cache.is_running(intent.run)
             else f"run again with the key that made it, which settles it, or give it up with "
             f"`cache-report --cache {folder} give-up {name}`"
         )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from cache.records.money import dollars
 from cache.records.purchase_records import StoredReceipt
 from cache.records.receipt import Receipt
 from student.evaluation.results import Purchase
 from student.models.student import Student
-from student.purchase.plan import dollars
 from student.training.metrics import latency, num_parameters
 
 LAST_MS = 253_402_300_799_999

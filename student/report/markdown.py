@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cache.records.money import dollars
 from student.config import JobSettings
 from student.evaluation.results import Experiment, Purchase
-from student.purchase.plan import dollars
 from student.report.break_even import Economics
 
 

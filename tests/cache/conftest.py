@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cache.cli import CACHE_VARIABLE, KEY_VARIABLE
+from cache.cli import CACHE_VARIABLE
+from cache.commands import KEY_VARIABLE
 from cache.paid_cache import PaidCache
 from cache.records.receipt import Receipt
 from tests.support.cache_purchases import (

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cache.cli import CACHE_VARIABLE, KEY_VARIABLE, main
+from cache.cli import CACHE_VARIABLE, main
+from cache.commands import KEY_VARIABLE
 from cache.paid_cache import PaidCache
 from tests.support.cache_purchases import (
     MODEL,
@@ -197,7 +198,7 @@ def test_receipts_of_other_accounts_are_listed_as_not_audited(
     buy(cache, Ledger(), image(70), account="https://other#k9", name="other")
     with vendor_of(ledger.entries).serving() as url:
         assert main(["audit", "--vendor", url]) == 0
-    assert "not audited here: 1 receipts of https://other#k9" in capsys.readouterr().out
+    assert "not audited: 1 receipts of https://other#k9" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("bought")
@@ -222,7 +223,7 @@ def test_an_audit_that_cannot_be_made_is_two_and_a_sentence(
         assert main(["audit", "--vendor", url]) == 2
     assert "answered 401" in capsys.readouterr().err
     assert main(["audit", "--vendor", "vendor:8000"]) == 2
-    assert "not the http or https address" in capsys.readouterr().err
+    assert "not an http or https address" in capsys.readouterr().err
     assert main(["audit", "--vendor", url, "--key-file", str(tmp_path / "no")]) == 2
     assert "No such file" in capsys.readouterr().err
     monkeypatch.delenv(KEY_VARIABLE)

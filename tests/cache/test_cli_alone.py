@@ -35,7 +35,7 @@ def test_help_names_every_report() -> None:
     """And ends well."""
     shown = run("--help")
     assert shown.returncode == 0
-    for command in ("summary", "by-day", "verify", "merge", "give-up", "export", "audit"):
+    for command in ("summary", "by-day", "verify", "merge", "write-off", "export", "audit"):
         assert command in shown.stdout
 
 

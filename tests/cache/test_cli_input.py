@@ -39,7 +39,7 @@ def test_a_key_file_that_is_no_text_is_two(
     key = ["--key-file", str(tmp_path / "key")]
     assert main(["audit", "--vendor", "http://127.0.0.1:9", *key]) == 2
     shown = capsys.readouterr().err
-    assert shown == f"error: {tmp_path / 'key'} is not a file with a key: it is not text\n"
+    assert shown == f"error: key file {tmp_path / 'key'} is not valid UTF-8\n"
 
 
 @pytest.mark.usefixtures("bought")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cache.storage.reader import CacheReader
-from cache.storage.record_types import receipt_name, write_receipt
+from cache.storage.record_types import encode_receipt, receipt_name
 from tests.end_to_end.conftest import BIN, Shop, invoke
 from tests.support.cache_purchases import overwrite
 
@@ -132,10 +132,10 @@ def test_audit_fails_and_names_the_row_when_either_side_is_altered(
         honest, receipt=honest.receipt.model_copy(update={"units": honest.receipt.units - 1})
     )
     name = receipt_name(honest.account, honest.receipt.request_id)
-    overwrite(cache, name, write_receipt(forged))
+    overwrite(cache, name, encode_receipt(forged))
     said = invoke(*audit, key=key, fails_with=1).stdout
     assert honest.receipt.request_id in said
-    overwrite(cache, name, write_receipt(honest))
+    overwrite(cache, name, encode_receipt(honest))
     invoke(*audit, key=key)
     # The vendor's side: one line of the ledger charges a unit more.
     with closing(sqlite3.connect(shop.database.removeprefix("sqlite:///"))) as books, books:

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cache.audit.audit import Audit, audit
+from cache.audit.audit import Audit, audit_cache
 from cache.audit.ledger_client import VendorLedger
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache
 from cache.records.purchase_records import StoredReceipt
 from cache.records.receipt import Receipt
-from cache.storage import record_types as journal
+from cache.storage import record_types
 from tests.support.cache_purchases import ACCOUNT, SECRET, FakeVendor, overwrite
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def audited(cache: PaidCache, vendor: FakeVendor) -> Audit:
     """The audit against a vendor that serves on a port of its own."""
     with vendor.serving() as url:
-        return audit(cache, VendorLedger(url=url, key=SECRET, timeout_s=10))
+        return audit_cache(cache, VendorLedger(url=url, key=SECRET, timeout_s=10))
 
 
 def differences(cache: PaidCache, vendor: FakeVendor) -> list[tuple[str, str]]:
@@ -48,4 +48,8 @@ def problems(cache: PaidCache) -> list[tuple[str, str]]:
 def store_receipt(folder: Path, receipt: Receipt, *, at: Receipt) -> None:
     """Put `receipt`, sealed as it should be, where the one of `at` is."""
     stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=receipt)
-    overwrite(folder, journal.receipt_name(ACCOUNT, at.request_id), journal.write_receipt(stored))
+    overwrite(
+        folder,
+        record_types.receipt_name(ACCOUNT, at.request_id),
+        record_types.encode_receipt(stored),
+    )

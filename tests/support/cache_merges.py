@@ -30,7 +30,7 @@ def everything(folder: Path) -> object:
             },
             records.spend_on_record(),
             {intent.idempotency_key for intent in records.open_intents()},
-            {loss.idempotency_key for loss in records.losses()},
+            {write_off.idempotency_key for write_off in records.write_offs()},
             {refusal.key: refusal for refusal in records.refusals()},
             {run.run: run for run in records.runs()},
             read_copies(folder).purchases,

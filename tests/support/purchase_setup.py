@@ -151,7 +151,7 @@ class Shop:
         with PaidCache.open(self.folder) as cache:
             stored = sorted(cache.receipts(), key=lambda receipt: receipt.seq)
             assert stored == self.vendor.receipts()
-            assert cache.spend_on_record().in_flight_units == 0
+            assert cache.spend_on_record().open_units == 0
             assert not list(cache.rows_bought_again())
 
     def paid(self, wanted: Sequence[EmbeddingRequest]) -> list[bool]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from cache.audit.audit import audit, compare
+from cache.audit.audit import audit_cache, compare
 from cache.audit.ledger_client import VendorLedger
 from cache.paid_cache import PaidCache
 from cache.records.receipt import Receipt, account_name
@@ -38,7 +38,7 @@ def test_a_charge_whose_answer_never_arrived_is_paid_but_not_yet_collected(
     vendor = vendor_of(ledger.entries)
     (line, detail), *sums = differences(cache, vendor)
     assert line == f"seq 5, request {receipt.request_id}"
-    assert detail.startswith("paid but not yet collected")
+    assert detail.startswith("charged, but its answer is not stored yet")
     assert len(sums) == 2
     cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
     assert differences(cache, vendor) == []
@@ -64,7 +64,7 @@ def test_a_vendor_that_moved_is_still_the_same_account(
     with vendor.serving() as url:
         buy(cache, ledger, image(60), account=account_name(url, KEY_ID))
         vendor.lines.append(json.dumps(ledger.entries[-1].entry()))
-        result = audit(cache, VendorLedger(url=url, key=SECRET))
+        result = audit_cache(cache, VendorLedger(url=url, key=SECRET))
     assert result.is_balanced
     assert result.bought_elsewhere == {ACCOUNT: len(receipts)}
     assert result.account == account_name(url, KEY_ID)
@@ -78,7 +78,7 @@ def test_a_vendor_that_counts_more_as_spent_than_its_ledger_charges_is_named(
     vendor = vendor_of(ledger.entries)
     vendor.key["spent_units"] = 6
     assert differences(cache, vendor) == [
-        ("sum of units", "/v1/key says 6 are spent, the vendor's charges add up to 5")
+        ("sum of units", "/v1/key reports 6 spent, the vendor's charges add up to 5")
     ]
 
 
@@ -114,7 +114,7 @@ def test_the_key_is_sent_to_the_vendor_and_shown_to_nobody(cache: PaidCache) -> 
     vendor = vendor_of([])
     with vendor.serving() as url:
         ledger = VendorLedger(url=url, key=SECRET)
-        audit(cache, ledger)
+        audit_cache(cache, ledger)
     assert vendor.authorizations == {f"Bearer {SECRET}"}
     shown: list[Any] = [ledger, replace(ledger, url="http://other")]
     assert SECRET not in repr(shown)

@@ -10,7 +10,8 @@ from cache.audit.audit import Audit
 from cache.paid_cache import PaidCache
 from cache.records.receipt import Receipt
 from cache.reports.terminal import console, show_audit
-from cache.storage import record_types as journal
+from cache.storage import record_types
+from cache.storage.missing_rows import find_missing_rows
 from tests.support.cache_command import audited, differences
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -28,9 +29,14 @@ from tests.support.cache_purchases import (
 )
 
 
-def lost(result: Audit) -> list[tuple[str, str]]:
-    """The charges whose answers are gone, and what is said of them."""
-    return [(one.line, one.detail) for one in result.lost]
+def write_offs(result: Audit) -> list[tuple[str, str]]:
+    """The name and detail of each write-off."""
+    return [(entry.line, entry.detail) for entry in result.write_offs]
+
+
+def missing_rows(result: Audit) -> list[tuple[str, str]]:
+    """The name and detail of each paid answer with missing rows."""
+    return [(entry.line, entry.detail) for entry in result.missing_rows]
 
 
 def test_a_correction_is_a_credit_and_needs_no_receipt(
@@ -100,7 +106,7 @@ def test_what_counts_as_spent_may_go_down_by_a_credit_and_not_up(
         assert differences(cache, vendor) == []
     vendor.key["spent_units"] = 6
     assert differences(cache, vendor) == [
-        ("sum of units", "/v1/key says 6 are spent, the vendor's charges add up to 5")
+        ("sum of units", "/v1/key reports 6 spent, the vendor's charges add up to 5")
     ]
 
 
@@ -112,13 +118,13 @@ def test_a_charge_whose_answer_the_vendor_purged_is_named_as_a_loss(
     intent = intent_of(*images(7, 8))
     charge = ledger.charge(intent)
     cache.reserve(intent, budget=100)
-    cache.lose(intent, account=ACCOUNT, detail="the vendor purged it")
+    cache.write_off(intent, account=ACCOUNT, detail="the vendor purged it")
     result = audited(cache, vendor_of(ledger.entries))
     assert result.is_balanced
-    assert lost(result) == [
+    assert write_offs(result) == [
         (
             f"seq 5, request {charge.request_id}",
-            "charged 2 queries, and the answer is lost: the vendor purged it",
+            "charged 2 queries, and the answer is gone: the vendor purged it",
         )
     ]
 
@@ -130,7 +136,7 @@ def test_a_loss_excuses_one_charge_of_its_size_and_no_more(
     intent = intent_of(*images(7, 8))
     dear = ledger.charge(intent_of(*images(7, 8), units=9))
     second = ledger.charge(intent)
-    cache.lose(intent, account=ACCOUNT, detail="purged")
+    cache.write_off(intent, account=ACCOUNT, detail="purged")
     found = differences(cache, vendor_of(ledger.entries))
     assert (
         f"seq 2, request {dear.request_id}",
@@ -142,14 +148,14 @@ def test_a_loss_excuses_one_charge_of_its_size_and_no_more(
 def test_a_loss_that_was_never_charged_is_named(cache: PaidCache, ledger: Ledger) -> None:
     """It blocks units of the client's budget for nothing."""
     intent = intent_of(image(7), name="never")
-    cache.lose(intent, account=ACCOUNT, detail="purged")
-    cache.lose(intent_of(image(8), name="other"), account="http://v#k2", detail="purged")
+    cache.write_off(intent, account=ACCOUNT, detail="purged")
+    cache.write_off(intent_of(image(8), name="other"), account="http://v#k2", detail="purged")
     result = audited(cache, vendor_of(ledger.entries))
     assert result.is_balanced
-    assert lost(result) == [
+    assert write_offs(result) == [
         (
             "purchase never",
-            "it counts as spent in the cache, and the vendor never charged it (purged)",
+            "it counts as spent in the cache, but the vendor never charged it (purged)",
         )
     ]
 
@@ -161,24 +167,24 @@ def test_a_receipt_whose_rows_are_gone_is_named_with_the_remedy(
     tamper(folder, "DELETE FROM Cache WHERE key = ?", image(2).digest)
     vendor = vendor_of(ledger.entries)
     name = f"request {receipts[0].request_id}"
-    said = "1 of its embeddings are paid and not in the cache"
-    remedy = "the client's next run gets them again, free of charge"
-    assert lost(audited(cache, vendor)) == [(name, f"{said}: {remedy}")]
-    (answer,) = cache.lost_answers()
-    cache.lose(answer.purchase.intent, account=ACCOUNT, detail="the vendor purged it")
+    said = "1 of its embeddings are paid but not in the cache"
+    remedy = "the client's next run fetches them again, free of charge"
+    assert missing_rows(audited(cache, vendor)) == [(name, f"{said}: {remedy}")]
+    (answer,) = find_missing_rows(cache)
+    cache.write_off(answer.purchase.intent, account=ACCOUNT, detail="the vendor purged it")
     result = audited(cache, vendor)
-    assert lost(result) == [(name, f"{said}: the vendor purged it")]
+    assert missing_rows(result) == [(name, f"{said}: the vendor purged it")]
     assert result.is_balanced
 
 
 def test_a_loss_whose_answer_came_after_all_is_none(cache: PaidCache, ledger: Ledger) -> None:
     """The receipt speaks for itself."""
     intent = intent_of(image(1))
-    cache.lose(intent, account=ACCOUNT, detail="purged")
+    cache.write_off(intent, account=ACCOUNT, detail="purged")
     receipt = ledger.charge(intent)
     cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
     result = audited(cache, vendor_of(ledger.entries))
-    assert (result.is_balanced, result.lost) == (True, ())
+    assert (result.is_balanced, result.write_offs, result.missing_rows) == (True, (), ())
 
 
 def test_an_audit_goes_on_past_damaged_rows_and_intents(
@@ -187,7 +193,7 @@ def test_an_audit_goes_on_past_damaged_rows_and_intents(
     """They are for verify to name."""
     assert receipts
     cache.reserve(intent_of(image(9)), budget=100)
-    overwrite(folder, journal.intent_name(intent_of(image(9)).idempotency_key), b"rubbish")
+    overwrite(folder, record_types.intent_name(intent_of(image(9)).idempotency_key), b"rubbish")
     overwrite(folder, image(1).digest, b"rubbish")
     assert audited(cache, vendor_of(ledger.entries)).is_balanced
 
@@ -200,11 +206,13 @@ def test_credits_and_losses_are_shown(
     ledger.correct(receipt, units=1, cost_micro_usd=100)
     intent = intent_of(image(3))
     ledger.charge(intent)
-    cache.lose(intent, account=ACCOUNT, detail="purged")
+    cache.write_off(intent, account=ACCOUNT, detail="purged")
     show_audit(console(), audited(cache, vendor_of(ledger.entries)))
     shown = capsys.readouterr().out
     assert "the vendor gave back 1 queries and 0.000100 USD of request req_0002" in shown
-    assert "lost: seq 4, request req_0004: charged 1 queries, and the answer is lost" in shown
+    assert (
+        "written off: seq 4, request req_0004: charged 1 queries, and the answer is gone" in shown
+    )
 
 
 def test_an_altered_correction_breaks_the_ledger_s_chain(

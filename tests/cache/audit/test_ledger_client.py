@@ -74,11 +74,15 @@ def test_a_refusal_is_told_in_the_vendor_s_words() -> None:
         (500, b"oops", "VENDOR/v1/key answered 500 (Internal Server Error)"),
         (503, b'{"detail": 7}', "VENDOR/v1/key answered 503 (Service Unavailable)"),
         (404, b"[]", "VENDOR/v1/key answered 404 (Not Found)"),
-        (200, b"<html>", "VENDOR/v1/key did not answer as a vendor does"),
-        (200, b"[]", "VENDOR/v1/key did not answer as a vendor does"),
-        (200, b'{"id": "k1"}', "VENDOR/v1/key did not answer as a vendor does"),
-        (200, b'{"id": "k1", "spent_units": "x"}', "VENDOR/v1/key did not answer as a vendor does"),
-        (200, b"\xff\xfe", "VENDOR/v1/key did not answer as a vendor does"),
+        (200, b"<html>", "the response of VENDOR/v1/key is not an account"),
+        (200, b"[]", "the response of VENDOR/v1/key is not an account"),
+        (200, b'{"id": "k1"}', "the response of VENDOR/v1/key is not an account"),
+        (
+            200,
+            b'{"id": "k1", "spent_units": "x"}',
+            "the response of VENDOR/v1/key is not an account",
+        ),
+        (200, b"\xff\xfe", "the response of VENDOR/v1/key is not an account"),
     ],
 )
 def test_an_answer_that_is_none_is_told_in_a_sentence(
@@ -117,14 +121,14 @@ def test_a_broken_line_is_told_in_a_sentence(line: str) -> None:
 def test_a_ledger_that_gives_the_same_page_for_ever_ends_the_audit() -> None:
     """It does not hang."""
     line = json.dumps(Ledger().entries[0].entry()).encode()
-    assert "repeats itself after seq 1" in failure(Answering(200, line), "entries")
+    assert "repeats entries after seq 1" in failure(Answering(200, line), "entries")
 
 
 def test_an_answer_without_end_is_cut_off() -> None:
     """It would fill the memory."""
     with Answering(200, b"x" * 1000).serving() as url:
-        ledger = VendorLedger(url=url, key=SECRET, max_answer_bytes=999)
-        with pytest.raises(AuditImpossible, match="more than 999 bytes"):
+        ledger = VendorLedger(url=url, key=SECRET, max_response_bytes=999)
+        with pytest.raises(AuditImpossible, match="exceeds 999 bytes"):
             ledger.account()
 
 
@@ -155,7 +159,7 @@ def test_a_vendor_that_is_not_there_is_told_in_a_sentence() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(AuditImpossible, match=f"the vendor at {url} cannot be reached"):
+    with pytest.raises(AuditImpossible, match=f"cannot reach the vendor at {url}"):
         VendorLedger(url=url, key=SECRET).account()
 
 
@@ -174,7 +178,7 @@ def test_a_vendor_that_never_answers_ends_in_bounded_time() -> None:
 )
 def test_only_a_web_address_is_asked(url: str) -> None:
     """urllib would open a file as well."""
-    with pytest.raises(AuditImpossible, match="not the http or https address"):
+    with pytest.raises(AuditImpossible, match="not an http or https address"):
         VendorLedger(url=url, key=SECRET)
 
 
@@ -183,5 +187,5 @@ def test_a_key_that_is_no_key_is_refused_without_repeating_it(key: str) -> None:
     """http.client would quote the whole header in its complaint."""
     with pytest.raises(AuditImpossible) as caught:
         VendorLedger(url="http://vendor", key=key)
-    expected: Any = "the vendor's key is empty or holds blanks or odd characters"
+    expected: Any = "the vendor's key is empty, or has blanks or non-ASCII characters"
     assert str(caught.value) == expected

@@ -14,6 +14,7 @@ from cache.paid_cache import PaidCache, Spend
 from cache.records.receipt import Receipt
 from cache.storage.codec import encode_row
 from cache.storage.folder import RECEIPTS
+from cache.storage.missing_rows import find_missing_rows
 from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import read_copies
 from tests.support.cache_command import store_receipt
@@ -58,7 +59,7 @@ def test_a_corrupt_row_is_moved_aside_and_comes_back_by_a_free_replay(
     assert (short.request_id, short.images, short.texts) == (receipt.request_id, 1, 0)
     assert (short.queries, short.rebuy_micro_usd, short.is_replayable) == (1, 100, True)
     assert not result.verification.is_sound
-    (lost,) = cache.lost_answers()
+    (lost,) = find_missing_rows(cache)
     cache.restore(lost.purchase, rows_of(lost.purchase.intent, receipt))
     assert is_sound(folder)
 
@@ -197,7 +198,7 @@ def test_a_cache_from_before_the_second_copy_gets_one(
     assert (purchase.keys, purchase.is_whole) == (images(3), False)
     (short,) = result.shortages
     assert not short.is_replayable
-    assert cache.lost_answers() == []
+    assert find_missing_rows(cache) == []
     assert not repair(folder).changed
 
 
@@ -206,7 +207,7 @@ def test_a_repair_refuses_while_a_run_is_alive(
 ) -> None:
     """It would take rows from under it."""
     overwrite(folder, receipt_record(receipt), b"rubbish")
-    with cache.alive("run-1"), pytest.raises(CacheUnavailable, match="in use by run-1"):
+    with cache.hold_run_lock("run-1"), pytest.raises(CacheUnavailable, match="in use by run-1"):
         repair(folder)
     assert not (folder / "quarantine").exists()
 
@@ -218,7 +219,7 @@ def test_a_repair_that_cannot_keep_what_it_moves_changes_nothing(
     overwrite(folder, receipt_record(receipt), b"rubbish")
     (folder / "quarantine").write_text("in the way")
     before = list(cache.scan_all())
-    with pytest.raises(CacheUnavailable, match="cannot be repaired"):
+    with pytest.raises(CacheUnavailable, match="cannot repair"):
         repair(folder)
     assert list(cache.scan_all()) == before
     (folder / "quarantine").unlink()
@@ -251,4 +252,4 @@ def test_a_repaired_row_is_not_needed_twice(cache: PaidCache, ledger: Ledger, fo
     repair(folder)
     buy(cache, ledger, image(1), name="again")
     with CacheReader.open(folder) as records:
-        assert [one.purchase.receipt for one in records.lost_answers()] == [first]
+        assert [one.purchase.receipt for one in find_missing_rows(records)] == [first]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, Purchase, Spend
 from cache.records.receipt import Receipt
-from cache.storage import record_types as journal
-from cache.storage.reader import StoredRecord
+from cache.storage import record_types
+from cache.storage.database import StoredRecord
+from cache.storage.missing_rows import find_missing_rows
 from cache.storage.receipts_file import append
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -45,8 +46,8 @@ def test_wrong_totals_are_counted_again(
     """From the receipts, intents and losses."""
     assert receipt
     spend = cache.spend_on_record()
-    content = b"rubbish" if wrong is None else journal.write_totals(wrong)
-    overwrite(folder, journal.TOTALS, content)
+    content = b"rubbish" if wrong is None else record_types.encode_totals(wrong)
+    overwrite(folder, record_types.TOTALS, content)
     repair(folder)
     assert cache.spend_on_record() == spend
     assert is_sound(folder)
@@ -58,7 +59,7 @@ def test_a_damaged_intent_that_the_totals_confirm_is_kept(
     """It is asked about as if nothing had happened."""
     assert receipt
     (intent,) = cache.open_intents()
-    (record,) = cache.named(journal.intent_name(intent.idempotency_key))
+    (record,) = cache.named(record_types.intent_name(intent.idempotency_key))
     overwrite(folder, record.name, record.content()[:-1] + b"\0")
     repair(folder)
     assert cache.open_intents() == [intent]
@@ -72,11 +73,11 @@ def test_an_unreadable_intent_stays_counted_as_a_loss(
     assert receipt
     (intent,) = cache.open_intents()
     spend = cache.spend_on_record()
-    overwrite(folder, journal.intent_name(intent.idempotency_key), b"rubbish")
+    overwrite(folder, record_types.intent_name(intent.idempotency_key), b"rubbish")
     repair(folder)
-    (loss,) = cache.losses()
-    assert (loss.idempotency_key, loss.units) == (intent.idempotency_key, 1)
-    assert "may have been charged" in loss.detail
+    (write_off,) = cache.write_offs()
+    assert (write_off.idempotency_key, write_off.units) == (intent.idempotency_key, 1)
+    assert "may have been charged" in write_off.detail
     assert cache.open_intents() == []
     assert cache.spend_on_record().committed_units == spend.committed_units
     assert is_sound(folder)
@@ -90,10 +91,10 @@ def test_an_unreadable_intent_whose_receipt_was_copied_is_paid(
     cache.reserve(intent, budget=10)
     receipt = ledger.charge(intent)
     append(folder, [Purchase(account=ACCOUNT, run="r", receipt=receipt, keys=intent.keys)])
-    overwrite(folder, journal.intent_name(intent.idempotency_key), b"rubbish")
+    overwrite(folder, record_types.intent_name(intent.idempotency_key), b"rubbish")
     repair(folder)
-    assert list(cache.losses()) == []
-    (lost,) = cache.lost_answers()
+    assert list(cache.write_offs()) == []
+    (lost,) = find_missing_rows(cache)
     cache.restore(lost.purchase, rows_of(intent, receipt))
     assert cache.spend_on_record() == Spend(receipt_units=2, cost_micro_usd=200)
     assert is_sound(folder)
@@ -108,8 +109,8 @@ def test_an_intent_that_stayed_open_beside_its_receipt_is_ended(
     tamper(
         folder,
         "INSERT INTO Cache(key, raw, tag, mode, value) VALUES (?, 1, 'intent', 1, ?)",
-        journal.intent_name(intent.idempotency_key),
-        journal.write_intent(intent),
+        record_types.intent_name(intent.idempotency_key),
+        record_types.encode_intent(intent),
     )
     repair(folder)
     assert intent not in cache.open_intents()
@@ -120,13 +121,13 @@ def test_an_intent_that_stayed_open_beside_its_receipt_is_ended(
 def test_a_damaged_loss_stays_a_loss(cache: PaidCache, folder: Path, damage: str) -> None:
     """Of the units that the totals count."""
     intent = intent_of(*images(1, 2))
-    cache.lose(intent, account=ACCOUNT, detail="purged")
-    (record,) = cache.named(journal.loss_name(intent.idempotency_key))
+    cache.write_off(intent, account=ACCOUNT, detail="purged")
+    (record,) = cache.named(record_types.write_off_name(intent.idempotency_key))
     content = record.content()[:-1] + b"\0" if damage == "flip" else b"rubbish"
     overwrite(folder, record.name, content)
     repair(folder)
-    assert [loss.units for loss in cache.losses()] == [2]
-    assert cache.spend_on_record() == Spend(lost_units=2)
+    assert [write_off.units for write_off in cache.write_offs()] == [2]
+    assert cache.spend_on_record() == Spend(written_off_units=2)
     assert is_sound(folder)
 
 
@@ -159,7 +160,7 @@ def _damage_and_repair(
     intents = {record.name for record in hurt if record.tag in ("intent", "totals")}
     if len(intents) < 2:
         assert cache.spend_on_record().committed_units == spend.committed_units
-    for lost in cache.lost_answers():
+    for lost in find_missing_rows(cache):
         cache.restore(lost.purchase, rows_of(lost.purchase.intent, lost.purchase.receipt))
     assert verify(cache).problems == ()
     assert not repair(folder).changed

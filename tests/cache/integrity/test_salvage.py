@@ -14,10 +14,11 @@ from cache.errors import CacheUnavailable
 from cache.integrity.quarantine import Quarantine
 from cache.integrity.repair import Repair
 from cache.integrity.repair import repair as repair_now
-from cache.integrity.salvage import rebuild
+from cache.integrity.salvage import salvage_database
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, Spend
 from cache.storage.folder import DATABASE, RECEIPTS
+from cache.storage.missing_rows import find_missing_rows
 from cache.storage.reader import CacheReader
 from tests.support.cache_purchases import (
     NOON,
@@ -67,7 +68,7 @@ def wipe_pages(folder: Path, *pages: int, content: bytes | None = None) -> None:
 def replayed(folder: Path) -> tuple[Spend, int]:
     """The spend and the rows after every lost answer has been replayed; the cache is sound then."""
     with PaidCache.open(folder) as cache:
-        for lost in cache.lost_answers():
+        for lost in find_missing_rows(cache):
             cache.restore(lost.purchase, rows_of(lost.purchase.intent, lost.purchase.receipt))
         assert verify(cache).problems == ()
         return cache.spend_on_record(), sum(1 for _ in cache.rows())
@@ -104,7 +105,7 @@ def test_a_wiped_index_costs_no_row(malformed: Path) -> None:
     assert result.shortages == ()
     assert result.verification.is_sound
     assert replayed(malformed) == (
-        Spend(receipt_units=180, in_flight_units=1, cost_micro_usd=18_000),
+        Spend(receipt_units=180, open_units=1, cost_micro_usd=18_000),
         180,
     )
 
@@ -154,8 +155,8 @@ def test_units_in_flight_of_which_nothing_is_left_stay_counted(
     with PaidCache.open(folder) as rebuilt:
         assert rebuilt.spend_on_record().committed_units == before
         assert 0 < len(rebuilt.open_intents()) < 200
-        (loss,) = rebuilt.losses()
-        assert loss.units == 200 - len(rebuilt.open_intents())
+        (write_off,) = rebuilt.write_offs()
+        assert write_off.units == 200 - len(rebuilt.open_intents())
         assert verify(rebuilt).is_sound
 
 
@@ -166,12 +167,12 @@ def test_a_repair_that_is_killed_before_its_last_step_is_finished_by_the_next(
     wipe_pages(malformed, 3)
     copy = malformed.parent / "copy"
     shutil.copytree(malformed, copy)
-    rebuild(copy, Quarantine(folder=copy, created_ms=NOON), patience_s=2.0)
+    salvage_database(copy, Quarantine(folder=copy, created_ms=NOON), patience_s=2.0)
     (malformed / "rebuilt").mkdir()
     shutil.copy(copy / DATABASE, malformed / "rebuilt" / DATABASE)
     (malformed / DATABASE).unlink()
     result = repair(malformed)
-    assert "did not come to its end" in result.moved[0].detail
+    assert "was interrupted" in result.moved[0].detail
     assert replayed(malformed)[1] == 180
     assert not (malformed / "rebuilt").exists()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, PaidEmbedding
 from cache.records.receipt import Receipt
-from cache.storage import record_types as journal
+from cache.storage import record_types
 from cache.storage.codec import encode_row, seal
 from cache.storage.folder import DATABASE
 from cache.storage.reader import CacheReader
@@ -52,8 +52,8 @@ def test_a_corrupt_row_is_named_by_its_digest(
     assert problems(cache) == [
         (image(3).digest.hex(), "its checksum does not match its bytes"),
         (
-            journal.receipt_name(ACCOUNT, receipt.request_id),
-            "it charges 2 images and 0 texts, 1 and 0 of them are in the cache",
+            record_types.receipt_name(ACCOUNT, receipt.request_id),
+            "it charges 2 images and 0 texts, the cache has 1 and 0 of them",
         ),
     ]
 
@@ -122,14 +122,14 @@ def test_a_receipt_under_another_receipt_s_name_is_found(
     """Two copies of one cannot stand for two."""
     first = next(cache.receipts())
     store_receipt(folder, receipt, at=first)
-    assert any("it holds what belongs under" in detail for _, detail in problems(cache))
+    assert any("its content belongs under the name" in detail for _, detail in problems(cache))
 
 
 @pytest.mark.parametrize(
     ("key", "tag", "content", "detail"),
     [
-        ("note", "note", seal({}), "records of kind 'note' do not exist"),
-        ("note", None, seal({}), "records of kind 'None' do not exist"),
+        ("note", "note", seal({}), "there is no record kind 'note'"),
+        ("note", None, seal({}), "there is no record kind 'None'"),
         ("receipt/x", "receipt", seal({}), "its fields cannot be read"),
         ("receipt/x", "receipt", seal({"account": "a", "run": "r", "receipt": {}}), "its fields"),
         ("intent/x", "intent", seal({"keys": [{}]}), "its fields cannot be read"),

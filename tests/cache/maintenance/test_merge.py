@@ -44,7 +44,7 @@ def test_everything_of_the_second_cache_is_in_the_first(folder: Path, other: Pat
         buy(second, ledger, *images(2, 3))
         buy(second, ledger, *images(3, 4))
         second.reserve(intent_of(image(5)), budget=100)
-        second.lose(intent_of(image(6)), account=ACCOUNT, detail="purged")
+        second.write_off(intent_of(image(6)), account=ACCOUNT, detail="purged")
         second.refuse(image(7), code="invalid_image", detail="torn")
         second.record_run(run_record("run-2"))
     before = everything(other)
@@ -58,7 +58,7 @@ def test_everything_of_the_second_cache_is_in_the_first(folder: Path, other: Pat
         intents_ended=0,
         refusals=1,
         runs=1,
-        losses=1,
+        write_offs=1,
         copies=2,
     )
     with CacheReader.open(folder) as merged:
@@ -66,7 +66,7 @@ def test_everything_of_the_second_cache_is_in_the_first(folder: Path, other: Pat
         assert verify(merged).receipts_without_copy == 0
         assert merged.missing(images(1, 2, 3, 4)) == []
         assert merged.spend_on_record() == Spend(
-            receipt_units=6, in_flight_units=1, cost_micro_usd=600, lost_units=1
+            receipt_units=6, open_units=1, cost_micro_usd=600, written_off_units=1
         )
     assert everything(other) == before
 
@@ -183,7 +183,10 @@ def test_no_merge_while_a_run_is_alive_on_either(folder: Path, other: Path) -> N
     """It buys into what is being joined."""
     with PaidCache.open(folder) as first, PaidCache.open(other) as second:
         for cache in (first, second):
-            with cache.alive("run-1"), pytest.raises(CacheUnavailable, match="in use by run-1"):
+            with (
+                cache.hold_run_lock("run-1"),
+                pytest.raises(CacheUnavailable, match="in use by run-1"),
+            ):
                 join(other, folder)
     with pytest.raises(CacheUnavailable, match="into itself"):
         join(folder, folder)

@@ -13,6 +13,7 @@ from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache
 from cache.records.receipt import account_name
 from cache.storage.folder import RECEIPTS
+from cache.storage.missing_rows import find_missing_rows
 from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import read_copies
 from tests.support.cache_merges import join
@@ -53,7 +54,7 @@ def test_merged_caches_have_paid_what_the_vendor_charged(
     with PaidCache.open(first) as merged:
         spend = merged.spend_on_record()
         assert (spend.receipt_units, spend.cost_micro_usd) == (charged, 100 * charged)
-        assert spend.in_flight_units == 2 * settled.count((None, None))
+        assert spend.open_units == 2 * settled.count((None, None))
         assert verify(merged).problems == ()
         assert verify(merged).receipts_without_copy == 0
         assert len(read_copies(first).purchases) == sum(1 for _ in merged.receipts())
@@ -91,5 +92,5 @@ def test_a_second_copy_is_taken_over_under_the_address_of_the_stored_receipt(
     assert join(other, folder).copies == 1
     assert tamper(folder, "DELETE FROM Cache WHERE key = ?", image(2).digest) == 1
     with PaidCache.open(folder) as merged:
-        (lost,) = merged.lost_answers()
+        (lost,) = find_missing_rows(merged)
         assert (lost.purchase.account, lost.missing) == (HERE, images(2))

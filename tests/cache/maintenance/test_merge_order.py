@@ -85,4 +85,4 @@ def _play(cache: PaidCache, number: int, items: list[int], receipt: Receipt, sta
     elif state == "open":
         cache.reserve(intent, budget=1000)
     elif state == "lost":
-        cache.lose(intent, account=ACCOUNT, detail="purged")
+        cache.write_off(intent, account=ACCOUNT, detail="purged")

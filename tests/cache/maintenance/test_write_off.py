@@ -49,18 +49,18 @@ def test_what_is_given_up_stays_counted_and_can_be_bought_again(
                 cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
             elif state != "open":
                 assert write_off(cache, intent.idempotency_key) == intent
-                with pytest.raises(AnswerWrittenOff, match="given up"):
+                with pytest.raises(AnswerWrittenOff, match="written off"):
                     cache.reserve(intent, budget=100)
         assert len(cache.open_intents()) == states.count("open")
         spend = cache.spend_on_record()
         assert spend.committed_units == 2 * len(states)
-        assert spend.lost_units == 2 * (states.count("given up") + states.count("charged"))
+        assert spend.written_off_units == 2 * (states.count("given up") + states.count("charged"))
         with pytest.raises(ClientBudgetExceeded):
             cache.reserve(intent_of(image(99)), budget=2 * len(states))
         assert verify(cache).problems == ()
         result = audited(cache, vendor_of(ledger.entries))
         assert result.is_balanced
-        assert len(result.lost) == states.count("charged")
+        assert len(result.write_offs) == states.count("charged")
         for number, state in enumerate(states):
             if state in ("given up", "charged"):
                 buy(cache, ledger, *images(2 * number, 2 * number + 1), name=f"again-{number}")
@@ -101,14 +101,14 @@ def test_a_merge_ends_what_the_other_cache_gave_up(folder: Path, tmp_path: Path)
         write_off(cache, "p")
     assert join(other, folder).intents_ended == 1
     with PaidCache.open(folder) as merged:
-        assert merged.spend_on_record() == Spend(lost_units=2)
+        assert merged.spend_on_record() == Spend(written_off_units=2)
 
 
 def test_what_a_living_run_waits_for_is_not_given_up(cache: PaidCache) -> None:
     """It is being charged there, or its answer is on its way."""
     intent = intent_of(image(1), run="run-1")
     cache.reserve(intent, budget=10)
-    with cache.alive("run-1"), pytest.raises(CacheUnavailable, match="run-1 is alive"):
+    with cache.hold_run_lock("run-1"), pytest.raises(CacheUnavailable, match="run-1 is running"):
         write_off(cache, intent.idempotency_key)
     assert cache.open_intents() == [intent]
     write_off(cache, intent.idempotency_key)
@@ -134,16 +134,37 @@ def test_the_command_says_what_it_did(
     """And makes no cache where there is none."""
     for name in ("first", "second"):
         cache.reserve(intent_of(*images(7, 8), name=name), budget=100)
-    assert main(["give-up", "first"]) == 0
+    assert main(["write-off", "first"]) == 0
     shown = capsys.readouterr().out
     assert shown == (
-        "purchase first given up: 2 queries stay counted as spent, 2 items can be bought again.\n"
+        "purchase first written off: 2 queries stay counted as spent,"
+        " 2 items can be bought again.\n"
     )
-    assert main(["give-up", "second", "--json"]) == 0
+    assert main(["write-off", "second", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["units"] == 2
-    assert main(["give-up", "first"]) == 2
+    assert main(["write-off", "first"]) == 2
     assert "error: no open purchases have a key that begins with" in capsys.readouterr().err
     assert main(["summary"]) == 0
-    assert "Lost: counted as spent, no answer" in capsys.readouterr().out
-    assert main(["give-up", "first", "--cache", str(bought / "no")]) == 2
+    assert "Written off: counted as spent, no answer" in capsys.readouterr().out
+    assert main(["write-off", "first", "--cache", str(bought / "no")]) == 2
     assert not (bought / "no").exists()
+
+
+@pytest.mark.usefixtures("bought")
+def test_the_old_command_name_still_works_and_names_the_new_name(
+    cache: PaidCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scripts use it; what they read on standard output is not disturbed."""
+    cache.reserve(intent_of(*images(7, 8), name="first"), budget=100)
+    assert main(["give-up", "first", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {
+        "idempotency_key": "first",
+        "run": "run-1",
+        "items": 2,
+        "units": 2,
+    }
+    assert shown.err == (
+        "cache-report: give-up is now called write-off; the old name still works\n"
+    )
+    assert [write_off.idempotency_key for write_off in cache.write_offs()] == ["first"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import string
 import unicodedata
 from dataclasses import replace
 from typing import Any, get_args
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from cache.records.embedding_key import (
     EmbeddingKey,
     Modality,
-    canonical_json,
     image_item,
     text_item,
 )
@@ -137,22 +135,6 @@ def test_a_surrogate_has_no_bytes_and_so_no_item() -> None:
     """It cannot be sent either."""
     with pytest.raises(ValueError, match="surrogates"):
         text_item("\ud800")
-
-
-@given(value=st.dictionaries(st.text(string.ascii_letters), st.integers() | words))
-def test_canonical_json_does_not_depend_on_the_order_of_the_fields(
-    value: dict[str, int | str],
-) -> None:
-    """And it is read back as it was."""
-    backwards = dict(reversed(value.items()))
-    assert canonical_json(value) == canonical_json(backwards)
-    assert json.loads(canonical_json(value)) == value
-
-
-def test_canonical_json_refuses_what_is_not_json() -> None:
-    """NaN has no canonical form."""
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        canonical_json(float("nan"))
 
 
 def test_keys_serve_in_sets_and_dictionaries() -> None:

@@ -14,7 +14,7 @@ import pytest
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.receipt import Receipt
-from cache.reports.export import What, export_csv, export_json, replacing
+from cache.reports.export import What, export_csv, export_json, open_output
 from tests.support.cache_purchases import (
     ACCOUNT,
     Ledger,
@@ -130,14 +130,14 @@ def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path: Path) -> No
     path.write_text("old")
 
     def fail() -> None:
-        with replacing(path) as file:
+        with open_output(path) as file:
             file.write("half")
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
         fail()
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("out.csv", "old")]
-    with replacing(path) as file:
+    with open_output(path) as file:
         file.write("new")
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("out.csv", "new")]
 
@@ -150,7 +150,7 @@ def test_a_link_is_written_through(tmp_path: Path, is_there: bool) -> None:
     if is_there:
         target.write_text("old")
     link.symlink_to(target)
-    with replacing(link) as file:
+    with open_output(link) as file:
         file.write("new")
     assert link.is_symlink()
     assert [(one.name, one.read_text()) for one in target.parent.iterdir()] == [("target", "new")]
@@ -162,7 +162,7 @@ def test_a_pipe_is_written_and_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
-    with replacing(pipe) as file:
+    with open_output(pipe) as file:
         file.write("new")
     reader.join()
     assert (read, pipe.is_fifo()) == (["new"], True)
@@ -170,7 +170,7 @@ def test_a_pipe_is_written_and_not_replaced(tmp_path: Path) -> None:
 
 def test_a_pipe_without_a_name_is_written() -> None:
     reading, writing = os.pipe()
-    with replacing(Path(f"/dev/fd/{writing}")) as file:
+    with open_output(Path(f"/dev/fd/{writing}")) as file:
         file.write("new")
     os.close(writing)
     with os.fdopen(reading) as pipe:

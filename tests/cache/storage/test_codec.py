@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cache.errors import CorruptRow
 from cache.paid_cache import PaidEmbedding
-from cache.storage.codec import MAGIC, VERSION, decode_row, encode_row, read_damaged, seal, unseal
+from cache.storage.codec import MAGIC, VERSION, decode_row, encode_row, seal, unseal, unseal_damaged
 from tests.support.cache_purchases import FINGERPRINT, MODEL, NOON, image, vector_of
 
 vectors = hnp.arrays(np.float32, st.integers(1, 600), elements=st.floats(width=32))
@@ -84,7 +84,7 @@ def test_noise_is_corrupt_and_nothing_worse(noise: bytes) -> None:
     with pytest.raises(CorruptRow):
         unseal("x", noise)
     with pytest.raises(CorruptRow):
-        read_damaged("x", noise)
+        unseal_damaged("x", noise)
 
 
 @given(tail=st.binary(min_size=1, max_size=40))
@@ -190,8 +190,8 @@ def test_a_record_of_a_newer_format_says_so() -> None:
     """It is not taken for damage."""
     record = bytearray(seal({}))
     record[4] = VERSION + 1
-    with pytest.raises(CorruptRow, match="format 2, this program reads 1"):
-        read_damaged("x", bytes(record))
+    with pytest.raises(CorruptRow, match="format 2; this program reads 1"):
+        unseal_damaged("x", bytes(record))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_record_of_a_newer_format_says_so() -> None:
 def test_a_record_that_is_none_says_what_it_lacks(record: bytes, reason: str) -> None:
     """A pickle, for one, starts otherwise."""
     with pytest.raises(CorruptRow, match=reason):
-        read_damaged("x", record)
+        unseal_damaged("x", record)
 
 
 @pytest.mark.parametrize("text", [b"[]", b"1", b"{", b"\xff"])
@@ -214,7 +214,7 @@ def test_a_header_that_is_no_object_is_corrupt(text: bytes) -> None:
     """Whatever else it is."""
     record = struct.pack("<4sB3xII", MAGIC, VERSION, len(text), 0) + text + b"\0" * 16
     with pytest.raises(CorruptRow, match="its header is not"):
-        read_damaged("x", record)
+        unseal_damaged("x", record)
 
 
 def test_a_damaged_record_can_still_be_read_for_a_report() -> None:
@@ -222,7 +222,7 @@ def test_a_damaged_record_can_still_be_read_for_a_report() -> None:
     record = seal({"units": 12}).replace(b"12", b"13")
     with pytest.raises(CorruptRow):
         unseal("x", record)
-    assert read_damaged("x", record) == ({"units": 13}, b"")
+    assert unseal_damaged("x", record) == ({"units": 13}, b"")
 
 
 def test_embeddings_are_equal_only_bit_by_bit() -> None:

@@ -160,7 +160,7 @@ def test_a_plain_diskcache_is_not_taken_for_a_cache_of_paid_rows(tmp_path: Path)
 def test_a_cache_of_a_newer_format_is_left_alone(folder: Path) -> None:
     """An older program would write what a newer one cannot read."""
     tamper(folder, "PRAGMA user_version = 2")
-    with pytest.raises(CacheUnavailable, match="format 2, this program reads and writes 1"):
+    with pytest.raises(CacheUnavailable, match="format 2; this program reads and writes 1"):
         PaidCache.open(folder)
 
 

@@ -90,7 +90,7 @@ def test_a_fresh_volume_is_a_good_place(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_the_folder_is_said(tmp_path: Path) -> None:
     """In a sentence."""
     (tmp_path / "cache").write_text("x")
-    with pytest.raises(CacheUnavailable, match="cannot be used as a cache"):
+    with pytest.raises(CacheUnavailable, match="as a cache: File exists"):
         PaidCache.open(tmp_path / "cache")
 
 
@@ -105,13 +105,13 @@ def test_a_folder_of_another_user_that_is_open_to_others_is_warned_of(tmp_path: 
 READ_AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from cache.storage.reader import Records
+from cache.storage.reader import CacheReader
 if os.geteuid() == 0:  # root may write anything
     os.setgid(65534)
     os.setuid(65534)
 folder = Path(sys.argv[1])
 assert not os.access(folder, os.W_OK)
-with Records.open(folder) as records:
+with CacheReader.open(folder) as records:
     print(records.spend_on_record().receipt_units)
 """
 
@@ -154,7 +154,7 @@ def test_reading_makes_no_cache_where_there_is_none(tmp_path: Path) -> None:
 def test_reading_a_file_that_is_no_cache_says_so(tmp_path: Path) -> None:
     """Also when it is a database of something else."""
     (tmp_path / DATABASE).write_bytes(b"dear diary" * 100)
-    with pytest.raises(CacheUnavailable, match="cannot be read"):
+    with pytest.raises(CacheUnavailable, match="cannot read"):
         CacheReader.open(tmp_path)
     (tmp_path / DATABASE).write_bytes(b"")
     with pytest.raises(CacheUnavailable, match="format 0"):

@@ -187,7 +187,7 @@ def test_a_database_torn_in_the_schema_is_said_to_be(cache: PaidCache, folder: P
     cache.close()
     with (folder / DATABASE).open("r+b") as file:
         file.truncate(16384)
-    with pytest.raises(CacheUnavailable, match="cannot be opened"):
+    with pytest.raises(CacheUnavailable, match="cannot open"):
         PaidCache.open(folder)
 
 

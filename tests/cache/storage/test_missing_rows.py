@@ -14,10 +14,12 @@ from cache.errors import AnswerWrittenOff, InconsistentAnswer, ReceiptConflict
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, Spend, WriteOff
 from cache.records.receipt import Receipt
-from cache.reports.spend import markdown_report, spend_summary
-from cache.storage import record_types as journal
+from cache.reports.markdown import markdown_report
+from cache.reports.spend import spend_summary
+from cache.storage import record_types
 from cache.storage.codec import seal
 from cache.storage.folder import DATABASE, RECEIPTS
+from cache.storage.missing_rows import find_missing_rows
 from tests.support.cache_command import problems
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -43,7 +45,7 @@ def lose_rows(folder: Path, *numbers: int) -> None:
 def test_nothing_is_lost_of_a_whole_cache(cache: PaidCache, receipt: Receipt) -> None:
     """Told without reading a row."""
     assert receipt
-    assert cache.lost_answers() == []
+    assert find_missing_rows(cache) == []
 
 
 def test_a_purchase_with_missing_rows_is_found_with_what_to_ask_for(
@@ -51,7 +53,7 @@ def test_a_purchase_with_missing_rows_is_found_with_what_to_ask_for(
 ) -> None:
     """Its own idempotency key, keys and order: asking again is free."""
     lose_rows(folder, 4)
-    (lost,) = cache.lost_answers()
+    (lost,) = find_missing_rows(cache)
     assert lost.missing == images(4)
     assert lost.purchase.keys == images(3, 4)
     assert lost.purchase.receipt == receipt
@@ -63,11 +65,11 @@ def test_a_free_replay_puts_the_rows_back(cache: PaidCache, receipt: Receipt, fo
     """Bit for bit, with the receipt that was there, and the spend as before."""
     before, spend = list(cache.rows()), cache.spend_on_record()
     lose_rows(folder, 3, 4)
-    (lost,) = cache.lost_answers()
+    (lost,) = find_missing_rows(cache)
     rows = rows_of(lost.purchase.intent, receipt)
     assert cache.restore(lost.purchase, rows) == 2
     assert cache.restore(lost.purchase, rows) == 0
-    assert cache.lost_answers() == []
+    assert find_missing_rows(cache) == []
     assert list(cache.rows()) == before
     assert cache.spend_on_record() == spend
     assert verify(cache).is_sound
@@ -80,7 +82,7 @@ def test_a_row_bought_again_is_found_and_put_back_too(
     buy(cache, ledger, *images(1, 2))
     second = buy(cache, ledger, *images(2, 3))
     tamper(folder, "DELETE FROM Cache WHERE tag = 'again'")
-    (lost,) = cache.lost_answers()
+    (lost,) = find_missing_rows(cache)
     assert lost.missing == images(2)
     cache.restore(lost.purchase, rows_of(lost.purchase.intent, second))
     assert [row.request_id for row in cache.rows_bought_again()] == [second.request_id]
@@ -92,10 +94,10 @@ def test_an_answer_with_another_vector_than_a_surviving_row_is_not_put_back(
 ) -> None:
     """A vendor that answers otherwise now, or an order that is not the one that was sent."""
     lose_rows(folder, 4)
-    (lost,) = cache.lost_answers()
+    (lost,) = find_missing_rows(cache)
     first, second = rows_of(lost.purchase.intent, receipt)
     swapped = [replace(first, vector=second.vector), replace(second, vector=first.vector)]
-    with pytest.raises(InconsistentAnswer, match="another vector"):
+    with pytest.raises(InconsistentAnswer, match="a different vector"):
         cache.restore(lost.purchase, swapped)
     assert cache.missing(images(4)) == [image(4)]
 
@@ -105,9 +107,9 @@ def test_only_the_whole_answer_to_a_stored_receipt_is_put_back(
 ) -> None:
     """Half of it, another receipt's or an unknown one's changes nothing."""
     lose_rows(folder, 4)
-    (lost,) = cache.lost_answers()
+    (lost,) = find_missing_rows(cache)
     rows = rows_of(lost.purchase.intent, receipt)
-    with pytest.raises(InconsistentAnswer, match="not those that were asked for"):
+    with pytest.raises(InconsistentAnswer, match="not those that were requested"):
         cache.restore(lost.purchase, rows[1:])
     other = rehashed(receipt, balance_units=7)
     with pytest.raises(ReceiptConflict):
@@ -126,19 +128,19 @@ def test_a_purchase_whose_keys_are_not_known_is_not_asked_for(
     """A cache from before the second copy: verify still counts what is missing."""
     (folder / RECEIPTS).unlink()
     lose_rows(folder, 4)
-    assert cache.lost_answers() == []
-    assert problems(cache)[0][0] == journal.receipt_name(ACCOUNT, receipt.request_id)
+    assert find_missing_rows(cache) == []
+    assert problems(cache)[0][0] == record_types.receipt_name(ACCOUNT, receipt.request_id)
 
 
 def test_a_lost_answer_stays_counted_as_spent(cache: PaidCache) -> None:
     """The vendor charged it; the budget holds over it as over a receipt."""
     intent = intent_of(*images(1, 2))
     cache.reserve(intent, budget=3)
-    cache.lose(intent, account=ACCOUNT, detail="purged")
+    cache.write_off(intent, account=ACCOUNT, detail="purged")
     assert cache.open_intents() == []
-    assert cache.spend_on_record() == Spend(lost_units=2)
+    assert cache.spend_on_record() == Spend(written_off_units=2)
     assert cache.spend_on_record().committed_units == 2
-    assert list(cache.losses()) == [
+    assert list(cache.write_offs()) == [
         WriteOff(
             idempotency_key=intent.idempotency_key,
             account=ACCOUNT,
@@ -150,15 +152,15 @@ def test_a_lost_answer_stays_counted_as_spent(cache: PaidCache) -> None:
         )
     ]
     assert verify(cache).is_sound
-    assert verify(cache).losses == 1
+    assert verify(cache).write_offs == 1
 
 
 def test_a_lost_answer_is_lost_once(cache: PaidCache) -> None:
     """And its key buys nothing any more."""
     intent = intent_of(*images(1, 2))
     for _ in range(2):
-        cache.lose(intent, account=ACCOUNT, detail="purged")
-    assert cache.spend_on_record() == Spend(lost_units=2)
+        cache.write_off(intent, account=ACCOUNT, detail="purged")
+    assert cache.spend_on_record() == Spend(written_off_units=2)
     with pytest.raises(AnswerWrittenOff, match="purged") as caught:
         cache.reserve(intent, budget=10)
     assert caught.value.idempotency_key == intent.idempotency_key
@@ -169,10 +171,10 @@ def test_a_lost_answer_that_comes_after_all_counts_once(cache: PaidCache, ledger
     """The receipt takes the loss's place in the sums; the record of it stays."""
     intent = intent_of(*images(1, 2))
     receipt = ledger.charge(intent)
-    cache.lose(intent, account=ACCOUNT, detail="purged")
+    cache.write_off(intent, account=ACCOUNT, detail="purged")
     cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
     assert cache.spend_on_record() == Spend(receipt_units=2, cost_micro_usd=200)
-    assert len(list(cache.losses())) == 1
+    assert len(list(cache.write_offs())) == 1
     assert verify(cache).is_sound
 
 
@@ -182,18 +184,18 @@ def test_a_lost_answer_whose_receipt_is_stored_counts_once_and_is_not_asked_for(
     """Its rows are gone and the vendor has purged them: only buying them again helps."""
     spend = cache.spend_on_record()
     lose_rows(folder, 4)
-    (lost,) = cache.lost_answers()
-    cache.lose(lost.purchase.intent, account=ACCOUNT, detail="purged")
-    assert cache.lost_answers() == []
+    (lost,) = find_missing_rows(cache)
+    cache.write_off(lost.purchase.intent, account=ACCOUNT, detail="purged")
+    assert find_missing_rows(cache) == []
     assert cache.spend_on_record() == spend
     assert [name for name, _ in problems(cache)] == [
-        journal.receipt_name(ACCOUNT, receipt.request_id)
+        record_types.receipt_name(ACCOUNT, receipt.request_id)
     ]
 
 
 def test_a_loss_cannot_be_deleted_or_changed_by_hand(cache: PaidCache, folder: Path) -> None:
     """It stands for money, as a receipt does; also in a file that an older program made."""
-    cache.lose(intent_of(image(1)), account=ACCOUNT, detail="purged")
+    cache.write_off(intent_of(image(1)), account=ACCOUNT, detail="purged")
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
         with pytest.raises(sqlite3.IntegrityError, match="never deleted"):
             connection.execute("DELETE FROM Cache WHERE tag = 'loss'")
@@ -204,39 +206,39 @@ def test_a_loss_cannot_be_deleted_or_changed_by_hand(cache: PaidCache, folder: P
 def test_a_damaged_loss_is_named(cache: PaidCache, folder: Path) -> None:
     """As any record."""
     intent = intent_of(image(1))
-    cache.lose(intent, account=ACCOUNT, detail="purged")
-    overwrite(folder, journal.loss_name(intent.idempotency_key), b"rubbish")
+    cache.write_off(intent, account=ACCOUNT, detail="purged")
+    overwrite(folder, record_types.write_off_name(intent.idempotency_key), b"rubbish")
     assert [name for name, _ in problems(cache)] == [
-        journal.loss_name(intent.idempotency_key),
+        record_types.write_off_name(intent.idempotency_key),
         "totals",
     ]
 
 
 def test_losses_are_in_the_reports(cache: PaidCache) -> None:
     """With the purchase and the reason."""
-    cache.lose(intent_of(image(1), name="k"), account=ACCOUNT, detail="purged")
+    cache.write_off(intent_of(image(1), name="k"), account=ACCOUNT, detail="purged")
     summary = spend_summary(cache)
     assert summary["lost_units"] == 1
     assert [(one["idempotency_key"], one["detail"]) for one in summary["lost"]] == [("k", "purged")]
-    assert "Answers lost: 1." in markdown_report(cache)
+    assert "Written off: 1." in markdown_report(cache)
 
 
 def test_totals_of_an_older_cache_have_no_losses(cache: PaidCache, folder: Path) -> None:
     """A record without that field is read, and written with it at the next change."""
     overwrite(
         folder,
-        journal.TOTALS,
+        record_types.TOTALS,
         seal({"receipt_units": 0, "in_flight_units": 0, "cost_micro_usd": 0}),
     )
     assert cache.spend_on_record() == Spend()
-    cache.lose(intent_of(image(1)), account=ACCOUNT, detail="purged")
-    assert cache.spend_on_record() == Spend(lost_units=1)
+    cache.write_off(intent_of(image(1)), account=ACCOUNT, detail="purged")
+    assert cache.spend_on_record() == Spend(written_off_units=1)
 
 
 def test_a_vector_is_compared_in_bits(cache: PaidCache, receipt: Receipt, folder: Path) -> None:
     """Not nearly equal: equal."""
     lose_rows(folder, 4)
-    (lost,) = cache.lost_answers()
+    (lost,) = find_missing_rows(cache)
     first, second = rows_of(lost.purchase.intent, receipt)
     nudged = replace(first, vector=np.nextafter(first.vector, np.float32(2)))
     with pytest.raises(InconsistentAnswer):

@@ -131,7 +131,7 @@ def test_a_client_killed_inside_a_commit_has_committed_nothing(folder: Path) -> 
         assert [i.is_same_purchase(intent) for i in cache.open_intents()] == [True]
         assert (list(cache.rows()), list(cache.receipts())) == ([], [])
         assert cache.spend_on_record().receipt_units == 0
-        assert cache.spend_on_record().in_flight_units == 3
+        assert cache.spend_on_record().open_units == 3
         assert verify(cache).problems == ()
 
 
@@ -153,17 +153,19 @@ def test_several_processes_never_pass_one_budget_and_use_its_last_unit(
     assert sum(spent) == budget
     with CacheReader.open(folder) as records:
         assert records.spend_on_record().committed_units == budget
-        assert records.spend_on_record().in_flight_units > 0
+        assert records.spend_on_record().open_units > 0
         assert verify(records).problems == ()
 
 
 def test_a_forked_child_does_not_use_its_parent_s_connection(cache: PaidCache) -> None:
     """SQLite's locks do not survive a fork."""
     assert cache.missing(images(1)) == list(images(1))
-    mine = cache._connection()
+    mine = cache._database.connection()
     child = os.fork()
     if child == 0:
-        is_own = cache._connection() is not mine and cache.missing(images(1)) == list(images(1))
+        is_own = cache._database.connection() is not mine and cache.missing(images(1)) == list(
+            images(1)
+        )
         os._exit(0 if is_own else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0

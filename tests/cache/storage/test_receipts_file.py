@@ -16,7 +16,8 @@ from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, Purchase
 from cache.records.receipt import Receipt
 from cache.storage.folder import RECEIPTS
-from cache.storage.receipts_file import append, read_copies, read_line, write_line
+from cache.storage.missing_rows import find_missing_rows
+from cache.storage.receipts_file import append, decode_line, encode_line, read_copies
 from tests.support.cache_command import problems
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -85,7 +86,7 @@ def test_a_line_that_cannot_be_written_stops_the_commit(
     receipt = ledger.charge(intent)
     with pytest.raises(CacheUnavailable, match="second copy") as caught:
         cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
-    assert "was charged (1 queries) and is not stored: the next run gets it" in str(caught.value)
+    assert "was charged (1 queries) but is not stored: the next run fetches it" in str(caught.value)
     assert cache.open_intents() == [intent]
     assert list(cache.receipts()) == []
     assert cache.missing([image(1)]) == [image(1)]
@@ -103,7 +104,7 @@ def test_a_line_of_a_commit_that_did_not_happen_is_no_fault(
     receipt = ledger.charge(intent)
     append(folder, [purchase_of(receipt, 1)])
     assert verify(cache).is_sound
-    assert cache.lost_answers() == []
+    assert find_missing_rows(cache) == []
     cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
     assert verify(cache).is_sound
 
@@ -118,9 +119,9 @@ def test_a_torn_last_line_is_tolerated_and_mended(
     whole, torn, after = (
         purchase_of(ledger.charge(intent_of(image(number))), number) for number in (1, 2, 3)
     )
-    line = write_line(torn)
+    line = encode_line(torn)
     kept = line[: min(cut, len(line) - 1)]
-    (folder / RECEIPTS).write_bytes(write_line(whole) + kept)
+    (folder / RECEIPTS).write_bytes(encode_line(whole) + kept)
     read = [whole, torn] if len(kept) == len(line) - 1 else [whole]
     assert read_copies(folder).damaged == ()
     assert list(read_copies(folder).purchases.values()) == read
@@ -132,19 +133,19 @@ def test_a_torn_last_line_is_tolerated_and_mended(
 def test_a_torn_line_longer_than_one_read_is_mended(tmp_path: Path) -> None:
     """The end of the last whole line is looked for as far back as it takes."""
     receipt = Ledger().charge(intent_of(image(1)))
-    (tmp_path / RECEIPTS).write_bytes(write_line(purchase_of(receipt, 1)) + b"x" * 200_000)
+    (tmp_path / RECEIPTS).write_bytes(encode_line(purchase_of(receipt, 1)) + b"x" * 200_000)
     append(tmp_path, [])
-    assert lines(tmp_path) == [write_line(purchase_of(receipt, 1))]
+    assert lines(tmp_path) == [encode_line(purchase_of(receipt, 1))]
 
 
 @given(data=st.data())
 def test_no_bit_of_a_line_can_change_unnoticed(data: st.DataObject) -> None:
     """Neither in the receipt nor in what it paid for."""
-    line = write_line(purchase_of(Ledger().charge(intent_of(*images(1, 2))), 1, 2))[:-1]
+    line = encode_line(purchase_of(Ledger().charge(intent_of(*images(1, 2))), 1, 2))[:-1]
     changed = bytearray(line)
     changed[data.draw(st.integers(0, len(line) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(ValueError, match=r"line of this file|sha256|version|fields"):
-        read_line(bytes(changed))
+        decode_line(bytes(changed))
 
 
 def test_a_damaged_line_is_named_and_the_others_are_read(
@@ -156,7 +157,7 @@ def test_a_damaged_line_is_named_and_the_others_are_read(
     first, second = lines(folder)
     (folder / RECEIPTS).write_bytes(first.replace(b'"units":1', b'"units":2') + second)
     assert problems(cache) == [
-        ("receipts.jsonl line 1", "its sha256 is not that of the rest of the line")
+        ("receipts.jsonl line 1", "its sha256 does not match the rest of the line")
     ]
     assert verify(cache).receipts_without_copy == 1
 
@@ -170,7 +171,7 @@ def test_a_receipt_that_only_the_second_copy_has_is_named(
     assert problems(cache) == [
         (
             f"receipt/{ACCOUNT}/{receipt.request_id}",
-            "it is in receipts.jsonl and not in the database",
+            "it is in receipts.jsonl but not in the database",
         )
     ]
 
@@ -191,5 +192,5 @@ def test_a_cache_from_before_the_second_copy_is_sound(
 def test_a_second_copy_that_may_not_be_read_is_said(folder: Path, cache: PaidCache) -> None:
     """A sentence and not a traceback."""
     os.mkdir(folder / RECEIPTS)  # noqa: PTH102
-    with pytest.raises(CacheUnavailable, match="cannot be read"):
+    with pytest.raises(CacheUnavailable, match="cannot read"):
         verify(cache)

@@ -16,7 +16,7 @@ from cache.errors import (
 )
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, Spend
-from cache.storage.reader import StoredRecord
+from cache.storage.database import StoredRecord
 from cache.storage.record_types import Tag
 from tests.support.cache_purchases import (
     NOON,
@@ -43,7 +43,7 @@ def test_an_open_intent_survives_until_it_is_settled(folder: Path) -> None:
         cache.reserve(intent, budget=2)
     with PaidCache.open(folder) as cache:
         assert cache.open_intents() == [intent]
-        assert cache.spend_on_record() == Spend(in_flight_units=2)
+        assert cache.spend_on_record() == Spend(open_units=2)
 
 
 def test_the_last_unit_of_the_budget_can_be_used_and_not_one_more(
@@ -130,7 +130,7 @@ def test_abandoning_twice_or_nothing_changes_nothing(cache: PaidCache) -> None:
     cache.abandon(dropped.idempotency_key)
     cache.abandon("never heard of")
     assert contents(cache) == before
-    assert cache.spend_on_record().in_flight_units == 1
+    assert cache.spend_on_record().open_units == 1
 
 
 def test_a_finished_purchase_cannot_be_abandoned(cache: PaidCache, ledger: Ledger) -> None:
@@ -148,7 +148,7 @@ def test_a_finished_purchase_cannot_be_abandoned(cache: PaidCache, ledger: Ledge
 )
 def test_an_intent_that_makes_no_sense_cannot_be_made(change: dict[str, Any]) -> None:
     """Nothing asked for, the same asked for twice, no name, or a negative price."""
-    with pytest.raises(ValueError, match="an intent"):
+    with pytest.raises(ValueError, match="a purchase"):
         replace(intent_of(image(1)), **change)
 
 

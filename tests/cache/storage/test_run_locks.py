@@ -14,7 +14,7 @@ import pytest
 from cache.errors import CacheUnavailable
 from cache.paid_cache import PaidCache
 from cache.storage.reader import CacheReader
-from cache.storage.run_locks import live_runs, nobody_alive
+from cache.storage.run_locks import active_runs, exclude_runs
 from tests.cache.storage.test_processes import start
 
 LIVING = """
@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from cache.paid_cache import PaidCache
 
-with PaidCache.open(Path(sys.argv[1])) as cache, cache.alive(sys.argv[2]):
+with PaidCache.open(Path(sys.argv[1])) as cache, cache.hold_run_lock(sys.argv[2]):
     print("alive", flush=True)
     sys.stdin.readline()
 """
@@ -41,38 +41,38 @@ def living(folder: Path, run: str) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_run_is_alive_while_its_block_lasts(cache: PaidCache, folder: Path) -> None:
     """For whoever asks, also without a right to write."""
-    assert not cache.is_alive("run-1")
-    with cache.alive("run-1"), CacheReader.open(folder) as records:
-        assert records.is_alive("run-1")
-        assert not records.is_alive("run-2")
-        assert live_runs(folder) == ["run-1"]
-    assert not cache.is_alive("run-1")
-    assert live_runs(folder) == []
+    assert not cache.is_running("run-1")
+    with cache.hold_run_lock("run-1"), CacheReader.open(folder) as records:
+        assert records.is_running("run-1")
+        assert not records.is_running("run-2")
+        assert active_runs(folder) == ["run-1"]
+    assert not cache.is_running("run-1")
+    assert active_runs(folder) == []
 
 
 def test_a_killed_client_is_dead_at_once(cache: PaidCache, folder: Path) -> None:
     """The kernel knows; no lease has to run out and nothing has to be cleaned up."""
     with living(folder, "run-1") as client:
-        assert cache.is_alive("run-1")
+        assert cache.is_running("run-1")
         client.send_signal(signal.SIGKILL)
         client.wait()
-        assert not cache.is_alive("run-1")
-        with cache.alive("run-1"):
-            assert live_runs(folder) == ["run-1"]
+        assert not cache.is_running("run-1")
+        with cache.hold_run_lock("run-1"):
+            assert active_runs(folder) == ["run-1"]
 
 
 def test_several_runs_are_alive_beside_each_other(cache: PaidCache, folder: Path) -> None:
     """They share one budget."""
-    with living(folder, "a"), cache.alive("b"):
-        assert live_runs(folder) == ["a", "b"]
+    with living(folder, "a"), cache.hold_run_lock("b"):
+        assert active_runs(folder) == ["a", "b"]
 
 
 def test_one_run_is_alive_once(cache: PaidCache, folder: Path) -> None:
     """Two processes of one name would settle each other's purchases."""
     with (
         living(folder, "run-1"),
-        pytest.raises(CacheUnavailable, match="run-1 is alive already"),
-        cache.alive("run-1"),
+        pytest.raises(CacheUnavailable, match="run-1 is running already"),
+        cache.hold_run_lock("run-1"),
     ):
         pass
 
@@ -80,18 +80,18 @@ def test_one_run_is_alive_once(cache: PaidCache, folder: Path) -> None:
 def test_a_run_may_have_any_name_that_a_file_could_not(cache: PaidCache, folder: Path) -> None:
     """Its file stays in its folder."""
     for run in ("../../etc", ".", "", "a/b", "ä b%2F", "gate"):
-        with cache.alive(run):
-            assert cache.is_alive(run)
-            assert live_runs(folder) == [run]
+        with cache.hold_run_lock(run):
+            assert cache.is_running(run)
+            assert active_runs(folder) == [run]
             assert {path.parent for path in (folder / "alive").iterdir()} == {folder / "alive"}
-    with pytest.raises(CacheUnavailable, match="cannot be opened"), cache.alive("x" * 400):
+    with pytest.raises(CacheUnavailable, match="cannot open"), cache.hold_run_lock("x" * 400):
         pass
 
 
 def test_a_forked_child_keeps_its_run_alive(cache: PaidCache) -> None:
     """It may be sending; the run is dead when the last of them is."""
     reading, writing = os.pipe()
-    with cache.alive("run-1"):
+    with cache.hold_run_lock("run-1"):
         child = os.fork()
         if child == 0:
             os.close(writing)
@@ -99,29 +99,29 @@ def test_a_forked_child_keeps_its_run_alive(cache: PaidCache) -> None:
             os._exit(0)
         os.close(reading)
     # The file went with the block, but the child still shares the gate.
-    with pytest.raises(CacheUnavailable, match="in use"), nobody_alive(cache.folder):
+    with pytest.raises(CacheUnavailable, match="in use"), exclude_runs(cache.folder):
         pass
     os.close(writing)
     os.waitpid(child, 0)
-    with nobody_alive(cache.folder):
-        assert live_runs(cache.folder) == []
+    with exclude_runs(cache.folder):
+        assert active_runs(cache.folder) == []
 
 
 def test_no_run_starts_while_the_cache_is_repaired(cache: PaidCache, folder: Path) -> None:
     """And no repair while one is alive."""
     with (
-        nobody_alive(folder),
+        exclude_runs(folder),
         pytest.raises(CacheUnavailable, match="repaired or merged"),
-        cache.alive("run-1"),
+        cache.hold_run_lock("run-1"),
     ):
         pass
     with (
-        cache.alive("run-1"),
+        cache.hold_run_lock("run-1"),
         pytest.raises(CacheUnavailable, match="in use by run-1"),
-        nobody_alive(folder),
+        exclude_runs(folder),
     ):
         pass
-    with nobody_alive(folder), pytest.raises(CacheUnavailable), nobody_alive(folder):
+    with exclude_runs(folder), pytest.raises(CacheUnavailable), exclude_runs(folder):
         pass
 
 
@@ -131,6 +131,6 @@ def test_files_of_killed_runs_are_swept_and_not_mistaken(cache: PaidCache, folde
         client.send_signal(signal.SIGKILL)
         client.wait()
     assert [path.name for path in (folder / "alive").glob("run-*")] == ["run-run-1"]
-    assert not cache.is_alive("run-1")
-    with nobody_alive(folder):
+    assert not cache.is_running("run-1")
+    with exclude_runs(folder):
         assert list((folder / "alive").glob("run-*")) == []

@@ -65,7 +65,7 @@ class SpendMachine(RuleBasedStateMachine):
         return sum(intent.units for intent in self.open.values())
 
     @property
-    def lost_units(self) -> int:
+    def written_off_units(self) -> int:
         """What the model has paid for without ever getting a receipt."""
         return sum(one.units for name, one in self.lost.items() if name not in self.receipts)
 
@@ -79,7 +79,7 @@ class SpendMachine(RuleBasedStateMachine):
     def reserve(self, name: str, budget: int) -> None:
         """Within the budget it is open, else nothing has changed."""
         intent = self.intent(name)
-        left = budget - self.paid_units - self.in_flight - self.lost_units
+        left = budget - self.paid_units - self.in_flight - self.written_off_units
         if name in self.receipts:
             with pytest.raises(AlreadyPaid):
                 self.cache.reserve(intent, budget=budget)
@@ -119,9 +119,9 @@ class SpendMachine(RuleBasedStateMachine):
         self.open.pop(name, None)
 
     @rule(name=names)
-    def lose(self, name: str) -> None:
+    def write_off(self, name: str) -> None:
         """Open or not, answered already or not: it is on record once, and counts once."""
-        self.cache.lose(self.intent(name), account=ACCOUNT, detail="purged")
+        self.cache.write_off(self.intent(name), account=ACCOUNT, detail="purged")
         self.lost[name] = self.intent(name)
         self.open.pop(name, None)
 
@@ -153,9 +153,9 @@ class SpendMachine(RuleBasedStateMachine):
         """To the last unit and micro-USD."""
         assert self.cache.spend_on_record() == Spend(
             receipt_units=self.paid_units,
-            in_flight_units=self.in_flight,
+            open_units=self.in_flight,
             cost_micro_usd=100 * self.paid_units,
-            lost_units=self.lost_units,
+            written_off_units=self.written_off_units,
         )
 
     @invariant()
@@ -164,7 +164,9 @@ class SpendMachine(RuleBasedStateMachine):
         assert {intent.idempotency_key for intent in self.cache.open_intents()} == set(self.open)
         assert {r.idempotency_key: r for r in self.cache.receipts()} == self.receipts
         assert {row.key for row in self.cache.rows()} == self.bought
-        assert {loss.idempotency_key for loss in self.cache.losses()} == set(self.lost)
+        assert {write_off.idempotency_key for write_off in self.cache.write_offs()} == set(
+            self.lost
+        )
 
     @invariant()
     def the_cache_is_sound(self) -> None:

@@ -17,7 +17,7 @@ from cache.errors import (
 from cache.integrity.verify import verify
 from cache.paid_cache import Intent, PaidCache, PaidEmbedding, Spend
 from cache.records.receipt import Receipt
-from cache.storage.reader import StoredRecord
+from cache.storage.database import StoredRecord
 from tests.support.cache_purchases import (
     ACCOUNT,
     Ledger,
@@ -140,13 +140,13 @@ WRONG: dict[str, tuple[Callable[[Answer], Answer], str]] = {
     "grant": (lambda a: (a[0], a[1], rehashed(a[2], kind="grant")), "a grant, not a charge"),
     "other purchase": (
         lambda a: (a[0], a[1], rehashed(a[2], idempotency_key="x")),
-        "another idempotency key",
+        "a different idempotency key",
     ),
-    "row missing": (lambda a: (a[0], a[1][:1], a[2]), "not those that were asked for"),
-    "row twice": (lambda a: (a[0], [a[1][0]] * 2, a[2]), "not those that were asked for"),
+    "row missing": (lambda a: (a[0], a[1][:1], a[2]), "not those that were requested"),
+    "row twice": (lambda a: (a[0], [a[1][0]] * 2, a[2]), "not those that were requested"),
     "row of another request": (
         lambda a: (a[0], [a[1][0], replace(a[1][1], request_id="req_9")], a[2]),
-        "a row is of another request",
+        "a row belongs to a different request",
     ),
     "too many images": (
         lambda a: (a[0], a[1], rehashed(a[2], images=3)),

@@ -17,6 +17,7 @@ from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, StoredReceipt
 from cache.records.receipt import account_name
 from cache.storage.folder import DATABASE, RECEIPTS
+from cache.storage.missing_rows import find_missing_rows
 from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import append
 from tests.cache.storage.test_processes import BUYER, start
@@ -68,7 +69,7 @@ def test_a_database_that_lacks_receipts_is_refused_until_it_is_repaired(
     repair(copy)
     with PaidCache.open(copy) as mended:
         assert mended.spend_on_record().committed_units == 5
-        assert sum(len(lost.missing) for lost in mended.lost_answers()) == (
+        assert sum(len(lost.missing) for lost in find_missing_rows(mended)) == (
             5 if damage == "emptied" else 3
         )
 
@@ -110,7 +111,7 @@ def test_a_purchase_on_record_as_lost_never_had_its_receipt(
     receipt = ledger.charge(intent)
     stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=receipt)
     append(folder, [stored.paying_for(intent.keys)])
-    cache.lose(intent, account=ACCOUNT, detail="purged")
+    cache.write_off(intent, account=ACCOUNT, detail="purged")
     assert verify(cache).is_sound
     PaidCache.open(folder).close()
     assert not repair(folder).changed
@@ -134,7 +135,7 @@ def test_a_receipt_under_another_address_of_its_key_is_no_stray(
     repair(folder)
     with PaidCache.open(folder) as mended:
         assert mended.spend_on_record().receipt_units == 2
-        assert len(mended.lost_answers()) == 1
+        assert len(find_missing_rows(mended)) == 1
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
@@ -189,7 +190,7 @@ def test_a_merge_gives_a_cache_its_receipts_back(
     emptied = Path(shutil.copytree(empty_cache, tmp_path / "emptied"))
     shutil.copy(folder / RECEIPTS, emptied)
     refused(emptied)
-    with pytest.raises(CacheUnavailable, match="does not have: repair it"):
+    with pytest.raises(CacheUnavailable, match="not have: run cache-report verify --repair"):
         join(emptied, folder)
     assert main(["merge", str(emptied), str(folder)]) == 0
     assert "added: 1 receipts" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 
 from cache.paid_cache import PaidCache
 from cache.records.receipt import entry_hash
-from cache.reports.spend import markdown_report
+from cache.reports.markdown import markdown_report
 from cache.storage.reader import CacheReader
 from student.errors import VendorError, VendorUnreachable
 from student.vendor.retry import RetryPolicy

@@ -133,7 +133,7 @@ def test_a_dead_run_has_one_successor_at_a_time(shop: Shop) -> None:
         one, two = shop.till(here, "one"), shop.till(there, "two")
         with one.standing_in_for(intent) as is_mine:
             assert is_mine
-            assert there.is_alive(intent.run)
+            assert there.is_running(intent.run)
             with two.standing_in_for(intent) as is_theirs:
                 assert not is_theirs
         with two.standing_in_for(intent) as is_theirs:
@@ -167,11 +167,11 @@ def test_a_process_waits_for_a_living_one_and_takes_over_when_that_is_killed(
         assert far_end.arrived.wait(PATIENCE)
         with PaidCache.open(tmp_path / "cache") as cache:
             (run,) = {intent.run for intent in cache.open_intents()}
-            assert cache.is_alive(run)
+            assert cache.is_running(run)
             second = client(far_end, tmp_path / "cache", 6)
             first.kill()
             first.communicate(timeout=PATIENCE)
-            assert not cache.is_alive(run)
+            assert not cache.is_running(run)
         far_end.may_charge.set()
         assert_runs_to_its_end(second)
         assert_paid_once(far_end, tmp_path / "cache", 6)

@@ -18,7 +18,7 @@ from tests.support.purchase_setup import Shop
 
 def losses(shop: Shop) -> list[WriteOff]:
     with PaidCache.open(shop.folder) as cache:
-        return list(cache.losses())
+        return list(cache.write_offs())
 
 
 def vectors_are_right(shop: Shop, wanted: list[EmbeddingRequest]) -> bool:

@@ -152,7 +152,7 @@ async def test_another_keys_purchase_that_is_under_way_is_waited_for_by_hand(pet
     left_open(settings, prompts(settings, vendor), key_id="oldkey")
     with (
         PaidCache.open(settings.cache) as cache,
-        cache.alive("killed"),
+        cache.hold_run_lock("killed"),
         pytest.raises(PurchaseError, match="that run is alive: wait for its end"),
     ):
         await bought(settings, vendor)

@@ -104,4 +104,4 @@ async def test_a_vendor_with_two_ledgers_stops_the_run_and_the_journal_keeps_the
     assert sum(shop.paid(shop.images(12))) == 4
     with PaidCache.open(shop.folder) as cache:
         assert len(cache.open_intents()) == 1
-        assert cache.spend_on_record().in_flight_units == 4
+        assert cache.spend_on_record().open_units == 4

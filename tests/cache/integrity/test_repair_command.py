@@ -11,6 +11,7 @@ import pytest
 from cache.cli import main
 from cache.paid_cache import PaidCache
 from cache.storage.folder import DATABASE, RECEIPTS
+from cache.storage.missing_rows import find_missing_rows
 from tests.support.cache_purchases import ACCOUNT, image, intent_of, overwrite, rows_of, tamper
 
 
@@ -30,13 +31,13 @@ def test_repair_says_what_it_moved_and_what_having_it_again_costs(
     overwrite(bought, image(1).digest, b"rubbish")
     assert main(["verify", "--repair"]) == 1
     shown = capsys.readouterr().out
-    assert f"moved aside: {image(1).digest.hex()}: its checksum does not match" in shown
+    assert f"moved to quarantine: {image(1).digest.hex()}: its checksum does not match" in shown
     assert f"kept in {bought / 'quarantine'}" in shown
-    assert "1 paid queries are missing; they come back free of charge by the client" in shown
-    assert "buying them again for 0.000100 USD" in shown
+    assert "1 paid embeddings are missing. The client's next run fetches them again" in shown
+    assert "or buy them again for 0.000100 USD." in shown
     assert main(["verify", "--repair"]) == 1
     assert "Nothing to repair." in capsys.readouterr().out
-    (lost,) = cache.lost_answers()
+    (lost,) = find_missing_rows(cache)
     cache.restore(lost.purchase, rows_of(lost.purchase.intent, lost.purchase.receipt))
     assert main(["verify", "--repair"]) == 0
 
@@ -59,7 +60,7 @@ def test_repair_mends_a_database_that_verify_cannot_open(
     (bought / DATABASE).write_bytes(os.urandom(100_000))
     assert main(["verify"]) == 2
     assert main(["verify", "--repair"]) == 1
-    assert "moved aside: cache.db: file is not a database" in capsys.readouterr().out
+    assert "moved to quarantine: cache.db: file is not a database" in capsys.readouterr().out
     assert main(["summary"]) == 0
 
 
@@ -68,7 +69,7 @@ def test_repair_while_a_run_is_alive_is_two_and_names_it(
 ) -> None:
     """Nothing is touched."""
     overwrite(bought, image(1).digest, b"rubbish")
-    with cache.alive("run-7"):
+    with cache.hold_run_lock("run-7"):
         assert main(["verify", "--repair"]) == 2
     assert "in use by run-7: stop it first" in capsys.readouterr().err
 
@@ -89,13 +90,13 @@ def test_verify_says_how_many_receipts_have_no_second_copy(
 @pytest.mark.usefixtures("bought")
 def test_lost_answers_are_shown(cache: PaidCache, capsys: pytest.CaptureFixture[str]) -> None:
     """By verify and by the summary."""
-    cache.lose(intent_of(image(9), name="lost-one"), account=ACCOUNT, detail="purged")
+    cache.write_off(intent_of(image(9), name="lost-one"), account=ACCOUNT, detail="purged")
     assert main(["verify"]) == 0
-    assert "1 answers are on record as lost." in capsys.readouterr().out
+    assert "1 purchases are written off." in capsys.readouterr().out
     assert main(["summary"]) == 0
     shown = capsys.readouterr().out
     assert "lost-one" in shown
-    assert "Lost: counted as spent, no answer" in shown
+    assert "Written off: counted as spent, no answer" in shown
 
 
 def test_nothing_is_repaired_where_there_is_no_cache(

@@ -1,0 +1,200 @@
+"""The commands of `cache-report`. Their docstrings are its help texts.
+
+Every import is inside a function, so that `cache-report --help` does not load numpy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from cache.storage.reader import CacheReader
+
+KEY_VARIABLE: Final = "TEACHER_API_KEY"
+
+EXIT_OK: Final = 0
+EXIT_DIFFERS: Final = 1
+EXIT_ERROR: Final = 2
+
+
+def summary(folder: Path, arguments: argparse.Namespace) -> int:
+    """Show what was bought, by model and by run, what it cost, and what the cache saved."""
+    from cache.reports.spend import spend_summary
+    from cache.reports.terminal import console, show_summary
+
+    with _open(folder) as cache:
+        result = spend_summary(cache)
+    if arguments.json:
+        _print_json(result)
+    else:
+        show_summary(console(), result)
+    return EXIT_OK
+
+
+def by_day(folder: Path, arguments: argparse.Namespace) -> int:
+    """Show what was bought on each day (UTC)."""
+    from cache.reports.spend import spend_by_day
+    from cache.reports.terminal import console, show_days
+
+    with _open(folder) as cache:
+        days = spend_by_day(cache)
+    if arguments.json:
+        _print_json(days)
+    else:
+        show_days(console(), days)
+    return EXIT_OK
+
+
+def verify(folder: Path, arguments: argparse.Namespace) -> int:
+    """Check every checksum, every receipt's hash and links, and all sums; list every problem.
+
+    With --repair, check again after the repair. Exit status: 0 if the cache is sound; 1 if there
+    are problems (after --repair: such as missing rows that a run must fetch again); 2 on errors.
+    """
+    from cache.integrity.verify import verify
+    from cache.reports.as_json import verification_json
+    from cache.reports.terminal import console, show_verification
+
+    if arguments.repair:
+        return _repair(folder, arguments)
+    with _open(folder) as cache:
+        result = verify(cache)
+    if arguments.json:
+        _print_json(verification_json(result))
+    else:
+        show_verification(console(), result)
+    return EXIT_OK if result.is_sound else EXIT_DIFFERS
+
+
+def _repair(folder: Path, arguments: argparse.Namespace) -> int:
+    from cache.integrity.repair import repair
+    from cache.reports.as_json import repair_json
+    from cache.reports.terminal import console, show_repair
+
+    result = repair(folder)
+    if arguments.json:
+        _print_json(repair_json(result))
+    else:
+        show_repair(console(), result)
+    return EXIT_OK if result.verification.is_sound else EXIT_DIFFERS
+
+
+def merge(_: Path, arguments: argparse.Namespace) -> int:
+    """Add everything in cache B to cache A, each receipt once; B is not changed.
+
+    Exit status: 0 if everything in B is in A; 2 if nothing was added, for example because one
+    request has two different receipts.
+    """
+    from cache.maintenance.merge import merge
+    from cache.paid_cache import PaidCache
+    from cache.reports.as_json import merge_json
+    from cache.reports.terminal import console, show_merge
+
+    _require_cache(arguments.into)
+    with (
+        _open(arguments.source) as source,
+        PaidCache.open(arguments.into, for_repair=True) as into,
+    ):
+        result = merge(source, into)
+    if arguments.json:
+        _print_json(merge_json(result))
+    else:
+        show_merge(console(), result)
+    return EXIT_OK
+
+
+def write_off(folder: Path, arguments: argparse.Namespace) -> int:
+    """Write off one open purchase: its queries stay spent, its items can be bought again.
+
+    Use it for a purchase that no run can settle, because its API key is revoked or its vendor is
+    gone. The client's next run settles every other open purchase, free of charge. Exit status: 0 if
+    the purchase is written off; 2 if nothing was changed, because there is no such purchase or its
+    run is running.
+    """
+    from cache.maintenance.write_off import write_off
+    from cache.paid_cache import PaidCache
+
+    _require_cache(folder)
+    with PaidCache.open(folder) as cache:
+        intent = write_off(cache, arguments.key)
+    key, units, items = intent.idempotency_key, intent.units, len(intent.keys)
+    if arguments.json:
+        _print_json({"idempotency_key": key, "run": intent.run, "items": items, "units": units})
+    else:
+        sys.stdout.write(
+            f"purchase {key} written off: {units} queries stay counted as spent,"
+            f" {items} items can be bought again.\n"
+        )
+    return EXIT_OK
+
+
+def export(folder: Path, arguments: argparse.Namespace) -> int:
+    """Write receipts, rows or runs as CSV or JSON."""
+    from cache.reports.export import export_csv, export_json, open_output
+
+    write = export_csv if arguments.format == "csv" else export_json
+    with _open(folder) as cache:
+        if arguments.out is None:
+            write(cache, arguments.what, sys.stdout)
+            return EXIT_OK
+        with open_output(arguments.out) as file:
+            count = write(cache, arguments.what, file)
+    sys.stderr.write(f"{count} {arguments.what} written to {arguments.out}\n")
+    return EXIT_OK
+
+
+def audit(folder: Path, arguments: argparse.Namespace) -> int:
+    """Compare the receipts with the vendor's ledger, entry by entry.
+
+    Run it while no client is buying. Exit status: 0 if cache and ledger agree; 1 on any difference;
+    2 on errors.
+    """
+    from cache.audit.audit import audit_cache
+    from cache.audit.ledger_client import VendorLedger
+    from cache.reports.as_json import audit_json
+    from cache.reports.terminal import console, show_audit
+
+    with _open(folder) as cache:
+        vendor = VendorLedger(url=arguments.vendor, key=_api_key(arguments.key_file))
+        result = audit_cache(cache, vendor)
+    if arguments.json:
+        _print_json(audit_json(result))
+    else:
+        show_audit(console(), result)
+    return EXIT_OK if result.is_balanced else EXIT_DIFFERS
+
+
+def _open(folder: Path) -> CacheReader:
+    from cache.storage.reader import CacheReader
+
+    return CacheReader.open(folder)
+
+
+def _require_cache(folder: Path) -> None:
+    """Raise CacheUnavailable if there is no cache; PaidCache would create one."""
+    _open(folder).close()
+
+
+def _api_key(key_file: Path | None) -> str:
+    from cache.errors import AuditImpossible
+
+    if key_file is not None:
+        try:
+            return key_file.read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError as error:
+            message = f"key file {key_file} is not valid UTF-8"
+            raise AuditImpossible(message) from error
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key:
+        message = f"an audit needs the vendor's API key: set {KEY_VARIABLE} or use --key-file"
+        raise AuditImpossible(message)
+    return key
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
