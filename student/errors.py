@@ -22,8 +22,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-Wall = Literal["client budget", "vendor budget"]
-"""What stops a purchase that could go on: the client's own budget, or the account."""
+BudgetLimit = Literal["client budget", "vendor budget"]
+"""Which budget limits a purchase: the client's own, or the account at the vendor."""
 
 
 class StudentError(Exception):
@@ -58,16 +58,18 @@ class PurchaseError(StudentError):
 class PlanExceedsBudget(PurchaseError):
     """The plan does not fit the smaller of the client's own budget and the account at the vendor.
 
-    `wall` is which of the two that is. Nothing was sent.
+    `limited_by` is which of the two that is. Nothing was sent.
     """
 
     exit_code = 3
 
-    def __init__(self, *, needed: int, remaining: int, wall: Wall = "client budget") -> None:
+    def __init__(
+        self, *, needed: int, remaining: int, limited_by: BudgetLimit = "client budget"
+    ) -> None:
         where, remedy = {
             "client budget": ("the budget", "Raise --budget"),
             "vendor budget": ("the account at the vendor", "Have it raised there"),
-        }[wall]
+        }[limited_by]
         super().__init__(
             f"this needs {needed} queries and {where} has {remaining} left; nothing was sent. "
             f"{remedy}, or ask for fewer images, views or prompts."

@@ -26,7 +26,9 @@ from cache.paid_cache import Intent, PaidCache, PaidEmbedding
 from cache.records.receipt import Receipt
 from student.errors import StudentError
 from student.purchase.buyer import buy
+from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import make_plan
+from student.purchase.recorder import PurchaseRecorder
 from student.vendor.client import VendorClient
 from student.vendor.retry import RetryPolicy
 
@@ -66,7 +68,7 @@ async def _buy(spec: Spec, history: History) -> None:
     transport = RecordingTransport(httpx.AsyncHTTPTransport(), history, kill_switch)
     async with httpx.AsyncClient(transport=transport, base_url=spec["url"], timeout=5.0) as http:
         vendor = VendorClient(
-            http, SecretStr(spec["key"]), retries=RETRIES, random=Random(spec["run"])
+            http, SecretStr(spec["key"]), retry_policy=RETRIES, random=Random(spec["run"])
         )
         (model,) = await vendor.models()
         account = vendor.ledger_name(await vendor.account())
@@ -77,17 +79,17 @@ async def _buy(spec: Spec, history: History) -> None:
             plan = make_plan(
                 requests, cache=cache, model=model, prices=prices, budget=spec["budget"]
             )
+            payer = Payer(run=spec["run"], account=account, budget=spec["budget"])
+            journal = PurchaseJournal(plan, cache=cache, payer=payer)
             bought = await buy(
-                plan,
-                cache=cache,
-                vendor=vendor,
-                budget=spec["budget"],
-                run=spec["run"],
-                account=account,
+                PurchaseRecorder(journal),
+                vendor,
                 batch_size=spec["batch_size"],
                 concurrency=spec["concurrency"],
             )
-    history.write("end", ending=bought.ending, kept=bought.kept, left_out=bought.left_out)
+    history.write(
+        "end", ending=bought.stop_reason, kept=bought.open_purchases, left_out=bought.left_out
+    )
 
 
 class KillableCache(PaidCache):

@@ -157,9 +157,11 @@ def _prices(settings: JobSettings, terminal: Terminal) -> Prices | None:
 
     async def ask() -> Prices:
         patience = RetryPolicy(attempts=2, total_seconds=15.0)
-        outages = BreakerPolicy(total_seconds=10.0, first_seconds=5.0)
+        outages = BreakerPolicy(total_seconds=10.0, first_contact_seconds=5.0)
         key = api_key(settings)
-        async with connect(settings.vendor, key, retries=patience, outages=outages) as vendor:
+        async with connect(
+            settings.vendor, key, retry_policy=patience, breaker_policy=outages
+        ) as vendor:
             return await vendor.prices()
 
     try:

@@ -41,7 +41,7 @@ class VendorEndpoint:
 
 
 class VendorEndpoints(Protocol):
-    """Opens the counter that sells this teacher; it may be closed when the purchase is over."""
+    """Opens the endpoint that sells this teacher; it may be closed when the purchase is over."""
 
     def __call__(self, teacher: str, /) -> AbstractContextManager[VendorEndpoint]: ...
 
@@ -81,9 +81,9 @@ def buy_for(
     bought: dict[str, BoughtEmbeddings] = {}
     with PaidCache.open(base.cache) as cache:
         for teacher, of_one in by_teacher.items():
-            with counters(teacher) as counter:
-                shop = _BenchPurchase(base, material, chooser, cache, check, terminal, command)
-                got = asyncio.run(shop.purchase(counter, of_one, budget, teacher))
+            with counters(teacher) as endpoint:
+                purchase = _BenchPurchase(base, material, chooser, cache, check, terminal, command)
+                got = asyncio.run(purchase.purchase(endpoint, of_one, budget, teacher))
                 if got is not None:
                     bought[teacher] = got
     return bought
@@ -109,33 +109,35 @@ class _BenchPurchase:
         self._command = command
 
     async def purchase(
-        self, counter: VendorEndpoint, runs: Sequence[Run], budget: int | None, teacher: str
+        self, endpoint: VendorEndpoint, runs: Sequence[Run], budget: int | None, teacher: str
     ) -> BoughtEmbeddings | None:
         """Everything that these runs read of one teacher; None after a dry run."""
         base = self._base
-        async with counter.open() as vendor:
-            till = await open_session(
+        async with endpoint.open() as vendor:
+            session = await open_session(
                 vendor,
-                base.model_copy(update={"budget": budget, "teacher": counter.model}),
+                base.model_copy(update={"budget": budget, "teacher": endpoint.model}),
                 [(known_method(r.method), resolved(r, base)) for r in runs if r.is_student],
                 self._cache,
                 self._terminal,
                 command=self._command,
                 kind="bench",
             )
-            fingerprint = till.model.fingerprint
+            fingerprint = session.model.fingerprint
             self._check(teacher, fingerprint)
-            plan = till.plan(self._wanted(runs, fingerprint))
-            till.show(plan, f"purchase from the teacher {teacher}, {vendor.url}")
+            plan = session.plan(self._wanted(runs, fingerprint))
+            session.show(plan, f"purchase from the teacher {teacher}, {vendor.url}")
             if base.dry_run:
                 return None
             if plan.left_out:
                 needed = plan.units_of((*plan.to_buy, *plan.left_out))
-                raise PlanExceedsBudget(needed=needed, remaining=plan.remaining, wall=plan.wall)
-            till.require_obtainable(plan.in_flight)
-            await till.buy(plan)
+                raise PlanExceedsBudget(
+                    needed=needed, remaining=plan.remaining, limited_by=plan.limited_by
+                )
+            session.require_obtainable(plan.in_open_purchases)
+            await session.buy(plan)
         paid = self._on_hand(plan, teacher)
-        return BoughtEmbeddings(paid=paid, prices=till.prices, fingerprint=fingerprint)
+        return BoughtEmbeddings(paid=paid, prices=session.prices, fingerprint=fingerprint)
 
     def _wanted(self, runs: Sequence[Run], fingerprint: str) -> list[EmbeddingRequest]:
         """The prompts and the views that some run reads, each once."""

@@ -98,7 +98,7 @@ def _take_stock(
     settings: JobSettings, settled: PurchaseResult, cache: PaidCache
 ) -> tuple[Purchase, TeacherEmbeddings]:
     """What is on hand now, and the receipts that paid for it."""
-    plan, bought = settled.plan, settled.bought
+    plan, bought = settled.plan, settled.summary
     keys: list[EmbeddingKey] = [one.key for one in plan.ordered]
     missing = set(cache.missing(keys))
     if texts := [key for key in missing if key.modality == "text"]:
@@ -132,12 +132,12 @@ def _way_out(texts: Sequence[EmbeddingKey], bought: PurchaseSummary, cache: Paid
     if refused := cache.refused(texts):
         detail = next(iter(refused.values())).detail
         return f"the vendor refuses {len(refused)} of them ({detail}), name the classes otherwise"
-    if bought.ending == "waiting":
+    if bought.stop_reason == "waiting":
         return (
             "open purchases ask for them, which `cache-report summary` lists; run again in ten "
             "minutes, when what a killed run left can be settled"
         )
-    if bought.ending == "vendor budget":
+    if bought.stop_reason == "vendor budget":
         return "run again when the account at the vendor can pay"
     return "the budget is spent, run again with a higher --budget"
 

@@ -1,5 +1,6 @@
 """Planning and buying: the only code of the client that spends money.
 
-`choice` ranks what to buy, `plan` says what it would cost, `buyer` buys it through `vendor` and
-stores every paid answer before anything else happens. Training never imports this package.
+`requirements` lists what a run needs, `plan` says what it would cost, `rounds` and `session` run
+the purchase, `buyer` buys through `student.vendor`, and `recorder` stores every paid answer before
+anything else happens. Training never imports this package.
 """

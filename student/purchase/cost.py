@@ -1,4 +1,4 @@
-"""What embeddings cost, by the receipts that the cache keeps of them."""
+"""What embeddings cost, according to the receipts in the cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from student.vendor.schemas import Prices
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurchaseCost:
-    """Queries, micro-USD, and the receipts of which they are a part or all."""
+    """Units (queries) and micro-USD, and the receipts that they are all or part of."""
 
     units: int
     cost_micro_usd: int
@@ -22,18 +22,18 @@ class PurchaseCost:
 
     @property
     def digest(self) -> str:
-        """One sha256 for these receipts."""
+        """A SHA-256 over these receipts."""
         return receipts_digest(one.receipt for one in self.receipts)
 
 
 def purchase_cost(
     cache: CacheReader, keys: Collection[EmbeddingKey], prices: Prices
 ) -> PurchaseCost:
-    """What was paid for these embeddings on the day that each was bought.
+    """What was paid for these embeddings when they were bought.
 
-    Of a receipt that also paid for others, the part of these; a whole receipt costs what it says.
+    If a receipt also paid for other embeddings, it counts in proportion; otherwise in full.
     """
-    # Two vendors may give one request id; not in the same millisecond.
+    # Two vendors may use the same request id, but not in the same millisecond.
     held: dict[tuple[str, int], list[EmbeddingKey]] = {}
     wanted = set(keys)
     for row in cache.rows():
@@ -43,12 +43,12 @@ def purchase_cost(
     receipts: list[StoredReceipt] = []
     for one in cache.stored_receipts():
         receipt = one.receipt
-        # Popped: a charge that came by two addresses of one vendor was paid once.
+        # Popped: a charge seen under two addresses of one vendor was paid once.
         if (paid := held.pop((receipt.request_id, receipt.created_ms), None)) is None:
             continue
         images = sum(key.modality == "image" for key in paid)
-        # A receipt has one sum for its images and texts. Today's prices only say how it is shared
-        # between the two: where a request bought one kind, or all is on hand, they cancel out.
+        # A receipt has a single sum for its images and texts. Today's prices only divide it between
+        # the two; if it paid for one kind, or all of it is counted, they cancel out.
         part = _weight(prices, images, len(paid) - images)
         whole = _weight(prices, receipt.images, receipt.texts)
         units += receipt.units * part // whole

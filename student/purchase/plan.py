@@ -1,4 +1,4 @@
-"""What would be bought and what it would cost, before any money moves."""
+"""The plan: what would be bought and what it would cost, before any money is spent."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from dataclasses import dataclass
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.money import dollars
 from cache.storage.reader import CacheReader
-from student.errors import PlanExceedsBudget, Wall
+from student.errors import BudgetLimit, PlanExceedsBudget
 from student.purchase.requests import EmbeddingRequest
 from student.vendor.schemas import Model, Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A dry answer: what a purchase would buy, spend and leave out. Making one costs nothing.
+    """What a purchase would buy, spend and leave out. Making a plan costs nothing.
 
-    `ordered` are the distinct wanted items in buying order (texts first), `to_buy` those that the
-    budget reaches, `left_out` those it does not, `in_flight` those that an earlier run asked for
-    and did not live to store: their units are reserved, and they are settled first. `remaining` is
-    the budget less receipts and less what is in flight, in units, before this plan; `wall` is whose
-    budget that is.
+    `ordered` are the distinct requests in buying order, texts first: `to_buy` are those that the
+    budget covers, `left_out` those that it does not, and `in_open_purchases` those that an earlier
+    run asked for and did not live to store. The latter's units are reserved, and they are settled
+    first. `remaining` is the budget less receipts and open purchases, in units, before this plan;
+    `limited_by` is whose budget that is.
     """
 
     model: Model
     prices: Prices
     budget: int
-    wall: Wall
+    limited_by: BudgetLimit
     images_asked: int
     texts_asked: int
     ordered: tuple[EmbeddingRequest, ...]
     already_paid: int
     paid_units: int
     refused_before: int
-    in_flight: tuple[EmbeddingRequest, ...]
+    in_open_purchases: tuple[EmbeddingRequest, ...]
     to_buy: tuple[EmbeddingRequest, ...]
     left_out: tuple[EmbeddingRequest, ...]
     units: int
@@ -42,40 +42,40 @@ class Plan:
 
     @property
     def cost_micro_usd(self) -> int:
-        """What the plan costs, in micro-USD."""
+        """The price of what is to be bought, in micro-USD."""
         return self.prices.cost(self.units)
 
     @property
     def saved_micro_usd(self) -> int:
-        """What the answers that are already paid for would cost again, at today's price."""
+        """What the embeddings that are already paid for would cost today, in micro-USD."""
         return self.prices.cost(self.paid_units)
 
     @property
     def pending(self) -> tuple[EmbeddingRequest, ...]:
-        """What is neither paid nor refused, in buying order: in flight, to buy or left out."""
-        known = {one.key for one in (*self.in_flight, *self.to_buy, *self.left_out)}
+        """The requests that are neither paid nor refused, in buying order."""
+        known = {one.key for one in (*self.in_open_purchases, *self.to_buy, *self.left_out)}
         return tuple(one for one in self.ordered if one.key in known)
 
-    def units_of(self, wanted: Sequence[EmbeddingRequest]) -> int:
-        """What these items cost together, in units."""
-        return sum(self.prices.units_for(one.key.modality) for one in wanted)
+    def units_of(self, requests: Sequence[EmbeddingRequest]) -> int:
+        """What these requests cost together, in units (queries)."""
+        return sum(self.prices.units_for(one.key.modality) for one in requests)
 
     def require_texts(self) -> None:
-        """PlanExceedsBudget when a text is left out: without the texts nothing can be trained."""
-        if any(wanted.key.modality == "text" for wanted in self.left_out):
+        """Raises PlanExceedsBudget if a text is left out: nothing can be trained without them."""
+        if any(one.key.modality == "text" for one in self.left_out):
             raise PlanExceedsBudget(
                 needed=sum(
                     self.prices.units_for("text")
-                    for wanted in (*self.to_buy, *self.left_out)
-                    if wanted.key.modality == "text"
+                    for one in (*self.to_buy, *self.left_out)
+                    if one.key.modality == "text"
                 ),
                 remaining=self.remaining,
-                wall=self.wall,
+                limited_by=self.limited_by,
             )
 
     def describe(self) -> list[tuple[str, str]]:
-        """The plan as rows of a label and a figure, for a table or plain lines."""
-        texts = sum(wanted.key.modality == "text" for wanted in self.to_buy)
+        """The plan as rows of a label and a figure."""
+        texts = sum(one.key.modality == "text" for one in self.to_buy)
         asked = self.images_asked + self.texts_asked
         return [
             ("model", f"{self.model.id} ({self.model.fingerprint[:19]}, {self.model.dim}-d)"),
@@ -84,7 +84,7 @@ class Plan:
             ("distinct", f"{len(self.ordered):,} ({asked - len(self.ordered):,} repeats are free)"),
             ("already paid", f"{self.already_paid:,} (saves {dollars(self.saved_micro_usd)})"),
             ("refused before", f"{self.refused_before:,}"),
-            ("in flight from an earlier run", f"{len(self.in_flight):,}"),
+            ("in open purchases of earlier runs", f"{len(self.in_open_purchases):,}"),
             ("to buy", f"{texts:,} texts, {len(self.to_buy) - texts:,} images"),
             ("queries", f"{self.units:,}"),
             (
@@ -102,23 +102,26 @@ class Plan:
 
 
 def make_plan(
-    wanted: Sequence[EmbeddingRequest],
+    requests: Sequence[EmbeddingRequest],
     *,
     cache: CacheReader,
     model: Model,
     prices: Prices,
     budget: int,
-    wall: Wall = "client budget",
+    limited_by: BudgetLimit = "client budget",
 ) -> Plan:
-    """The plan for these items, given best first, under a budget in units, `wall` saying whose.
+    """The plan for these requests, given best first, under a budget in units.
 
-    Texts come before images: they are few and nothing trains without them. What is bought is a
-    prefix of that order, so that a bigger budget buys a superset. Only reads the cache.
+    `limited_by` says whose budget that is. Texts come before images: they are few, and nothing can
+    be trained without them. What is bought is a prefix of that order, so that a larger budget buys
+    a superset. Only reads the cache. Raises ValueError for a request to another model.
     """
     distinct: dict[EmbeddingKey, EmbeddingRequest] = {}
-    for one in wanted:
+    for one in requests:
         if one.key.model_fingerprint != model.fingerprint:
-            detail = f"{one.name or one.key.item[:12]} is wanted of another model than {model.id}"
+            detail = (
+                f"{one.name or one.key.item[:12]} is requested from another model than {model.id}"
+            )
             raise ValueError(detail)
         distinct.setdefault(one.key, one)
     # Sorting is stable: the ranking stands within each modality.
@@ -142,19 +145,19 @@ def make_plan(
         else:
             to_buy.append(one)
             units += price
-    images_asked = sum(one.key.modality == "image" for one in wanted)
+    images_asked = sum(one.key.modality == "image" for one in requests)
     return Plan(
         model=model,
         prices=prices,
         budget=budget,
-        wall=wall,
+        limited_by=limited_by,
         images_asked=images_asked,
-        texts_asked=len(wanted) - images_asked,
+        texts_asked=len(requests) - images_asked,
         ordered=ordered,
         already_paid=len(ordered) - len(missing),
         paid_units=sum(prices.units_for(key.modality) for key in keys if key not in missing),
         refused_before=len(refused),
-        in_flight=tuple(one for one in ordered if one.key in waiting),
+        in_open_purchases=tuple(one for one in ordered if one.key in waiting),
         to_buy=tuple(to_buy),
         left_out=tuple(left_out),
         units=units,

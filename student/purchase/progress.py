@@ -1,4 +1,4 @@
-"""What a purchase tells while it goes on, and what it has done when it ends."""
+"""The state of a purchase while it runs, and its summary when it ends."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from student.errors import Wall
+from student.errors import BudgetLimit
 from student.purchase.requests import EmbeddingRequest
 
-StopReason = Wall | Literal["complete", "waiting"]
+StopReason = BudgetLimit | Literal["complete", "waiting"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """A snapshot of a running purchase: items, except `units` (queries) and micro-USD.
+    """A snapshot of a running purchase, counted in embeddings unless stated otherwise.
 
-    `planned` is what the purchase set out to get, `bought` and `recovered` (asked for by a killed
-    run, stored by this one) what it has, `in_flight` what is on the wire. `restored` rows had gone
-    from the cache and were given again for free; `lost` were charged, and the vendor has no answer
-    any more. `retries` counts attempts beyond the first, `concurrency` the requests that may be in
-    flight now.
+    `planned` is what the purchase set out to buy. `bought` are stored; `recovered` were requested
+    by a killed run and stored by this run; `in_flight` are sent and not answered yet. `restored`
+    rows had gone from the cache and were fetched again for free. `written_off` were charged, and
+    the vendor has deleted their answers. `units` are queries. `retries` counts attempts after the
+    first, `concurrency` the requests that may be in flight now.
     """
 
     planned: int
@@ -28,7 +28,7 @@ class Progress:
     bought: int = 0
     recovered: int = 0
     restored: int = 0
-    lost: int = 0
+    written_off: int = 0
     refused: int = 0
     in_flight: int = 0
     units: int = 0
@@ -44,36 +44,36 @@ Listener = Callable[[Progress], None]
 class Refused:
     """An item that the vendor will never embed, and why; it was not charged."""
 
-    wanted: EmbeddingRequest
+    request: EmbeddingRequest
     code: str
     detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurchaseSummary:
-    """The end of a purchase. Everything counted here is in the cache, durable.
+    """The end of a purchase. Everything that it counts is stored in the cache.
 
-    `units` and `cost_micro_usd` are the sums of the receipts that this purchase stored, `requests`
-    the answers it stored. `left_out` items are neither paid nor refused; `ending` says why:
-    "client budget" or "vendor budget" ran out, or "waiting" for `kept` purchases whose end only
-    time can tell (another account has asked for them, or a killed run may have). `restored` rows
-    were put back for free; `lost` items were charged and their answers are gone from the vendor.
+    `units` (queries) and `cost_micro_usd` are the sums of the receipts that this purchase stored,
+    `requests` the number of answers. `left_out` are neither paid nor refused; `stop_reason` says
+    why: the "client budget" or the "vendor budget" ran out, or the purchase is "waiting" for
+    `open_purchases` that cannot be settled yet, because another account made them or a request of
+    a killed run may still arrive. `restored` and `written_off` as in `Progress`.
     """
 
-    ending: StopReason
+    stop_reason: StopReason
     bought: int
     recovered: int
     cached: int
     refused: tuple[Refused, ...]
     left_out: int
-    kept: int
+    open_purchases: int
     units: int
     cost_micro_usd: int
     requests: int
     retries: int
     restored: int = 0
-    lost: int = 0
+    written_off: int = 0
 
 
 def silent(_: Progress) -> None:
-    """The listener of a caller that does not want to know."""
+    """The listener of a caller that does not follow the progress."""

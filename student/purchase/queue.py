@@ -1,4 +1,4 @@
-"""What is still to be bought, in order, and how many units may still go on it."""
+"""The requests that are still to be bought, in order, and the units that may be spent on them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from student.vendor.schemas import Prices
 
 
 class PurchaseQueue:
-    """Items in buying order under an allowance of units.
+    """Requests in buying order under an allowance of units (queries).
 
-    What is taken uses the allowance up; what is put back, or struck off because it will not be
-    bought, gives it back, so that the next best items can have it. An item is on the shelf or with
-    one taker, never both.
+    Taking requests uses the allowance; putting them back, or dropping them because they will not
+    be bought, returns it, so that the next best can be bought. A request is in the queue or with
+    one worker, never both.
     """
 
     def __init__(
-        self, wanted: Iterable[EmbeddingRequest], *, prices: Prices, allowance: int
+        self, requests: Iterable[EmbeddingRequest] = (), *, prices: Prices, allowance: int = 0
     ) -> None:
-        self._waiting = deque(wanted)
+        self._waiting = deque(requests)
         self._prices = prices
         self._allowance = allowance
 
@@ -32,34 +32,41 @@ class PurchaseQueue:
         """Units that may still be taken."""
         return self._allowance
 
+    def refill(self, requests: Iterable[EmbeddingRequest], *, allowance: int) -> None:
+        """Replace the content; only while no worker holds any request."""
+        self._waiting = deque(requests)
+        self._allowance = allowance
+
     def take(self, most: int) -> list[EmbeddingRequest]:
-        """The next items, at most so many and as far as the allowance goes; [] when done."""
-        lot: list[EmbeddingRequest] = []
-        while self._waiting and len(lot) < most:
+        """The next requests, at most `most` and as far as the allowance goes; [] when done."""
+        taken: list[EmbeddingRequest] = []
+        while self._waiting and len(taken) < most:
             price = self._prices.units_for(self._waiting[0].key.modality)
             if price > self._allowance:
                 break
             self._allowance -= price
-            lot.append(self._waiting.popleft())
-        return lot
+            taken.append(self._waiting.popleft())
+        return taken
 
-    def put_back(self, lot: Sequence[EmbeddingRequest]) -> None:
-        """Return taken items to the front."""
-        self._waiting.extendleft(reversed(lot))
-        self._allowance += self.units(lot)
+    def put_back(self, requests: Sequence[EmbeddingRequest]) -> None:
+        """Return taken requests to the front, and their units to the allowance."""
+        self._waiting.extendleft(reversed(requests))
+        self._allowance += self.units(requests)
 
-    def strike(self, lot: Sequence[EmbeddingRequest]) -> None:
-        """These taken items will not be bought here; others may have their units."""
-        self._allowance += self.units(lot)
+    def drop(self, requests: Sequence[EmbeddingRequest]) -> None:
+        """Give up taken requests; their units return to the allowance."""
+        self._allowance += self.units(requests)
 
-    def units(self, lot: Sequence[EmbeddingRequest]) -> int:
-        """What these items cost together."""
-        return sum(self._prices.units_for(one.key.modality) for one in lot)
+    def units(self, requests: Sequence[EmbeddingRequest]) -> int:
+        """What these requests cost together, in units."""
+        return sum(self._prices.units_for(one.key.modality) for one in requests)
 
-    def affordable(self, lot: Sequence[EmbeddingRequest], units: int) -> list[EmbeddingRequest]:
-        """The longest prefix of `lot` that costs no more than this."""
+    def affordable(
+        self, requests: Sequence[EmbeddingRequest], units: int
+    ) -> list[EmbeddingRequest]:
+        """The longest prefix of `requests` that costs no more than this."""
         prefix: list[EmbeddingRequest] = []
-        for one in lot:
+        for one in requests:
             if self.units([*prefix, one]) > units:
                 break
             prefix.append(one)

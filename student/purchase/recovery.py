@@ -1,4 +1,4 @@
-"""Purchases of a killed run: found out about before anything new is bought."""
+"""Settles the purchases that a killed run left open, before anything new is bought."""
 
 from __future__ import annotations
 
@@ -10,130 +10,130 @@ from typing import Literal
 
 from cache.paid_cache import Intent
 from student.errors import AnswerPurged, BadInput
-from student.purchase.embedding_rows import digests_sent
-from student.purchase.plan import Plan
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.requests import EmbeddingRequest
+from student.purchase.requests import EmbeddingRequest, digests_sent
 from student.vendor.client import VendorClient
-from student.vendor.request import Expected, Item
+from student.vendor.request import ExpectedAnswer, Item
 
 # A request that was on its way when its client died is either charged or visible as in flight
 # (409) after this many seconds.
-SECOND_LOOK = 1.0
-# Longer than a client keeps trying one purchase. The client of a younger one is dead, but what it
-# sent last may be on its way yet: in a proxy, or in the vendor's queue.
+SECOND_CHECK_SECONDS = 1.0
+# Longer than a client keeps trying one purchase. The client of a younger purchase is dead, but its
+# last request may still be on its way, in a proxy or in the vendor's queue.
 ABANDONED_AFTER_MS = 10 * 60 * 1000
 
 _log = logging.getLogger(__name__)
-Outcome = Literal["ended", "left open", "of the living"]
+Outcome = Literal["settled", "left open", "owned by a live run"]
 Send = Callable[[Intent, list[EmbeddingRequest], tuple[Item, ...]], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """Ends the open intents of the journal, one after the other.
+    """Settles the journal's open intents, one after the other.
 
-    The vendor is asked first. What it has charged is stored; what it does not know is sent again
-    under the same key, items and order when that is still wanted, and given up otherwise.
+    The vendor is asked first. What it has charged is stored. What it does not know is sent again
+    under the same key, with the same items in the same order, if it is still wanted; otherwise it
+    is abandoned.
     """
 
-    plan: Plan
-    till: PurchaseRecorder
+    recorder: PurchaseRecorder
     vendor: VendorClient
     send: Send
     sleep: Callable[[float], Awaitable[None]]
 
     async def settle(self, intent: Intent) -> Outcome:
-        """End one intent, leave it open where only time can tell, or leave it to a living run.
+        """Settle one intent, or leave it open where only time can tell whether it is charged.
 
-        To give up what a living run waits for would free units that are being charged there. What
-        is left stays counted as spent.
+        An intent of a live run is never abandoned: its units may be charged at this moment. An
+        intent that is left open stays counted as spent.
         """
-        if not self.till.is_ours(intent):
+        if not self.recorder.journal.is_own(intent):
             _log.warning(
-                "purchase %s is of another account or program: left open, %d units counted",
+                "purchase %s belongs to another account or program: left open, %d queries counted",
                 intent.idempotency_key,
                 intent.units,
             )
             return "left open"
-        with self.till.standing_in_for(intent) as may_end_it:
-            return await self._end(intent) if may_end_it else "of the living"
+        with self.recorder.journal.hold_run_of(intent) as may_settle:
+            return await self._settle(intent) if may_settle else "owned by a live run"
 
-    async def _end(self, intent: Intent) -> Outcome:
+    async def _settle(self, intent: Intent) -> Outcome:
         if await self._recover(intent):
-            return "ended"
-        lot = self._lot(intent)
-        reason = self._why_not_again(intent, lot)
-        if reason is None and lot is not None:
+            return "settled"
+        requests = self._requests_of(intent)
+        reason = self._why_not_again(intent, requests)
+        if reason is None and requests is not None:
             try:
-                items = await asyncio.to_thread(lambda: tuple(one.item() for one in lot))
+                items = await asyncio.to_thread(lambda: tuple(one.item() for one in requests))
             except BadInput as error:
                 reason = str(error)
             else:
-                await self.send(intent, lot, items)
-                return "ended"
-        return await self._give_up(intent, reason or "")
+                await self.send(intent, requests, items)
+                return "settled"
+        return await self._abandon(intent, reason or "")
 
-    def _lot(self, intent: Intent) -> list[EmbeddingRequest] | None:
+    def _requests_of(self, intent: Intent) -> list[EmbeddingRequest] | None:
         keys = set(intent.keys)
-        by_key = {one.key: one for one in self.plan.ordered if one.key in keys}
-        lot = [by_key[key] for key in intent.keys if key in by_key]
-        return lot if len(lot) == len(intent.keys) else None
+        by_key = {one.key: one for one in self.recorder.plan.ordered if one.key in keys}
+        requests = [by_key[key] for key in intent.keys if key in by_key]
+        return requests if len(requests) == len(intent.keys) else None
 
-    def _why_not_again(self, intent: Intent, lot: list[EmbeddingRequest] | None) -> str | None:
-        if intent.keys[0].model_fingerprint != self.plan.model.fingerprint:
+    def _why_not_again(self, intent: Intent, requests: list[EmbeddingRequest] | None) -> str | None:
+        plan, journal = self.recorder.plan, self.recorder.journal
+        if intent.keys[0].model_fingerprint != plan.model.fingerprint:
             return "it asked for another model"
-        if lot is None:
+        if requests is None:
             return "not all of its items are wanted any more"
-        if self.plan.units_of(lot) != intent.units:
+        if plan.units_of(requests) != intent.units:
             return "its price has changed"
-        if len(self.till.unpaid(lot)) != len(lot) or self.till.contested(intent):
+        if len(journal.unpaid(requests)) != len(requests) or journal.contested(intent):
             return "another purchase has part of its items"
         return None
 
-    async def _give_up(self, intent: Intent, reason: str) -> Outcome:
-        # A claim that lost is withdrawn before its send, so it can be given up at any age.
-        has_lost = self.till.contested(intent) or self.till.is_partly_paid(intent)
-        age_ms = self.till.now_ms() - intent.created_ms
+    async def _abandon(self, intent: Intent, reason: str) -> Outcome:
+        journal = self.recorder.journal
+        # A claim that lost to an earlier one was withdrawn before it was sent, whatever its age.
+        has_lost = journal.contested(intent) or journal.is_partly_paid(intent)
+        age_ms = journal.now_ms() - intent.created_ms
         if not has_lost and age_ms < ABANDONED_AFTER_MS:
             _log.warning(
                 "purchase %s is not sent again: %s. The vendor does not know it yet, and a request "
-                "of the killed run may be on its way: left open, %d units counted",
+                "of the killed run may be on its way: left open, %d queries counted",
                 intent.idempotency_key,
                 reason,
                 intent.units,
             )
             return "left open"
-        await self.sleep(SECOND_LOOK)
+        await self.sleep(SECOND_CHECK_SECONDS)
         if await self._recover(intent):
-            return "ended"
-        self.till.cache.abandon(intent.idempotency_key)
+            return "settled"
+        journal.cache.abandon(intent.idempotency_key)
         _log.warning(
-            "purchase %s is given up: %s. The vendor says twice that it never charged it",
+            "purchase %s is abandoned: %s. The vendor confirmed twice that it never charged it",
             intent.idempotency_key,
             reason,
         )
-        return "ended"
+        return "settled"
 
     async def _recover(self, intent: Intent) -> bool:
-        """Whether the vendor has charged the purchase: then it is stored, or lost, and ended."""
-        model = self.plan.model
-        is_planned = intent.keys[0].model_fingerprint == model.fingerprint
-        expected = Expected(
+        """Whether the vendor has charged the purchase: then it is stored or written off."""
+        plan = self.recorder.plan
+        is_planned = intent.keys[0].model_fingerprint == plan.model.fingerprint
+        expected = ExpectedAnswer(
             idempotency_key=intent.idempotency_key,
             modalities=tuple(key.modality for key in intent.keys),
             units=intent.units,
-            model=model.id if is_planned else None,
+            model=plan.model.id if is_planned else None,
             model_fingerprint=intent.keys[0].model_fingerprint,
-            dim=model.dim if is_planned else None,
+            dim=plan.model.dim if is_planned else None,
         )
         try:
             answer = await self.vendor.recover(expected)
         except AnswerPurged as error:
-            self.till.lose(intent, error.detail)
+            self.recorder.write_off(intent, error.detail)
             return True
         if answer is None:
             return False
-        sent = digests_sent(intent.keys, self.plan.ordered)
-        self.till.store_recovered(intent, answer, sent)
+        sent = digests_sent(intent.keys, plan.ordered)
+        self.recorder.store_recovered(intent, answer, sent)
         return True

@@ -1,4 +1,4 @@
-"""The embeddings that are to be bought: which key each has, and which bytes are sent for it."""
+"""Requests for embeddings: the key of each, and the bytes that are sent for it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from student.vendor.request import Item
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingRequest:
-    """An embedding that is wanted: its key, and the text, or how to get the image's bytes.
+    """An embedding to buy: its key, and the text itself or a function that reads the image's bytes.
 
-    `name` (a file, a prompt) is for messages only.
+    `name` (a file, a prompt) is used in messages only.
     """
 
     key: EmbeddingKey
@@ -31,7 +31,7 @@ class EmbeddingRequest:
     name: str = ""
 
     def item(self) -> Item:
-        """What is sent; BadInput when the file is gone or is not the one that was scanned."""
+        """What is sent. Raises BadInput when the file is gone or has changed since the scan."""
         if isinstance(self.payload, str):
             return Item(
                 modality="text", payload=unicodedata.normalize("NFC", self.payload).encode()
@@ -53,7 +53,7 @@ class EmbeddingRequest:
 
 
 def text_requests(fingerprint: str, prompts: Sequence[str]) -> list[EmbeddingRequest]:
-    """The prompts, to be bought first."""
+    """A request for each prompt."""
     return [
         EmbeddingRequest(key=text_key(fingerprint, text), payload=text, name=f'prompt "{text}"')
         for text in prompts
@@ -63,19 +63,43 @@ def text_requests(fingerprint: str, prompts: Sequence[str]) -> list[EmbeddingReq
 def image_requests(
     fingerprint: str, items: Sequence[ImageItem], pixels: NDArray[np.uint8], order: Sequence[int]
 ) -> list[EmbeddingRequest]:
-    """Every view of the items that `order` names by row, in that order.
+    """A request for every view of the items whose rows are in `order`, in that order.
 
-    `pixels` (N, K, S, S, 3) is row for row with `items`; view 0 is sent as the file stands, the
-    others as the very pixels that the student trains on.
+    `pixels` (N, K, S, S, 3) holds the views of `items`, row by row. View 0 is sent as the file is,
+    the others as exactly the pixels that the student is trained on.
     """
     views, size = pixels.shape[1:3]
-    wanted: list[EmbeddingRequest] = []
+    requests: list[EmbeddingRequest] = []
     for row in order:
         item = items[row]
         for k, key in enumerate(view_keys(fingerprint, item, views=views, size=size)):
             payload = _file(item.path) if k == 0 else _rendered(pixels, row, k)
-            wanted.append(EmbeddingRequest(key=key, payload=payload, name=f"{item.path} view {k}"))
-    return wanted
+            requests.append(
+                EmbeddingRequest(key=key, payload=payload, name=f"{item.path} view {k}")
+            )
+    return requests
+
+
+def digests_sent(keys: Sequence[EmbeddingKey], requests: Sequence[EmbeddingRequest]) -> list[str]:
+    """The SHA-256 digests of what an earlier run sent for these keys.
+
+    "" for a view that cannot be rendered any more, because `requests` does not have it or its file
+    has changed.
+    """
+    asked = set(keys)
+    by_key = {one.key: one for one in requests if one.key in asked}
+    return [_digest_sent(key, by_key.get(key)) for key in keys]
+
+
+def _digest_sent(key: EmbeddingKey, request: EmbeddingRequest | None) -> str:
+    if key.view == "original":
+        return key.item
+    if request is None:
+        return ""
+    try:
+        return request.item().sha256
+    except BadInput:
+        return ""
 
 
 def _file(path: Path) -> Callable[[], bytes]:

@@ -1,4 +1,4 @@
-"""What a job could buy, and what its selector may look at to choose."""
+"""What a run needs to buy, and what its selector may use to choose."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from student.vendor.schemas import Model
 def candidates_for(
     selector: Selector, scanned: ImageSet, settings: JobSettings, terminal: Terminal
 ) -> Candidates:
-    """The training images as this selector looks at them, row for row.
+    """The training images as candidates for this selector, row by row.
 
-    Without features (F is 0) where it reads none. Raises as `frozen_features` does.
+    Without features (F is 0) where the selector reads none. Raises as `frozen_features` does.
     """
     items = scanned.training
     classes = {name: number for number, name in enumerate(scanned.catalogue.classes)}
     domains = {name: number for number, name in enumerate(scanned.catalogue.domains)}
     features = np.zeros((len(items), 0), dtype=np.float32)
     if selector.reads_features:
-        with terminal.bar("looking at images") as update:
+        with terminal.bar("computing features") as update:
             features = frozen_features(
                 [item.digest for item in items],
                 scanned.stored[:, 0],

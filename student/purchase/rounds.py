@@ -1,4 +1,4 @@
-"""The purchase of a job: plan, then buy, all at once or in rounds where the selector wants that."""
+"""The purchase of a run: plan, then buy, at once or in rounds where the selector needs them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from student.vendor.client import VendorClient
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PurchaseResult:
-    """A purchase that is over. `plan` is of all that was wanted."""
+    """A finished purchase: `plan` covers everything that was wanted, `run` is its first run."""
 
     plan: Plan
-    bought: PurchaseSummary
+    summary: PurchaseSummary
     run: str
 
 
@@ -37,52 +37,52 @@ async def run_purchase(
     terminal: Terminal,
     command: str,
 ) -> PurchaseResult | None:
-    """Plans and buys; None after a dry run. Raises StudentError and CacheError."""
+    """Plan and buy; None after a dry run. Raises StudentError and CacheError."""
     training = training_settings(settings)
     students = [(METHODS[name], training) for name in methods_of(settings)]
-    till = await open_session(vendor, settings, students, cache, terminal, command=command)
-    shopping = EmbeddingRequirements(settings, scanned, till.model)
-    plan, rounds = _planned(settings, scanned, shopping, till, terminal)
-    till.show(plan, f"purchase from {vendor.url}")
-    if plan.wall == "vendor budget" and plan.left_out:
+    session = await open_session(vendor, settings, students, cache, terminal, command=command)
+    requirements = EmbeddingRequirements(settings, scanned, session.model)
+    plan, rounds = _planned(settings, scanned, requirements, session, terminal)
+    session.show(plan, f"purchase from {vendor.url}")
+    if plan.limited_by == "vendor budget" and plan.left_out:
         terminal.warn(
-            f"the account at the vendor has {till.account.remaining_units:,} queries left; "
+            f"the account at the vendor has {session.account.remaining_units:,} queries left; "
             "buying stops there"
         )
     if settings.dry_run:
         terminal.say("dry run: nothing was bought")
         return None
     plan.require_texts()
-    till.require_obtainable(one for one in plan.in_flight if one.key.modality == "text")
+    session.require_obtainable(one for one in plan.in_open_purchases if one.key.modality == "text")
     if rounds is None:
-        bought = await till.buy(plan)
+        summary = await session.buy(plan)
     else:
-        bought = await _buy_in_rounds(rounds, till, plan, shopping)
-    _report(plan, bought, terminal)
-    return PurchaseResult(plan=plan, bought=bought, run=till.run)
+        summary = await _buy_in_rounds(rounds, session, plan, requirements)
+    _report(plan, summary, terminal)
+    return PurchaseResult(plan=plan, summary=summary, run=session.run)
 
 
 def _planned(
     settings: JobSettings,
     scanned: ImageSet,
-    shopping: EmbeddingRequirements,
-    till: PurchaseSession,
+    requirements: EmbeddingRequirements,
+    session: PurchaseSession,
     terminal: Terminal,
 ) -> tuple[Plan, AcquisitionRounds | None]:
-    """The plan, in the selector's order; and the rounds, where that order depends on what comes.
+    """The plan in the selector's order, and the rounds where that order depends on the answers.
 
-    Such a plan says what will be spent, not yet on what. Where the budget reaches everything, there
-    is nothing to choose, and no image is looked at. Where nothing that is to be trained would read
-    an image's embedding, the plan has the prompts alone.
+    A plan with rounds says how much will be spent, not yet on which images. Where the budget covers
+    everything, there is nothing to choose and no features are computed. Where no method reads image
+    embeddings, the plan has only the prompts.
     """
     if not learns_from_images(settings):
         names = ", ".join(methods_of(settings))
         terminal.say(f"{names}: no image embedding would be read, so none is bought")
-        return till.plan(shopping.wanted([])), None
+        return session.plan(requirements.wanted([])), None
     chosen = selector(settings.selector)
     at_random = SELECTORS["random"]
     candidates = candidates_for(at_random, scanned, settings, terminal)
-    plan = till.plan(shopping.wanted(order("random", candidates, seed=settings.seed)))
+    plan = session.plan(requirements.wanted(order("random", candidates, seed=settings.seed)))
     if chosen is at_random or not plan.left_out:
         return plan, None
     candidates = candidates_for(chosen, scanned, settings, terminal)
@@ -90,37 +90,40 @@ def _planned(
         return plan, chosen.in_rounds(candidates, seed=settings.seed)
     # No image costs less than one unit: what comes later in the order cannot be bought.
     ranked = order(chosen.name, candidates, seed=settings.seed, length=plan.budget)
-    return till.plan(shopping.wanted(ranked)), None
+    return session.plan(requirements.wanted(ranked)), None
 
 
 async def _buy_in_rounds(
-    rounds: AcquisitionRounds, till: PurchaseSession, whole: Plan, shopping: EmbeddingRequirements
+    rounds: AcquisitionRounds,
+    session: PurchaseSession,
+    whole: Plan,
+    requirements: EmbeddingRequirements,
 ) -> PurchaseSummary:
-    """Chooses, buys, and chooses by what came, until the budget is spent or nothing is left.
+    """Choose, buy, and choose again by the answers, until the budget is spent or nothing is left.
 
-    What a round chooses depends on the seed and on the answers to the rounds before it alone: the
-    same command, run again, chooses the same and finds it paid for.
+    What a round chooses depends only on the seed and on the answers to the rounds before it: the
+    same command, run again, chooses the same images and finds them paid for.
     """
     rows = list(next(rounds))
     while True:
-        plan = till.plan(shopping.wanted(rows))
-        # The first purchase also ends what a killed run left open.
-        if plan.pending or not till.parts:
-            till.terminal.say(
+        plan = session.plan(requirements.wanted(rows))
+        # The first purchase also settles what a killed run left open.
+        if plan.pending or not session.parts:
+            session.terminal.say(
                 f"{len(rows):,} images chosen so far, {plan.units:,} queries to buy now"
             )
-            bought = await till.buy(plan)
-            if bought.left_out or not shopping.has_texts(till.cache):
+            summary = await session.buy(plan)
+            if summary.left_out or not requirements.has_texts(session.cache):
                 break
         try:
-            rows += rounds.send(shopping.answers(rows, till.cache))
+            rows += rounds.send(requirements.answers(rows, session.cache))
         except StopIteration:
             break
-    return _together(till.parts, whole, till.cache)
+    return _together(session.parts, whole, session.cache)
 
 
 def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -> PurchaseSummary:
-    """The purchases of a job as one: what the whole plan wanted, and what became of it."""
+    """The purchases of all rounds as one summary, for the whole plan."""
     unpaid = cache.missing([one.key for one in whole.ordered])
     return replace(
         parts[-1],
@@ -134,21 +137,23 @@ def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -
         requests=sum(part.requests for part in parts),
         retries=sum(part.retries for part in parts),
         restored=sum(part.restored for part in parts),
-        lost=sum(part.lost for part in parts),
+        written_off=sum(part.written_off for part in parts),
     )
 
 
-def _report(plan: Plan, bought: PurchaseSummary, terminal: Terminal) -> None:
+def _report(plan: Plan, summary: PurchaseSummary, terminal: Terminal) -> None:
     terminal.say(
-        f"bought {bought.units:,} queries; {plan.already_paid:,} answers were already paid for"
-        + (f"; {bought.left_out:,} left out ({bought.ending})" if bought.left_out else "")
+        f"bought {summary.units:,} queries; {plan.already_paid:,} answers were already paid for"
+        + (f"; {summary.left_out:,} left out ({summary.stop_reason})" if summary.left_out else "")
     )
-    if bought.restored:
-        terminal.say(f"{bought.restored:,} paid answers had gone from the cache: restored for free")
-    if bought.lost:
-        terminal.warn(
-            f"{bought.lost:,} answers were paid for once and the vendor has deleted them; "
-            "`cache-report` names the purchases"
+    if summary.restored:
+        terminal.say(
+            f"{summary.restored:,} paid answers were missing from the cache: restored for free"
         )
-    for refused in bought.refused:
-        terminal.warn(f"the vendor refused {refused.wanted.name}, free of charge: {refused.detail}")
+    if summary.written_off:
+        terminal.warn(
+            f"{summary.written_off:,} paid answers cannot be fetched any more, because the vendor "
+            "has deleted them; `cache-report` names the purchases"
+        )
+    for refused in summary.refused:
+        terminal.warn(f"the vendor refused {refused.request.name} (not charged): {refused.detail}")

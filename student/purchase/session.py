@@ -1,4 +1,4 @@
-"""One vendor, one cache and one budget: the plans, the purchases, and the record of each."""
+"""Plans and purchases with one vendor, one cache and one budget."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ from student.data.demo.mark import is_demo_data
 from student.errors import BadInput, PurchaseError
 from student.purchase.buyer import buy
 from student.purchase.display import purchase_bar, show_plan
+from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
+from student.purchase.recorder import PurchaseRecorder
 from student.purchase.requests import EmbeddingRequest
 from student.training.config import TrainingSettings
 from student.training.methods import Method
 from student.training.student_factory import check_space, foreign_weights
 from student.vendor.client import VendorClient
-from student.vendor.request import is_of
+from student.vendor.request import belongs_to
 from student.vendor.schemas import Account, Model, Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PurchaseSession:
-    """Plans and buys for the students of one job or bench; made by `open_session`.
+    """Plans and buys for the students of one run or bench; made by `open_session`.
 
-    `payable` is what the cache has on record and what the account at the vendor can add to it.
+    `payable` is the sum, in queries, of what the cache has on record and what the account at the
+    vendor can still pay.
     """
 
     settings: JobSettings
@@ -51,90 +54,92 @@ class PurchaseSession:
 
     @property
     def parts(self) -> Sequence[PurchaseSummary]:
-        """What was bought so far, purchase by purchase."""
+        """The summaries so far, purchase by purchase."""
         return self._parts
 
-    def plan(self, wanted: Sequence[EmbeddingRequest]) -> Plan:
-        """The plan for these, within the budget, if there is one, and what the account can pay."""
-        # What the account can still pay caps the plan too, so that texts come first in it as well.
+    def plan(self, requests: Sequence[EmbeddingRequest]) -> Plan:
+        """The plan for these requests, within the budget, if any, and what the account can pay."""
+        # The account limits the plan too, so that texts come first even where it is the limit.
         asked = self.settings.budget
         is_own = asked is not None and asked <= self.payable
         return make_plan(
-            wanted,
+            requests,
             cache=self.cache,
             model=self.model,
             prices=self.prices,
             budget=self.payable if asked is None else min(asked, self.payable),
-            wall="client budget" if is_own else "vendor budget",
+            limited_by="client budget" if is_own else "vendor budget",
         )
 
     def show(self, plan: Plan, heading: str) -> None:
-        """Print a plan, and what a person should think of before paying for it."""
+        """Print a plan, with warnings to consider before paying for it."""
         terminal = self.terminal
         terminal.heading(heading)
         show_plan(plan, terminal)
         if self.model.embedded and not is_demo_data(self.settings.data) and plan.to_buy:
             terminal.warn(
-                "the vendor sells its embedded model, a small stand-in that knows emoji, and these "
-                "are not the demo images: point the vendor at a real CLIP (README)"
+                "the vendor sells its embedded model, which is small and knows only emoji, and "
+                "these are not the demo images: configure the vendor with a real CLIP model"
             )
         foreign = {foreign_weights(one, self.model.weights_sha256) for _, one in self.students}
         for warning in sorted(foreign - {""}):
             terminal.warn(warning)
 
-    def require_obtainable(self, wanted: Iterable[EmbeddingRequest]) -> None:
-        """PurchaseError where another account's open purchase asks for one of these.
+    def require_obtainable(self, requests: Iterable[EmbeddingRequest]) -> None:
+        """Raises PurchaseError if an open purchase of another account asks for one of these.
 
-        Nobody but that account can end it, so what is bought beside it would wait for ever.
+        Only that account can settle it, so this run would pay for the rest and never be able to
+        train.
         """
-        waiting = {one.key for one in wanted}
+        waiting = {one.key for one in requests}
         account = self.vendor.ledger_name(self.account)
         for intent in self.cache.open_intents():
-            # The earliest purchase has an item; what a later one asks for, it will not get.
+            # The earliest purchase gets an item; a later purchase of the same item withdraws.
             held = waiting.intersection(intent.keys)
             waiting -= held
-            if held and not is_of(account, intent):
+            if held and not belongs_to(account, intent):
                 raise PurchaseError(self._obstacle(intent, len(held)))
 
     def _obstacle(self, intent: Intent, count: int) -> str:
         name = intent.idempotency_key
         folder = shlex.quote(str(self.settings.cache))
         remedy = (
-            "that run is alive: wait for its end"
+            "that run is alive: wait until it ends"
             if self.cache.is_running(intent.run)
-            else f"run again with the key that made it, which settles it, or give it up with "
+            else f"run again with the key that made it, which settles it, or write it off with "
             f"`cache-report --cache {folder} give-up {name}`"
         )
         return (
-            f"{count} of the embeddings that nothing can go on without are asked for by the open "
-            f"purchase {name} of run {intent.run}, made with another API key than {self.account.id}"
-            f" (or by another program): only with that key can the vendor say whether its "
-            f"{intent.units} queries were charged. Nothing was bought; {remedy}"
+            f"{count} embeddings that the run needs are part of the open purchase {name} of run "
+            f"{intent.run}, made with another API key than {self.account.id} (or by another "
+            f"program). Only with that key can the vendor say whether its {intent.units} queries "
+            f"were charged. Nothing was bought; {remedy}"
         )
 
     async def buy(self, plan: Plan) -> PurchaseSummary:
-        """Buys a plan. Several are the rounds of one job, each recorded as a run of its own."""
-        run = f"{self.run}.{len(self._parts) + 1}" if self._parts else self.run
-        # What an earlier round counted, this one has not found: the job itself has paid for it.
+        """Buy a plan. Several plans are the rounds of one run, each recorded under its own name."""
+        name = f"{self.run}.{len(self._parts) + 1}" if self._parts else self.run
+        # What an earlier round counted is not found here: this run itself has paid for it.
         fresh = [one.key for one in plan.ordered if one.key not in self._counted]
         missing = set(self.cache.missing(fresh))
         found = [key for key in fresh if key not in missing]
         started_ms = now_ms()
-        with purchase_bar(self.terminal) as progress:
-            bought = await buy(
-                plan,
-                cache=self.cache,
-                vendor=self.vendor,
-                budget=plan.budget,
-                run=run,
-                account=self.vendor.ledger_name(self.account),
+        account = self.vendor.ledger_name(self.account)
+        journal = PurchaseJournal(
+            plan,
+            cache=self.cache,
+            payer=Payer(run=name, account=account, budget=plan.budget),
+        )
+        with purchase_bar(self.terminal) as listener:
+            summary = await buy(
+                PurchaseRecorder(journal, listener=listener),
+                self.vendor,
                 batch_size=self.settings.batch_size,
                 concurrency=self.settings.concurrency,
-                progress=progress,
             )
         self.cache.record_run(
             RunRecord(
-                run=run,
+                run=name,
                 started_ms=started_ms,
                 command=self.command,
                 model=plan.model.id,
@@ -142,14 +147,14 @@ class PurchaseSession:
                 planned=len(fresh),
                 already_paid=len(found),
                 paid_units=sum(plan.prices.units_for(key.modality) for key in found),
-                bought_units=bought.units,
-                cost_micro_usd=bought.cost_micro_usd,
+                bought_units=summary.units,
+                cost_micro_usd=summary.cost_micro_usd,
                 micro_usd_per_unit=plan.prices.micro_usd_per_unit,
             )
         )
-        self._parts.append(bought)
+        self._parts.append(summary)
         self._counted.update(fresh)
-        return bought
+        return summary
 
 
 async def open_session(
@@ -162,13 +167,13 @@ async def open_session(
     command: str,
     kind: str = "run",
 ) -> PurchaseSession:
-    """What the vendor sells to these settings, at what price, and what the account can pay.
+    """Ask the vendor for its models, its prices and the account, and open a session.
 
-    `kind` begins the names of its runs. Raises BadInput where the vendor has no such model or one
-    of the students cannot learn from it, and VendorError.
+    `kind` is the prefix of the names of its runs. Raises BadInput where the vendor has no such
+    model or a student cannot learn from it, and VendorError.
     """
     if not await vendor.ready():
-        terminal.say(f"the vendor at {vendor.url} is not ready; asking again for some minutes")
+        terminal.say(f"the vendor at {vendor.url} is not ready; retrying for some minutes")
     model = _chosen(await vendor.models(), settings.teacher)
     for method, training in students:
         check_space(method, training, model.dim)

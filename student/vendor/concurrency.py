@@ -1,4 +1,4 @@
-"""How many requests are in flight at once: additive increase, multiplicative decrease."""
+"""How many requests are in flight at once: additive increase, multiplicative decrease (AIMD)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 
 
 class AimdLimiter:
-    """A gate of `most` places that closes by half when the vendor pushes back.
+    """Limits concurrent requests to `most`, and to half as many whenever the vendor pushes back.
 
-    `async with pace:` holds one place. `slow_down()` halves the places, to one at least;
-    `speed_up()` counts an answer, and gives one place back for every gateful of them.
+    `async with limiter:` holds one place. `decrease()` halves the limit, to 1 at least;
+    `increase()` counts an answer and raises the limit by 1 after as many answers as the limit.
     """
 
     def __init__(self, most: int) -> None:
@@ -27,13 +27,13 @@ class AimdLimiter:
 
     @property
     def halvings(self) -> int:
-        """How often the gate has closed by half."""
+        """How often the limit was halved."""
         return self._halvings
 
-    def slow_down(self, sent_at: int | None = None) -> None:
-        """Close by half, once for a burst: `sent_at` is `halvings` when the request was sent.
+    def decrease(self, sent_at: int | None = None) -> None:
+        """Halve the limit, once for a burst: `sent_at` is `halvings` when the request was sent.
 
-        The requests of one burst are pushed back together: that is one sign, not one for each.
+        Requests that were sent together are pushed back together, which is one signal.
         """
         if sent_at is not None and sent_at < self._halvings:
             return
@@ -41,7 +41,7 @@ class AimdLimiter:
         self._halvings += 1
         self._answers = 0
 
-    async def speed_up(self) -> None:
+    async def increase(self) -> None:
         """Count an answer."""
         async with self._changed:
             self._answers += 1

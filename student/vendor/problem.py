@@ -1,4 +1,4 @@
-"""Every answer that is not 200, read as an error that says what happened to the money."""
+"""Reads every response other than 200 as an error that says what was charged."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pydantic import ValidationError
 from student.errors import AnswerPurged, BudgetExhausted, VendorError
 from student.vendor.schemas import Problem
 
-# Codes that are about one item and will be the same for ever. An unknown 4xx must not be among
-# them: remembering it would strike good images off for good.
-REFUSED_ITEM = frozenset(
+# Codes about a single item that never change. An unknown 4xx must not be listed: it would be
+# recorded, and good images would never be sent again.
+ITEM_PROBLEMS = frozenset(
     {"invalid_image", "image_too_large", "image_too_many_pixels", "empty_input"}
 )
-# Codes that fewer items may cure.
-REFUSED_SIZE = frozenset({"body_too_large", "batch_too_large"})
-# The purchase is in the vendor's books, and its answer is not kept any more.
+# Codes that a smaller batch may avoid.
+SIZE_PROBLEMS = frozenset({"body_too_large", "batch_too_large"})
+# The purchase is in the vendor's ledger, and its answer is deleted.
 PURGED = "answer_purged"
-# Refused before any work by whatever stood in front of the vendor, even where no reason is given.
+# Refused before any work, by the vendor or by a proxy, even where no reason is given.
 _FREE_UNEXPLAINED = frozenset({401, 403, 404, 405, 413})
 
 
 def read_problem(
     status: int, content: bytes, *, is_doubtful: bool, printable: Callable[[str], str]
 ) -> VendorError:
-    """The error for a status other than 200; `printable` makes the vendor's words fit to print.
+    """The error for a status other than 200; `printable` makes the vendor's words safe to print.
 
-    A refusal is free for certain only where the body says so (a proxy's does not) and no earlier
-    attempt of the same purchase is in doubt.
+    It is certain that nothing was charged only where the body says so (a proxy's body does not) and
+    no earlier attempt of the same purchase is in doubt.
     """
     try:
         problem = Problem.model_validate_json(content)
@@ -40,7 +40,7 @@ def read_problem(
             status=status,
             code="unexplained",
         )
-    # 409 says that the same purchase is under way, and that one will be charged.
+    # 409 means that the same purchase is being processed; that request will be charged.
     is_free = problem.charged_units == 0 and status != 409 and not is_doubtful
     charged = False if is_free else None
     detail = printable(problem.detail) or f"The vendor answered {status}."
@@ -55,7 +55,7 @@ def read_problem(
             request_id=request_id,
         )
     if status == 410 and problem.code == PURGED:
-        # This answer charges nothing; the purchase that is asked for was charged when it was made.
+        # This response charges nothing; the purchase was charged when it was made.
         return AnswerPurged(detail, charged=True, status=status, code=code, request_id=request_id)
     return VendorError(
         detail,
@@ -67,14 +67,14 @@ def read_problem(
     )
 
 
-def guilty_item(error: VendorError, count: int) -> int | None:
-    """Which of `count` items will never be embedded; None when only fewer items can tell.
+def rejected_item(error: VendorError, count: int) -> int | None:
+    """Which of `count` items the vendor will never embed; None if only a smaller batch can tell.
 
-    Raises the error itself when it is about no item at all.
+    Raises the error itself if it is not about an item.
     """
-    if error.code not in REFUSED_ITEM | REFUSED_SIZE:
+    if error.code not in ITEM_PROBLEMS | SIZE_PROBLEMS:
         raise error
     if count == 1:
         return 0
     is_named = error.index is not None and 0 <= error.index < count
-    return error.index if is_named and error.code in REFUSED_ITEM else None
+    return error.index if is_named and error.code in ITEM_PROBLEMS else None

@@ -1,4 +1,4 @@
-"""The vendor's ledger as far as its receipts show it."""
+"""Checks that the receipts of one account belong to one ledger."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from cache.records.receipt import GENESIS_HASH, Receipt
 
 
 class ReceiptChain:
-    """The receipts of one account, in whatever order they come: never two ledgers.
+    """The receipts of one account, in any order; they must all fit a single hash-chained ledger.
 
-    A receipt names its line's number and the hash of the line before it, so two neighbours prove
-    each other, and a line that was told differently before is a rewritten ledger.
+    A receipt has its entry's number and the hash of the entry before it, so neighbouring entries
+    prove each other. An entry that was seen with another hash before means a rewritten ledger.
     """
 
     def __init__(self) -> None:
-        self._lines: dict[int, Receipt] = {}
+        self._entries: dict[int, Receipt] = {}
 
     def fault(self, receipt: Receipt) -> str | None:
-        """What is wrong with `receipt` as a line of this ledger, else None; then it is kept."""
-        seq, lines = receipt.seq, self._lines
-        if seq in lines and lines[seq].hash != receipt.hash:
-            return f"line {seq} of the ledger was another one before"
-        before = GENESIS_HASH if seq == 1 else lines[seq - 1].hash if seq - 1 in lines else None
+        """Why `receipt` does not fit this ledger; None if it fits, and then it is remembered."""
+        seq, entries = receipt.seq, self._entries
+        if seq in entries and entries[seq].hash != receipt.hash:
+            return f"entry {seq} of the ledger had another hash before"
+        before = GENESIS_HASH if seq == 1 else entries[seq - 1].hash if seq - 1 in entries else None
         if before is not None and receipt.prev_hash != before:
-            return f"line {seq} of the ledger does not follow the line before it"
-        if seq + 1 in lines and lines[seq + 1].prev_hash != receipt.hash:
-            return f"line {seq + 1} of the ledger does not follow line {seq}"
-        lines[seq] = receipt
+            return f"entry {seq} of the ledger does not follow the entry before it"
+        if seq + 1 in entries and entries[seq + 1].prev_hash != receipt.hash:
+            return f"entry {seq + 1} of the ledger does not follow entry {seq}"
+        entries[seq] = receipt
         return None

@@ -1,4 +1,4 @@
-"""One purchase as it is sent: items in order, and the answer that may come back for them."""
+"""A purchase as it is sent: items in order, their key, and the answer that is due for them."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from cache.records.purchase_records import Intent
 from cache.records.receipt import key_id_of
 from student.vendor.schemas import Modality, Model, Prices
 
-# JSON around the items: the model's name and the brackets.
+# Bytes of JSON around the items: the model's name and the brackets.
 BODY_FRAME = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One thing to embed: an image file's bytes, or a text's NFC UTF-8."""
+    """Something to embed: the bytes of an image file, or a text in NFC and UTF-8."""
 
     modality: Modality
     payload: bytes
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the bytes that are sent."""
+        """Hex SHA-256 of the bytes that are sent."""
         return hashlib.sha256(self.payload).hexdigest()
 
     @property
-    def wire_bytes(self) -> int:
-        """No fewer bytes than the item takes in the JSON body."""
+    def encoded_bytes(self) -> int:
+        """An upper bound on the item's bytes in the JSON body."""
         if self.modality == "image":
             return 4 * -(-len(self.payload) // 3) + 16
         return 6 * len(self.payload) + 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What an answer must match. None: not known any more, so only self-consistency is asked.
+class ExpectedAnswer:
+    """What an answer must match. A field that is None is unknown; then only consistency is checked.
 
-    `units` is what was reserved for the purchase; `price_version` with `cost_micro_usd` is the
-    price agreed to.
+    `units` (queries) is what was reserved for the purchase; `price_version` and `cost_micro_usd`
+    are the price that was agreed.
     """
 
     idempotency_key: str
@@ -64,7 +64,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Items of one request, priced."""
+    """The items of a single request, and their price list."""
 
     model: Model
     prices: Prices
@@ -87,9 +87,9 @@ class Batch:
             separators=(",", ":"),
         ).encode("ascii")
 
-    def expected(self, idempotency_key: str) -> Expected:
-        """What the vendor owes for this batch."""
-        return Expected(
+    def expected(self, idempotency_key: str) -> ExpectedAnswer:
+        """The answer that is due for this batch."""
+        return ExpectedAnswer(
             idempotency_key=idempotency_key,
             modalities=tuple(item.modality for item in self.items),
             units=self.units,
@@ -101,15 +101,15 @@ class Batch:
         )
 
 
-def fitting(items: Sequence[Item], room: int) -> int:
-    """How many of the items a body of `room` bytes carries; one at least, for the vendor to judge.
+def items_that_fit(items: Sequence[Item], max_bytes: int) -> int:
+    """How many of the items fit into a JSON body of `max_bytes`, including the JSON around them.
 
-    The JSON around the items counts.
+    At least 1: the vendor decides about a single item.
     """
-    room -= BODY_FRAME
+    left = max_bytes - BODY_FRAME
     for count, item in enumerate(items):
-        room -= item.wire_bytes
-        if room < 0:
+        left -= item.encoded_bytes
+        if left < 0:
             return max(1, count)
     return len(items)
 
@@ -117,12 +117,12 @@ def fitting(items: Sequence[Item], room: int) -> int:
 def purchase_key(
     *, account: str, model_fingerprint: str, digests: Sequence[bytes], epoch: str
 ) -> str:
-    """The Idempotency-Key of a purchase: the same items, in order, of one epoch and account.
+    """The Idempotency-Key of a purchase: the same for the same items in order, epoch and account.
 
-    The epoch (the run that first reserved the purchase) is kept in the journal with the key, so
-    that a later run repeats a purchase under its old key, tells purchases of another account
-    apart, and never falls upon a key that an earlier run gave up. Of the account only the key id
-    counts: a vendor that moved to another port is still the one that was asked.
+    The epoch is the run that first reserved the purchase. The journal keeps it with the key, so
+    that a later run can repeat the purchase under its old key, recognise purchases of another
+    account, and never reuse a key that an earlier run abandoned. Only the key id of the account
+    counts: a vendor that moved to another port is still the same vendor.
     """
     facts = {
         "account": key_id_of(account),
@@ -134,8 +134,8 @@ def purchase_key(
     return "buy1-" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def is_of(account: str, intent: Intent) -> bool:
-    """Whether an intent was made for this account: its key says so."""
+def belongs_to(account: str, intent: Intent) -> bool:
+    """Whether an intent was made for this account, which its key proves."""
     return intent.idempotency_key == purchase_key(
         account=account,
         model_fingerprint=intent.keys[0].model_fingerprint,

@@ -1,4 +1,4 @@
-"""The vendor's answer, believed only as far as it can be checked."""
+"""Checks the vendor's answer to a purchase: count, order, size, norm, sums and receipt."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cache.records.receipt import Receipt
 from student.errors import VendorMisbehaved
-from student.vendor.request import Expected
+from student.vendor.request import ExpectedAnswer
 
-# float32 rounding over a thousand dimensions stays far inside this; another scale does not.
+# float32 rounding over a thousand dimensions stays far below this; a wrong scale does not.
 NORM_TOLERANCE = 1e-3
 FLOAT_BYTES = 4
 
@@ -53,8 +53,8 @@ class _Body(_Strict):
 class Answer:
     """A checked answer: `vectors` is (N, D) float32, unit rows in the order of the items.
 
-    The model's fingerprint is the vendor's word and may differ from the planned one: the caller
-    decides, because the answer is paid for all the same.
+    The model's fingerprint is as the vendor reports it and may differ from the plan's. The caller
+    decides what to do then, because the answer is paid for in any case.
     """
 
     vectors: NDArray[np.float32]
@@ -64,12 +64,12 @@ class Answer:
     replayed: bool
 
 
-def read_answer(content: bytes, expected: Expected, *, replayed: bool) -> Answer:
-    """The answer in these bytes, or VendorMisbehaved: count, order, size, norm, sums, receipt."""
+def read_answer(content: bytes, expected: ExpectedAnswer, *, replayed: bool) -> Answer:
+    """The answer in these bytes. Raises VendorMisbehaved if any check fails."""
     try:
         body = _Body.model_validate_json(content)
     except ValidationError as error:
-        # pydantic's message repeats the input, which may be megabytes of vectors.
+        # Without the input, which pydantic's message repeats: it may be megabytes of vectors.
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
         _refuse(expected, f"{where}: {first['msg']}")
@@ -84,15 +84,15 @@ def read_answer(content: bytes, expected: Expected, *, replayed: bool) -> Answer
     )
 
 
-def _refuse(expected: Expected, fact: str) -> NoReturn:
+def _refuse(expected: ExpectedAnswer, fact: str) -> NoReturn:
     detail = (
-        f"The vendor's answer to purchase {expected.idempotency_key} is not what was promised: "
+        f"The vendor's answer to purchase {expected.idempotency_key} is invalid: "
         f"{fact}. None of it was stored."
     )
     raise VendorMisbehaved(detail, charged=True, status=200, code="misbehaved")
 
 
-def _check_model(body: _Body, expected: Expected) -> None:
+def _check_model(body: _Body, expected: ExpectedAnswer) -> None:
     if expected.model is not None and body.model != expected.model:
         _refuse(expected, f"model {body.model!r} answered where {expected.model!r} was asked")
     receipt = body.receipt
@@ -100,11 +100,11 @@ def _check_model(body: _Body, expected: Expected) -> None:
         _refuse(expected, "the receipt names another model than the answer")
 
 
-def _check_money(body: _Body, expected: Expected) -> None:
-    # The receipt's time is not judged, even where no calendar has it (a vendor that counts in
-    # nanoseconds): it moves no money, the answer is charged by now, and to refuse it would leave
-    # the purchase open for ever, since the vendor cannot change a line of its ledger. Whoever shows
-    # or computes with the time bears it instead.
+def _check_money(body: _Body, expected: ExpectedAnswer) -> None:
+    # The receipt's time is not checked, even if no calendar has it (a vendor that counts in
+    # nanoseconds). It moves no money and the answer is charged already. Refusing it would leave the
+    # purchase open for ever, since the vendor cannot change an entry of its ledger. Code that
+    # shows the time or computes with it must check it.
     receipt, usage = body.receipt, body.usage
     if not receipt.verify():
         _refuse(expected, "the receipt's hash does not fit the receipt")
@@ -113,7 +113,7 @@ def _check_money(body: _Body, expected: Expected) -> None:
     if receipt.idempotency_key != expected.idempotency_key:
         _refuse(expected, f"the receipt is for purchase {receipt.idempotency_key!r}")
     if receipt.seq < 1 or not receipt.request_id:
-        _refuse(expected, "the receipt names no ledger line or no request")
+        _refuse(expected, "the receipt names no ledger entry or no request")
     sent = (expected.images, expected.texts, expected.units)
     if (charged := (receipt.images, receipt.texts, receipt.units)) != sent:
         _refuse(
@@ -133,13 +133,13 @@ def _check_money(body: _Body, expected: Expected) -> None:
         )
 
 
-def _vectors(body: _Body, expected: Expected) -> NDArray[np.float32]:
+def _vectors(body: _Body, expected: ExpectedAnswer) -> NDArray[np.float32]:
     count = len(expected.modalities)
     if len(body.data) != count:
         _refuse(expected, f"{len(body.data)} embeddings for {count} items")
     if [row.index for row in body.data] != list(range(count)):
         _refuse(expected, "the embeddings are not in the order of the items")
-    # A changed model may have another size: then the fingerprint differs and rows must only agree.
+    # A changed model may have another size: then only the rows' sizes must agree.
     is_planned = body.model_fingerprint == expected.model_fingerprint
     raw = [_decode(row.embedding, index, expected) for index, row in enumerate(body.data)]
     size = expected.dim * FLOAT_BYTES if is_planned and expected.dim else len(raw[0])
@@ -151,11 +151,11 @@ def _vectors(body: _Body, expected: Expected) -> NDArray[np.float32]:
         _refuse(expected, "an embedding holds a value that is not finite")
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
     if (worst := float(np.abs(norms - 1.0).max())) > NORM_TOLERANCE:
-        _refuse(expected, f"an embedding's length is off one by {worst:.4g}")
+        _refuse(expected, f"an embedding's norm differs from 1 by {worst:.4g}")
     return vectors.astype(np.float32, copy=False)
 
 
-def _decode(text: str, index: int, expected: Expected) -> bytes:
+def _decode(text: str, index: int, expected: ExpectedAnswer) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

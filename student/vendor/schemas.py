@@ -1,4 +1,4 @@
-"""What the vendor says about itself: models, prices, the account, refusals. Parsed, then frozen."""
+"""The vendor's JSON: models, prices, the account and problems, checked and read-only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 Modality = Literal["image", "text"]
 
 
-class _Wire(BaseModel):
-    """Fields that a newer vendor adds are ignored; the ones used here are checked."""
+class _Schema(BaseModel):
+    """Fields that a newer vendor adds are ignored; the fields used here are checked."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
-class Limits(_Wire):
-    """The most that one request may carry."""
+class Limits(_Schema):
+    """The most that a single request may carry."""
 
     max_items: int = Field(ge=1)
     max_image_bytes: int = Field(ge=1)
@@ -26,8 +26,8 @@ class Limits(_Wire):
     max_body_bytes: int = Field(ge=1)
 
 
-class Model(_Wire):
-    """A model on sale. `fingerprint` names the embedding space: what differs must not be mixed."""
+class Model(_Schema):
+    """A model on sale; `fingerprint` identifies its embedding space, and spaces never mix."""
 
     id: str = Field(min_length=1)
     fingerprint: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
@@ -41,7 +41,7 @@ class Model(_Wire):
     limits: Limits
 
     def computed_fingerprint(self) -> str:
-        """The fingerprint that the published facts of the model give, by the wire contract."""
+        """The fingerprint that follows from the model's facts, as the HTTP API defines it."""
         facts = {
             "id": self.id,
             "weights_sha256": self.weights_sha256,
@@ -53,17 +53,17 @@ class Model(_Wire):
         return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
-class ModelList(_Wire):
+class ModelList(_Schema):
     data: tuple[Model, ...]
 
 
-class UnitPrices(_Wire):
+class UnitPrices(_Schema):
     image: int = Field(ge=1)
     text: int = Field(ge=1)
 
 
-class Prices(_Wire):
-    """A price list: whole units for an item, whole micro-dollars for a unit."""
+class Prices(_Schema):
+    """A price list: whole units (queries) for an item, whole micro-USD for a unit."""
 
     version: str
     currency: Literal["USD"]
@@ -71,16 +71,16 @@ class Prices(_Wire):
     micro_usd_per_unit: int = Field(ge=0)
 
     def units_for(self, modality: Modality) -> int:
-        """Units (queries) that one item of this modality costs."""
+        """Units (queries) for an item of this modality."""
         return self.units.image if modality == "image" else self.units.text
 
     def cost(self, units: int) -> int:
-        """Micro-USD for so many units."""
+        """The price of this many units, in micro-USD."""
         return units * self.micro_usd_per_unit
 
 
-class Account(_Wire):
-    """The API key's purse at the vendor, in units; `id` is public, the secret is not in here."""
+class Account(_Schema):
+    """The account of an API key at the vendor, in units. `id` is public; the secret is not here."""
 
     id: str = Field(min_length=1)
     name: str
@@ -91,8 +91,8 @@ class Account(_Wire):
     created_ms: int
 
 
-class Problem(_Wire):
-    """A refusal (RFC 9457). `charged_units` is None where the body does not say."""
+class Problem(_Schema):
+    """A problem document (RFC 9457). `charged_units` is None where the body does not say."""
 
     code: str
     detail: str = ""

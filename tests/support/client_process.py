@@ -23,8 +23,10 @@ from pydantic import SecretStr
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey, image_item
 from student.purchase.buyer import buy
+from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import make_plan
 from student.purchase.progress import Progress
+from student.purchase.recorder import PurchaseRecorder
 from student.purchase.requests import EmbeddingRequest
 from student.vendor.client import connect
 
@@ -73,17 +75,10 @@ async def run(url: str, folder: Path, count: int, die_at: str = "") -> None:
             budget = 1000
             prices = await vendor.prices()
             plan = make_plan(wanted, cache=cache, model=model, prices=prices, budget=budget)
-            await buy(
-                plan,
-                cache=cache,
-                vendor=vendor,
-                budget=budget,
-                run=uuid.uuid4().hex,
-                account=account,
-                batch_size=3,
-                concurrency=2,
-                progress=Death(die_at),
-            )
+            payer = Payer(run=uuid.uuid4().hex, account=account, budget=budget)
+            journal = PurchaseJournal(plan, cache=cache, payer=payer)
+            recorder = PurchaseRecorder(journal, listener=Death(die_at))
+            await buy(recorder, vendor, batch_size=3, concurrency=2)
 
 
 def main() -> None:

@@ -54,9 +54,9 @@ async def bought(
 def paid_rows(
     settings: JobSettings, scanned: ImageSet, cache: PaidCache, settled: PurchaseResult
 ) -> list[int]:
-    shopping = EmbeddingRequirements(settings, scanned, settled.plan.model)
+    requirements = EmbeddingRequirements(settings, scanned, settled.plan.model)
     return [
         row
         for row in range(len(scanned.training))
-        if not cache.missing([one.key for one in shopping.wanted([row])])
+        if not cache.missing([one.key for one in requirements.wanted([row])])
     ]

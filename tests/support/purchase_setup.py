@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey, image_item, text_item
 from student.purchase.buyer import buy
+from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
-from student.purchase.progress import PurchaseSummary
+from student.purchase.progress import PurchaseSummary, silent
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.requests import EmbeddingRequest
 from student.vendor.client import VendorClient
@@ -52,7 +53,10 @@ class Clock:
 
 @asynccontextmanager
 async def client_of(
-    handler: Any, clock: Clock | None = None, retries: RetryPolicy | None = None, key: str = KEY
+    handler: Any,
+    clock: Clock | None = None,
+    retry_policy: RetryPolicy | None = None,
+    key: str = KEY,
 ) -> AsyncIterator[VendorClient]:
     """The real client, with the handler at the far end of its wire."""
     clock = clock or Clock()
@@ -61,7 +65,7 @@ async def client_of(
         yield VendorClient(
             http,
             SecretStr(key),
-            retries=retries,
+            retry_policy=retry_policy,
             sleep=clock.sleep,
             clock=clock,
             random=Random(0),
@@ -115,34 +119,37 @@ class Shop:
         *,
         budget: int = 1000,
         plan: Plan | None = None,
-        retries: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
         **more: Any,
     ) -> PurchaseSummary:
         """Plan and buy, as one run of the client does."""
+        payer = Payer(
+            run=more.pop("run", None) or f"run-{next(self._runs)}",
+            account=more.pop("account", ACCOUNT),
+            budget=budget,
+        )
+        now_ms = more.pop("now_ms", self.clock.now_ms)
+        listener = more.pop("progress", silent)
         options: dict[str, Any] = {
-            "run": f"run-{next(self._runs)}",
-            "account": ACCOUNT,
             "batch_size": 4,
             "concurrency": 2,
-            "now_ms": self.clock.now_ms,
             "sleep": self.clock.sleep,
             **more,
         }
         plan = plan or self.plan(wanted, budget)
         handler = self.handler or self.vendor
         with PaidCache.open(self.folder) as cache:
-            async with client_of(handler, self.clock, retries) as client:
-                return await buy(plan, cache=cache, vendor=client, budget=budget, **options)
+            async with client_of(handler, self.clock, retry_policy) as client:
+                journal = PurchaseJournal(plan, cache=cache, payer=payer, now_ms=now_ms)
+                recorder = PurchaseRecorder(journal, listener=listener)
+                return await buy(recorder, client, **options)
 
-    def till(self, cache: PaidCache, run: str) -> PurchaseRecorder:
-        """The till of a run that wants four images."""
-        return PurchaseRecorder(
+    def journal(self, cache: PaidCache, run: str) -> PurchaseJournal:
+        """The journal as a run sees it that plans four images."""
+        return PurchaseJournal(
             self.plan(self.images(4)),
             cache=cache,
-            account=ACCOUNT,
-            budget=1000,
-            run=run,
-            listener=lambda _: None,
+            payer=Payer(run=run, account=ACCOUNT, budget=1000),
             now_ms=self.clock.now_ms,
         )
 

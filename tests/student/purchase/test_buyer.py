@@ -26,7 +26,7 @@ from tests.support.purchase_setup import Shop
 async def test_everything_planned_is_bought_and_stored_as_it_was_sold(shop: Shop) -> None:
     wanted = [*shop.images(9), shop.text("a bird"), shop.text("a boat")]
     end = await shop.buy(wanted)
-    assert (end.ending, end.bought, end.units, end.left_out) == ("complete", 11, 11, 0)
+    assert (end.stop_reason, end.bought, end.units, end.left_out) == ("complete", 11, 11, 0)
     assert end.cost_micro_usd == 1100
     with PaidCache.open(shop.folder) as cache:
         for one in wanted:
@@ -43,7 +43,7 @@ async def test_the_second_buy_sends_nothing(shop: Shop, vendor: LedgerVendor) ->
     await shop.buy(wanted)
     sent = len(vendor.seen)
     end = await shop.buy(wanted)
-    assert (end.ending, end.bought, end.cached, end.units) == ("complete", 0, 9, 0)
+    assert (end.stop_reason, end.bought, end.cached, end.units) == ("complete", 0, 9, 0)
     assert len(vendor.seen) == sent
 
 
@@ -58,7 +58,7 @@ async def test_a_budget_of_n_units_buys_exactly_n(shop: Shop, budget: int) -> No
     wanted = shop.images(20)
     end = await shop.buy(wanted, budget=budget)
     assert shop.vendor.spent == budget
-    assert (end.ending, end.left_out) == ("client budget", 20 - budget)
+    assert (end.stop_reason, end.left_out) == ("client budget", 20 - budget)
     assert shop.paid(wanted) == [True] * budget + [False] * (20 - budget)
     shop.assert_books_balance()
 
@@ -75,7 +75,7 @@ async def test_the_vendors_last_units_are_used_to_the_last_one(shop: Shop, left:
     shop.vendor.budget = left
     end = await shop.buy(shop.images(12), concurrency=1)
     assert shop.vendor.spent == left
-    assert (end.ending, end.bought, end.left_out) == ("vendor budget", left, 12 - left)
+    assert (end.stop_reason, end.bought, end.left_out) == ("vendor budget", left, 12 - left)
     shop.assert_books_balance()
 
 
@@ -105,7 +105,7 @@ async def test_a_run_that_gave_up_in_doubt_is_finished_by_the_next_for_one_payme
 ) -> None:
     shop.vendor.faults.append(lost_answer)
     with pytest.raises(VendorUnreachable) as caught:
-        await shop.buy(shop.images(4), retries=RetryPolicy(attempts=1))
+        await shop.buy(shop.images(4), retry_policy=RetryPolicy(attempts=1))
     assert caught.value.charged is None
     assert "journal" in str(caught.value)
     end = await shop.buy(shop.images(4))
@@ -116,9 +116,14 @@ async def test_a_run_that_gave_up_in_doubt_is_finished_by_the_next_for_one_payme
 async def test_units_in_doubt_count_against_the_budget(shop: Shop) -> None:
     shop.vendor.faults.append(lost_request)
     with pytest.raises(VendorUnreachable):
-        await shop.buy(shop.images(4), budget=6, retries=RetryPolicy(attempts=1))
+        await shop.buy(shop.images(4), budget=6, retry_policy=RetryPolicy(attempts=1))
     plan = shop.plan([*shop.images(4), *shop.images(4, "other")], budget=6)
-    assert (plan.remaining, len(plan.in_flight), plan.units, len(plan.left_out)) == (2, 4, 2, 2)
+    assert (plan.remaining, len(plan.in_open_purchases), plan.units, len(plan.left_out)) == (
+        2,
+        4,
+        2,
+        2,
+    )
 
 
 async def test_a_refusal_that_is_free_for_certain_frees_its_units(shop: Shop) -> None:

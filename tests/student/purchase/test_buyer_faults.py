@@ -25,8 +25,8 @@ async def test_a_bad_image_is_refused_once_and_for_all_and_its_mates_are_bought(
 ) -> None:
     wanted = [*shop.images(2), shop.image("bad one"), *shop.images(3, "more")]
     end = await shop.buy(wanted)
-    assert [(one.wanted.name, one.code) for one in end.refused] == [("bad one", "invalid_image")]
-    assert (end.bought, end.ending, shop.vendor.spent) == (5, "complete", 5)
+    assert [(one.request.name, one.code) for one in end.refused] == [("bad one", "invalid_image")]
+    assert (end.bought, end.stop_reason, shop.vendor.spent) == (5, "complete", 5)
     shop.assert_books_balance()
     sent = len(shop.vendor.seen)
     assert shop.plan(wanted).refused_before == 1
@@ -55,7 +55,7 @@ async def test_a_refusal_after_a_lost_request_is_believed_when_the_vendor_knows_
 ) -> None:
     shop.vendor.faults.extend([lost_request, refusing(422, "invalid_image", index=1)])
     end = await shop.buy(shop.images(4))
-    assert [one.wanted.name for one in end.refused] == ["image 1"]
+    assert [one.request.name for one in end.refused] == ["image 1"]
     assert (end.bought, shop.vendor.spent) == (3, 3)
     shop.assert_books_balance()
 
@@ -65,7 +65,7 @@ async def test_a_contradiction_about_a_key_stops_the_run_with_the_intent_open(sh
     shop.vendor.faults.append(refusing(422, "idempotency_key_reused"))
     with pytest.raises(VendorError, match="idempotency_key_reused"):
         await shop.buy(shop.images(4))
-    assert len(shop.plan(shop.images(4)).in_flight) == 4
+    assert len(shop.plan(shop.images(4)).in_open_purchases) == 4
 
 
 async def test_a_failing_listener_stops_the_run_and_loses_no_payment(shop: Shop) -> None:
@@ -96,7 +96,7 @@ async def test_one_item_that_is_too_large_alone_is_refused(shop: Shop) -> None:
 
     shop.handler = too_large
     end = await shop.buy([*shop.images(5), shop.image("huge")], batch_size=6)
-    assert [one.wanted.name for one in end.refused] == ["huge"]
+    assert [one.request.name for one in end.refused] == ["huge"]
     assert end.bought == 5
 
 

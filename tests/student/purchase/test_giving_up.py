@@ -35,8 +35,8 @@ async def test_an_old_purchase_that_nobody_wants_is_given_up_after_a_second_look
     looks = [seen for seen in shop.vendor.seen if intent.idempotency_key in seen.path]
     assert len(looks) == 2
     assert shop.clock.sleeps == [1.0]
-    assert "given up: not all of its items are wanted any more" in caplog.text
-    assert (end.kept, shop.vendor.spent, open_intents(shop)) == (0, 2, [])
+    assert "abandoned: not all of its items are wanted any more" in caplog.text
+    assert (end.open_purchases, shop.vendor.spent, open_intents(shop)) == (0, 2, [])
 
 
 async def test_a_charge_that_shows_at_the_second_look_is_kept(shop: Shop) -> None:
@@ -63,7 +63,7 @@ async def test_a_young_purchase_of_a_client_that_may_live_is_left_alone(shop: Sh
     intent = leave_intent(shop, shop.images(3, "theirs"), age_ms=1000)
     end = await shop.buy(shop.images(4), budget=5)
     assert open_intents(shop) == [intent]
-    assert (end.kept, shop.vendor.spent, end.ending) == (1, 2, "client budget")
+    assert (end.open_purchases, shop.vendor.spent, end.stop_reason) == (1, 2, "client budget")
 
 
 async def test_an_open_purchase_of_another_account_is_left_alone_and_counted(shop: Shop) -> None:
@@ -72,14 +72,19 @@ async def test_an_open_purchase_of_another_account_is_left_alone_and_counted(sho
     )
     end = await shop.buy(shop.images(5), budget=5)
     assert open_intents(shop) == [theirs]
-    assert (end.ending, end.kept, end.left_out, shop.vendor.spent) == ("waiting", 1, 3, 2)
+    assert (end.stop_reason, end.open_purchases, end.left_out, shop.vendor.spent) == (
+        "waiting",
+        1,
+        3,
+        2,
+    )
     assert not any(theirs.idempotency_key in seen.path for seen in shop.vendor.seen)
 
 
 async def test_the_vendor_may_have_moved_to_another_port(shop: Shop) -> None:
     leave_intent(shop, shop.images(3), account="http://localhost:54321#testkey")
     end = await shop.buy(shop.images(3))
-    assert (end.bought, end.kept, shop.vendor.spent) == (3, 0, 3)
+    assert (end.bought, end.open_purchases, shop.vendor.spent) == (3, 0, 3)
 
 
 async def test_a_purchase_of_the_former_model_is_not_sent_to_the_new_one(shop: Shop) -> None:
@@ -107,7 +112,7 @@ async def test_a_purchase_whose_price_has_changed_is_not_sent_again(shop: Shop) 
     shop.vendor.price["units"] = {"image": 2, "text": 1}
     end = await shop.buy(shop.images(3), budget=5)
     assert intent.idempotency_key not in {seen.idempotency_key for seen in shop.vendor.posts}
-    assert (end.bought, end.units, end.ending) == (2, 4, "client budget")
+    assert (end.bought, end.units, end.stop_reason) == (2, 4, "client budget")
 
 
 async def test_of_two_open_purchases_of_one_item_only_the_earlier_is_sent(shop: Shop) -> None:
@@ -118,7 +123,7 @@ async def test_of_two_open_purchases_of_one_item_only_the_earlier_is_sent(shop: 
     keys = [post.idempotency_key for post in shop.vendor.posts]
     assert first.idempotency_key in keys
     assert second.idempotency_key not in keys
-    assert (shop.vendor.spent, end.ending) == (3, "complete")
+    assert (shop.vendor.spent, end.stop_reason) == (3, "complete")
     shop.assert_books_balance()
 
 
@@ -181,7 +186,7 @@ async def test_an_open_purchase_whose_file_is_gone_waits_for_its_time_and_then_g
     unreadable = EmbeddingRequest(key=wanted.key, payload=gone, name="bird.png")
     intent = leave_intent(shop, [wanted])
     end = await shop.buy([unreadable])
-    assert (end.ending, open_intents(shop)) == ("waiting", [intent])
+    assert (end.stop_reason, open_intents(shop)) == ("waiting", [intent])
     shop.clock.now += OLD_MS / 1000
     with pytest.raises(BadInput, match=r"bird\.png"):
         await shop.buy([unreadable])
@@ -197,7 +202,7 @@ async def test_a_paid_view_whose_file_is_gone_is_kept(shop: Shop) -> None:
     intent = leave_intent(shop, [wanted])
     await charge(shop, [wanted], intent)
     end = await shop.buy([EmbeddingRequest(key=key, payload=gone)])
-    assert (end.recovered, end.ending) == (1, "complete")
+    assert (end.recovered, end.stop_reason) == (1, "complete")
     shop.assert_books_balance()
 
 
@@ -206,7 +211,7 @@ async def test_an_empty_account_ends_every_open_purchase_and_frees_its_units(sho
     second = leave_intent(shop, shop.images(2, "more"), run="two")
     shop.vendor.budget = 0
     end = await shop.buy([*shop.images(2), *shop.images(2, "more")])
-    assert (end.ending, open_intents(shop)) == ("vendor budget", [])
+    assert (end.stop_reason, open_intents(shop)) == ("vendor budget", [])
     shop.vendor.budget = 100
     await shop.buy([*shop.images(2), *shop.images(2, "more")])
     keys = [post.idempotency_key for post in shop.vendor.posts]

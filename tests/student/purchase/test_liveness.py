@@ -67,7 +67,7 @@ async def test_settling_never_frees_the_units_of_a_purchase_that_a_living_client
     async with a_living_client(shop, shop.images(4, "theirs"), budget=6) as (held, task):
         (intent,) = open_intents(shop)
         end = await shop.buy(shop.images(6), budget=6)
-        assert (end.bought, end.ending, end.kept) == (2, "client budget", 1)
+        assert (end.bought, end.stop_reason, end.open_purchases) == (2, "client budget", 1)
         assert open_intents(shop) == [intent]
         assert not any(intent.idempotency_key in seen.path for seen in shop.vendor.seen)
         held.let_in.set()
@@ -89,7 +89,7 @@ async def test_a_run_waits_for_what_a_living_run_is_buying_and_pays_for_the_rest
         assert not second.done()
         held.let_in.set()
         end = await second
-    assert (end.bought, end.ending, shop.vendor.spent) == (4, "complete", 8)
+    assert (end.bought, end.stop_reason, shop.vendor.spent) == (4, "complete", 8)
     shop.assert_books_balance()
 
 
@@ -111,7 +111,7 @@ async def test_what_a_living_run_gives_up_its_rival_takes_over(shop: Shop) -> No
         return shop.vendor(request)
 
     shop.handler = handler
-    first = asyncio.create_task(shop.buy(wanted, retries=RetryPolicy(attempts=1)))
+    first = asyncio.create_task(shop.buy(wanted, retry_policy=RetryPolicy(attempts=1)))
     await arrived.wait()
     (intent,) = open_intents(shop)
     second = asyncio.create_task(shop.buy(wanted))
@@ -121,7 +121,7 @@ async def test_what_a_living_run_gives_up_its_rival_takes_over(shop: Shop) -> No
     with pytest.raises(VendorUnreachable):
         await first
     end = await second
-    assert (end.bought, end.ending) == (4, "complete")
+    assert (end.bought, end.stop_reason) == (4, "complete")
     assert [post.idempotency_key for post in shop.vendor.posts] == [intent.idempotency_key]
     shop.assert_books_balance()
 
@@ -130,16 +130,16 @@ def test_a_dead_run_has_one_successor_at_a_time(shop: Shop) -> None:
     """Or one would give a purchase up that the other is just sending again."""
     intent = leave_intent(shop, shop.images(4), run="dead")
     with PaidCache.open(shop.folder) as here, PaidCache.open(shop.folder) as there:
-        one, two = shop.till(here, "one"), shop.till(there, "two")
-        with one.standing_in_for(intent) as is_mine:
+        one, two = shop.journal(here, "one"), shop.journal(there, "two")
+        with one.hold_run_of(intent) as is_mine:
             assert is_mine
             assert there.is_running(intent.run)
-            with two.standing_in_for(intent) as is_theirs:
+            with two.hold_run_of(intent) as is_theirs:
                 assert not is_theirs
-        with two.standing_in_for(intent) as is_theirs:
+        with two.hold_run_of(intent) as is_theirs:
             assert is_theirs
             there.abandon(intent.idempotency_key)
-        with one.standing_in_for(intent) as is_mine:
+        with one.hold_run_of(intent) as is_mine:
             assert not is_mine
 
 
@@ -151,7 +151,7 @@ async def test_of_two_runs_that_find_a_dead_ones_purchase_neither_frees_what_the
     leave_intent(shop, theirs, age_ms=OLD_MS, run="dead")
     async with a_living_client(shop, theirs, budget=6) as (held, task):
         end = await shop.buy(shop.images(6), budget=6)
-        assert (end.bought, end.kept) == (2, 1)
+        assert (end.bought, end.open_purchases) == (2, 1)
         held.let_in.set()
         assert (await task).bought == 4
     assert shop.vendor.spent == 6

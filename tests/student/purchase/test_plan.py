@@ -108,7 +108,7 @@ async def test_the_description_has_every_figure(shop: Shop) -> None:
         "distinct": "8 (1 repeats are free)",
         "already paid": "2 (saves $0.0002)",
         "refused before": "1",
-        "in flight from an earlier run": "0",
+        "in open purchases of earlier runs": "0",
         "to buy": "1 texts, 2 images",
         "queries": "3",
         "cost": "$0.0003 (100 micro-USD a query, price list 2026-11)",

@@ -46,7 +46,7 @@ async def test_settling_costs_nothing_beyond_the_units_already_reserved(shop: Sh
     """A budget that the open purchase has used up still lets it be ended, and nothing more."""
     leave_intent(shop, shop.images(3))
     end = await shop.buy(shop.images(9), budget=3)
-    assert (shop.vendor.spent, end.left_out, end.ending) == (3, 6, "client budget")
+    assert (shop.vendor.spent, end.left_out, end.stop_reason) == (3, 6, "client budget")
     shop.assert_books_balance()
 
 
@@ -54,7 +54,7 @@ async def test_a_refused_item_in_an_open_purchase_frees_its_mates(shop: Shop) ->
     wanted = [*shop.images(2), shop.image("bad one")]
     leave_intent(shop, wanted)
     end = await shop.buy(wanted, budget=3)
-    assert [one.wanted.name for one in end.refused] == ["bad one"]
+    assert [one.request.name for one in end.refused] == ["bad one"]
     assert (shop.vendor.spent, end.bought) == (2, 2)
     shop.assert_books_balance()
 

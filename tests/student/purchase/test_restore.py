@@ -34,7 +34,7 @@ async def test_rows_that_are_gone_are_fetched_again_and_cost_nothing(shop: Shop)
     await shop.buy(wanted)
     drop_rows(shop, [wanted[0], wanted[5], wanted[6]])
     end = await shop.buy(wanted, budget=7)
-    assert (end.restored, end.bought, end.units, end.ending) == (3, 0, 0, "complete")
+    assert (end.restored, end.bought, end.units, end.stop_reason) == (3, 0, 0, "complete")
     assert shop.vendor.spent == 7
     assert vectors_are_right(shop, wanted)
     shop.assert_books_balance()
@@ -53,7 +53,12 @@ async def test_what_comes_back_for_free_leaves_the_whole_plan_to_be_bought(shop:
     await shop.buy(old)
     drop_rows(shop, old)
     end = await shop.buy([*old, *shop.images(6, "new")], budget=10)
-    assert (end.restored, end.bought, end.ending, shop.vendor.spent) == (6, 4, "client budget", 10)
+    assert (end.restored, end.bought, end.stop_reason, shop.vendor.spent) == (
+        6,
+        4,
+        "client budget",
+        10,
+    )
     shop.assert_books_balance()
 
 
@@ -73,13 +78,13 @@ async def test_a_paid_answer_that_the_vendor_deleted_is_on_record_and_bought_ane
     (old,) = {seen.idempotency_key for seen in shop.vendor.posts}
     shop.vendor.purged.add(old)
     end = await shop.buy(wanted)
-    assert (end.restored, end.lost, end.bought) == (0, 4, 1)
+    assert (end.restored, end.written_off, end.bought) == (0, 4, 1)
     assert [loss.idempotency_key for loss in losses(shop)] == [old]
-    assert "its answer is lost" in caplog.text
+    assert "its answer cannot be fetched any more" in caplog.text
     # Asked for once: the loss is known from now on.
     sent = len(shop.vendor.seen)
     end = await shop.buy(wanted)
-    assert (end.lost, len(shop.vendor.seen), shop.vendor.spent) == (0, sent, 5)
+    assert (end.written_off, len(shop.vendor.seen), shop.vendor.spent) == (0, sent, 5)
 
 
 async def test_rows_of_another_account_are_left_and_said(
@@ -90,7 +95,7 @@ async def test_rows_of_another_account_are_left_and_said(
     drop_rows(shop, wanted[:1])
     end = await shop.buy([], account="http://vendor.test:8000#otherkey")
     assert (end.restored, all(shop.paid(wanted))) == (0, False)
-    assert "is of another account" in caplog.text
+    assert "belongs to another account" in caplog.text
 
 
 async def test_a_vendor_that_denies_what_it_was_paid_for_is_named(
@@ -103,7 +108,7 @@ async def test_a_vendor_that_denies_what_it_was_paid_for_is_named(
         problem(404, "unknown_request") if request.method == "GET" else shop.vendor(request)
     )
     end = await shop.buy([])
-    assert (end.restored, end.lost, losses(shop)) == (0, 0, [])
+    assert (end.restored, end.written_off, losses(shop)) == (0, 0, [])
     assert "the vendor does not know it" in caplog.text
 
 
@@ -136,7 +141,7 @@ async def test_an_open_purchase_whose_answer_was_purged_is_lost_on_record_and_th
         3,
         intent.keys,
     )
-    assert (end.lost, end.bought, end.ending) == (3, 5, "client budget")
+    assert (end.written_off, end.bought, end.stop_reason) == (3, 5, "client budget")
     # Three units are gone for good, and the client's budget knows it.
     assert (shop.vendor.spent, open_intents(shop)) == (8, [])
     assert "purged" in caplog.text
@@ -151,8 +156,8 @@ async def test_an_answer_purged_between_two_attempts_is_lost_and_not_paid_again_
         )
     )
     end = await shop.buy(shop.images(8), concurrency=1)
-    assert (end.lost, end.bought, end.left_out, shop.vendor.spent) == (4, 4, 4, 8)
+    assert (end.written_off, end.bought, end.left_out, shop.vendor.spent) == (4, 4, 4, 8)
     assert len(losses(shop)) == 1
     # The next run may buy them, under another key.
     end = await shop.buy(shop.images(8))
-    assert (end.bought, end.lost, shop.vendor.spent) == (4, 0, 12)
+    assert (end.bought, end.written_off, shop.vendor.spent) == (4, 0, 12)

@@ -48,7 +48,7 @@ async def test_what_no_method_would_read_is_not_bought(more: dict[str, object], 
     vendor = LedgerVendor()
     settled, images = await bought(job(pets, budget=1_000, **more), vendor)
     assert (vendor.spent, images) == (TEXTS, [])
-    assert settled.bought.left_out == 0
+    assert settled.summary.left_out == 0
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ async def test_rounds_bought_again_cost_nothing(name: str, pets: Path) -> None:
     vendor = LedgerVendor()
     first, few = await bought(settings, vendor)
     again, same = await bought(settings, vendor)
-    assert (first.bought.units, again.bought.units, vendor.spent) == (13, 0, 13)
+    assert (first.summary.units, again.summary.units, vendor.spent) == (13, 0, 13)
     assert same == few
-    assert again.bought.left_out == IMAGES - 11
-    assert again.bought.ending == "client budget"
+    assert again.summary.left_out == IMAGES - 11
+    assert again.summary.stop_reason == "client budget"
 
 
 async def test_a_vendor_that_runs_dry_ends_the_rounds(pets: Path) -> None:
@@ -111,8 +111,8 @@ async def test_a_vendor_that_runs_dry_ends_the_rounds(pets: Path) -> None:
         job(pets, selector="hybrid", budget=1000), LedgerVendor(budget=TEXTS + 5)
     )
     assert len(few) == 5
-    assert settled.bought.left_out == IMAGES - 5
-    assert settled.bought.ending == "vendor budget"
+    assert settled.summary.left_out == IMAGES - 5
+    assert settled.summary.stop_reason == "vendor budget"
 
 
 async def test_every_view_of_a_chosen_image_is_bought(pets: Path) -> None:
@@ -138,15 +138,15 @@ async def test_a_refused_image_is_passed_over_and_the_next_is_chosen(pets: Path)
     settled, few = await bought(fresh, picky)
     assert len(few) == 11
     assert expected[0] not in few
-    assert len(settled.bought.refused) == 1
-    assert settled.bought.left_out == IMAGES - 12
+    assert len(settled.summary.refused) == 1
+    assert settled.summary.left_out == IMAGES - 12
 
 
 async def test_where_the_budget_reaches_everything_no_image_is_looked_at(pets: Path) -> None:
     settings = job(pets, selector="margin", budget=TEXTS + IMAGES)
     settled, every = await bought(settings, LedgerVendor())
     assert len(every) == IMAGES
-    assert settled.bought.ending == "complete"
+    assert settled.summary.stop_reason == "complete"
     assert not (settings.out / "features").exists()
 
 

@@ -37,8 +37,8 @@ async def test_rounds_are_recorded_as_purchases_of_one_job(pets: Path) -> None:
     assert [runs[settled.run], *(runs[f"{settled.run}.{part}"] for part in (2, 3, 4))] == [
         *(TEXTS + 2, 2, 4, 3)
     ]
-    assert sum(runs.values()) == settled.bought.units == 13
-    assert settled.bought.bought == 13
+    assert sum(runs.values()) == settled.summary.units == 13
+    assert settled.summary.bought == 13
 
 
 async def test_a_job_in_rounds_saves_nothing_of_what_it_has_just_bought(pets: Path) -> None:
@@ -62,7 +62,7 @@ async def test_a_job_in_rounds_counts_what_an_earlier_job_paid_for_once(pets: Pa
         repeated = [run for run in cache.runs() if run.run.startswith(again.run)]
     found = sum(run.already_paid for run in runs)
     assert TEXTS <= found <= TEXTS + 5
-    assert sum(run.already_paid for run in repeated) == found + settled.bought.units
+    assert sum(run.already_paid for run in repeated) == found + settled.summary.units
 
 
 async def test_a_run_has_saved_what_its_hits_would_cost_in_queries(pets: Path) -> None:
@@ -99,7 +99,7 @@ async def test_a_purchase_cut_short_ends_at_the_smaller_of_two_walls(
     budget: int, account: int, ending: str, pets: Path
 ) -> None:
     settled, few = await bought(job(pets, budget=budget), LedgerVendor(budget=account))
-    assert (len(few), settled.bought.ending) == (5, ending)
+    assert (len(few), settled.summary.stop_reason) == (5, ending)
 
 
 def left_open(settings: JobSettings, wanted: Sequence[EmbeddingRequest], *, key_id: str) -> Intent:
@@ -137,7 +137,7 @@ async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
     told = str(caught.value)
     assert f"purchase {theirs.idempotency_key} of run killed" in told
     assert "another API key than testkey" in told
-    assert "only with that key can the vendor say whether its 2 queries were charged" in told
+    assert "Only with that key can the vendor say whether its 2 queries were charged" in told
     assert (vendor.spent, vendor.posts) == (0, [])
     # What the message says to do helps.
     assert f"give-up {theirs.idempotency_key}" in told
@@ -153,7 +153,7 @@ async def test_another_keys_purchase_that_is_under_way_is_waited_for_by_hand(pet
     with (
         PaidCache.open(settings.cache) as cache,
         cache.hold_run_lock("killed"),
-        pytest.raises(PurchaseError, match="that run is alive: wait for its end"),
+        pytest.raises(PurchaseError, match="that run is alive: wait until it ends"),
     ):
         await bought(settings, vendor)
     assert vendor.spent == 0
@@ -163,13 +163,13 @@ async def test_ones_own_open_purchase_of_the_prompts_is_settled(pets: Path) -> N
     vendor, settings = LedgerVendor(), job(pets, budget=1_000)
     left_open(settings, prompts(settings, vendor), key_id="testkey")
     settled, _ = await bought(settings, vendor)
-    assert (vendor.spent, settled.bought.ending) == (TEXTS + IMAGES, "complete")
+    assert (vendor.spent, settled.summary.stop_reason) == (TEXTS + IMAGES, "complete")
 
 
 async def test_another_keys_purchase_of_an_image_does_not_stop_the_job(pets: Path) -> None:
     vendor, settings = LedgerVendor(), job(pets, budget=1_000)
     scanned = load_image_set(settings, quiet())
-    shopping = EmbeddingRequirements(settings, scanned, Model.model_validate(vendor.model))
-    left_open(settings, shopping.wanted([0])[TEXTS:], key_id="oldkey")
+    requirements = EmbeddingRequirements(settings, scanned, Model.model_validate(vendor.model))
+    left_open(settings, requirements.wanted([0])[TEXTS:], key_id="oldkey")
     settled, images = await bought(settings, vendor)
-    assert (len(images), settled.bought.ending) == (IMAGES - 1, "waiting")
+    assert (len(images), settled.summary.stop_reason) == (IMAGES - 1, "waiting")

@@ -34,7 +34,7 @@ async def buy_together(
 async def test_buyers_who_want_the_same_pay_once(shop: Shop) -> None:
     ends = await buy_together(shop, buyers=4, budget=1000, images=30)
     assert shop.vendor.spent == 30
-    assert all(end.ending == "complete" for end in ends)
+    assert all(end.stop_reason == "complete" for end in ends)
     shop.assert_books_balance()
 
 
@@ -55,15 +55,15 @@ async def test_buyers_whose_wishes_overlap_in_another_order_pay_once(shop: Shop)
     plans = [shop.plan(wish) for wish in wishes]
     ends = await asyncio.gather(*(shop.buy([], plan=plan, batch_size=5) for plan in plans))
     assert shop.vendor.spent == 24
-    assert {end.ending for end in ends} == {"complete"}
+    assert {end.stop_reason for end in ends} == {"complete"}
     shop.assert_books_balance()
 
 
 def test_of_two_claims_on_one_item_the_later_withdraws_before_anything_is_sent(shop: Shop) -> None:
     wanted = shop.images(4)
     with PaidCache.open(shop.folder) as cache:
-        first = shop.till(cache, "one").claim(wanted[:3])
-        second = shop.till(cache, "two").claim(wanted[2:])
+        first = shop.journal(cache, "one").claim(wanted[:3])
+        second = shop.journal(cache, "two").claim(wanted[2:])
         assert first.intent is not None
         assert second.intent is None
         assert second.is_contested
@@ -74,9 +74,9 @@ def test_of_two_claims_on_one_item_the_later_withdraws_before_anything_is_sent(s
 async def test_what_was_paid_meanwhile_is_not_claimed(shop: Shop) -> None:
     wanted = shop.images(4)
     with PaidCache.open(shop.folder) as cache:
-        till = shop.till(cache, "late")
+        journal = shop.journal(cache, "late")
         await shop.buy(wanted[:2])
-        claim = till.claim(wanted)
+        claim = journal.claim(wanted)
         assert claim.intent is None
         assert not claim.is_contested
         assert [one.name for one in claim.free] == ["image 2", "image 3"]

@@ -18,7 +18,7 @@ from tests.support.ledger_vendor import LedgerVendor, lost_answer, problem
 from tests.support.purchase_setup import Clock, Shop, client_of
 
 OUTAGES = BreakerPolicy(
-    failures=3, first_wait=1.0, longest_wait=8.0, total_seconds=100.0, first_seconds=20
+    failures=3, first_wait=1.0, longest_wait=8.0, total_seconds=100.0, first_contact_seconds=20
 )
 
 
@@ -40,7 +40,7 @@ def breaker_of(probe: Probe, clock: Clock, outages: BreakerPolicy = OUTAGES) -> 
 
 def fail(breaker: CircuitBreaker, times: int) -> None:
     for _ in range(times):
-        breaker.failed("ConnectError", answered=True)
+        breaker.record_failure("ConnectError", answered=True)
 
 
 async def test_fewer_failures_in_a_row_than_the_limit_let_requests_through(clock: Clock) -> None:
@@ -48,8 +48,8 @@ async def test_fewer_failures_in_a_row_than_the_limit_let_requests_through(clock
     breaker = breaker_of(probe, clock)
     for _ in range(5):
         fail(breaker, 2)
-        assert await breaker.passes()
-        breaker.succeeded()
+        assert await breaker.wait_until_closed()
+        breaker.record_success()
     assert (probe.asked, clock.sleeps) == (0, [])
 
 
@@ -58,9 +58,9 @@ async def test_it_asks_until_the_vendor_is_ready_and_then_goes_on(clock: Clock) 
     breaker = breaker_of(probe, clock)
     fail(breaker, 3)
     assert breaker.is_open
-    assert await breaker.passes()
+    assert await breaker.wait_until_closed()
     assert probe.asked == 3
-    assert await breaker.passes()
+    assert await breaker.wait_until_closed()
     assert probe.asked == 3
 
 
@@ -68,7 +68,7 @@ async def test_all_who_wait_share_one_probe(clock: Clock) -> None:
     probe = Probe(False, True)
     breaker = breaker_of(probe, clock)
     fail(breaker, 3)
-    assert all(await asyncio.gather(*(breaker.passes() for _ in range(20))))
+    assert all(await asyncio.gather(*(breaker.wait_until_closed() for _ in range(20))))
     assert probe.asked == 2
 
 
@@ -77,12 +77,12 @@ async def test_it_gives_up_at_the_cap_for_all_who_wait(clock: Clock) -> None:
     breaker = breaker_of(probe, clock)
     started = clock.now
     fail(breaker, 3)
-    assert not any(await asyncio.gather(*(breaker.passes() for _ in range(20))))
+    assert not any(await asyncio.gather(*(breaker.wait_until_closed() for _ in range(20))))
     assert 50 < clock.now - started <= OUTAGES.total_seconds
     asked = probe.asked
-    assert not await breaker.passes()
+    assert not await breaker.wait_until_closed()
     assert probe.asked == asked
-    assert "3 failures in a row (the last: ConnectError)" in breaker.story
+    assert "3 failures in a row (the last: ConnectError)" in breaker.description
 
 
 async def test_a_vendor_that_only_says_that_it_is_ready_is_given_up_too(clock: Clock) -> None:
@@ -92,9 +92,9 @@ async def test_a_vendor_that_only_says_that_it_is_ready_is_given_up_too(clock: C
     started = clock.now
     fail(breaker, 3)
     trials = 0
-    while await breaker.passes():
+    while await breaker.wait_until_closed():
         trials += 1
-        breaker.failed("HTTP 500")
+        breaker.record_failure("HTTP 500")
     assert trials < 30
     assert clock.now - started <= OUTAGES.total_seconds
 
@@ -105,8 +105,8 @@ async def test_an_answer_ends_the_outage_and_the_next_one_has_its_own_time(clock
     for _ in range(20):
         clock.now += 90
         fail(breaker, 3)
-        assert await breaker.passes()
-        breaker.succeeded()
+        assert await breaker.wait_until_closed()
+        breaker.record_success()
     assert clock.sleeps == [sleep for sleep in clock.sleeps if sleep <= 1.0]
 
 
@@ -118,7 +118,7 @@ async def test_a_probe_without_end_is_no_yes(clock: Clock) -> None:
     outages = BreakerPolicy(failures=1, probe_seconds=0.001, first_wait=10.0, total_seconds=25.0)
     breaker = CircuitBreaker(outages, probe=mute, sleep=clock.sleep, clock=clock, random=Random(0))
     fail(breaker, 1)
-    assert not await breaker.passes()
+    assert not await breaker.wait_until_closed()
 
 
 async def test_a_waiter_that_is_cancelled_leaves_the_turn_to_the_next(clock: Clock) -> None:
@@ -132,8 +132,8 @@ async def test_a_waiter_that_is_cancelled_leaves_the_turn_to_the_next(clock: Clo
     probe = Held()
     breaker = breaker_of(probe, clock)
     fail(breaker, 3)
-    first = asyncio.create_task(breaker.passes())
-    second = asyncio.create_task(breaker.passes())
+    first = asyncio.create_task(breaker.wait_until_closed())
+    second = asyncio.create_task(breaker.wait_until_closed())
     while not probe.asked:
         await asyncio.sleep(0)
     first.cancel()
@@ -165,7 +165,7 @@ async def test_during_an_outage_the_buyers_ask_readyz_and_send_nothing_paid(shop
 
     shop.handler = flaky
     end = await shop.buy(shop.images(40), concurrency=4, batch_size=2)
-    assert (end.bought, shop.vendor.spent, end.ending) == (40, 40, "complete")
+    assert (end.bought, shop.vendor.spent, end.stop_reason) == (40, 40, "complete")
     first, last = paths.index("/readyz"), len(paths) - paths[::-1].index("/readyz")
     assert set(paths[first:last]) == {"/readyz"}
     assert paths.count("/v1/embeddings") - 20 <= BreakerPolicy().failures + 4
@@ -187,7 +187,7 @@ async def test_a_vendor_that_stays_away_stops_the_run_with_a_clear_word(shop: Sh
     with pytest.raises(
         VendorUnreachable, match=r"could not be reached: \d failures in a row.*/readyz"
     ) as caught:
-        await shop.buy(shop.images(40), retries=RetryPolicy(attempts=50, total_seconds=10_000))
+        await shop.buy(shop.images(40), retry_policy=RetryPolicy(attempts=50, total_seconds=10_000))
     assert shop.clock.now - started < 2 * BreakerPolicy().total_seconds
     assert paths.count("/v1/embeddings") <= 8
     assert str(caught.value).endswith(("Nothing was charged.", "so that it is paid once."))
@@ -234,7 +234,7 @@ async def test_a_vendor_that_never_answered_is_given_up_sooner(clock: Clock) -> 
     breaker = breaker_of(Probe(), clock)
     started = clock.now
     for _ in range(3):
-        breaker.failed("ConnectError")
-    assert not await breaker.passes()
-    assert 10 < clock.now - started <= OUTAGES.first_seconds
-    assert breaker.story.startswith("could not be reached: 3 failures")
+        breaker.record_failure("ConnectError")
+    assert not await breaker.wait_until_closed()
+    assert 10 < clock.now - started <= OUTAGES.first_contact_seconds
+    assert breaker.description.startswith("could not be reached: 3 failures")

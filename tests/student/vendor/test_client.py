@@ -15,10 +15,10 @@ from student.errors import (
     VendorMisbehaved,
     VendorUnreachable,
 )
-from student.vendor.client import LARGEST_ANSWER
 from student.vendor.request import Batch, Item
 from student.vendor.retry import Retry, RetryPolicy
 from student.vendor.schemas import Model, Prices
+from student.vendor.transport import MAX_RESPONSE_BYTES
 from tests.support.ledger_vendor import (
     LedgerVendor,
     lost_answer,
@@ -150,7 +150,7 @@ async def test_giving_up_says_what_is_known_about_the_money(
     vendor: LedgerVendor, fault: object, charged: bool | None
 ) -> None:
     vendor.faults.extend([fault] * 3)  # type: ignore[list-item]
-    async with client_of(vendor, retries=RetryPolicy(attempts=3)) as client:
+    async with client_of(vendor, retry_policy=RetryPolicy(attempts=3)) as client:
         with pytest.raises(VendorError) as caught:
             await client.embed(batch(vendor), "key-1")
     assert caught.value.charged is charged
@@ -246,12 +246,12 @@ async def test_an_answer_without_end_is_cut_off_before_it_fills_the_memory(
     clock: Clock,
 ) -> None:
     async def flood() -> AsyncIterator[bytes]:
-        part = b" " * (LARGEST_ANSWER // 4)
+        part = b" " * (MAX_RESPONSE_BYTES // 4)
         while True:
             yield part
 
     async with client_of(lambda _: httpx.Response(200, content=flood()), clock) as client:
-        with pytest.raises(VendorMisbehaved, match="without end") as caught:
+        with pytest.raises(VendorMisbehaved, match="exceeds 256 MiB") as caught:
             await client.embed(batch(LedgerVendor()), "key-1")
     assert caught.value.charged is None
 

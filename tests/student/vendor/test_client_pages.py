@@ -157,9 +157,9 @@ async def test_a_redirect_is_not_followed_with_the_key() -> None:
 async def test_connect_makes_an_honest_bounded_client() -> None:
     async with connect("http://vendor.test:8000/", SecretStr(KEY)) as client:
         assert client.url == "http://vendor.test:8000"
-        assert client._http.headers["User-Agent"].startswith("distill-client/")
-        assert client._http.timeout.read is not None
-        assert KEY not in repr(client._http.headers)
+        assert client._transport._http.headers["User-Agent"].startswith("distill-client/")
+        assert client._transport._http.timeout.read is not None
+        assert KEY not in repr(client._transport._http.headers)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +185,6 @@ async def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(url: st
 
 @pytest.mark.parametrize("key", ["", "two words", "line\nbreak", "sk_\u00e9"])
 async def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
-    with pytest.raises(BadInput, match="key is empty or holds"):
+    with pytest.raises(BadInput, match="key is empty or has"):
         async with connect(URL, SecretStr(key)):
             raise AssertionError

@@ -17,8 +17,10 @@ from cache.records.embedding_key import EmbeddingKey, image_item, text_item
 from cache.records.receipt import Receipt, chain_breaks
 from student.errors import VendorError
 from student.purchase.buyer import buy
+from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
+from student.purchase.recorder import PurchaseRecorder
 from student.purchase.requests import EmbeddingRequest
 from student.vendor.client import VendorClient
 from student.vendor.request import Batch
@@ -56,16 +58,9 @@ class Wire:
     async def buy(self, plan: Plan, run: str = "run") -> PurchaseSummary:
         account = self.client.ledger_name(await self.client.account())
         with PaidCache.open(self.folder) as cache:
-            return await buy(
-                plan,
-                cache=cache,
-                vendor=self.client,
-                budget=plan.budget,
-                run=run,
-                account=account,
-                batch_size=4,
-                concurrency=2,
-            )
+            payer = Payer(run=run, account=account, budget=plan.budget)
+            journal = PurchaseJournal(plan, cache=cache, payer=payer)
+            return await buy(PurchaseRecorder(journal), self.client, batch_size=4, concurrency=2)
 
     async def assert_books_balance(self) -> None:
         lines = (await self.vendor.http.get("/v1/ledger")).text.splitlines()
@@ -100,7 +95,7 @@ async def test_the_client_reads_every_page_of_the_vendor(wire: Wire) -> None:
 
 async def test_a_purchase_goes_through_and_the_books_balance(wire: Wire) -> None:
     end = await wire.buy(await wire.plan(pictures(9), ["a bird", "caf\u00e9"], 100))
-    assert (end.ending, end.bought, end.units) == ("complete", 11, 11)
+    assert (end.stop_reason, end.bought, end.units) == ("complete", 11, 11)
     assert wire.vendor.account.spent_units == 11
     await wire.assert_books_balance()
 
@@ -117,7 +112,7 @@ async def test_the_second_purchase_is_free(wire: Wire) -> None:
 async def test_budgets_on_either_side_are_used_to_the_last_unit(wire: Wire, budget: int) -> None:
     end = await wire.buy(await wire.plan(pictures(25), [], budget))
     assert wire.vendor.account.spent_units == min(budget, 20)
-    assert end.ending == ("vendor budget" if budget > 20 else "client budget")
+    assert end.stop_reason == ("vendor budget" if budget > 20 else "client budget")
     await wire.assert_books_balance()
 
 

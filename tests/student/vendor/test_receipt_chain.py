@@ -65,7 +65,7 @@ def test_a_line_of_another_ledger_is_seen_beside_any_neighbour(known: set[int], 
 def test_the_first_line_follows_nothing() -> None:
     entry = {**LINES[0].entry(), "prev_hash": "1" * 64}
     fault = ReceiptChain().fault(Receipt.model_validate({**entry, "hash": entry_hash(entry)}))
-    assert fault == "line 1 of the ledger does not follow the line before it"
+    assert fault == "entry 1 of the ledger does not follow the entry before it"
 
 
 def test_a_line_that_was_refused_is_not_kept() -> None:
@@ -87,7 +87,10 @@ def repeated(body: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("lie", "fact"),
-    [(forked, "line 2 of the ledger does not follow"), (repeated, "line 1 .* another one before")],
+    [
+        (forked, "entry 2 of the ledger does not follow"),
+        (repeated, "entry 1 .* another hash before"),
+    ],
     ids=["another chain", "a line twice"],
 )
 async def test_a_vendor_with_two_ledgers_stops_the_run_and_the_journal_keeps_the_purchase(

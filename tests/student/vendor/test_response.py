@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cache.records.receipt import entry_hash
 from student.errors import VendorMisbehaved
-from student.vendor.request import Batch, Expected, Item
+from student.vendor.request import Batch, ExpectedAnswer, Item
 from student.vendor.response import read_answer
 from student.vendor.schemas import Model, Prices
 from tests.support.ledger_vendor import KEY, LedgerVendor, encode, model_facts, vector_of
@@ -23,7 +23,7 @@ from tests.support.ledger_vendor import KEY, LedgerVendor, encode, model_facts, 
 Body = dict[str, Any]
 
 
-def honest() -> tuple[Body, Expected]:
+def honest() -> tuple[Body, ExpectedAnswer]:
     """The answer to two images and a text, and what was expected."""
     vendor = LedgerVendor()
     batch = Batch(
@@ -98,9 +98,12 @@ LIES: dict[str, tuple[Callable[[Body], object], str]] = {
     "letters beyond ASCII": (lambda b: b["data"][0].update(embedding="\u00e9" * 44), "not base64"),
     "a NaN": (lambda b: set_row(b, 0, with_first(float("nan"))), "not finite"),
     "an infinity": (lambda b: set_row(b, 0, with_first(float("inf"))), "not finite"),
-    "a zero vector": (lambda b: set_row(b, 2, np.zeros(8)), "off one by 1"),
-    "not normalised": (lambda b: set_row(b, 2, 1.002 * vector_of(b"three")), "off one by 0.002"),
-    "huge values": (lambda b: set_row(b, 2, np.full(8, 3e38)), "off one"),
+    "a zero vector": (lambda b: set_row(b, 2, np.zeros(8)), "differs from 1 by 1"),
+    "not normalised": (
+        lambda b: set_row(b, 2, 1.002 * vector_of(b"three")),
+        "differs from 1 by 0.002",
+    ),
+    "huge values": (lambda b: set_row(b, 2, np.full(8, 3e38)), "differs from 1"),
     "another model's name": (other_model, "model 'large' answered"),
     "a receipt of another model": (lambda b: reseal(b, model="large"), "names another model"),
     "a receipt of another space": (

@@ -1,0 +1,141 @@
+"""The journal of open purchases, as one run reads it and adds to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from cache.errors import CacheUnavailable
+from cache.paid_cache import Intent, PaidCache
+from cache.paid_cache import now_ms as unix_ms
+from cache.records.embedding_key import EmbeddingKey
+from student.purchase.plan import Plan
+from student.purchase.requests import EmbeddingRequest
+from student.vendor.request import belongs_to, purchase_key
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payer:
+    """Who pays for a purchase.
+
+    `run` names this run of the client and must be new each time; `account` is what
+    `VendorClient.ledger_name` returns; `budget` is the most queries that this cache may ever pay
+    for, receipts and open purchases together.
+    """
+
+    run: str
+    account: str
+    budget: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The outcome of a claim: an intent in the journal, or why there is none.
+
+    Without an intent, `free` are the requests that can still be bought. The others have been paid
+    for meanwhile or, if the claim `is_contested`, an earlier open purchase asks for them.
+    """
+
+    intent: Intent | None
+    free: list[EmbeddingRequest]
+    is_contested: bool
+
+
+class PurchaseJournal:
+    """Claims what a plan buys, so that no other run buys it too; and finds what others claim."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        cache: PaidCache,
+        payer: Payer,
+        now_ms: Callable[[], int] = unix_ms,
+    ) -> None:
+        self.plan = plan
+        self.cache = cache
+        self.payer = payer
+        self.now_ms = now_ms
+
+    def unpaid(self, requests: Sequence[EmbeddingRequest]) -> list[EmbeddingRequest]:
+        """The requests that are neither in the cache nor refused, in their order."""
+        keys = [one.key for one in requests]
+        missing = set(self.cache.missing(keys)) - self.cache.refused(keys).keys()
+        return [one for one in requests if one.key in missing]
+
+    def open_keys(self) -> set[EmbeddingKey]:
+        """Every key that an open purchase asks for."""
+        return {key for intent in self.cache.open_intents() for key in intent.keys}
+
+    @contextmanager
+    def hold_run_of(self, intent: Intent) -> Iterator[bool]:
+        """Hold the lock of the dead run that made `intent` while the intent is being settled.
+
+        Yields False where that run is alive, where another process settles it, or where the intent
+        has been settled since it was read.
+        """
+        with ExitStack() as stack:
+            if self.cache.is_running(intent.run):
+                yield False
+                return
+            try:
+                stack.enter_context(self.cache.hold_run_lock(intent.run))
+            except CacheUnavailable as error:
+                _log.info("purchase %s: %s", intent.idempotency_key, error)
+                yield False
+                return
+            yield intent in self.cache.open_intents()
+
+    def is_own(self, intent: Intent) -> bool:
+        """Whether the intent was made for this account, which its key proves."""
+        return belongs_to(self.payer.account, intent)
+
+    def claim(self, requests: Sequence[EmbeddingRequest]) -> Claim:
+        """Journal a purchase of these, unless someone else pays or has paid for part of them.
+
+        The intent is written first, and other intents are read second. If two processes want the
+        same item, the process whose intent came later sees the earlier intent and withdraws before
+        anything is sent. Raises ClientBudgetExceeded with nothing journalled.
+        """
+        keys = tuple(one.key for one in requests)
+        intent = Intent(
+            idempotency_key=purchase_key(
+                account=self.payer.account,
+                model_fingerprint=keys[0].model_fingerprint,
+                digests=[key.digest for key in keys],
+                epoch=self.payer.run,
+            ),
+            keys=keys,
+            units=self.plan.units_of(requests),
+            run=self.payer.run,
+            created_ms=self.now_ms(),
+        )
+        self.cache.reserve(intent, budget=self.payer.budget)
+        contested = self.contested(intent)
+        # Read only now: a rival that stored its answer since is in the rows, not in the journal.
+        unpaid = self.unpaid(requests)
+        if len(unpaid) == len(requests) and not contested:
+            return Claim(intent=intent, free=list(requests), is_contested=False)
+        self.cache.abandon(intent.idempotency_key)
+        return Claim(
+            intent=None,
+            free=[one for one in unpaid if one.key not in contested],
+            is_contested=any(one.key in contested for one in unpaid),
+        )
+
+    def contested(self, intent: Intent) -> set[EmbeddingKey]:
+        """The keys of `intent` that an earlier open intent asks for."""
+        earlier: set[EmbeddingKey] = set()
+        for other in self.cache.open_intents():
+            if other.idempotency_key == intent.idempotency_key:
+                break
+            earlier.update(other.keys)
+        return earlier.intersection(intent.keys)
+
+    def is_partly_paid(self, intent: Intent) -> bool:
+        """Whether another purchase has bought some of what `intent` asks for."""
+        return len(self.cache.missing(intent.keys)) < len(intent.keys)
