@@ -22,7 +22,7 @@ from benchmarks.evidence.page import write_page
 from benchmarks.evidence.protocol import FOLDER
 from benchmarks.evidence.vendors import local_vendors
 from student.bench.report import write_report
-from student.bench.run import Grid
+from student.bench.run import Grid, Run
 from student.bench.runner import Source, run_grid
 from student.console import Terminal
 from student.errors import StudentError
@@ -45,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         for one in [] if options.page else grids:
-            on_device = one.base.model_copy(update={"device": options.device})
+            on_device = one.base.changed(device=options.device)
             run_grid(
-                Grid(name=one.name, base=on_device, runs=one.runs),
+                Grid(name=one.name, base=on_device, runs=_current(one.runs)),
                 rows,
                 counters=local_vendors(FOLDER / "vendor", budget=options.budget),
                 budget=options.budget,
@@ -69,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     terminal.say(f"wrote {page}")
     return 0
+
+
+def _current(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """The runs that can still be made: rows of the others are only read."""
+    return tuple(run for run in runs if not run.retired)
 
 
 def _parser() -> argparse.ArgumentParser:

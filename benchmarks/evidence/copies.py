@@ -27,7 +27,7 @@ def main() -> int:
     }
     splits = []
     for dataset, targets in held_out.items():
-        catalogue = discover(settings_for(dataset).data)
+        catalogue = discover(settings_for(dataset).data.data)
         for names, seed in product(targets, SEEDS):
             one = split(catalogue, targets=names, seed=seed)
             copies = one.copies()

@@ -18,6 +18,7 @@ from benchmarks.evidence.grids import (
 from benchmarks.evidence.protocol import (
     HOUSES,
     LINE_DRAWINGS,
+    ONE_QUERY,
     PUBLISHED_VIEWS,
     STYLES_UNSEEN,
     TWO_HOUSES,
@@ -27,8 +28,8 @@ from benchmarks.evidence.white_box import WHITE_BOX_SEEDS, of_line
 from student.acquisition.strategies import SELECTORS
 from student.bench.charts import Curve
 from student.bench.constants import ZERO_SHOT
-from student.bench.rows import Row
-from student.bench.run import Grid, Option, Run
+from student.bench.rows import Option, Row
+from student.bench.run import Grid, Run
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.statistics import reach_of_one_seed
 
@@ -51,7 +52,7 @@ HEADLINE = [
     ("erm", 1),
     ("kd", PUBLISHED_VIEWS),
     ("vl2v-adip", PUBLISHED_VIEWS),
-    ("ours", 1),
+    (ONE_QUERY, 1),
     (ZERO_SHOT, 1),
 ]
 
@@ -59,6 +60,7 @@ NAMES = {
     "erm": "ERM",
     "kd": "KD",
     "vl2v-adip": "VL2V-ADiP",
+    ONE_QUERY: "VL2V-ADiP-1q",
     "lp-ft": "LP-FT",
     "linear-probe": "linear probe",
     "simkd": "SimKD",
@@ -108,7 +110,7 @@ class Found:
         return self._plain(grid("digits"), HEADLINE)
 
     def methods(self) -> list[Series]:
-        """Every method on two house styles, and those that are shown pictures as ours is."""
+        """Every method on two house styles, and those that are shown images as VL2V-ADiP-1q is."""
         others = grid("methods")
         named = list(dict.fromkeys((r.method, r.views) for r in others.runs if not r.options))
         inked = dict.fromkeys(r.method for r in others.runs if r.options == INK)
@@ -116,33 +118,37 @@ class Found:
             *self._plain(_headline_on(TWO_HOUSES), HEADLINE),
             *self._plain(others, named),
             *(
-                self.where(others, f"{NAMES[name]}, pictures as ours", method=name, options=INK)
+                self.where(
+                    others, f"{NAMES[name]}, images as {NAMES[ONE_QUERY]}", method=name, options=INK
+                )
                 for name in inked
             ),
         ]
 
     def lever_start(self) -> Series:
-        """Ours, on the style on which its levers are moved."""
-        targets = emoji("ours", TWO_HOUSES[0], 0).targets
-        return self.where(grid("headline"), "ours, 1 view", method="ours", targets=targets)
+        """VL2V-ADiP-1q, on the style of its ablation."""
+        targets = emoji(ONE_QUERY, TWO_HOUSES[0], 0).targets
+        return self.where(
+            grid("headline"), f"{NAMES[ONE_QUERY]}, 1 view", method=ONE_QUERY, targets=targets
+        )
 
     def levers(self) -> list[Series]:
-        """Ours with one thing changed."""
+        """VL2V-ADiP-1q with one option changed."""
         one = grid("methods")
         return [self.where(one, _changed(lever), options=lever) for lever in LEVERS]
 
     def by_chance(self, column: Column) -> float | None:
         """How far another seed moves a difference of two single runs: half its 95% interval."""
-        _, _, published, ours, _ = self.headline()
-        return reach_of_one_seed(ours.values(column), published.values(column))
+        _, _, published, one_query, _ = self.headline()
+        return reach_of_one_seed(one_query.values(column), published.values(column))
 
     def least_gain(self) -> list[Series]:
-        """The published recipe and ours where ours gains least, and ours with one thing changed."""
+        """VL2V-ADiP-1q where it gains least over the published recipe, and variants of it."""
         one = grid("least-gain")
-        _, _, published, ours, _ = self._plain(_headline_on(LEAST_GAIN), HEADLINE)
+        _, _, published, one_query, _ = self._plain(_headline_on(LEAST_GAIN), HEADLINE)
         return [
             published,
-            ours,
+            one_query,
             *(
                 self.where(one, _changed(lever) or f"{views} views", views=views, options=lever)
                 for views, lever in ASIDE
@@ -150,7 +156,7 @@ class Found:
         ]
 
     def curves(self) -> list[Curve]:
-        """Ours at ever more images, by selector."""
+        """VL2V-ADiP-1q at increasing numbers of images, by selector."""
         one = grid("curves")
         return [
             Curve(
@@ -201,11 +207,11 @@ class Found:
         return self.where(grid("teachers"), f"{NAMES.get(method, method)}, {teacher}", **wanted)
 
     def published_steps(self) -> list[Series]:
-        """The published recipe at its own number of steps, and others; ours also at all others'."""
+        """The published recipe at its own number of steps, and others for comparison."""
         one = grid("published-steps")
         return [
             self.where(one, "VL2V-ADiP, 5,001 steps, as published", method="vl2v-adip"),
-            self.where(one, "ours, 1 view, 5,001 steps", method="ours"),
+            self.where(one, f"{NAMES[ONE_QUERY]}, 1 view, 5,001 steps", method=ONE_QUERY),
             self.lever_start(),
             self.where(one, "ERM, 5,001 steps", method="erm"),
         ]

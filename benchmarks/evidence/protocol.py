@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from student.config import JobSettings
+from student.options import Options
 
 FOLDER = Path("runs/evidence")
 
@@ -18,6 +18,8 @@ LINE_DRAWINGS = ("outline", "glyph")
 TWO_HOUSES = ("windows", "apple")
 """For the grids that cannot afford seven: one of the flattest styles and one of the glossiest."""
 SEEDS = (0, 1, 2)
+ONE_QUERY = "vl2v-adip-1q"
+"""This project's method: VL2V-ADiP at one query an image."""
 
 PUBLISHED_VIEWS = 18
 """840 steps of Align and 840 of Distill, of 24 images, show each of about 2,250 images 17.9 times:
@@ -75,7 +77,7 @@ TEACHERS: Mapping[str, Teacher] = MappingProxyType(
 )
 
 
-def settings_for(dataset: str, **more: object) -> JobSettings:
+def settings_for(dataset: str, **more: object) -> Options:
     """What every run on a data set trains with, unless `more` says otherwise.
 
     No lmd and nothing else that a method decides for itself.
@@ -96,8 +98,5 @@ def settings_for(dataset: str, **more: object) -> JobSettings:
         "eval_every": 105,
         "threads": 1,
     }
-    told |= more
     # Not from the command line or the environment: these are the protocol's, whoever runs it.
-    unset = {name: field.get_default() for name, field in JobSettings.model_fields.items()}
-    unset["target_domain"] = []
-    return JobSettings.model_construct(_fields_set=set(told), **(unset | told))
+    return Options.of(told | more)

@@ -12,7 +12,8 @@ from benchmarks.evidence.protocol import (
     TEACHERS,
     TWO_HOUSES,
 )
-from student.bench.run import Option, Run, new_run
+from student.bench.rows import Option
+from student.bench.run import Run, new_run
 
 _HALF: Mapping[str, Option] = MappingProxyType({"wise_ft": 0.5})
 _GENTLY: Mapping[str, Option] = MappingProxyType({"lr": 1e-4})

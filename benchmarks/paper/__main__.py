@@ -25,11 +25,13 @@ from benchmarks.paper.datasets import DATASETS, find
 from benchmarks.paper.recipe import STUDENTS, Recipe, clear_scratch, targets_of
 from benchmarks.paper.reports import read_reports
 from benchmarks.paper.tables import render
-from student.config import JobSettings, api_key
 from student.console import Terminal
 from student.data.image_folder import discover
 from student.errors import BadInput, PlanExceedsBudget, StudentError, VendorError
 from student.models.saved import replace_file
+from student.options import Options
+from student.options.purchase import api_key
+from student.options.spellings import current_method
 from student.training.methods import METHODS
 from student.vendor.circuit_breaker import BreakerPolicy
 from student.vendor.client import connect
@@ -83,7 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--student", default="vit", help=f"{' or '.join(STUDENTS)}, or a TOML file of options"
     )
-    parser.add_argument("--methods", nargs="+", default=["vl2v-adip", "erm"], metavar="METHOD")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        type=current_method,
+        default=["vl2v-adip", "erm"],
+        metavar="METHOD",
+    )
     parser.add_argument("--targets", nargs="+", default=[], metavar="DOMAIN", help="default: each")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
     parser.add_argument("--views", type=int, default=1, help="stored views bought for each image")
@@ -106,7 +114,7 @@ def _run(
     terminal.say(f"counting the images of {recipe.data}")
     counted = estimate(recipe, discover(recipe.data))
     runs = list(recipe.runs())
-    prices = _prices(runs[0].settings(), terminal)
+    prices = _prices(runs[0].read_options(), terminal)
     title = f"{recipe.dataset.name}, {recipe.student_name}, {len(runs)} students"
     terminal.table((title, ""), counted.rows(prices))
     if options.budget is None:
@@ -152,15 +160,15 @@ def _recipe(options: argparse.Namespace, more: tuple[str, ...]) -> Recipe:
     )
 
 
-def _prices(settings: JobSettings, terminal: Terminal) -> Prices | None:
+def _prices(options: Options, terminal: Terminal) -> Prices | None:
     """The vendor's price list; None, with the reason said, where it cannot be had."""
 
     async def ask() -> Prices:
         patience = RetryPolicy(attempts=2, total_seconds=15.0)
         outages = BreakerPolicy(total_seconds=10.0, first_contact_seconds=5.0)
-        key = api_key(settings)
+        key = api_key(options.purchase)
         async with connect(
-            settings.vendor, key, retry_policy=patience, breaker_policy=outages
+            options.purchase.vendor, key, retry_policy=patience, breaker_policy=outages
         ) as vendor:
             return await vendor.prices()
 

@@ -76,17 +76,17 @@ def estimate(recipe: Recipe, catalogue: Catalogue) -> Estimate:
     fresh = scratch = 0
     # The methods of a place are trained on the same images: one of them stands for all.
     for run in {(run.target, run.seed): run for run in recipe.runs()}.values():
-        settings = run.settings()
+        options = run.read_options()
         share = split(catalogue, targets=[run.target], seed=run.seed)
         shown.update(item.digest for item in share.train)
         prompts.update(
             prompt
             for name in catalogue.classes
-            for prompt in prompts_for(name, share.sources, settings.prompts)
+            for prompt in prompts_for(name, share.sources, options.purchase.prompts)
         )
-        steps = settings.align_steps + settings.steps
-        fresh += steps * settings.batch_per_domain * len(share.sources)
-        pixels = settings.image_size**2 * PIXEL_BYTES
+        steps = options.training.align_steps + options.training.steps
+        fresh += steps * options.training.batch_per_domain * len(share.sources)
+        pixels = options.data.image_size**2 * PIXEL_BYTES
         scratch = max(scratch, pixels * _pictures(share, recipe.views))
     return Estimate(
         images=len(catalogue.items),

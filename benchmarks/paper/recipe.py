@@ -1,4 +1,4 @@
-"""What is asked of `distill-client`, run by run, and whether a run is already there."""
+"""The runs of `distill-client` that a recipe needs, and whether each is already done."""
 
 from __future__ import annotations
 
@@ -10,27 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paper.datasets import HERE, Dataset
-from student.config import JobSettings, read_settings
 from student.errors import BadInput
+from student.options import Options
+from student.options.read import read_options
+from student.options.sections import NOT_IDENTIFYING
+from student.options.spellings import RENAMED_METHODS, renamed_options
 
 STUDENTS = {"vit": HERE / "vit.toml", "resnet50": HERE / "resnet50.toml"}
 
-# meta.json last: where it lies, the rest does.
+# meta.json last: if it is there, so are the others.
 _KEPT = ("student.safetensors", "MODEL_CARD.md", "report.md", "answers.png", "meta.json")
 _SCRATCH = ("pixels", "embeddings", "features", "checkpoints")
-_NOT_OF_THE_STUDENT = frozenset(
-    {
-        *("budget", "data", "vendor", "key_file", "cache", "out", "config", "dry_run"),
-        *("batch_size", "concurrency", "compare", "device", "threads"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A part of the tables: one set and one student, each method at each target and seed.
 
-    `options` go to `distill-client` as they stand and win over the recipe's own.
+    `options` are passed to `distill-client` unchanged and win over those of the recipe.
     """
 
     dataset: Dataset
@@ -55,11 +52,11 @@ class Recipe:
 
     @property
     def cache(self) -> Path:
-        """The paid answers of a set serve every target, seed, method and student."""
+        """The cache of a data set, shared by every target, seed, method and student."""
         return self.out / self.dataset.name / "paid-cache"
 
     def runs(self) -> Iterator[Run]:
-        """Place after place, so that the methods of one share its rendered images."""
+        """The runs, place by place, so that the methods of a place share its rendered images."""
         for target in self.targets:
             for seed in self.seeds:
                 for method in self.methods:
@@ -68,7 +65,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One student: the target domain that it never sees, the seed of all that is drawn."""
+    """One student: its held-out domain, its seed and its method."""
 
     recipe: Recipe
     target: str
@@ -77,16 +74,19 @@ class Run:
 
     @property
     def place(self) -> Path:
-        """What the methods share."""
+        """The folder that the methods share."""
         return self.recipe.folder / self.target / f"seed-{self.seed}"
 
     @property
     def kept(self) -> Path:
-        """What stays of this one."""
+        """Where the results of this run are kept."""
+        for old, new in RENAMED_METHODS.items():
+            if new == self.method and (self.place / old / "meta.json").is_file():
+                return self.place / old  # made by version 0.1
         return self.place / self.method
 
     def command(self, *, budget: int | None) -> tuple[str, ...]:
-        """As a person would type it; without a budget it is a dry run."""
+        """The command as a person would type it; without a budget it is a dry run."""
         recipe, dataset = self.recipe, self.recipe.dataset
         config = STUDENTS.get(recipe.student, Path(recipe.student))
         pay = ("--dry-run",) if budget is None else ("--budget", str(budget))
@@ -101,28 +101,28 @@ class Run:
             *recipe.options,
         )
 
-    def settings(self) -> JobSettings:
-        """The same, read as `distill-client` reads it. Raises BadInput."""
-        return read_settings(self.command(budget=None)[1:])
+    def read_options(self) -> Options:
+        """The options of the command, read as `distill-client` reads them. Raises BadInput."""
+        return read_options(self.command(budget=None)[1:])
 
     def is_done(self) -> bool:
-        """Whether its report is there. BadInput where one of other settings is in its place."""
+        """Whether its report exists. Raises BadInput if the report was made with other settings."""
         report = self.kept / "meta.json"
         if not report.is_file():
             return False
-        theirs, ours = (
-            {name: value for name, value in of_one.items() if name not in _NOT_OF_THE_STUDENT}
-            for of_one in (read_report(report)["settings"], self.settings().model_dump(mode="json"))
+        theirs, own = (
+            {name: value for name, value in of_one.items() if name not in NOT_IDENTIFYING}
+            for of_one in (read_report(report)["settings"], self.read_options().as_json())
         )
-        changed = sorted(name for name in ours if name in theirs and theirs[name] != ours[name])
+        changed = sorted(name for name in own if name in theirs and theirs[name] != own[name])
         if changed:
-            told = ", ".join(f"{name} {theirs[name]}, not {ours[name]}" for name in changed)
-            message = f"{self.kept} was made with other settings ({told}): name another --out"
+            listed = ", ".join(f"{name} {theirs[name]}, not {own[name]}" for name in changed)
+            message = f"{self.kept} was made with other settings ({listed}): use another --out"
             raise BadInput(message)
         return True
 
     def keep(self) -> None:
-        """Moves what the command left to its own folder, out of the next method's way."""
+        """Moves the results to a folder of their own, out of the way of the next method."""
         self.kept.mkdir(parents=True, exist_ok=True)
         for name in _KEPT:
             if (self.place / name).exists():
@@ -130,19 +130,19 @@ class Run:
 
 
 def clear_scratch(place: Path) -> None:
-    """Deletes what can be rendered or computed again: it is large, and the students are kept."""
+    """Deletes large files that can be rendered or computed again; the students are kept."""
     for name in _SCRATCH:
         shutil.rmtree(place / name, ignore_errors=True)
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """A run's meta.json. Raises BadInput where it is none."""
+    """A run's meta.json, by today's names of options. Raises BadInput if it cannot be read."""
     try:
         report: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        message = f"{path} is no report of a run: {error}"
+        message = f"{path} is not a report of a run: {error}"
         raise BadInput(message) from error
-    return report
+    return {**report, "settings": renamed_options(report.get("settings", {}))}
 
 
 def targets_of(dataset: Dataset, named: Sequence[str]) -> tuple[str, ...]:

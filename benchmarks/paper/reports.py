@@ -12,6 +12,7 @@ from benchmarks.paper.recipe import read_report
 from student.bench.statistics import Mean, mean_of
 from student.data.split import VALIDATION
 from student.errors import BadInput
+from student.options.spellings import renamed_method
 from student.training.methods import METHODS
 
 # What the paper trains with; the steps are the set's.
@@ -80,7 +81,7 @@ def _report(path: Path, meta: dict[str, Any]) -> Report:
         dataset=dataset,
         student=student,
         views=settings["views"],
-        method=method,
+        method=renamed_method(method),
         target=target,
         seed=meta["seed"],
         unseen=scores[target]["correct"] / scores[target]["images"],
@@ -108,7 +109,7 @@ def _changed(dataset: Dataset, settings: dict[str, Any]) -> tuple[str, ...]:
 
 def _left_out(meta: dict[str, Any]) -> tuple[str, ...]:
     """What an account that could not pay, or a refused picture, leaves to the class texts alone."""
-    if not METHODS[meta["method"]].reads_images:
+    if not METHODS[renamed_method(meta["method"])].reads_images:
         return ()
     wanted = meta["images_trained_on"] * meta["settings"]["views"]
     left_out = wanted - meta["embeddings_bought"]

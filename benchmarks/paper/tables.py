@@ -25,17 +25,18 @@ _COLUMNS = {
     "PACS": "PACS",
     "DomainNet": "DomainNet",
 }
+ONE_QUERY = "vl2v-adip-1q"
 _TITLES = {"vit": "ViT-B/16 student", "resnet50": "ResNet-50 student"}
 
 _HEAD = """\
-# The published tables, and yours
+# The published tables and your runs
 
 <!-- Written by `python -m benchmarks.paper --tables`; edit benchmarks/paper/*.toml or run more. -->
 
-Accuracy in percent on the domain that was held out, the mean over a set's targets. *Paper*: arXiv
-2310.08255, as on its project page; one figure, no interval. *Here*: the mean over seeds with
-Student's 95% interval over them, ± half of it, once every target of the set is there; an empty
-column is yours to fill. *Average* and *source validation* are means over the five sets; the paper's
+Accuracy in percent on the held-out domain, the mean over a set's targets. *Paper*: arXiv
+2310.08255, as on its project page; one figure, no interval. *Here*: the mean over seeds ± half of
+Student's 95% interval, given once every target of the set is there; an empty column means that no
+run has been made. *Average* and *source validation* are means over the five sets; the paper's
 figure under source validation is its "Avg-ID". Read "What differs from the published code" in
 benchmarks/paper/README.md before you compare.
 """
@@ -51,10 +52,10 @@ the published code are for one student and one seed. A run counts your own folde
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A row of the paper's table. `ours` is the method's name here, where there is one."""
+    """A row of the paper's table. `method` is its name in this project, if it has one."""
 
     name: str
-    ours: str | None
+    method: str | None
     figures: dict[str, float]
 
     def figure(self, column: str) -> str:
@@ -69,8 +70,8 @@ def published(part: str) -> list[Published]:
     return [
         Published(
             name=name,
-            ours=facts.get("ours"),
-            figures={key: value for key, value in facts.items() if key != "ours"},
+            method=facts.get("method"),
+            figures={key: value for key, value in facts.items() if key != "method"},
         )
         for name, facts in rows.items()
     ]
@@ -111,7 +112,7 @@ def _main_table(own: Sequence[Report], *, with_paper: bool) -> list[str]:
         cells = [one.name]
         for column in (*_COLUMNS, "average", "id"):
             cells += [one.figure(column)] if with_paper else []
-            cells.append(_own_cell(own, one.ours, column))
+            cells.append(_own_cell(own, one.method, column))
         rows.append(cells)
     return table(columns, rows)
 
@@ -120,14 +121,14 @@ def _rows(own: Sequence[Report], *, with_paper: bool) -> list[Published]:
     """The paper's rows in its order, then the methods that only this project has."""
     rows = [*published("teacher"), *published("vit")]
     if not with_paper:
-        rows = [one for one in rows if one.ours]
-    listed = {one.ours for one in rows}
-    more = dict.fromkeys(["ours", *sorted(one.method for one in own)])
-    titles = {"ours": "`ours` of this project"}
+        rows = [one for one in rows if one.method]
+    listed = {one.method for one in rows}
+    more = dict.fromkeys([ONE_QUERY, *sorted(one.method for one in own)])
+    titles = {ONE_QUERY: f"`{ONE_QUERY}` of this project"}
     return [
         *rows,
         *(
-            Published(name=titles.get(name, f"`{name}`"), ours=name, figures={})
+            Published(name=titles.get(name, f"`{name}`"), method=name, figures={})
             for name in more
             if name not in listed
         ),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from student.models.backbone import load_network
 from student.models.student import with_head
 from student.models.timm_backbone import weights_name
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.device import training_device
 from student.training.features import features_of
 from student.training.sampling import torch_seed
@@ -26,8 +26,9 @@ _CHUNK = 1024
 def frozen_features(
     digests: Sequence[str],
     pixels: NDArray[np.uint8],
-    settings: TrainingSettings,
+    options: TrainingOptions,
     *,
+    seed: int,
     folder: Path,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> NDArray[np.float32]:
@@ -37,15 +38,16 @@ def frozen_features(
     decides the features, so that another backbone, size or image finds none and computes them.
     `progress(done, total)` counts images. Raises BadInput and TrainingError as the backbone does.
     """
-    path = folder / f"{_name(digests, settings)}.npy"
+    size = int(pixels.shape[1])
+    path = folder / f"{_name(digests, options, size, seed)}.npy"
     if (stored := _read(path, len(digests))) is not None:
         return stored
-    with training_device(settings) as device:
-        torch.manual_seed(torch_seed(settings.seed))  # of a backbone without weights
+    with training_device(options) as device:
+        torch.manual_seed(torch_seed(seed))  # of a backbone without weights
         student = with_head(
-            load_network(settings.backbone, settings.weights, image_size=settings.image_size),
-            backbone=settings.backbone,
-            image_size=settings.image_size,
+            load_network(options.backbone, options.weights, image_size=size),
+            backbone=options.backbone,
+            image_size=size,
             num_classes=2,
             text_embeddings=None,
         ).to(device)
@@ -64,11 +66,11 @@ def frozen_features(
     return features
 
 
-def _name(digests: Sequence[str], settings: TrainingSettings) -> str:
-    weights = weights_name(settings.weights)
+def _name(digests: Sequence[str], options: TrainingOptions, size: int, seed: int) -> str:
+    weights = weights_name(options.weights)
     if weights == "none":
-        weights = f"none {settings.seed}"
-    parts = [_RECIPE, settings.backbone, weights, str(settings.image_size), *digests]
+        weights = f"none {seed}"
+    parts = [_RECIPE, options.backbone, weights, str(size), *digests]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

@@ -21,10 +21,10 @@ from torch.nn import functional
 
 from student.acquisition.candidates import AcquisitionRounds, Answers, Candidates
 from student.acquisition.herding import herding_order
+from student.acquisition.ridge import solve_projection
 from student.acquisition.stratified import stratified_order
-from student.training.ridge import Targets, solve_projection
 
-RIDGE = 0.01  # times the features' mean variance, as Align's
+RIDGE = 0.01  # times the features' mean variance
 
 
 def margin_rounds(candidates: Candidates, *, seed: int) -> AcquisitionRounds:
@@ -48,10 +48,7 @@ def margins(candidates: Candidates, answers: Answers) -> NDArray[np.float32]:
     rows = np.flatnonzero(answers.known)
     weight, bias = solve_projection(
         features[rows],
-        Targets(
-            pull_MD=functional.normalize(torch.from_numpy(answers.images[rows]), dim=-1),
-            counts_M=torch.ones(len(rows), dtype=torch.float64),
-        ),
+        functional.normalize(torch.from_numpy(answers.images[rows]), dim=-1),
         ridge=RIDGE,
     )
     guessed = functional.normalize(functional.linear(features, weight, bias), dim=-1)

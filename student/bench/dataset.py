@@ -9,14 +9,14 @@ from cache.records.embedding_key import EmbeddingKey
 from student.acquisition.candidates import Answers, Candidates
 from student.acquisition.strategies import SELECTORS, order
 from student.bench.constants import ZERO_SHOT
-from student.bench.run import Grid, Run, asks_texts, settings_of
-from student.config import JobSettings
+from student.bench.run import Grid, Run, asks_texts, options_of
 from student.console import Terminal
 from student.data.image_folder import Catalogue, Item, discover
 from student.data.image_set import ImageSet, render_views, rows_by_path
 from student.data.split import Split, split
 from student.embeddings.keys import SplitKeys, split_keys
 from student.embeddings.lookup import TeacherEmbeddings
+from student.options import Options
 from student.purchase.requirements import candidates_for
 
 SplitName = tuple[tuple[str, ...], int]
@@ -40,12 +40,12 @@ def gather(grid: Grid, terminal: Terminal, catalogue: Catalogue | None = None) -
 
     Raises BadInput for a folder or a target that cannot be used.
     """
-    catalogue = catalogue or discover(grid.base.data)
+    catalogue = catalogue or discover(grid.base.data.data)
     names: list[SplitName] = list(dict.fromkeys((run.targets, run.seed) for run in grid.runs))
     splits = [split(catalogue, targets=targets, seed=seed) for targets, seed in names]
     views = max(run.views for run in grid.runs)
-    settings = grid.base.model_copy(update={"views": views})
-    scanned = render_views(catalogue, splits, settings, terminal)
+    options = grid.base.data.changed(views=views)
+    scanned = render_views(catalogue, splits, options, grid.base.run.out, terminal)
     return BenchDataset(scanned=scanned, splits=dict(zip(names, scanned.splits, strict=True)))
 
 
@@ -53,7 +53,7 @@ class Selection:
     """Which training images a run buys: the first of its selector's order, so that a bigger share
     holds a smaller one. A selector that buys in rounds is replayed on what was bought."""
 
-    def __init__(self, material: BenchDataset, base: JobSettings, terminal: Terminal) -> None:
+    def __init__(self, material: BenchDataset, base: Options, terminal: Terminal) -> None:
         self._material = material
         self._base = base
         self._terminal = terminal
@@ -109,14 +109,14 @@ def in_rounds(run: Run) -> bool:
     return 0.0 < run.fraction < 1.0 and SELECTORS[run.selector].in_rounds is not None
 
 
-def run_keys(run: Run, base: JobSettings, material: BenchDataset, fingerprint: str) -> SplitKeys:
+def run_keys(run: Run, base: Options, material: BenchDataset, fingerprint: str) -> SplitKeys:
     """Which embeddings this run reads, whatever it buys of them."""
-    settings = settings_of(run, base)
-    return split_keys(material.split_of(run), material.scanned.catalogue, settings, fingerprint)
+    options = options_of(run, base)
+    return split_keys(material.split_of(run), material.scanned.catalogue, options, fingerprint)
 
 
 def keys_read(
-    run: Run, base: JobSettings, material: BenchDataset, items: Sequence[Item], fingerprint: str
+    run: Run, base: Options, material: BenchDataset, items: Sequence[Item], fingerprint: str
 ) -> list[EmbeddingKey]:
     """The embeddings that this run reads when it buys these images; no text if its method reads
     none."""

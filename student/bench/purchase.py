@@ -20,11 +20,11 @@ from student.bench.dataset import (
     run_keys,
 )
 from student.bench.run import Run, known_method, resolved
-from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_folder import Item
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PlanExceedsBudget, PurchaseError
+from student.options import Options
 from student.purchase.plan import Plan
 from student.purchase.requests import EmbeddingRequest, image_requests, text_requests
 from student.purchase.session import open_session
@@ -57,7 +57,7 @@ class BoughtEmbeddings:
 
 def buy_for(
     runs: Sequence[Run],
-    base: JobSettings,
+    base: Options,
     material: BenchDataset,
     chooser: Selection,
     *,
@@ -79,7 +79,7 @@ def buy_for(
         if run.teacher != NO_TEACHER:
             by_teacher.setdefault(run.teacher, []).append(run)
     bought: dict[str, BoughtEmbeddings] = {}
-    with PaidCache.open(base.cache) as cache:
+    with PaidCache.open(base.purchase.cache) as cache:
         for teacher, of_one in by_teacher.items():
             with counters(teacher) as endpoint:
                 purchase = _BenchPurchase(base, material, chooser, cache, check, terminal, command)
@@ -92,7 +92,7 @@ def buy_for(
 class _BenchPurchase:
     def __init__(
         self,
-        base: JobSettings,
+        base: Options,
         material: BenchDataset,
         chooser: Selection,
         cache: PaidCache,
@@ -116,7 +116,7 @@ class _BenchPurchase:
         async with endpoint.open() as vendor:
             session = await open_session(
                 vendor,
-                base.model_copy(update={"budget": budget, "teacher": endpoint.model}),
+                base.changed(budget=budget, teacher=endpoint.model),
                 [(known_method(r.method), resolved(r, base)) for r in runs if r.is_student],
                 self._cache,
                 self._terminal,
@@ -127,7 +127,7 @@ class _BenchPurchase:
             self._check(teacher, fingerprint)
             plan = session.plan(self._wanted(runs, fingerprint))
             session.show(plan, f"purchase from the teacher {teacher}, {vendor.url}")
-            if base.dry_run:
+            if base.run.dry_run:
                 return None
             if plan.left_out:
                 needed = plan.units_of((*plan.to_buy, *plan.left_out))
@@ -178,13 +178,13 @@ class _BenchPurchase:
             )
             raise PurchaseError(message)
         held = [key for key in keys if key not in missing]
-        table = materialise(self._cache, held, self._base.out / "embeddings" / teacher)
+        table = materialise(self._cache, held, self._base.run.out / "embeddings" / teacher)
         return TeacherEmbeddings(table=table, rows={key: row for row, key in enumerate(held)})
 
 
 def keys_of(
     run: Run,
-    base: JobSettings,
+    base: Options,
     material: BenchDataset,
     items: Sequence[Item],
     bought: BoughtEmbeddings | None,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from student.bench.charts import Curve, against_queries
 from student.bench.constants import ZERO_SHOT
-from student.bench.rows import Row, read_rows
-from student.bench.run import Grid, Option, Run, new_run
+from student.bench.rows import Option, Row, read_rows
+from student.bench.run import Grid, Run, new_run
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table
-from student.config import JobSettings
 from student.data.image_folder import discover
 from student.models.saved import replace_file
+from student.options import Options
 
 COMPARED = ("erm", "vl2v-adip")
 """What every other line is set against, where it was run."""
@@ -21,7 +21,7 @@ Kind = tuple[str, int, float, str, tuple[tuple[str, Option], ...]]
 
 
 def folder_grid(
-    settings: JobSettings,
+    options: Options,
     *,
     methods: Sequence[str],
     seeds: Sequence[int],
@@ -32,28 +32,28 @@ def folder_grid(
 
     Raises BadInput for a folder, a method or a share that cannot be used.
     """
-    domains = discover(settings.data).domains
+    domains = discover(options.data.data).domains
     choices: list[tuple[str, ...]] = [(name,) for name in domains] if len(domains) > 1 else [()]
-    if settings.target_domain:
-        choices = [tuple(settings.target_domain)]
+    if options.data.target_domain:
+        choices = [tuple(options.data.target_domain)]
     asked = [(method, 1.0) for method in methods]
-    asked += [(settings.method, share) for share in shares]
+    asked += [(options.training.method, share) for share in shares]
     runs = [
         new_run(
-            dataset=settings.data.resolve().name,
+            dataset=options.data.data.resolve().name,
             targets=targets,
             seed=seed,
             method=method,
-            views=settings.views,
+            views=options.data.views,
             fraction=share,
-            selector_name=settings.selector,
-            teacher=settings.teacher or "vendor",
+            selector_name=options.purchase.selector,
+            teacher=options.purchase.teacher or "vendor",
         )
         for seed in seeds
         for targets in choices
         for method, share in dict.fromkeys(asked)
     ]
-    return Grid(name="bench", base=settings, runs=tuple(dict.fromkeys(runs)))
+    return Grid(name="bench", base=options, runs=tuple(dict.fromkeys(runs)))
 
 
 def write_report(grid: Grid, rows: Path, out: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The results: one JSON object a line, only ever added to."""
+"""The results of a bench: a file of JSON lines, to which rows are only added."""
 
 from __future__ import annotations
 
@@ -7,28 +7,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from student.errors import BadInput
+from student.evaluation.results import AccuracyCount
+from student.options.spellings import renamed_method, renamed_options
 
-
-class Counted(BaseModel):
-    """So many right out of so many."""
-
-    model_config = ConfigDict(frozen=True)
-
-    correct: int = Field(ge=0)
-    images: int = Field(gt=0)
-
-    @property
-    def accuracy(self) -> float:
-        """Between 0 and 1."""
-        return self.correct / self.images
+Option = str | int | float | bool
 
 
 class Row(BaseModel):
-    """One finished run. `accuracies` are of the parts that nothing was trained or chosen on;
-    `queries` is what the student's embeddings cost the first time, whichever run bought them."""
+    """One finished run, by today's names of methods and options.
+
+    `accuracies` are of the parts on which nothing was trained or chosen. `queries` is the number of
+    queries that the student's embeddings cost, whichever run bought them.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,14 +35,14 @@ class Row(BaseModel):
     views: int
     fraction: float
     selector: str
-    options: dict[str, str | int | float | bool]
+    options: dict[str, Option]
     steps: int
     lmd: float
     images: int = Field(description="trained on")
     queries: int
     cost_micro_usd: int
-    accuracies: dict[str, Counted]
-    validation: Counted
+    accuracies: dict[str, AccuracyCount]
+    validation: AccuracyCount
     chosen: str = Field(description="raw or average weights")
     seconds: float
     teacher: str
@@ -58,13 +51,24 @@ class Row(BaseModel):
     command: str
     commit: str
     machine: str
-    recipe: str = Field("", description="digest of the settings; rows from before it have none")
+    recipe: str = Field("", description="digest of the settings; the first rows have none")
+
+    @field_validator("method")
+    @classmethod
+    def _method_today(cls, value: str) -> str:
+        return renamed_method(value)
+
+    @field_validator("options")
+    @classmethod
+    def _options_today(cls, value: dict[str, Option]) -> dict[str, Option]:
+        return renamed_options(value)
 
 
 def read_rows(path: Path) -> dict[str, Row]:
-    """The rows of a file by id, the first of each; none where there is no file.
+    """The rows of a file by id, the first of each; none if there is no file.
 
-    A last line that a kill cut short is not a row yet. Raises BadInput for any other line.
+    A last line without an end, left by a killed process, is ignored. Raises BadInput for any other
+    line that is not a row.
     """
     if not path.exists():
         return {}
@@ -73,14 +77,14 @@ def read_rows(path: Path) -> dict[str, Row]:
         try:
             row = Row.model_validate_json(line)
         except ValidationError as error:
-            message = f"{path}, line {number} is no row of a bench: {error.errors()[0]['msg']}"
+            message = f"{path}, line {number} is not a row of a bench: {error.errors()[0]['msg']}"
             raise BadInput(message) from error
         rows.setdefault(row.id, row)
     return rows
 
 
 def add_row(path: Path, row: Row) -> None:
-    """Writes a row behind the others, whoever else writes; when this returns, it is on the disk."""
+    """Appends a row under a file lock, and flushes it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

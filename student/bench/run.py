@@ -1,31 +1,31 @@
-"""One run of a grid, as a value: what is trained on what, and what tells it from every other."""
+"""One run of a grid, as a value: what is trained on what, and what distinguishes it from others."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from student.acquisition.strategies import selector
 from student.bench.constants import NO_TEACHER, ZERO_SHOT
-from student.config import JobSettings
+from student.bench.rows import Option
 from student.errors import BadInput
-from student.run_methods import training_settings
-from student.training.config import TrainingSettings
-from student.training.methods import METHODS, Method
-from student.training.serial import DEFAULTS, TERMS, stored_settings, unlike_defaults
+from student.options import Options, TrainingOptions
+from student.options.spellings import is_retired
+from student.training.methods import METHODS, Method, method_of
+from student.training.stored_names import (
+    DEFAULTS,
+    TERMS,
+    stored_method_name,
+    stored_settings,
+    unlike_defaults,
+)
 
 _FORMAT = "bench/1"
-# Where a run is made, not what it is.
-_ELSEWHERE = frozenset({"device", "threads", "seed"})
-# The images of a grid are rendered once, in one size.
-_OPTIONS = frozenset(
-    {one.name for one in fields(TrainingSettings)} & JobSettings.model_fields.keys() | {"prompts"}
-) - {*_ELSEWHERE, "image_size"}
-
-Option = str | int | float | bool
+# The images of a grid are rendered once, in one size, so a run cannot differ in that.
+_OPTIONS = TrainingOptions.identifying() - {"method"} | {"prompts"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Run:
     """One training run; make it with `new_run`, so that equal runs are equal values.
 
     `fraction` is the share of the training images of which `views` stored views are bought, first
-    in the selector's order. `options` are the settings in which it differs from its grid's.
+    in the selector's order. `options` are those in which it differs from its grid's.
     """
 
     dataset: str
@@ -51,13 +51,19 @@ class Run:
         """Whether anything is trained."""
         return self.method != ZERO_SHOT
 
+    @property
+    def retired(self) -> dict[str, Option]:
+        """The options that left the product after version 0.1: the run cannot be made any more, but
+        its row can be read."""
+        return {name: value for name, value in self.options if is_retired(name, value)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Runs under a name, in the order in which they are to be made, and their common settings."""
+    """Runs under a name, in the order in which they are to be made, and their common options."""
 
     name: str
-    base: JobSettings
+    base: Options
     runs: tuple[Run, ...]
 
     def ids(self) -> dict[str, Run]:
@@ -77,18 +83,20 @@ def new_run(
     teacher: str = "embedded",
     options: Mapping[str, Option] | None = None,
 ) -> Run:
-    """The run, with all that its method does not read put aside.
+    """Creates a run, resetting fields that its method ignores so that equal runs compare equal.
 
-    A method that reads no image embedding buys none, and one that asks the teacher nothing has no
+    A method that reads no image embedding buys none, and one that reads no text either has no
     teacher. Raises BadInput for a method, selector or option that does not exist.
     """
     selector(selector_name)
     chosen = tuple(sorted((options or {}).items()))
-    if unknown := [name for name, _ in chosen if name not in _OPTIONS]:
+    if unknown := [
+        name for name, value in chosen if name not in _OPTIONS and not is_retired(name, value)
+    ]:
         message = f"a run cannot differ in {', '.join(unknown)}"
         raise BadInput(message)
     if not 0.0 <= fraction <= 1.0 or views < 1:
-        message = f"{fraction} of the images in {views} views cannot be bought"
+        message = f"cannot buy {views} views of {fraction} of the images"
         raise BadInput(message)
     run = Run(
         dataset=dataset,
@@ -113,7 +121,7 @@ def new_run(
 
 
 def known_method(name: str) -> Method:
-    """The method of this name; BadInput, naming them all, where there is none."""
+    """The method of this name. Raises BadInput, listing all methods, if there is none."""
     if name not in METHODS:
         message = f"no method {name}; there are {', '.join((*METHODS, ZERO_SHOT))}"
         raise BadInput(message)
@@ -128,62 +136,64 @@ def asks_texts(method: str) -> bool:
     return chosen.head != "class" or chosen.terms.kd > 0
 
 
-def settings_of(run: Run, base: JobSettings) -> JobSettings:
-    """The options of this run's job, on one thread, as all runs of a grid are."""
-    return base.model_copy(
-        update={
-            **dict(run.options),
-            **({} if run.method == ZERO_SHOT else {"method": run.method}),
-            "views": run.views,
-            "selector": run.selector,
-            "target_domain": list(run.targets),
-            "seed": run.seed,
-            "threads": 1,
-        }
+def options_of(run: Run, base: Options) -> Options:
+    """The options of this run, on one thread, as all runs of a grid are trained."""
+    current = {name: value for name, value in run.options if name not in run.retired}
+    return base.changed(
+        **current,
+        **({"method": run.method} if run.is_student else {}),
+        views=run.views,
+        selector=run.selector,
+        target_domain=list(run.targets),
+        seed=run.seed,
+        threads=1,
     )
 
 
-def resolved(run: Run, base: JobSettings) -> TrainingSettings:
-    """What it trains with: the method's own settings, where the grid or the run names none."""
-    settings = settings_of(run, base)
-    plain = training_settings(settings)
-    if not run.is_student:
-        return plain
-    return known_method(run.method).yielding(settings.model_fields_set).settings_for(plain)
+def resolved(run: Run, base: Options) -> TrainingOptions:
+    """The options it trains with: the method's own, where neither the grid nor the run names
+    another."""
+    options = options_of(run, base).training
+    return method_of(run.method, options).settings_for(options) if run.is_student else options
 
 
-def identity(run: Run, base: JobSettings) -> str:
-    """A digest of all that decides the run's result, but for data, machine and code.
+def identity(run: Run, base: Options) -> str:
+    """A digest of all that decides the run's result, except data, machine and code.
 
-    A setting at its default does not count, so that a new one, neutral by default, leaves the
-    identity of the runs before it as it was.
+    A setting at its default is left out, so that a new one, neutral by default, does not change the
+    identity of earlier runs. Names and defaults are those of version 0.1.
     """
-    settings = settings_of(run, base)
+    options = options_of(run, base)
     told: dict[str, Any] = {
         "format": _FORMAT,
         "dataset": run.dataset,
         "targets": run.targets,
         "seed": run.seed,
-        "method": run.method,
+        "method": stored_method_name(run.method),
         "views": run.views,
         "fraction": run.fraction,
         "selector": run.selector,
         "teacher": run.teacher,
     }
     if run.teacher != NO_TEACHER:
-        told["prompts"] = settings.prompts
+        told["prompts"] = options.purchase.prompts
     if run.is_student:
-        method = known_method(run.method)
+        method, trained = known_method(run.method), resolved(run, base)
         told["recipe"] = {
             "head": method.head,
             "parts": method.parts,
-            "terms": unlike_defaults(asdict(method.terms_for(resolved(run, base))), TERMS),
+            "terms": unlike_defaults(asdict(method.terms_for(trained)), TERMS),
         }
-        used = stored_settings(resolved(run, base))
-        told["training"] = {
-            name: value
-            for name, value in unlike_defaults(used, DEFAULTS).items()
-            if name not in _ELSEWHERE
-        }
+        told["training"] = _stored(trained, options) | run.retired
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _stored(trained: TrainingOptions, options: Options) -> dict[str, Any]:
+    """The settings that are not at their stored default and do not depend on the machine."""
+    settings = stored_settings(trained, image_size=options.data.image_size, seed=options.run.seed)
+    return {
+        name: value
+        for name, value in unlike_defaults(settings, DEFAULTS).items()
+        if name not in {"device", "threads", "seed"}
+    }

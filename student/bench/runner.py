@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -17,11 +17,12 @@ from student.bench.purchase import BoughtEmbeddings, VendorEndpoints, buy_for, k
 from student.bench.rows import Row, add_row, read_rows
 from student.bench.run import Grid, Run, identity, known_method, resolved
 from student.bench.worker import Outcome, Shared, Task, Trainer, forget
-from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_folder import discover
 from student.data.split import VALIDATION
+from student.errors import BadInput
 from student.evaluation.child_process import end_with_parent
+from student.options import Options
 from student.training.student_factory import check_networks
 
 
@@ -57,17 +58,15 @@ def run_grid(
     of them BadInput where the file has rows of other images or another teacher by the same name.
     """
     runs = missing_runs(grid, rows)[:most]
-    terminal.say(f"reading {grid.base.data}")
-    catalogue = discover(grid.base.data)
+    terminal.say(f"reading {grid.base.data.data}")
+    catalogue = discover(grid.base.data.data)
     datasets = {run.dataset for run in grid.runs}
     earlier = [row for row in read_rows(rows).values() if row.dataset in datasets]
     check_images(earlier, rows, catalogue)
     terminal.say(f"{grid.name}: {len(runs)} of {len(grid.ids())} runs to make")
     if not runs:
         return 0
-    check_networks(
-        (known_method(run.method), resolved(run, grid.base)) for run in runs if run.is_student
-    )
+    _check_runs(runs, grid.base)
     material = gather(grid, terminal, catalogue)
     chooser = Selection(material, grid.base, terminal)
     bought = buy_for(
@@ -81,7 +80,7 @@ def run_grid(
         command=source.command,
         terminal=terminal,
     )
-    if grid.base.dry_run:
+    if grid.base.run.dry_run:
         terminal.say("dry run: nothing was bought")
         return 0
     tables = {
@@ -96,6 +95,18 @@ def run_grid(
         row = clerk.write(task, outcome)
         terminal.say(f"{done} of {len(tasks)}: {summary(row)}")
     return len(tasks)
+
+
+def _check_runs(runs: Sequence[Run], base: Options) -> None:
+    for run in runs:
+        for name, value in run.retired.items():
+            message = (
+                f"a run with {name} {value} cannot be made: that option left the product after "
+                "version 0.1. Rows that were made with it are still read."
+            )
+            raise BadInput(message)
+    students = [(known_method(run.method), resolved(run, base)) for run in runs if run.is_student]
+    check_networks(students, image_size=base.data.image_size)
 
 
 def summary(row: Row) -> str:
@@ -177,7 +188,7 @@ class _RowWriter:
         return row
 
 
-def recipe(run: Run, base: JobSettings) -> str:
+def recipe(run: Run, base: Options) -> str:
     """A digest of the settings that the runs of one curve share: all that `identity` tells but for
     the seed, what is held out, and what is bought."""
     one = replace(run, seed=0, targets=(), fraction=0.0, selector="random", views=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from student.bench.rows import Row
 from student.bench.run import Run, identity
 from student.bench.statistics import Mean, Place, difference, over_seeds
-from student.config import JobSettings
+from student.options import Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Series:
         return sum(counts) / len(counts) if counts else None
 
 
-def series(title: str, runs: Sequence[Run], base: JobSettings, rows: Mapping[str, Row]) -> Series:
+def series(title: str, runs: Sequence[Run], base: Options, rows: Mapping[str, Row]) -> Series:
     """The series of these runs, of which no two are at one place."""
     found: dict[Place, Row] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""Trains one run in a process of its own, from what is on disk, and counts its answers."""
+"""Trains one run in a process of its own, from tables on disk, and measures it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from cache.embedding_table import open_table
 from cache.records.embedding_key import EmbeddingKey
 from student.bench.constants import ZERO_SHOT
 from student.bench.dataset import BenchDataset, gather, run_keys
-from student.bench.rows import Counted
-from student.bench.run import Grid, Run, identity, settings_of
+from student.bench.run import Grid, Run, identity, options_of
 from student.console import quiet
 from student.data.image_folder import Item
 from student.data.split import VALIDATION
@@ -26,8 +25,8 @@ from student.evaluation.results import AccuracyCount
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What every process of a grid is told once: the grid, and by teacher where the bought
-    embeddings lie and which they are."""
+    """What every process of a grid needs: the grid, and for each teacher the table of its bought
+    embeddings with the key of each row."""
 
     grid: Grid
     tables: dict[str, tuple[Path, tuple[EmbeddingKey, ...]]]
@@ -35,7 +34,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A run, and the embeddings that it may read."""
+    """A run and the embeddings that it may read."""
 
     run: Run
     keys: tuple[EmbeddingKey, ...]
@@ -43,9 +42,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a run: answers counted by part, the validation part among them."""
+    """The result of a run: its accuracy on every part, validation included."""
 
-    counts: dict[str, Counted]
+    counts: dict[str, AccuracyCount]
     chosen: str
     seconds: float
 
@@ -64,25 +63,25 @@ class Trainer:
         }
 
     def train(self, task: Task) -> Outcome:
-        """Trains, or goes on from the run's checkpoint, and measures on every part."""
+        """Trains the run, or resumes it from its checkpoint, and measures it on every part."""
         paid = self._paid.get(task.run.teacher)
         if paid is not None:
             paid = paid.only(task.keys)
         if task.run.method == ZERO_SHOT:
             assert paid is not None  # it is the teacher itself
             return self._zero_shot(task.run, paid)
-        settings = settings_of(task.run, self._grid.base)
-        folder = self._grid.base.out / "running" / identity(task.run, self._grid.base)
+        options = options_of(task.run, self._grid.base)
+        folder = self._grid.base.run.out / "running" / identity(task.run, self._grid.base)
         experimenter = Experimenter(
             self._material.split_of(task.run),
             self._material.scanned,
             paid,
-            settings.model_copy(update={"out": folder}),
+            options.changed(out=folder),
         )
         trained = experimenter.train(task.run.method, lambda *_: None)
         result = experimenter.measure(task.run.method, trained)
         return Outcome(
-            counts={part: _counted(tally) for part, tally in result.scores.items()},
+            counts=dict(result.scores),
             chosen=trained.chosen.weights,
             seconds=round(trained.seconds, 1),
         )
@@ -93,7 +92,7 @@ class Trainer:
             run_keys(run, self._grid.base, self._material, paid.fingerprint)
         )
         counts = {
-            part: Counted(
+            part: AccuracyCount(
                 correct=int(
                     (_nearest(items, paid, texts) == [scanned.label(i) for i in items]).sum()
                 ),
@@ -105,18 +104,14 @@ class Trainer:
 
 
 def forget(run: Run, grid: Grid) -> None:
-    """Removes the checkpoint of a run whose row is written."""
-    shutil.rmtree(grid.base.out / "running" / identity(run, grid.base), ignore_errors=True)
-
-
-def _counted(tally: AccuracyCount) -> Counted:
-    return Counted(correct=tally.correct, images=tally.images)
+    """Deletes the checkpoint of a run whose row is written."""
+    shutil.rmtree(grid.base.run.out / "running" / identity(run, grid.base), ignore_errors=True)
 
 
 def _nearest(
     items: tuple[Item, ...], paid: TeacherEmbeddings, texts: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    """The class whose text is nearest to each image's embedding; -1 where none could be bought."""
+    """The class whose text is nearest to each image's embedding; -1 if it could not be bought."""
     said = np.full(len(items), -1, dtype=np.int64)
     for row, item in enumerate(items):
         at = paid.rows.get(original_key(paid.fingerprint, item))

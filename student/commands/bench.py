@@ -1,75 +1,87 @@
-"""`distill-client bench`: from a command line to rows and a report."""
+"""`distill-client bench`: compares methods on a folder, from a command line to a report."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-from student.bench.purchase import VendorEndpoint
-from student.bench.report import folder_grid, write_report
-from student.bench.runner import Source, run_grid
-from student.commands.bench_options import OUT
-from student.config import JobSettings, api_key, read_settings
+from student.commands.bench_options import ONE_QUERY, OUT, parser
 from student.console import Terminal
 from student.errors import BadInput
-from student.vendor.client import connect
+from student.options import Options
+from student.options.purchase import api_key
+from student.options.read import read_options
+
+
+def main(arguments: list[str]) -> int:
+    """Reads the options, then runs the bench. Raises StudentError and CacheError."""
+    own, rest = parser().parse_known_args(arguments)
+    from rich.console import Console
+
+    command = shlex.join(["distill-client", "bench", *arguments])
+    run_bench(own, rest, Terminal(Console()), command=command)
+    return 0
 
 
 def run_bench(
-    options: argparse.Namespace, rest: Sequence[str], terminal: Terminal, *, command: str
+    own: argparse.Namespace, rest: Sequence[str], terminal: Terminal, *, command: str
 ) -> None:
-    """Does what `distill-client bench` promises, with its own options read and the rest not.
+    """Runs the bench with its own options and the others of the command line.
 
     Raises StudentError and CacheError.
     """
-    settings = _settings(rest)
-    if options.seeds < 1 or options.processes < 1:
+    options = _options(rest)
+    if own.seeds < 1 or own.processes < 1:
         message = "--seeds and --processes must be at least 1"
         raise BadInput(message)
-    if settings.budget is None and not settings.dry_run:
-        message = "no budget: name the most queries to pay for with --budget (see --dry-run first)"
+    if options.purchase.budget is None and not options.run.dry_run:
+        message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
+    from student.bench.purchase import VendorEndpoint
+    from student.bench.report import folder_grid, write_report
+    from student.bench.runner import Source, run_grid
+    from student.vendor.client import connect
+
     grid = folder_grid(
-        settings,
-        methods=options.methods,
-        seeds=range(settings.seed, settings.seed + options.seeds),
-        shares=options.shares,
+        options,
+        methods=own.methods,
+        seeds=range(options.run.seed, options.run.seed + own.seeds),
+        shares=own.shares,
     )
 
     @contextmanager
     def counter(_: str) -> Iterator[VendorEndpoint]:
-        key = api_key(settings)
+        key, purchase = api_key(options.purchase), options.purchase
         yield VendorEndpoint(
-            open=lambda: connect(settings.vendor, key, connections=settings.concurrency),
-            model=settings.teacher,
+            open=lambda: connect(purchase.vendor, key, connections=purchase.concurrency),
+            model=purchase.teacher,
         )
 
-    rows = settings.out / "rows.jsonl"
+    rows = options.run.out / "rows.jsonl"
     run_grid(
         grid,
         rows,
         counters=counter,
-        budget=settings.budget,
-        processes=options.processes,
+        budget=options.purchase.budget,
+        processes=own.processes,
         source=Source(command=command, commit=_version()),
         terminal=terminal,
     )
-    if not settings.dry_run:
-        page = write_report(grid, rows, settings.out)
+    if not options.run.dry_run:
+        page = write_report(grid, rows, options.run.out)
         terminal.say(f"wrote {rows} and {page}")
 
 
-def _settings(arguments: Sequence[str]) -> JobSettings:
-    settings = read_settings(arguments)
-    named = settings.model_fields_set
-    update: dict[str, object] = {}
-    if "out" not in named:
-        update["out"] = OUT
-    if "method" not in named:
-        update["method"] = "ours"
-    return settings.model_copy(update=update)
+def _options(arguments: Sequence[str]) -> Options:
+    """The other options, with the defaults of the bench for the folder and the method."""
+    options = read_options(arguments)
+    defaults = {"out": OUT, "method": ONE_QUERY}
+    return options.changed(
+        **{name: value for name, value in defaults.items() if name not in options.named}
+    )
 
 
 def _version() -> str:

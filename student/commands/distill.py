@@ -1,8 +1,12 @@
-"""The whole job: scan, plan, buy, train, report. The network ends where training begins."""
+"""`distill-client` without a subcommand: scan, plan, buy, train, report.
+
+The network is not used after the purchase.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,8 +16,6 @@ from cache.embedding_table import materialise
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.reports.markdown import markdown_report
-from student.acquisition.strategies import selector
-from student.config import JobSettings, api_key
 from student.console import Terminal
 from student.data.image_set import ImageSet, load_image_set
 from student.embeddings.keys import split_keys
@@ -21,43 +23,53 @@ from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput, PurchaseError
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
+from student.options import Options
+from student.options.purchase import api_key
 from student.purchase.cost import PurchaseCost, purchase_cost
 from student.purchase.progress import PurchaseSummary
 from student.purchase.rounds import PurchaseResult, run_purchase
 from student.report.break_even import bulk_milliseconds
 from student.report.writer import write_artefacts
-from student.run_methods import methods_of, training_settings
 from student.training.methods import METHODS
 from student.training.student_factory import check_networks
 from student.vendor.client import connect
 
 
-def run_job(settings: JobSettings, terminal: Terminal, *, command: str) -> None:
-    """Does everything that `distill-client` without a subcommand promises.
+def main(options: Options, arguments: Sequence[str]) -> int:
+    """Runs the whole with these options, which `arguments` asked for."""
+    from rich.console import Console
 
-    Ctrl-C or a kill at any point loses nothing: the same command goes on from the cache and the
-    checkpoints, and pays for nothing twice. Raises StudentError and CacheError.
+    command = shlex.join(["distill-client", *arguments])  # never holds the key
+    run_job(options, Terminal(Console()), command=command)
+    return 0
+
+
+def run_job(options: Options, terminal: Terminal, *, command: str) -> None:
+    """Buys what the run needs, trains the students and writes the output folder.
+
+    After Ctrl-C or a kill, the same command resumes from the cache and the checkpoints, and pays
+    for nothing twice. Raises StudentError and CacheError.
     """
-    key = _check(settings)
-    scanned = load_image_set(settings, terminal)
-    with PaidCache.open(settings.cache) as cache:
-        settled = asyncio.run(_purchase(settings, scanned, cache, key, terminal, command))
+    key = _check(options)
+    scanned = load_image_set(options.data, options.run, terminal)
+    with PaidCache.open(options.purchase.cache) as cache:
+        settled = asyncio.run(_purchase(options, scanned, cache, key, terminal, command))
         if settled is None:
             return
         terminal.heading("distillation")
-        whole, paid = _take_stock(settings, settled, cache)
+        whole, paid = _take_stock(options, settled, cache)
         experiments: list[Experiment] = []
         own: list[Purchase] = []
         for split in scanned.splits:
             if split.targets:
                 terminal.say(f"held out: {', '.join(split.targets)}")
-            experiments.append(run_experiment(split, scanned, paid, settings, terminal))
-            keys = split_keys(split, scanned.catalogue, settings, whole.fingerprint)
+            experiments.append(run_experiment(split, scanned, paid, options, terminal))
+            keys = split_keys(split, scanned.catalogue, options, whole.fingerprint)
             read = paid.rows.keys() & keys.keys(split.train)
             own.append(_paid_by(purchase_cost(cache, read, settled.plan.prices), whole))
         write_artefacts(
-            settings.out,
-            settings=settings,
+            options.run.out,
+            options=options,
             scanned=scanned,
             experiments=experiments,
             own=own,
@@ -67,49 +79,46 @@ def run_job(settings: JobSettings, terminal: Terminal, *, command: str) -> None:
         )
 
 
-def _check(settings: JobSettings) -> SecretStr:
-    """Refuses what cannot end well before anything is read, sent or paid."""
-    if unknown := [name for name in methods_of(settings) if name not in METHODS]:
-        message = f"no method {', '.join(unknown)}; there are {', '.join(METHODS)}"
+def _check(options: Options) -> SecretStr:
+    """Refuses what cannot be trained before anything is read, sent or paid; returns the API key."""
+    if options.purchase.budget is None and not options.run.dry_run:
+        message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
-    selector(settings.selector)  # refuses an unknown name
-    if settings.budget is None and not settings.dry_run:
-        message = "no budget: name the most queries to pay for with --budget (see --dry-run first)"
-        raise BadInput(message)
-    key = api_key(settings)
-    trained = training_settings(settings)
-    check_networks((METHODS[name], trained) for name in methods_of(settings))
+    key = api_key(options.purchase)
+    students = [(METHODS[name], options.training) for name in options.training.methods]
+    check_networks(students, image_size=options.data.image_size)
     return key
 
 
 async def _purchase(
-    settings: JobSettings,
+    options: Options,
     scanned: ImageSet,
     cache: PaidCache,
     key: SecretStr,
     terminal: Terminal,
     command: str,
 ) -> PurchaseResult | None:
-    async with connect(settings.vendor, key, connections=settings.concurrency) as vendor:
-        return await run_purchase(vendor, settings, scanned, cache, terminal, command)
+    purchase = options.purchase
+    async with connect(purchase.vendor, key, connections=purchase.concurrency) as vendor:
+        return await run_purchase(vendor, options, scanned, cache, terminal, command)
 
 
 def _take_stock(
-    settings: JobSettings, settled: PurchaseResult, cache: PaidCache
+    options: Options, settled: PurchaseResult, cache: PaidCache
 ) -> tuple[Purchase, TeacherEmbeddings]:
-    """What is on hand now, and the receipts that paid for it."""
+    """What is in the cache now, and the receipts that paid for it."""
     plan, bought = settled.plan, settled.summary
     keys: list[EmbeddingKey] = [one.key for one in plan.ordered]
     missing = set(cache.missing(keys))
     if texts := [key for key in missing if key.modality == "text"]:
         message = (
-            f"{len(texts)} class prompts are not on hand and nothing can be trained without them; "
-            f"what was bought is stored: {_way_out(texts, bought, cache)}"
+            f"{len(texts)} class prompts are not in the cache and nothing can be trained without "
+            f"them; what was bought is stored: {_way_out(texts, bought, cache)}"
         )
         raise PurchaseError(message)
     held = [key for key in keys if key not in missing]
     rows = {key: row for row, key in enumerate(held)}
-    table = materialise(cache, held, settings.out / "embeddings")
+    table = materialise(cache, held, options.run.out / "embeddings")
     bill = purchase_cost(cache, held, plan.prices)
     purchased = Purchase(
         run=settled.run,
@@ -128,22 +137,22 @@ def _take_stock(
 
 
 def _way_out(texts: Sequence[EmbeddingKey], bought: PurchaseSummary, cache: PaidCache) -> str:
-    """What to do about prompts that are not on hand after this purchase."""
+    """What to do about prompts that are missing after this purchase."""
     if refused := cache.refused(texts):
         detail = next(iter(refused.values())).detail
-        return f"the vendor refuses {len(refused)} of them ({detail}), name the classes otherwise"
+        return f"the vendor refuses {len(refused)} of them ({detail}); rename the classes"
     if bought.stop_reason == "waiting":
         return (
-            "open purchases ask for them, which `cache-report summary` lists; run again in ten "
-            "minutes, when what a killed run left can be settled"
+            "open purchases, listed by `cache-report summary`, ask for them; run again in ten "
+            "minutes, when the purchases of a killed run can be settled"
         )
     if bought.stop_reason == "vendor budget":
         return "run again when the account at the vendor can pay"
-    return "the budget is spent, run again with a higher --budget"
+    return "the budget is spent; run again with a higher --budget"
 
 
 def _paid_by(bill: PurchaseCost, whole: Purchase) -> Purchase:
-    """The part of a job's purchase that one of its students was made from."""
+    """The part of a run's purchase that one of its students was made from."""
     return replace(
         whole,
         units=bill.units,

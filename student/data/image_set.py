@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_folder import Catalogue, Item, discover
 from student.data.pixel_table import PixelTable, pixel_table
 from student.data.split import Split, split
 from student.errors import BadInput
+from student.options import DataOptions, RunOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,31 +34,35 @@ class ImageSet:
         return self.catalogue.classes.index(item.class_name)
 
 
-def load_image_set(settings: JobSettings, terminal: Terminal) -> ImageSet:
+def load_image_set(options: DataOptions, run: RunOptions, terminal: Terminal) -> ImageSet:
     """Finds, splits and renders the images; unreadable ones are named and left out.
 
     Raises BadInput for a folder that cannot be used.
     """
-    terminal.say(f"reading {settings.data}")
-    catalogue = discover(settings.data)
+    terminal.say(f"reading {options.data}")
+    catalogue = discover(options.data)
     splits = [
-        split(catalogue, targets=targets, seed=settings.seed)
-        for targets in _target_choices(catalogue, settings.target_domain)
+        split(catalogue, targets=targets, seed=run.seed)
+        for targets in _target_choices(catalogue, options.target_domain)
     ]
-    return render_views(catalogue, splits, settings, terminal)
+    return render_views(catalogue, splits, options, run.out, terminal)
 
 
 def render_views(
-    catalogue: Catalogue, splits: Sequence[Split], settings: JobSettings, terminal: Terminal
+    catalogue: Catalogue,
+    splits: Sequence[Split],
+    options: DataOptions,
+    out: Path,
+    terminal: Terminal,
 ) -> ImageSet:
-    """The pixels of these splits at the settings' size and number of views, kept under `out`."""
+    """The pixels of these splits, in the size and the views of the options, kept under `out`."""
     _warn_of_copies(splits, terminal)
     training = _distinct(item for one in splits for item in one.train)
     measured = _distinct(
         item for one in splits for part in (one.validation, *one.tests.values()) for item in part
     )
-    folder = settings.out / "pixels"
-    size, views = settings.image_size, settings.views
+    folder = out / "pixels"
+    size, views = options.image_size, options.views
     with terminal.bar("rendering views") as update:
         stored = pixel_table(
             training, size=size, views=views, folder=folder, progress=lambda d, t: update(d, t, "")

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from cache.records.embedding_key import EmbeddingKey, text_item
-from student.config import JobSettings
 from student.data.image_folder import Catalogue, Item
 from student.data.split import Split
 from student.data.views import view_name
+from student.options import Options
 
 PromptStyle = Literal["class", "domain"]
 _T = TypeVar("_T")
@@ -61,17 +61,15 @@ class SplitKeys:
         return [*self.text_keys(), *self.image_keys(items)]
 
 
-def split_keys(
-    split: Split, catalogue: Catalogue, settings: JobSettings, fingerprint: str
-) -> SplitKeys:
-    """The keys of a split under these settings, for the model with this fingerprint."""
+def split_keys(split: Split, catalogue: Catalogue, options: Options, fingerprint: str) -> SplitKeys:
+    """The keys of a split under these options, for the model with this fingerprint."""
     return SplitKeys(
         fingerprint=fingerprint,
         classes=catalogue.classes,
         sources=split.sources,
-        prompts=settings.prompts,
-        views=settings.views,
-        image_size=settings.image_size,
+        prompts=options.purchase.prompts,
+        views=options.data.views,
+        image_size=options.data.image_size,
     )
 
 

@@ -1,4 +1,4 @@
-"""Children that do not outlive the process that spawned them."""
+"""Child processes that end when their parent ends."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from threading import Thread
 
 
 def end_with_parent() -> None:
-    """Ends this process as soon as its parent is gone, however it went.
+    """Ends this process as soon as its parent has ended, even if the parent was killed.
 
-    For the initializer of a pool: a pool whose parent was killed would train to the end of its
-    task, beside the run that goes on from its checkpoint. Does nothing in a process of no pool.
+    For use as the initializer of a pool. Otherwise the children of a killed run would train to the
+    end of their tasks, next to the run that resumes its checkpoints. Does nothing in a process that
+    is not a child of a pool.
     """
     parent = parent_process()
     if parent is None:

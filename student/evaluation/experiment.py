@@ -8,33 +8,35 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from student.config import JobSettings
 from student.data.image_folder import Item
 from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
 from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.results import AccuracyCount, MethodResult
-from student.run_methods import named_method, training_settings
+from student.options import Options
 from student.training.dataset import LabelledImages, TrainingData
+from student.training.methods import method_of
 from student.training.metrics import predict
+from student.training.stored_names import stored_method_name
+from student.training.task import TrainingTask
 from student.training.train import Trained, train
 
 
 class Experimenter:
     """Trains and measures methods on one split's images; the network is not used.
 
-    Pixels may have been scanned in more views than the settings ask for: the first are used. With
-    nothing paid, only methods that ask the teacher nothing can be trained.
+    `scanned` may hold more views than the options ask for; the first are used. If `paid` is None,
+    only methods without a teacher can be trained.
     """
 
     def __init__(
-        self, split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, settings: JobSettings
+        self, split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, options: Options
     ) -> None:
         self._split = split
-        self._settings = settings
+        self._options = options
         self._num_classes = len(scanned.catalogue.classes)
-        self.data = _training_data(split, scanned, paid, settings)
+        self.data = _training_data(split, scanned, paid, options)
         row_of = rows_by_path(scanned.measured)
         self._images = {
             name: _labelled(name, items, scanned, row_of)
@@ -42,23 +44,27 @@ class Experimenter:
         }
 
     def train(self, method: str, report: Callable[[int, int, str], None]) -> Trained:
-        """Trains one method, or goes on from its checkpoint. `report` gets step, steps, a note."""
+        """Trains one method, or resumes it from its checkpoint. `report` gets step, steps, a note.
+
+        Raises StudentError.
+        """
 
         def follow(stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
             seen = "" if accuracy is None else f", validation {accuracy:.1%}"
             report(step, steps, f"{stage}, loss {loss:.3f}{seen}")
 
-        checkpoints = self._settings.out / "checkpoints"
-        return train(
-            named_method(method, self._settings),
-            self.data,
-            self._images[VALIDATION],
-            training_settings(self._settings),
+        task = TrainingTask(
+            method=method_of(method, self._options.training),
+            data=self.data,
+            validation=self._images[VALIDATION],
+            options=self._options.training,
+            seed=self._options.run.seed,
             num_classes=self._num_classes,
-            progress=follow,
-            # It knows its own data and settings: with others, training starts anew.
-            checkpoint=checkpoints / "+".join((method, *self._split.targets)),
         )
+        # A checkpoint of other data or options is not used: training then starts anew.
+        name = "+".join((stored_method_name(method), *self._split.targets))
+        checkpoint = self._options.run.out / "checkpoints" / name
+        return train(task, progress=follow, checkpoint=checkpoint)
 
     def measure(self, method: str, trained: Trained) -> MethodResult:
         """Scores a trained method on every part."""
@@ -75,15 +81,15 @@ class Experimenter:
 
 
 def _training_data(
-    split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, settings: JobSettings
+    split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, options: Options
 ) -> TrainingData:
     row_of = rows_by_path(scanned.training)
     rows = [row_of[item.path] for item in split.train]
     is_whole = rows == list(range(len(scanned.stored)))
-    views = settings.views
+    views = options.data.views
     # A whole table stays memory-mapped; a part of it is copied.
     pixels = scanned.stored[:, :views] if is_whole else scanned.stored[rows, :views]
-    images, bought, texts = _bought(split, scanned, paid, settings)
+    images, bought, texts = _bought(split, scanned, paid, options)
     return TrainingData(
         pixels=pixels,
         labels=np.array([scanned.label(item) for item in split.train], dtype=np.int64),
@@ -95,15 +101,15 @@ def _training_data(
 
 
 def _bought(
-    split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, settings: JobSettings
+    split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, options: Options
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
     """Image embeddings (N, K, D), which of them are bought (N, K), and the class texts (C, D)."""
-    shape = (len(split.train), settings.views)
+    shape = (len(split.train), options.data.views)
     classes = scanned.catalogue.classes
     if paid is None:
         nothing = np.zeros((*shape, 1), dtype=np.float32)
         return nothing, np.zeros(shape, dtype=bool), np.zeros((len(classes), 1), dtype=np.float32)
-    keys = split_keys(split, scanned.catalogue, settings, paid.fingerprint)
+    keys = split_keys(split, scanned.catalogue, options, paid.fingerprint)
     vectors, bought = paid.image_embeddings(keys, split.train)
     return vectors, bought, paid.class_embeddings(keys)
 

@@ -1,9 +1,9 @@
-"""Trains the methods of one split, side by side where that is faster, and scores them.
+"""Trains the methods of one split, in parallel where that is faster, and scores them.
 
-On a CPU a small student does not fill two cores: two runs on one thread each take little longer
-than one run on two. So each method gets a process of its own and its share of the cores. A child
-is told what to train, not given it: it reads the same tables again, memory-mapped, and leaves its
-result in the checkpoint, from which the parent goes on.
+On a CPU a small student does not keep two cores busy: two runs on one thread each take little
+longer than one run on two threads. So each method gets a process of its own and its share of the
+cores. A child process reads the same tables again, memory-mapped, and leaves its result in the
+checkpoint, which the parent resumes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import torch
 
 from cache.embedding_table import open_table
 from cache.records.embedding_key import EmbeddingKey
-from student.config import JobSettings
 from student.console import Terminal, quiet
 from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
@@ -30,46 +29,48 @@ from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.child_process import end_with_parent
 from student.evaluation.experiment import Experimenter
 from student.evaluation.results import Experiment, MethodResult
-from student.run_methods import methods_of
+from student.options import Options, TrainingOptions
 
 
-class _Told(Protocol):
-    """What children write their progress to: (bar, step, steps, note)."""
+class _ProgressQueue(Protocol):
+    """Takes the progress of child processes: (bar, step, steps, note)."""
 
     def put(self, item: tuple[str, int, int, str]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    """What a child is told: where the embeddings lie, row by key, and what to train on them."""
+    """What a child process trains: a method, and the table of embeddings with the key of each
+    row."""
 
-    settings: JobSettings
+    options: Options
     split: Split
     method: str
     keys: tuple[EmbeddingKey, ...]
     table: Path
-    told: _Told
+    progress: _ProgressQueue
 
 
 def run_experiment(
     split: Split,
     scanned: ImageSet,
     paid: TeacherEmbeddings,
-    settings: JobSettings,
+    options: Options,
     terminal: Terminal,
 ) -> Experiment:
     """Trains each method on the split's images and scores it on every part.
 
-    The network is not used: everything that costs was bought before. A killed run goes on from
-    its last checkpoints.
+    The network is not used: everything was bought before. A killed run is resumed from its last
+    checkpoints. Raises StudentError.
     """
-    methods = methods_of(settings)
-    workers = _workers(methods, settings)
+    methods = options.training.methods
+    workers = _workers(options.training)
     if workers > 1:
-        threads = max(1, _cores(settings) // workers)
-        settings = settings.model_copy(update={"threads": threads})
-        _train_side_by_side(methods, split, paid, settings, terminal, workers)
-    experimenter = Experimenter(split, scanned, paid, settings)
+        threads = max(1, _cores(options.training) // workers)
+        options = options.changed(threads=threads)
+        tasks = _Tasks(options, split, paid)
+        _train_in_parallel(tasks, terminal, workers)
+    experimenter = Experimenter(split, scanned, paid, options)
     results: list[MethodResult] = []
     for method in methods:
         with terminal.bars([_label(method)], is_shown=workers == 1) as update:
@@ -88,53 +89,54 @@ def _label(method: str) -> str:
     return f"training {method}"
 
 
-def _cores(settings: JobSettings) -> int:
-    return settings.threads or torch.get_num_threads()
+def _cores(options: TrainingOptions) -> int:
+    return options.threads or torch.get_num_threads()
 
 
-def _workers(methods: Sequence[str], settings: JobSettings) -> int:
-    is_on_cpu = not settings.device.startswith("cuda") and not torch.cuda.is_available()
-    # More runs than cores: the last of three must not have one core to itself and idle the other.
-    return min(len(methods), 2 * _cores(settings)) if is_on_cpu else 1
+def _workers(options: TrainingOptions) -> int:
+    is_on_cpu = not options.device.startswith("cuda") and not torch.cuda.is_available()
+    # More processes than cores: otherwise the last of three runs would use one core and leave the
+    # other idle.
+    return min(len(options.methods), 2 * _cores(options)) if is_on_cpu else 1
 
 
-def _train_side_by_side(
-    methods: Sequence[str],
-    split: Split,
-    paid: TeacherEmbeddings,
-    settings: JobSettings,
-    terminal: Terminal,
-    workers: int,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Tasks:
+    """The tasks of all methods."""
+
+    options: Options
+    split: Split
+    paid: TeacherEmbeddings
+
+    def of(self, method: str, progress: _ProgressQueue) -> _Task:
+        return _Task(
+            options=self.options,
+            split=self.split,
+            method=method,
+            keys=tuple(self.paid.rows),
+            table=self.paid.table.folder,
+            progress=progress,
+        )
+
+
+def _train_in_parallel(tasks: _Tasks, terminal: Terminal, workers: int) -> None:
     """Trains every method to its end; each then resumes from its checkpoint at no cost.
 
-    An error of a child is raised here, once the others have ended.
+    An error of a child process is raised here, after the others have ended.
     """
-    context = get_context("spawn")  # a fork of a process that has threads may never end
+    methods: Sequence[str] = tasks.options.training.methods
+    context = get_context("spawn")  # a fork of a process with threads may hang
     with ExitStack() as stack:
-        told = stack.enter_context(Manager()).Queue()
+        queue = stack.enter_context(Manager()).Queue()
         pool = stack.enter_context(ProcessPoolExecutor(workers, context, end_with_parent))
         update = stack.enter_context(terminal.bars([_label(method) for method in methods]))
-        running = [
-            pool.submit(
-                _train,
-                _Task(
-                    settings=settings,
-                    split=split,
-                    method=method,
-                    keys=tuple(paid.rows),
-                    table=paid.table.folder,
-                    told=told,
-                ),
-            )
-            for method in methods
-        ]
+        running = [pool.submit(_train, tasks.of(method, queue)) for method in methods]
         waiting = set(running)
         while waiting:
             waiting = wait(waiting, timeout=0.2).not_done
             while True:
                 try:
-                    update(*told.get_nowait())
+                    update(*queue.get_nowait())
                 except Empty:
                     break
         for one in running:
@@ -142,12 +144,12 @@ def _train_side_by_side(
 
 
 def _train(task: _Task) -> None:
-    """A child's whole life."""
-    scanned = load_image_set(task.settings, quiet())
+    """Entry point of a training subprocess."""
+    scanned = load_image_set(task.options.data, task.options.run, quiet())
     rows = {key: row for row, key in enumerate(task.keys)}
     paid = TeacherEmbeddings(table=open_table(task.table, task.keys), rows=rows)
-    experimenter = Experimenter(task.split, scanned, paid, task.settings)
+    experimenter = Experimenter(task.split, scanned, paid, task.options)
     label = _label(task.method)
     experimenter.train(
-        task.method, lambda step, steps, note: task.told.put((label, step, steps, note))
+        task.method, lambda step, steps, note: task.progress.put((label, step, steps, note))
     )

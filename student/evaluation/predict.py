@@ -1,4 +1,4 @@
-"""Names what images show, by a stored student alone."""
+"""Classifies images with a stored student; no vendor is needed."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from student.data.views import open_rgb, render
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What the student says of one image, and how sure it is (softmax, 0 to 1)."""
+    """The predicted class of one image, and its confidence (softmax, 0 to 1)."""
 
     image: Path
     class_name: str
@@ -20,8 +20,8 @@ class Prediction:
 def predict_images(images: Sequence[Path], folder: Path) -> Iterator[Prediction]:
     """A prediction for each image, in order, by the student in `folder`.
 
-    Raises BadInput for a folder without a student, DataError for a file that is no image; both
-    before the first prediction for the folder, at its turn for an image.
+    Raises BadInput, before the first prediction, if the folder has no student, and DataError, when
+    its turn comes, for a file that is not an image.
     """
     from student.models.saved import load_student
     from student.training.metrics import predict
@@ -39,7 +39,7 @@ def predict_images(images: Sequence[Path], folder: Path) -> Iterator[Prediction]
 
 
 def describe(prediction: Prediction, *, as_json: bool) -> str:
-    """One line of output."""
+    """A prediction as one line of output."""
     if as_json:
         return json.dumps(
             {

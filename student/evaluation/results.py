@@ -1,4 +1,4 @@
-"""What a job found out: accuracies with counts, so that intervals can be drawn from them."""
+"""The results of a run: accuracies as counts, so that they have intervals."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from student.training.metrics import wilson_interval
 from student.training.train import Trained
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccuracyCount:
-    """So many right out of so many."""
+class AccuracyCount(BaseModel):
+    """Number of correct predictions out of a total."""
 
-    correct: int
-    images: int
+    model_config = ConfigDict(frozen=True)
+
+    correct: int = Field(ge=0)
+    images: int = Field(gt=0)
 
     @property
     def accuracy(self) -> float:
@@ -25,7 +27,7 @@ class AccuracyCount:
         return self.correct / self.images
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, with the Wilson 95% interval."""
+        """As JSON, with the Wilson 95% interval."""
         interval = wilson_interval(self.correct, self.images)
         return {
             "accuracy": round(self.accuracy, 4),
@@ -42,7 +44,7 @@ class AccuracyCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MethodResult:
-    """One trained method: its scores by the name of the part, its answers image by image."""
+    """One trained method: its score on each part, and its predicted class of each image."""
 
     method: str
     trained: Trained
@@ -52,12 +54,12 @@ class MethodResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchase:
-    """The money side of a job or of one of its students, from the cache's receipts.
+    """What a run, or one of its students, has cost, from the receipts in the cache.
 
-    `units` (queries) and `cost_micro_usd` pay for the embeddings that it was made from, whichever
-    run bought them, and `receipts_digest` is of their receipts. The rest is the job's: `bought_now`
-    is this run's part, `vendor_milliseconds` what an embedding took in bulk, by the vendor's own
-    clock, None where the receipts do not tell.
+    `units` (queries) and `cost_micro_usd` paid for the embeddings that it was made from, whichever
+    run bought them; `receipts_digest` is of their receipts. The rest concerns the run as a whole:
+    `bought_now` is what this run bought itself, in queries, and `vendor_milliseconds` the time for
+    one embedding in bulk, by the vendor's clock, or None if the receipts do not show it.
     """
 
     run: str
@@ -75,7 +77,7 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Experiment:
-    """One choice of target domains, every method on the same images."""
+    """One choice of held-out domains, with every method trained on the same images."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -85,5 +87,5 @@ class Experiment:
 
     @property
     def student(self) -> MethodResult:
-        """The method that was asked for; the others stand beside it."""
+        """The method that was asked for; the others are for comparison."""
         return self.results[0]

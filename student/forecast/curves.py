@@ -14,35 +14,16 @@ from student.bench.rows import Row, read_rows
 from student.data.split import VALIDATION
 from student.errors import BadInput
 from student.forecast.power_law import LEAST_LEVELS, Forecast, Point, forecast
+from student.options.sections import NOT_IDENTIFYING
+from student.options.spellings import renamed_method, renamed_options
 
 META = "meta.json"
 # What one budget buys differs from seed to seed: repeats are free, and where each domain is held
 # out in turn a student has its own part of it. By less than this, as a share or in queries; budgets
 # that are nearer to each other say nothing of a curve.
 _ALIKE, _NEAR = 1.05, 5
-# Settings of a job that do not bend its curve: money, places and machines.
-_ELSEWHERE = frozenset(
-    [
-        "budget",
-        "vendor",
-        "key_file",
-        "cache",
-        "out",
-        "config",
-        "dry_run",
-        "seed",
-        "batch_size",
-        "concurrency",
-        "compare",
-        "device",
-        "threads",
-        "target_domain",
-        "data",
-        "method",
-        "views",
-        "selector",
-    ]
-)
+# Options that a curve has in columns of its own, or along which it runs.
+_COLUMNS_OF_A_CURVE = frozenset({"seed", "target_domain", "method", "views", "selector"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -254,19 +235,26 @@ def _of_row(row: Row, recipes: Set[str]) -> _Student:
 def _of_job(path: Path) -> _Student:
     try:
         meta: dict[str, Any] = json.loads(path.read_text())
-        settings: dict[str, Any] = meta["settings"]
-        rest = {name: value for name, value in settings.items() if name not in _ELSEWHERE}
+        settings: dict[str, Any] = renamed_options(meta["settings"])
+        recipe = meta.get("recipe")
+        aside = NOT_IDENTIFYING | _COLUMNS_OF_A_CURVE
+        rest = {name: value for name, value in settings.items() if name not in aside}
         return _Student(
             title=Title(
                 data=str(settings["data"]),
-                method=meta["method"],
+                method=renamed_method(meta["method"]),
                 selector=settings.get("selector", "random"),
                 views=settings["views"],
                 targets=tuple(meta["targets"]),
                 # Of two jobs of the same settings one may have named a setting, and kept it from
                 # being the method's own: the recipe tells.
                 rest=json.dumps(
-                    [meta["teacher"]["fingerprint"], meta.get("recipe"), rest], sort_keys=True
+                    [
+                        meta["teacher"]["fingerprint"],
+                        renamed_options(recipe) if recipe else recipe,
+                        rest,
+                    ],
+                    sort_keys=True,
                 ),
             ),
             fraction=None,

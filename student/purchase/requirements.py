@@ -11,18 +11,17 @@ from cache.storage.reader import CacheReader
 from student.acquisition.candidates import Answers, Candidates
 from student.acquisition.features import frozen_features
 from student.acquisition.strategies import Selector
-from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_set import ImageSet
 from student.embeddings.keys import original_key, prompts_of_splits, split_keys, text_key
 from student.embeddings.lookup import class_means
+from student.options import Options
 from student.purchase.requests import EmbeddingRequest, image_requests, text_requests
-from student.run_methods import training_settings
 from student.vendor.schemas import Model
 
 
 def candidates_for(
-    selector: Selector, scanned: ImageSet, settings: JobSettings, terminal: Terminal
+    selector: Selector, scanned: ImageSet, options: Options, terminal: Terminal
 ) -> Candidates:
     """The training images as candidates for this selector, row by row.
 
@@ -37,8 +36,9 @@ def candidates_for(
             features = frozen_features(
                 [item.digest for item in items],
                 scanned.stored[:, 0],
-                training_settings(settings),
-                folder=settings.out / "features",
+                options.training,
+                seed=options.run.seed,
+                folder=options.run.out / "features",
                 progress=lambda done, total: update(done, total, ""),
             )
     return Candidates(
@@ -51,12 +51,12 @@ def candidates_for(
 class EmbeddingRequirements:
     """The prompts and the views that the splits of a run need, of one model."""
 
-    def __init__(self, settings: JobSettings, scanned: ImageSet, model: Model) -> None:
+    def __init__(self, options: Options, scanned: ImageSet, model: Model) -> None:
         self._scanned = scanned
         self._fingerprint = model.fingerprint
         self._prompts = prompts_of_splits(
             [
-                split_keys(one, scanned.catalogue, settings, model.fingerprint)
+                split_keys(one, scanned.catalogue, options, model.fingerprint)
                 for one in scanned.splits
             ]
         )

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from cache.paid_cache import PaidCache
 from student.acquisition.candidates import AcquisitionRounds
 from student.acquisition.strategies import SELECTORS, order, selector
-from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_set import ImageSet
+from student.options import Options
 from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
 from student.purchase.session import PurchaseSession, open_session
-from student.run_methods import learns_from_images, methods_of, training_settings
-from student.training.methods import METHODS
+from student.training.methods import METHODS, reads_images
 from student.vendor.client import VendorClient
 
 
@@ -31,25 +30,24 @@ class PurchaseResult:
 
 async def run_purchase(
     vendor: VendorClient,
-    settings: JobSettings,
+    options: Options,
     scanned: ImageSet,
     cache: PaidCache,
     terminal: Terminal,
     command: str,
 ) -> PurchaseResult | None:
     """Plan and buy; None after a dry run. Raises StudentError and CacheError."""
-    training = training_settings(settings)
-    students = [(METHODS[name], training) for name in methods_of(settings)]
-    session = await open_session(vendor, settings, students, cache, terminal, command=command)
-    requirements = EmbeddingRequirements(settings, scanned, session.model)
-    plan, rounds = _planned(settings, scanned, requirements, session, terminal)
+    students = [(METHODS[name], options.training) for name in options.training.methods]
+    session = await open_session(vendor, options, students, cache, terminal, command=command)
+    requirements = EmbeddingRequirements(options, scanned, session.model)
+    plan, rounds = _planned(options, scanned, requirements, session, terminal)
     session.show(plan, f"purchase from {vendor.url}")
     if plan.limited_by == "vendor budget" and plan.left_out:
         terminal.warn(
             f"the account at the vendor has {session.account.remaining_units:,} queries left; "
             "buying stops there"
         )
-    if settings.dry_run:
+    if options.run.dry_run:
         terminal.say("dry run: nothing was bought")
         return None
     plan.require_texts()
@@ -63,7 +61,7 @@ async def run_purchase(
 
 
 def _planned(
-    settings: JobSettings,
+    options: Options,
     scanned: ImageSet,
     requirements: EmbeddingRequirements,
     session: PurchaseSession,
@@ -75,21 +73,21 @@ def _planned(
     everything, there is nothing to choose and no features are computed. Where no method reads image
     embeddings, the plan has only the prompts.
     """
-    if not learns_from_images(settings):
-        names = ", ".join(methods_of(settings))
+    if not reads_images(options.training):
+        names = ", ".join(options.training.methods)
         terminal.say(f"{names}: no image embedding would be read, so none is bought")
         return session.plan(requirements.wanted([])), None
-    chosen = selector(settings.selector)
+    chosen = selector(options.purchase.selector)
     at_random = SELECTORS["random"]
-    candidates = candidates_for(at_random, scanned, settings, terminal)
-    plan = session.plan(requirements.wanted(order("random", candidates, seed=settings.seed)))
+    candidates = candidates_for(at_random, scanned, options, terminal)
+    plan = session.plan(requirements.wanted(order("random", candidates, seed=options.run.seed)))
     if chosen is at_random or not plan.left_out:
         return plan, None
-    candidates = candidates_for(chosen, scanned, settings, terminal)
+    candidates = candidates_for(chosen, scanned, options, terminal)
     if chosen.in_rounds is not None:
-        return plan, chosen.in_rounds(candidates, seed=settings.seed)
+        return plan, chosen.in_rounds(candidates, seed=options.run.seed)
     # No image costs less than one unit: what comes later in the order cannot be bought.
-    ranked = order(chosen.name, candidates, seed=settings.seed, length=plan.budget)
+    ranked = order(chosen.name, candidates, seed=options.run.seed, length=plan.budget)
     return session.plan(requirements.wanted(ranked)), None
 
 

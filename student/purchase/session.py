@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from cache.paid_cache import PaidCache, now_ms
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import Intent, RunRecord
-from student.config import JobSettings
 from student.console import Terminal
 from student.data.demo.mark import is_demo_data
 from student.errors import BadInput, PurchaseError
+from student.options import Options, TrainingOptions
 from student.purchase.buyer import buy
 from student.purchase.display import purchase_bar, show_plan
 from student.purchase.journal import Payer, PurchaseJournal
@@ -22,7 +22,6 @@ from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.requests import EmbeddingRequest
-from student.training.config import TrainingSettings
 from student.training.methods import Method
 from student.training.student_factory import check_space, foreign_weights
 from student.vendor.client import VendorClient
@@ -38,8 +37,8 @@ class PurchaseSession:
     vendor can still pay.
     """
 
-    settings: JobSettings
-    students: Sequence[tuple[Method, TrainingSettings]]
+    options: Options
+    students: Sequence[tuple[Method, TrainingOptions]]
     cache: PaidCache
     vendor: VendorClient
     model: Model
@@ -60,7 +59,7 @@ class PurchaseSession:
     def plan(self, requests: Sequence[EmbeddingRequest]) -> Plan:
         """The plan for these requests, within the budget, if any, and what the account can pay."""
         # The account limits the plan too, so that texts come first even where it is the limit.
-        asked = self.settings.budget
+        asked = self.options.purchase.budget
         is_own = asked is not None and asked <= self.payable
         return make_plan(
             requests,
@@ -76,7 +75,7 @@ class PurchaseSession:
         terminal = self.terminal
         terminal.heading(heading)
         show_plan(plan, terminal)
-        if self.model.embedded and not is_demo_data(self.settings.data) and plan.to_buy:
+        if self.model.embedded and not is_demo_data(self.options.data.data) and plan.to_buy:
             terminal.warn(
                 "the vendor sells its embedded model, which is small and knows only emoji, and "
                 "these are not the demo images: configure the vendor with a real CLIP model"
@@ -102,7 +101,7 @@ class PurchaseSession:
 
     def _obstacle(self, intent: Intent, count: int) -> str:
         name = intent.idempotency_key
-        folder = shlex.quote(str(self.settings.cache))
+        folder = shlex.quote(str(self.options.purchase.cache))
         remedy = (
             "that run is alive: wait until it ends"
             if self.cache.is_running(intent.run)
@@ -134,8 +133,8 @@ class PurchaseSession:
             summary = await buy(
                 PurchaseRecorder(journal, listener=listener),
                 self.vendor,
-                batch_size=self.settings.batch_size,
-                concurrency=self.settings.concurrency,
+                batch_size=self.options.purchase.batch_size,
+                concurrency=self.options.purchase.concurrency,
             )
         self.cache.record_run(
             RunRecord(
@@ -159,8 +158,8 @@ class PurchaseSession:
 
 async def open_session(
     vendor: VendorClient,
-    settings: JobSettings,
-    students: Sequence[tuple[Method, TrainingSettings]],
+    options: Options,
+    students: Sequence[tuple[Method, TrainingOptions]],
     cache: PaidCache,
     terminal: Terminal,
     *,
@@ -174,13 +173,13 @@ async def open_session(
     """
     if not await vendor.ready():
         terminal.say(f"the vendor at {vendor.url} is not ready; retrying for some minutes")
-    model = _chosen(await vendor.models(), settings.teacher)
+    model = _chosen(await vendor.models(), options.purchase.teacher)
     for method, training in students:
-        check_space(method, training, model.dim)
+        check_space(method, training.backbone, model.dim)
     prices = await vendor.prices()
     account = await vendor.account()
     return PurchaseSession(
-        settings=settings,
+        options=options,
         students=students,
         cache=cache,
         vendor=vendor,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cache.records.money import dollars
-from student.config import JobSettings
 from student.evaluation.results import Experiment, Purchase
+from student.options import Options, TrainingOptions
 from student.report.break_even import Economics
 
 
@@ -25,7 +25,7 @@ def score_rows(one: Experiment) -> tuple[list[str], list[list[str]]]:
 
 
 def report(
-    settings: JobSettings,
+    options: Options,
     experiments: Sequence[Experiment],
     purchase: Purchase,
     economics: Economics,
@@ -34,12 +34,13 @@ def report(
 ) -> str:
     """One page: what it cost, how good it is, and how to check both."""
     whose = "student's" if len(experiments) == 1 else "students'"
+    report_command = f"cache-report --cache {options.purchase.cache}"
     lines = ["# Distillation report", ""]
     lines += [
-        f"Teacher `{purchase.model}` (`{purchase.fingerprint}`), student `{settings.backbone}` at "
-        f"{settings.image_size} pixels, seed {settings.seed}. This run bought "
-        f"{purchase.bought_now:,} queries; the {whose} embeddings cost {purchase.units:,} "
-        f"queries ({dollars(purchase.cost_micro_usd)}) in all.",
+        f"Teacher `{purchase.model}` (`{purchase.fingerprint}`), student "
+        f"`{options.training.backbone}` at {options.data.image_size} pixels, seed "
+        f"{options.run.seed}. This run bought {purchase.bought_now:,} queries; the {whose} "
+        f"embeddings cost {purchase.units:,} queries ({dollars(purchase.cost_micro_usd)}) in all.",
         "",
     ]
     for one in experiments:
@@ -56,22 +57,22 @@ def report(
     lines += ["## What the student saves", "", *table(["", ""], economics.rows()), ""]
     lines += ["## Spend", "", spend, ""]
     lines += [
-        f"Check it: `cache-report --cache {settings.cache} verify` and "
-        f"`cache-report --cache {settings.cache} audit --vendor {settings.vendor}`.",
+        f"Check it: `{report_command} verify` and "
+        f"`{report_command} audit --vendor {options.purchase.vendor}`.",
         "",
     ]
     return "\n".join(lines)
 
 
-def model_card(settings: JobSettings, one: Experiment, purchase: Purchase) -> str:
+def model_card(options: Options, one: Experiment, purchase: Purchase) -> str:
     """What this student is, what it was made from, how good it is, and where it is not."""
     return "\n".join(
         [
-            f"# {settings.backbone} distilled from {purchase.model}",
+            f"# {options.training.backbone} distilled from {purchase.model}",
             "",
-            f"Method `{one.student.method}`{_share(settings)}, {one.num_train:,} images of "
+            f"Method `{one.student.method}`{_share(options.training)}, {one.num_train:,} images of "
             f"{', '.join(one.sources)}, {one.num_bought:,} bought embeddings "
-            f"({settings.views} stored views an image), seed {settings.seed}.",
+            f"({options.data.views} stored views an image), seed {options.run.seed}.",
             "",
             *table(*score_rows(one)),
             "",
@@ -96,9 +97,9 @@ def model_card(settings: JobSettings, one: Experiment, purchase: Purchase) -> st
     )
 
 
-def _share(settings: JobSettings) -> str:
+def _share(options: TrainingOptions) -> str:
     """WiSE-FT, where the backbone is not the trained one alone."""
-    return f" (WiSE-FT, {settings.wise_ft:g} of the way)" if settings.wise_ft < 1.0 else ""
+    return f" (WiSE-FT, {options.wise_ft:g} of the way)" if options.wise_ft < 1.0 else ""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

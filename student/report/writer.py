@@ -7,21 +7,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from student.config import JobSettings
 from student.console import Terminal
 from student.data.image_set import ImageSet
 from student.evaluation.results import Experiment, MethodResult, Purchase
 from student.models.saved import replace_file, save_student
+from student.options import Options
 from student.report.break_even import Economics, weigh
 from student.report.gallery import draw_answers
 from student.report.markdown import model_card, report, score_rows
-from student.training.methods import METHODS
+from student.training.methods import method_of
 
 
 def write_artefacts(
     out: Path,
     *,
-    settings: JobSettings,
+    options: Options,
     scanned: ImageSet,
     experiments: Sequence[Experiment],
     own: Sequence[Purchase],
@@ -42,19 +42,19 @@ def write_artefacts(
         folder.mkdir(parents=True, exist_ok=True)
         for result in one.results:
             where = folder if result is one.student else folder / result.method
-            meta = _meta(settings, scanned, one, result, paid, economics.paying(paid))
+            meta = _meta(options, scanned, one, result, paid, economics.paying(paid))
             save_student(result.trained.student, where, meta)
-        replace_file(folder / "MODEL_CARD.md", model_card(settings, one, paid).encode())
+        replace_file(folder / "MODEL_CARD.md", model_card(options, one, paid).encode())
         if one.targets:
             picture = folder / "answers.png"
-            draw_answers(picture, one, scanned, seed=settings.seed)
+            draw_answers(picture, one, scanned, seed=options.run.seed)
             pictures.append(str(picture.relative_to(out)))
         terminal.heading(f"accuracy, held out: {', '.join(one.targets) or 'nothing'}")
         columns, rows = score_rows(one)
         terminal.table(columns, rows)
     terminal.heading("what the student saves")
     terminal.table(("", ""), economics.rows())
-    text = report(settings, experiments, purchase, economics, spend, pictures)
+    text = report(options, experiments, purchase, economics, spend, pictures)
     replace_file(out / "report.md", text.encode())
     terminal.heading("spend")
     terminal.markdown(spend)
@@ -69,7 +69,7 @@ def _scores(one: Experiment) -> dict[str, dict[str, Any]]:
 
 
 def _meta(
-    settings: JobSettings,
+    options: Options,
     scanned: ImageSet,
     one: Experiment,
     result: MethodResult,
@@ -82,10 +82,10 @@ def _meta(
         "classes": list(scanned.catalogue.classes),
         "sources": list(one.sources),
         "targets": list(one.targets),
-        "settings": settings.model_dump(mode="json", exclude={"key_file"}),
+        "settings": options.as_json(),
         # What the method itself set in the place of these.
-        "recipe": dict(METHODS[result.method].yielding(settings.model_fields_set).overrides),
-        "seed": settings.seed,
+        "recipe": dict(method_of(result.method, options.training).overrides),
+        "seed": options.run.seed,
         "chosen": asdict(result.trained.chosen),
         "train_seconds": round(result.trained.seconds, 1),
         "images_trained_on": one.num_train,

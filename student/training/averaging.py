@@ -1,8 +1,8 @@
-"""Two averages of the weights that a stage trains: over the loss valley, and over the last steps.
+"""SWAD: the average of the weights over the loss valley.
 
-SWAD (Cha et al., NeurIPS 2021, arXiv 2102.08604) averages densely over the loss valley: every
-step's weights, from where the validation loss stops falling to where it has risen for good. Written
-from the paper; the average is of what the stage trains, and it is kept.
+SWAD (Cha et al., NeurIPS 2021, arXiv 2102.08604) averages the weights of every step, from where
+the validation loss stops falling to where it has risen for good. Written from the paper. Only the
+weights that the stage trains are averaged.
 """
 
 from __future__ import annotations
@@ -23,37 +23,13 @@ class WeightMean:
 
     @torch.no_grad()
     def add(self, tensors: Mapping[str, Tensor], *, count: int = 1) -> None:
-        """Counts these weights `count` times."""
+        """Adds these weights, counted `count` times."""
         self.count += count
         if not self.tensors:
             self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
             return
         for name, mean in self.tensors.items():
             mean.lerp_(tensors[name].detach(), count / self.count)
-
-
-@dataclass(slots=True, kw_only=True)
-class MovingAverage:
-    """An exponential moving average of weights, by name, one step after the other.
-
-    The decay warms up, so that where training began is soon forgotten: after n steps it is at most
-    (1 + n) / (10 + n).
-    """
-
-    decay: float
-    count: int = 0
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-    @torch.no_grad()
-    def add(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes the weights of the next step."""
-        self.count += 1
-        if not self.tensors:
-            self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-            return
-        decay = min(self.decay, (1 + self.count) / (10 + self.count))
-        for name, mean in self.tensors.items():
-            mean.lerp_(tensors[name].detach(), 1.0 - decay)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +42,7 @@ class Segment:
 
 @dataclass(slots=True, kw_only=True)
 class LossValley:
-    """Collects segments, one a validation, and averages those that lie in the valley.
+    """Collects segments, one for each validation, and averages those in the valley.
 
     The valley starts at the first segment whose loss none of the next `n_converge` - 1 undercuts.
     Its rim is the mean loss of those `n_converge`, times 1 + `tolerance_ratio`. It ends before
@@ -82,7 +58,7 @@ class LossValley:
     ended: bool = False
 
     def add(self, segment: Segment) -> None:
-        """Takes the next segment; once the valley has `ended`, there is nothing left to add."""
+        """Adds the next segment; once the valley has `ended`, it is ignored."""
         if self.ended:
             return
         self.waiting.append(segment)

@@ -1,4 +1,4 @@
-"""What one step is trained on: pixels, or stored features of a backbone that stands still.
+"""What one step trains on: pixels, or stored features of a frozen backbone.
 
 Shapes: B batch, K views, S pixels a side, D teacher dimensions, F features.
 """
@@ -13,30 +13,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from student.options import TrainingOptions
 from student.training.dataset import TrainingData
 from student.training.sampling import BalancedSampler, random_source, torch_source
 from student.transforms.line_drawing import drawn_views
 from student.transforms.random_view import random_views
 
-_PICK, _AUGMENT, _BETWEEN, _EXACT, _DRAW = 1, 2, 3, 4, 5  # purposes of a random source
+# Purposes of a random source: their numbers decide every student, so they never change.
+_PICK, _AUGMENT, _MEAN_TARGET, _CLEAN, _LINE_DRAWING = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """inputs: pixels (B, S, S, 3) or features (B, F); labels and bought (B,), a label of -1 for
-    none; images (B, D), the embeddings, zero where not bought. Where images are mixed, `partners`
-    (B,) are the labels of the others, and `share` is the first ones' part."""
+    """inputs: pixels (B, S, S, 3) or features (B, F). labels (B,), -1 for none. images (B, D), the
+    image embeddings, zero where not bought. bought (B,), whether one was."""
 
     inputs: Tensor
     labels: Tensor
     images: Tensor
     bought: Tensor
-    partners: Tensor | None = None
-    share: float = 1.0
 
 
 class Batches(Protocol):
-    """The batch of a step, always the same for the same step."""
+    """The batch of a step; the same step always gets the same batch."""
 
     def __call__(self, step: int) -> Batch: ...
 
@@ -44,111 +43,113 @@ class Batches(Protocol):
 def pick_views(
     bought_BK: NDArray[np.bool_], source: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """One of each image's bought views, uniformly, view 0 where none was; and whether one was."""
+    """A bought view of each image, chosen uniformly, or view 0; and whether one was bought."""
     chances_BK = np.where(bought_BK, source.random(bought_BK.shape), -1.0)
     return np.argmax(chances_BK, axis=1), np.logical_or.reduce(bought_BK, axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BatchSource:
+    """Where batches come from: the images, which of them a step shows, and the random seed.
+
+    `bought` (N, K) are the views whose embeddings count.
+    """
+
+    data: TrainingData
+    sampler: BalancedSampler
+    seed: tuple[int, ...]
+    bought: NDArray[np.bool_]
 
 
 class PixelBatches:
     """Pixels of balanced batches.
 
-    A bought view is shown as it was sent, so that teacher and student see the same pixels. Where
-    the clean image alone was bought, or nothing, a fresh view of the clean image is shown: one
-    query keeps more of the gain with ordinary augmentation than without. With the chance `exact`
-    the clean image is shown as it stands, wherever it was bought or nothing was. Else, where other
-    views were bought, too, a fresh view is shown with the chance `between`: then the target is of
-    no one view, but the mean of the image's bought embeddings. A fresh view is redrawn in ink with
-    the chance `drawn`.
+    A bought view is shown unchanged, so that teacher and student see the same pixels. If only the
+    clean image was bought, or nothing, a new augmented view of the clean image is shown: with one
+    query an image, ordinary augmentation keeps more of the gain than none. Three options change
+    this. With probability `clean_prob` the clean image is shown unchanged, if it was bought or
+    nothing was. Otherwise, if other views were bought too, a new view is shown with probability
+    `mean_target_prob`; its target is the mean of the image's bought embeddings. A new view is
+    converted to a line drawing with probability `line_drawing_prob`.
     """
 
     def __init__(
-        self,
-        data: TrainingData,
-        *,
-        sampler: BalancedSampler,
-        seed: tuple[int, ...],
-        bought: NDArray[np.bool_],
-        device: torch.device,
-        between: float = 0.0,
-        exact: float = 0.0,
-        drawn: float = 0.0,
+        self, source: BatchSource, *, device: torch.device, options: TrainingOptions
     ) -> None:
-        self._data = data
-        self._sampler = sampler
-        self._seed = seed
-        self._bought = bought
+        self._source = source
         self._device = device
-        self._between = between
-        self._exact = exact
-        self._drawn = drawn
+        self._options = options
 
     def __call__(self, step: int) -> Batch:
-        rows_B = self._sampler.indices(step)
-        bought_BK = self._bought[rows_B]
-        views_B, paid_B = pick_views(bought_BK, random_source(*self._seed, _PICK, step))
+        source = self._source
+        rows_B = source.sampler.indices(step)
+        bought_BK = source.bought[rows_B]
+        views_B, paid_B = pick_views(bought_BK, random_source(*source.seed, _PICK, step))
         alone_B = ~bought_BK[:, 1:].any(axis=1)
-        exact_B = self._chosen(step, _EXACT, self._exact, len(rows_B))
-        clean_B = exact_B & bought_BK[:, 0]
-        between_B = ~alone_B & ~clean_B & self._chosen(step, _BETWEEN, self._between, len(rows_B))
-        views_B = np.where(between_B | clean_B, 0, views_B)
-        fresh_B = between_B | (alone_B & ~exact_B)
-        pixels = torch.from_numpy(self._data.pixels[rows_B, views_B]).to(self._device)
-        if fresh_B.any():
-            augmented = random_views(
-                pixels[torch.from_numpy(fresh_B).to(self._device)],
-                torch_source(*self._seed, _AUGMENT, step),
+        kept_B = self._drawn(step, _CLEAN, self._options.clean_prob, len(rows_B))
+        clean_B = kept_B & bought_BK[:, 0]
+        mean_B = self._drawn(step, _MEAN_TARGET, self._options.mean_target_prob, len(rows_B))
+        mean_B &= ~alone_B & ~clean_B
+        views_B = np.where(mean_B | clean_B, 0, views_B)
+        pixels = self._pixels(step, rows_B, views_B, mean_B | (alone_B & ~kept_B))
+        image_BD = _embeddings(source.data, rows_B, views_B, paid_B)
+        if mean_B.any():
+            image_BD[mean_B] = _mean_embeddings(
+                source.data.image_embeddings[rows_B[mean_B]], bought_BK[mean_B]
             )
-            if self._drawn > 0:
-                draws = torch_source(*self._seed, _DRAW, step)
-                augmented = drawn_views(augmented, draws, chance=self._drawn)
-            if fresh_B.all():
-                pixels = augmented
-            else:
-                pixels = pixels.float()
-                pixels[torch.from_numpy(fresh_B).to(self._device)] = augmented
-        image_BD = _embeddings(self._data, rows_B, views_B, paid_B)
-        if between_B.any():
-            image_BD[between_B] = _mean_embeddings(
-                self._data.image_embeddings[rows_B[between_B]], bought_BK[between_B]
-            )
-        return _batch(self._data, pixels, rows_B, image_BD, paid_B, self._device)
+        return _batch(source.data, pixels, rows_B, image_BD, paid_B)
 
-    def _chosen(self, step: int, purpose: int, chance: float, count: int) -> NDArray[np.bool_]:
+    def _pixels(
+        self,
+        step: int,
+        rows_B: NDArray[np.int64],
+        views_B: NDArray[np.int64],
+        fresh_B: NDArray[np.bool_],
+    ) -> Tensor:
+        """The stored views (B, S, S, 3), with a new view of each image of `fresh_B`."""
+        source, chance = self._source, self._options.line_drawing_prob
+        pixels = torch.from_numpy(source.data.pixels[rows_B, views_B]).to(self._device)
+        if not fresh_B.any():
+            return pixels
+        at_B = torch.from_numpy(fresh_B).to(self._device)
+        augmented = random_views(pixels[at_B], torch_source(*source.seed, _AUGMENT, step))
+        if chance > 0:
+            draws = torch_source(*source.seed, _LINE_DRAWING, step)
+            augmented = drawn_views(augmented, draws, chance=chance)
+        if fresh_B.all():
+            return augmented
+        pixels = pixels.float()
+        pixels[at_B] = augmented
+        return pixels
+
+    def _drawn(self, step: int, purpose: int, chance: float, count: int) -> NDArray[np.bool_]:
         if chance == 0.0:
             return np.zeros(count, dtype=bool)
-        return random_source(*self._seed, purpose, step).random(count) < chance
+        return random_source(*self._source.seed, purpose, step).random(count) < chance
 
 
 class FeatureBatches:
-    """The frozen backbone's features of the views that were bought, or of the clean image.
+    """Features, from the frozen backbone, of the views that were bought, or of the clean image.
 
-    `features` (M, F) holds a row for every (image, view) of `rows_NK`, -1 where there is none.
+    `features` (M, F) has a row for every (image, view) of `rows_NK`, which is -1 where there is
+    none.
     """
 
     def __init__(
-        self,
-        data: TrainingData,
-        *,
-        sampler: BalancedSampler,
-        seed: tuple[int, ...],
-        bought: NDArray[np.bool_],
-        features: Tensor,
-        rows_NK: NDArray[np.int64],
+        self, source: BatchSource, *, features: Tensor, rows_NK: NDArray[np.int64]
     ) -> None:
-        self._data = data
-        self._sampler = sampler
-        self._seed = seed
-        self._bought = bought
+        self._source = source
         self._features = features
         self._rows_NK = rows_NK
 
     def __call__(self, step: int) -> Batch:
-        rows_B = self._sampler.indices(step)
-        views_B, paid_B = pick_views(self._bought[rows_B], random_source(*self._seed, _PICK, step))
-        device = self._features.device
-        at_B = torch.from_numpy(self._rows_NK[rows_B, views_B]).to(device)
-        image_BD = _embeddings(self._data, rows_B, views_B, paid_B)
-        return _batch(self._data, self._features[at_B], rows_B, image_BD, paid_B, device)
+        source = self._source
+        rows_B = source.sampler.indices(step)
+        picked = random_source(*source.seed, _PICK, step)
+        views_B, paid_B = pick_views(source.bought[rows_B], picked)
+        at_B = torch.from_numpy(self._rows_NK[rows_B, views_B]).to(self._features.device)
+        image_BD = _embeddings(source.data, rows_B, views_B, paid_B)
+        return _batch(source.data, self._features[at_B], rows_B, image_BD, paid_B)
 
 
 def _embeddings(
@@ -178,8 +179,8 @@ def _batch(
     rows_B: NDArray[np.int64],
     image_BD: NDArray[np.float32],
     paid_B: NDArray[np.bool_],
-    device: torch.device,
 ) -> Batch:
+    device = inputs.device
     return Batch(
         inputs=inputs,
         labels=torch.from_numpy(data.labels[rows_B]).to(device),

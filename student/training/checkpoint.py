@@ -1,6 +1,7 @@
-"""A training run on disk, so that a killed one goes on: one safetensors file, replaced whole.
+"""A training run on disk, so that a killed run can be resumed: one safetensors file.
 
-Its header holds the JSON, so that tensors and meaning can never be of two moments.
+The file is replaced as a whole and its header holds the JSON, so that tensors and JSON are always
+of the same step.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ import torch
 from torch import Tensor
 
 from student.models.saved import replace_file
-from student.training.averaging import LossValley, MovingAverage, Segment, WeightMean
+from student.training.averaging import LossValley, Segment, WeightMean
 from student.training.loop import Best, Row, StageState
 from student.training.metrics import Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Where a run stood at a validation: which stage, its state, and the student's tensors."""
+    """A run at a validation: the stage, its state, and the student's tensors."""
 
     digest: str
     stage: int
     seconds: float
-    history: list[Row]  # rows of the stages that are over
+    history: list[Row]  # rows of the finished stages
     state: StageState
     student: dict[str, Tensor]
 
@@ -49,9 +50,6 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     if state.best is not None:
         tensors |= {f"best/{name}": tensor for name, tensor in state.best.tensors.items()}
         meta["best"] = {"step": state.best.step, "score": asdict(state.best.score)}
-    if state.ema is not None:
-        tensors |= {f"ema/{name}": tensor for name, tensor in state.ema.tensors.items()}
-        meta["ema"] = {"decay": state.ema.decay, "count": state.ema.count}
     if state.valley is not None:
         valley = state.valley
         means = [valley.mean, *(segment.mean for segment in valley.waiting)]
@@ -72,7 +70,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path, digest: str, device: torch.device) -> Checkpoint | None:
-    """The run at `path`, or None where there is none or it is another run's."""
+    """The checkpoint at `path`; None if there is none or it belongs to another run."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -84,7 +82,7 @@ def read_checkpoint(path: Path, digest: str, device: torch.device) -> Checkpoint
                 return None
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 # no mapping
     except (SafetensorError, ValueError):
-        return None  # no checkpoint of ours: this run starts anew and replaces it
+        return None  # not a checkpoint: this run starts from the beginning and replaces it
 
     def group(prefix: str) -> dict[str, Tensor]:
         begin = f"{prefix}/"
@@ -97,8 +95,6 @@ def read_checkpoint(path: Path, digest: str, device: torch.device) -> Checkpoint
     state = StageState(step=meta["step"], optimiser=group("adam"), rows=meta["rows"])
     if best := meta.get("best"):
         state.best = Best(score=Score(**best["score"]), step=best["step"], tensors=group("best"))
-    if ema := meta.get("ema"):
-        state.ema = MovingAverage(**ema, tensors=group("ema"))
     if valley := meta.get("valley"):
         losses, counts = valley.pop("losses"), valley.pop("counts")
         mean, *waiting = (

@@ -1,4 +1,4 @@
-"""What training reads: pixels, labels, and the embeddings that were bought.
+"""The data of a training run: pixels, labels, and the embeddings that were bought.
 
 Shapes: N images, K stored views of each, S pixels a side, D teacher dimensions, C classes.
 """
@@ -15,12 +15,12 @@ from student.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingData:
-    """Source images with labels, their stored views, and the teacher's embeddings of those bought.
+    """Source images with labels, their stored views, and the bought embeddings of these.
 
     pixels (N, K, S, S, 3) uint8, possibly memory-mapped; view 0 is the clean image.
     labels (N,) int64, -1 where an image has none; domains (N,) int64. image_embeddings (N, K, D)
-    float32, rows of `bought` (N, K) only are read. text_embeddings (C, D) float32. Raises DataError
-    where shapes disagree.
+    float32, of which only the rows of `bought` (N, K) are read. text_embeddings (C, D) float32.
+    Raises DataError if shapes or types do not fit.
     """
 
     pixels: NDArray[np.uint8]
@@ -39,7 +39,7 @@ class TrainingData:
             message = "there is no image to train on"
             raise DataError(message)
         if self.pixels.shape[2] != self.pixels.shape[3] or self.pixels.shape[4] != 3:
-            message = f"pixels must be square and in three colours, not {_form(self.pixels)}"
+            message = f"pixels must be square and have three channels, not {_form(self.pixels)}"
             raise DataError(message)
         for name, array, shape in (
             ("labels", self.labels, (images,)),
@@ -69,7 +69,7 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledImages:
-    """Images to measure a student on. pixels (N, S, S, 3) uint8; labels (N,) int64."""
+    """Images to evaluate a student on. pixels (N, S, S, 3) uint8; labels (N,) int64."""
 
     name: str
     pixels: NDArray[np.uint8]

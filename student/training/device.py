@@ -8,26 +8,29 @@ from contextlib import contextmanager
 import torch
 
 from student.errors import BadInput
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 
 
 @contextmanager
-def training_device(settings: TrainingSettings) -> Iterator[torch.device]:
-    """The device, with the run's threads and its own random numbers; all is put back afterwards."""
+def training_device(options: TrainingOptions) -> Iterator[torch.device]:
+    """The device, with the threads and random state of this run; both are restored afterwards.
+
+    Raises BadInput for a device that this machine does not have.
+    """
     has_gpu = torch.cuda.is_available()
-    name = ("cuda" if has_gpu else "cpu") if settings.device == "auto" else settings.device
+    name = ("cuda" if has_gpu else "cpu") if options.device == "auto" else options.device
     try:
         device = torch.device(name)
     except RuntimeError as error:
         message = f"torch knows no device {name!r}"
         raise BadInput(message) from error
     if device.type == "cuda" and not has_gpu:
-        message = f"this machine has no device {name!r}: say 'auto' or 'cpu'"
+        message = f"this machine has no device {name!r}: use --device auto or --device cpu"
         raise BadInput(message)
     threads = torch.get_num_threads()
     gpus = [device.index or 0] if device.type == "cuda" else []
     try:
-        torch.set_num_threads(settings.threads or threads)
+        torch.set_num_threads(options.threads or threads)
         with (
             torch.random.fork_rng(devices=gpus),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),

@@ -1,4 +1,4 @@
-"""The features that a head is trained on while the backbone stands still: computed once.
+"""Features of a frozen backbone, on which a head is trained: computed once.
 
 Shapes: N images, K views, M views that are needed, F features.
 """
@@ -18,7 +18,10 @@ _CHUNK = 256
 
 @torch.no_grad()
 def features_of(student: Student, pixels: NDArray[np.uint8]) -> Tensor:
-    """The backbone's features of images (M, S, S, 3), on the student's device: (M, F)."""
+    """The backbone's features of images (M, S, S, 3), on the student's device: (M, F).
+
+    The student is left in eval mode.
+    """
     student.eval()
     chunks = [
         student.features(torch.tensor(pixels[at : at + _CHUNK]))
@@ -31,8 +34,10 @@ def features_of(student: Student, pixels: NDArray[np.uint8]) -> Tensor:
 def stored_view_features(
     student: Student, data: TrainingData, bought: NDArray[np.bool_]
 ) -> tuple[Tensor, NDArray[np.int64]]:
-    """Features (M, F) of every bought view, or of the clean image where none was bought, as they
-    stand; and where each is found: rows (N, K), -1 for a view that is not needed."""
+    """Features (M, F) of every bought view, unchanged, or of the clean image if none was bought.
+
+    Also returns the row of each view in them (N, K), -1 for a view that is not needed.
+    """
     needed_NK = bought.copy()
     needed_NK[~bought.any(axis=1), 0] = True
     images_M, views_M = np.nonzero(needed_NK)

@@ -1,4 +1,4 @@
-"""The one training loop: a stage is a value, and so is how far it has come."""
+"""Training loop for one stage; its progress is a StageState, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from student.errors import TrainingError
 from student.models.student import Student
 from student.models.timm_backbone import freeze_batch_norm
-from student.training.averaging import LossValley, MovingAverage, Segment, WeightMean
+from student.training.averaging import LossValley, Segment, WeightMean
 from student.training.batches import Batch, Batches
 from student.training.metrics import Score
 from student.training.sampling import torch_seed
@@ -22,12 +22,12 @@ from student.training.stage import Stage
 Row = dict[str, float | int | str]
 """What was validated at one step, ready for JSON."""
 
-_REPORTS = 100  # how often a stage tells its loss between validations
+_REPORTS = 100  # about how often a stage reports its loss
 
 
 class Report(Protocol):
-    """Hears how training goes: after how many of its steps a stage stands, the mean loss since the
-    last report, and the accuracy on source validation where it was just measured."""
+    """Receives the progress of a stage: its steps so far and in all, the mean loss since the last
+    report, and the accuracy on source validation if it was just measured."""
 
     def __call__(
         self, *, stage: str, step: int, steps: int, loss: float, accuracy: float | None
@@ -36,7 +36,7 @@ class Report(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Best:
-    """The raw weights with the highest source-validation accuracy so far; of equals, least loss."""
+    """The raw weights with the best source-validation accuracy so far; ties: the least loss."""
 
     score: Score
     step: int
@@ -45,48 +45,54 @@ class Best:
 
 @dataclass(slots=True, kw_only=True)
 class StageState:
-    """How far a stage has come: all that resuming it needs beside the student's own tensors."""
+    """The progress of a stage: all that resuming it needs beside the student's own tensors."""
 
     step: int = 0
     best: Best | None = None
     valley: LossValley | None = None
-    ema: MovingAverage | None = None
     optimiser: dict[str, Tensor] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StageWork:
+    """What a stage trains on: the batch of a step, the loss of a batch, and the score on source
+    validation, which is measured every `eval_every` steps. `seed` is that of the dropout."""
+
+    stage: Stage
+    batches: Batches
+    loss: Callable[[Batch], Tensor]
+    validate: Callable[[], Score]
+    eval_every: int
+    keep_batch_norm: bool = True
+    seed: int = 0
+
+
 def fit(
-    stage: Stage,
+    work: StageWork,
     student: Student,
     *,
-    batches: Batches,
-    loss: Callable[[Batch], Tensor],
-    validate: Callable[[], Score],
     state: StageState,
-    eval_every: int,
     report: Report,
     save: Callable[[StageState], None],
-    keep_batch_norm: bool = True,
-    seed: int = 0,
 ) -> StageState:
-    """Trains what the stage names, from where `state` stands, and nothing else.
+    """Trains the part of the student that the stage names, from the step at which `state` is.
 
     Validates after steps 0, eval_every, 2 eval_every, ... and the last, as DomainBed does, and
-    calls `save` each time. Goes on when the loss valley has ended: the raw weights may still get
-    better than its average. Raises TrainingError where the loss is not finite.
+    calls `save` each time. Training continues after the loss valley has ended: the raw weights may
+    still become better than its average. Raises TrainingError if the loss is not finite.
     """
-    moving = thaw(student, stage, keep_batch_norm=keep_batch_norm)
+    stage = work.stage
+    moving = thaw(student, stage, keep_batch_norm=work.keep_batch_norm)
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.Adam(
-        parameters, lr=stage.lr, weight_decay=stage.weight_decay, fused=True
-    )
+    optimiser = torch.optim.Adam(parameters, lr=stage.lr, fused=True)
     _restore(optimiser, state.optimiser)
     segment = WeightMean()
     total, counted = torch.zeros((), device=student.device), 0
     for step in range(state.step, stage.steps):
-        torch.manual_seed(torch_seed(seed, step))  # dropout, where the backbone has any
+        torch.manual_seed(torch_seed(work.seed, step))  # dropout, where the backbone has any
         optimiser.param_groups[0]["lr"] = stage.rate(step)
-        value = loss(batches(step))
+        value = work.loss(work.batches(step))
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(value)
         optimiser.step()
@@ -94,16 +100,10 @@ def fit(
         state.step = step + 1
         if state.valley is not None:
             segment.add(moving)
-        if state.ema is not None:
-            state.ema.add(moving)
-        last = state.step == stage.steps
         score = None
-        if step % eval_every == 0 or last:
+        if step % work.eval_every == 0 or state.step == stage.steps:
             mean_loss = _finite(float(total) / counted, stage, step)
-            modes = {module: module.training for module in student.modules()}
-            score = validate()
-            for module, mode in modes.items():
-                module.training = mode
+            score = _validate(work, student)
             _take(state, score, moving, segment)
             segment = WeightMean()
             state.optimiser = _moments(optimiser)
@@ -121,35 +121,20 @@ def fit(
     return state
 
 
-def settle(
-    stage: Stage,
-    student: Student,
-    *,
-    solve: Callable[[], tuple[dict[str, Tensor], float]],
-    validate: Callable[[], Score],
-    state: StageState,
-    report: Report,
-    save: Callable[[StageState], None],
-) -> StageState:
-    """Gives the student the solution of a stage in closed form, by name, with the loss there."""
-    if state.step < stage.steps:
-        moving = thaw(student, stage)
-        tensors, loss = solve()
-        put(student, tensors)
-        score = validate()
-        state.step = stage.steps
-        _take(state, score, moving, WeightMean())
-        state.rows.append(_row(stage, 0, _finite(loss, stage, 0), score))
-        save(state)
-        report(stage=stage.name, step=1, steps=1, loss=loss, accuracy=score.accuracy)
-    return state
+def _validate(work: StageWork, student: Student) -> Score:
+    """The score on source validation; every module is left in the mode in which it was."""
+    modes = {module: module.training for module in student.modules()}
+    score = work.validate()
+    for module, mode in modes.items():
+        module.training = mode
+    return score
 
 
 def thaw(student: Student, stage: Stage, *, keep_batch_norm: bool = True) -> dict[str, Tensor]:
-    """Freezes the student but for the stage's part, and what the loss learns of itself; what can
-    move now, by name in the student.
+    """Freezes the student except for the stage's part and the parameters of the loss.
 
-    Batch norm's statistics move only where the backbone trains and they are not to be kept.
+    Returns the tensors that training changes, by name in the student. Batch-norm statistics are
+    among them only if the backbone is trained and they are not to be kept.
     """
     student.requires_grad_(False).eval()
     part = student.part(stage.trains).requires_grad_(True).train()
@@ -170,7 +155,7 @@ def thaw(student: Student, stage: Stage, *, keep_batch_norm: bool = True) -> dic
 
 @torch.no_grad()
 def put(student: Student, tensors: Mapping[str, Tensor]) -> None:
-    """Gives the student these tensors, by name; the others stay."""
+    """Copies these tensors into the student, by name; the others are unchanged."""
     held = {**dict(student.named_parameters()), **dict(student.named_buffers())}
     for name, tensor in tensors.items():
         held[name].copy_(tensor)
@@ -216,7 +201,7 @@ def _moments(optimiser: torch.optim.Adam) -> dict[str, Tensor]:
 
 
 def _restore(optimiser: torch.optim.Adam, moments: Mapping[str, Tensor]) -> None:
-    """Adam's own state, laid out in memory as the parameters are, so that sums come out equal."""
+    """Restores Adam's state in the memory layout of the parameters, so that sums are equal."""
     parameters = optimiser.param_groups[0]["params"]
     for name, tensor in moments.items():
         number, kind = name.split(".")

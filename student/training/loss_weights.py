@@ -1,4 +1,4 @@
-"""What a student is trained against: how much each term of the one loss counts."""
+"""The weight of each term of the loss."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class LossWeights:
 
     `image`, `text`: minus the cosine to the image's bought embedding, and to its label's text.
     `labels`: cross-entropy of the head's logits. `kd`: KL divergence from the teacher's zero-shot
-    answer, at `temperature`. `relations`: squared error between the image's and its label's places
-    among the class texts. An embedding head's logits are `logit_scale` times the cosines; with
-    `learns_scale` this is where the scale starts, and the label and KD terms move it.
+    answer, at `temperature`. `relations`: squared difference of the softmaxes, over the class
+    texts, of the image and of its label's text. An embedding head's logits are `logit_scale` times
+    the cosines; with `learns_scale` this is the initial scale, and the label and KD terms train it.
     """
 
     image: float = 0.0
@@ -43,20 +43,20 @@ class LossWeights:
 
     @property
     def reads_images(self) -> bool:
-        """Whether bought image embeddings count at all."""
+        """Whether any term uses bought image embeddings."""
         return max(self.image, self.kd) > 0
 
     @property
     def reads_labels(self) -> bool:
-        """Whether anything is learned from an image whose embedding was not bought."""
+        """Whether any term uses labels, so that an image without a bought embedding is of use."""
         return max(self.text, self.labels, self.relations) > 0
 
     @property
     def reads_logits(self) -> bool:
-        """Whether the head's logits count, and not the projection alone."""
+        """Whether any term uses the head's logits."""
         return max(self.labels, self.kd) > 0
 
     @property
     def reads_projection(self) -> bool:
-        """Whether the student must project into the teacher's space."""
+        """Whether any term uses the projection into the teacher's space."""
         return max(self.image, self.text, self.relations) > 0

@@ -1,7 +1,7 @@
-"""The one loss: the sum of the terms that a method weighs, each the mean over the batch.
+"""The loss of every method: a weighted sum of terms, each the mean over the batch.
 
-A row without what a term needs, a label or a bought embedding, adds nothing to that term; what
-stands in the embedding's place is not read. Shapes: B batch, D teacher dimensions, C classes.
+A row without the label or the bought embedding that a term needs adds nothing to that term.
+Shapes: B batch, D teacher dimensions, C classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def objective(
     batch: Batch,
     text_CD: Tensor,
 ) -> Tensor:
-    """The loss of a batch by its features. text_CD are the class texts, unit length."""
+    """The loss of a batch, from its features. text_CD are the class texts, of unit length."""
     losses: list[Tensor] = []
     paid_BD = torch.where(batch.bought[:, None], batch.images, 0.0)
     if terms.reads_projection:
@@ -62,9 +62,9 @@ def cosines(
     labelled_B: Tensor,
     terms: LossWeights,
 ) -> Tensor:
-    """VL2V-ADiP's cosines, weighed, the same in Align and Distill (arXiv 2310.08255, L_ADiP): (B,).
+    """VL2V-ADiP's weighted cosines (arXiv 2310.08255, L_ADiP), used in Align and Distill: (B,).
 
-    image cos(PF, I) + text cos(PF, T_y); the first is 0 where the row of `image_BD` is.
+    image cos(PF, I) + text cos(PF, T_y); the first term is 0 where the row of `image_BD` is 0.
     """
     unit_BD = functional.normalize(projected_BD.float(), dim=-1)
     text_B = (unit_BD * functional.normalize(text_BD, dim=-1)).sum(-1)
@@ -74,41 +74,28 @@ def cosines(
 
 
 def label_texts(batch: Batch, text_CD: Tensor) -> tuple[Tensor, Tensor]:
-    """The text of each row's label (B, D), and whether it has one (B,). Where two images are mixed
-    it is the direction between their texts."""
-    text_BD = text_CD[batch.labels.clamp(min=0)]
-    if batch.partners is not None:
-        other_BD = text_CD[batch.partners.clamp(min=0)]
-        text_BD = functional.normalize(
-            batch.share * text_BD + (1.0 - batch.share) * other_BD, dim=-1
-        )
-    return text_BD, batch.labels >= 0
+    """The text embedding of each row's label (B, D), and whether the row has a label (B,)."""
+    return text_CD[batch.labels.clamp(min=0)], batch.labels >= 0
 
 
 def label_loss(logits_BC: Tensor, batch: Batch) -> Tensor:
-    """Softmax cross-entropy on labels, in their shares where two images are mixed."""
-    loss = _cross_entropy(logits_BC, batch.labels)
-    if batch.partners is None:
-        return loss
-    other = _cross_entropy(logits_BC, batch.partners)
-    return batch.share * loss + (1.0 - batch.share) * other
-
-
-def _cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-    summed = functional.cross_entropy(logits_BC.float(), labels_B, ignore_index=-1, reduction="sum")
-    return summed / len(labels_B)
+    """Softmax cross-entropy on the labels, the mean over the batch; 0 for a row without a label."""
+    summed = functional.cross_entropy(
+        logits_BC.float(), batch.labels, ignore_index=-1, reduction="sum"
+    )
+    return summed / len(batch.labels)
 
 
 def zero_shot_logits(image_BD: Tensor, text_CD: Tensor) -> Tensor:
-    """The teacher's own answer to an image, from its bought embedding: CLIP's logits (B, C)."""
+    """The teacher's zero-shot logits for an image, from its bought embedding: (B, C)."""
     return LOGIT_SCALE * functional.normalize(image_BD, dim=-1) @ text_CD.T
 
 
 def distillation_loss(logits_BC: Tensor, teacher_BC: Tensor, *, temperature: float) -> Tensor:
     """T^2 KL(teacher || student) at temperature T (Hinton et al., arXiv 1503.02531): (B,).
 
-    The student's side is a log-softmax. The published baseline hands torch's kl_div a softmax
-    there, which is no divergence.
+    The student's side is a log-softmax. The published baseline passes a softmax to torch's kl_div
+    instead, whose result is not a divergence.
     """
     student_BC = functional.log_softmax(logits_BC.float() / temperature, dim=-1)
     target_BC = functional.log_softmax(teacher_BC / temperature, dim=-1)
@@ -117,8 +104,11 @@ def distillation_loss(logits_BC: Tensor, teacher_BC: Tensor, *, temperature: flo
 
 
 def relation_error(projected_BD: Tensor, text_BD: Tensor, text_CD: Tensor) -> Tensor:
-    """RISE's relative distance: how differently the image and its label's text stand among the
-    anchors, the class texts, each as a softmax of cosines; mean squared: (B,)."""
+    """RISE's relative distance, with the class texts as anchors: (B,).
+
+    The mean squared difference of two softmaxes over the cosines to the anchors, that of the image
+    and that of its label's text.
+    """
     unit_BD = functional.normalize(projected_BD.float(), dim=-1)
     student_BC = (unit_BD @ text_CD.T).softmax(dim=-1)
     teacher_BC = (functional.normalize(text_BD, dim=-1) @ text_CD.T).softmax(dim=-1)

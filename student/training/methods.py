@@ -1,57 +1,58 @@
-"""The methods: VL2V-ADiP, what it is compared with, and ours, each a value of the one loop.
+"""The training methods: VL2V-ADiP, its one-query recipe, and what they are compared with.
 
-| name         | head      | loss                                   | stages                    |
-| ------------ | --------- | -------------------------------------- | ------------------------- |
-| vl2v-adip    | embedding | image and text cosine                  | align, distill            |
-| image-only   | embedding | image cosine                           | align, distill            |
-| text-only    | embedding | text cosine                            | align, distill            |
-| one-stage    | embedding | image and text cosine                  | distill (with the head)   |
-| simkd        | embedding | image cosine                           | distill (with the head)   |
-| rise         | text      | KD, labels, text cosine, relations     | distill (with the head)   |
-| kd           | class     | KD and labels                          | distill (with the head)   |
-| erm          | class     | labels                                 | fine-tune                 |
-| lp-ft        | class     | labels                                 | probe, fine-tune          |
-| linear-probe | class     | labels                                 | probe                     |
-| ours         | embedding | image and text cosine, stand-ins       | align, distill            |
-| vl2v-sd      | identity  | image and text cosine                  | distill                   |
-| clip-ft      | identity  | labels                                 | fine-tune                 |
+| name         | head      | loss                                     | stages                  |
+| ------------ | --------- | ---------------------------------------- | ----------------------- |
+| vl2v-adip    | embedding | image and text cosine                    | align, distill          |
+| image-only   | embedding | image cosine                             | align, distill          |
+| text-only    | embedding | text cosine                              | align, distill          |
+| one-stage    | embedding | image and text cosine                    | distill (with the head) |
+| simkd        | embedding | image cosine                             | distill (with the head) |
+| rise         | text      | KD, labels, text cosine, relations       | distill (with the head) |
+| kd           | class     | KD and labels                            | distill (with the head) |
+| erm          | class     | labels                                   | fine-tune               |
+| lp-ft        | class     | labels                                   | probe, fine-tune        |
+| linear-probe | class     | labels                                   | probe                   |
+| vl2v-adip-1q | embedding | image and text cosine, with text targets | align, distill          |
+| vl2v-sd      | identity  | image and text cosine                    | distill                 |
+| clip-ft      | identity  | labels                                   | fine-tune               |
 
-Align trains the projection and probe the head, on stored features; distill after align trains the
-backbone alone; fine-tune trains everything. An identity head predicts by the features' own cosine
-to the class texts: the backbone is the teacher's image tower (the white box), in its space already.
+Align trains the projection and probe trains the head, both on stored features; distill after align
+trains the backbone alone; fine-tune trains everything. An identity head predicts by the cosine of
+the features to the class texts: the backbone is the teacher's image tower (the white box), whose
+features are embeddings already.
 
-kd (arXiv 1503.02531) weighs both terms alike at temperature 1, as the published baseline means to.
-simkd (CVPR 2022) reuses the teacher's classifier: the class texts. Its squared distance is taken
-between vectors of unit length, as CLIP's last layer makes them: 2 - 2 cos. rise (ICCV 2023) is
-simplified: its anchors are the class texts, not texts worded by domain and class; its projection is
-a layer of its own, where RISE needs a backbone as wide as the teacher's space; optimiser and
-schedule are the settings', as every method's are. Weights and temperature are of its published
-grid.
+vl2v-adip-1q is VL2V-ADiP at one query an image (docs/decisions/0013-vl2v-adip-1q.md). It was
+called `ours` in version 0.1.
+
+kd (arXiv 1503.02531) weighs both terms alike at temperature 1, as the published baseline intends.
+simkd (CVPR 2022) reuses the teacher's classifier: the class texts. Its squared distance is between
+vectors of unit length, as CLIP's last layer makes them: 2 - 2 cos. rise (ICCV 2023) is simplified:
+its anchors are the class texts, not texts worded by domain and class; its projection is a layer of
+its own, where RISE needs a backbone as wide as the teacher's embeddings; optimiser and schedule are
+those of the options, as for every method. Its weights and temperature are of the published grid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from student.errors import BadInput
 from student.models.architecture import HeadKind, Part
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.loss_weights import LossWeights
 from student.training.stage import Stage
 
-# Where and on what a run is made is the caller's, never the recipe's.
-_THE_CALLERS = frozenset({"backbone", "weights", "image_size", "device", "seed", "threads"})
-_RECIPE = frozenset(one.name for one in fields(TrainingSettings)) - _THE_CALLERS
+_RECIPE = TrainingOptions.recipe()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What is trained against what, stage by stage. Raises BadInput where the parts do not fit.
+    """What is trained against what, stage by stage. Raises BadInput if the parts do not fit.
 
-    With `shares_lmd` the image and text cosines weigh the settings' lmd and 1 - lmd. `overrides`
-    are settings that belong to the recipe: they win over those of a run, unless it yields them.
+    With `shares_lmd` the image and text cosines weigh lmd and 1 - lmd. `overrides` are options that
+    the method sets itself: they win over those of a run, unless it `yields` them.
     """
 
     name: str
@@ -82,45 +83,41 @@ class Method:
             message = f"method {self.name}: {reason}"
             raise BadInput(message)
 
-    def settings_for(self, settings: TrainingSettings) -> TrainingSettings:
-        """The settings of a run by this method, its overrides applied."""
-        return replace(settings, **dict(self.overrides))  # type: ignore[arg-type]  # checked there
+    def settings_for(self, options: TrainingOptions) -> TrainingOptions:
+        """The options of a run by this method, its overrides applied."""
+        return options.changed(**dict(self.overrides)) if self.overrides else options
 
     def yielding(self, names: Collection[str]) -> Method:
-        """The same method, with its overrides of these names left to the caller's settings."""
+        """The same method without its overrides of these options."""
         kept = tuple((name, value) for name, value in self.overrides if name not in names)
         return replace(self, overrides=kept)
 
     @property
     def reads_images(self) -> bool:
-        """Whether image embeddings are of use to it, whatever the settings but an lmd of 0."""
+        """Whether it can use image embeddings at all, with any options but an lmd of 0."""
         return self.shares_lmd or self.terms.reads_images
 
-    def terms_for(self, settings: TrainingSettings) -> LossWeights:
-        """The terms, with lmd shared out where the method shares it."""
+    def terms_for(self, options: TrainingOptions) -> LossWeights:
+        """The weights of the loss terms, with those that lmd decides."""
         if not self.shares_lmd:
             return self.terms
-        lmd = self.settings_for(settings).lmd
+        lmd = self.settings_for(options).lmd
         return replace(self.terms, image=lmd, text=1.0 - lmd)
 
-    def stages(self, settings: TrainingSettings) -> tuple[Stage, ...]:
-        """The stages with the settings' lengths and rates."""
-        used = self.settings_for(settings)
+    def stages(self, options: TrainingOptions) -> tuple[Stage, ...]:
+        """The stages with the lengths and learning rates of the options."""
+        used = self.settings_for(options)
         return tuple(_stage(name, trains, used) for name, trains in self.parts)
 
 
-def _stage(name: str, trains: Part, settings: TrainingSettings) -> Stage:
+def _stage(name: str, trains: Part, options: TrainingOptions) -> Stage:
     on_features = trains in ("projection", "head")
-    in_closed_form = trains == "projection" and settings.align == "ridge"
-    steps = settings.align_steps if on_features else settings.steps
     return Stage(
         name=name,
         trains=trains,
-        steps=1 if in_closed_form else steps,
-        lr=settings.align_lr if on_features else settings.lr,
-        schedule=settings.schedule,
-        weight_decay=settings.weight_decay,
-        in_closed_form=in_closed_form,
+        steps=options.align_steps if on_features else options.steps,
+        lr=options.align_lr if on_features else options.lr,
+        schedule=options.schedule,
     )
 
 
@@ -153,16 +150,16 @@ _ALL = (
         parts=_TOGETHER,
     ),
     Method(
-        name="ours",
+        name="vl2v-adip-1q",
         head="embedding",
         shares_lmd=True,
         parts=_ALIGN_THEN_DISTILL,
-        overrides=(  # the values come from docs/experiments.md
+        overrides=(  # values: docs/experiments.md; their order is part of stored digests
             ("lmd", 0.9),
-            ("exact", 0.7),
-            ("between", 0.4),
-            ("drawn", 0.5),
-            ("stand_ins", True),
+            ("clean_prob", 0.7),
+            ("mean_target_prob", 0.4),
+            ("line_drawing_prob", 0.5),
+            ("text_targets", True),
         ),
     ),
     Method(name="vl2v-sd", head="identity", shares_lmd=True, parts=(("distill", "backbone"),)),
@@ -170,3 +167,14 @@ _ALL = (
 )
 
 METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method in _ALL})
+
+
+def method_of(name: str, options: TrainingOptions) -> Method:
+    """The method of this name, without overrides of the options that the user has named."""
+    return METHODS[name].yielding(options.model_fields_set)
+
+
+def reads_images(options: TrainingOptions) -> bool:
+    """Whether any of the methods that the options name reads image embeddings."""
+    methods = (method_of(name, options) for name in options.methods)
+    return any(method.terms_for(options).reads_images for method in methods)

@@ -1,11 +1,10 @@
-"""How good, and how fast, a student is.
+"""The accuracy, size and speed of a student.
 
 Shapes: N images, S pixels a side, C classes.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 
@@ -20,8 +19,6 @@ from student.models.student import Student
 from student.training.dataset import LabelledImages
 from student.training.features import features_of
 
-_Z95 = 1.959963984540054  # the normal distribution's 97.5% point
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -33,7 +30,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A confidence interval, both ends included."""
+    """A confidence interval of a proportion, between 0 and 1."""
 
     low: float
     high: float
@@ -41,7 +38,10 @@ class Interval:
 
 @torch.no_grad()
 def logits_of(student: Student, pixels: NDArray[np.uint8]) -> Tensor:
-    """Logits of images (N, S, S, 3), on the CPU: (N, C). The student is left in eval mode."""
+    """Logits of images (N, S, S, 3), on the CPU: (N, C). The student is left in eval mode.
+
+    Raises BadInput if the images are not of the student's size.
+    """
     size = student.architecture.image_size
     if pixels.shape[1:] != (size, size, 3):
         message = f"the student takes images of {size} x {size} pixels, not {pixels.shape[1:3]}"
@@ -60,7 +60,7 @@ def score(logits_NC: Tensor, labels: NDArray[np.int64]) -> Score:
 
 
 def accuracy(student: Student, images: LabelledImages) -> float:
-    """The share of the images whose label the student says."""
+    """The share of the images that the student classifies correctly, between 0 and 1."""
     return score(logits_of(student, images.pixels), images.labels).accuracy
 
 
@@ -73,18 +73,22 @@ def predict(
 
 
 def wilson_interval(correct: int, total: int) -> Interval:
-    """The 95% interval of a proportion that `correct` of `total` was seen of (Wilson, 1927)."""
+    """The Wilson 95% interval of the proportion `correct` / `total` (E. Wilson, 1927).
+
+    Raises BadInput if this is not a proportion.
+    """
     if not 0 <= correct <= total or total == 0:
-        message = f"{correct} of {total} is no proportion"
+        message = f"{correct} of {total} is not a proportion"
         raise BadInput(message)
-    share, spread = correct / total, _Z95**2 / total
-    centre = (share + spread / 2) / (1 + spread)
-    reach = _Z95 * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
-    return Interval(low=max(0.0, centre - reach), high=min(1.0, centre + reach))
+    # Imported here: scipy takes long to load, and most of the client's commands do not need it.
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, total).proportion_ci(method="wilson")
+    return Interval(low=float(interval.low), high=float(interval.high))
 
 
 def num_parameters(student: Student) -> int:
-    """How many numbers the student predicts with: its parameters and the text head's classes."""
+    """The number of values that the student predicts with: parameters and stored class texts."""
     head = student.head.state_dict()
     trained = {id(parameter): parameter.numel() for parameter in student.parameters()}
     return sum(trained.values()) + (head["text_CD"].numel() if "text_CD" in head else 0)
@@ -92,7 +96,7 @@ def num_parameters(student: Student) -> int:
 
 @torch.no_grad()
 def latency(student: Student, *, repeats: int = 30, warm_up: int = 5) -> float:
-    """Milliseconds an image, one at a time, from uint8 pixels to a label: the median."""
+    """The median time to classify one image, from uint8 pixels to a label, in milliseconds."""
     size = student.architecture.image_size
     pixels = torch.zeros(1, size, size, 3, dtype=torch.uint8)
     student.eval()

@@ -9,34 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.models.timm_backbone import weights_name
-from student.training.config import TrainingSettings
-from student.training.dataset import LabelledImages, TrainingData
-from student.training.methods import Method
-from student.training.serial import stored_method, stored_settings
+from student.training.stored_names import stored_method, stored_settings
+from student.training.task import TrainingTask
 
-_FORMAT = "training/3"  # 3: all rows, and what is in the file of the weights
-_AFTERWARDS = frozenset({"wise_ft"})  # after the last checkpoint: one training serves every share
-_ROWS = 4096  # of pixels and embeddings at once: tables may be larger than memory
+_FORMAT = "training/3"  # 3: all rows, and the content of the weights file
+_AFTERWARDS = frozenset({"wise_ft"})  # applied after the last checkpoint
+_ROWS = 4096  # of pixels and embeddings at a time: tables may be larger than memory
 
 
-def run_digest(
-    method: Method,
-    data: TrainingData,
-    validation: LabelledImages,
-    settings: TrainingSettings,
-    num_classes: int,
-) -> str:
-    """SHA-256 over the method, the settings, the weights' file and all data."""
+def run_digest(task: TrainingTask) -> str:
+    """SHA-256 over the method, the options, the file of the initial weights and all data."""
     import torch
 
+    data, validation = task.data, task.validation
     hashed = hashlib.sha256()
+    settings = stored_settings(task.options, image_size=data.image_size, seed=task.seed)
     plain = {
         "format": _FORMAT,
         "torch": torch.__version__,
-        "method": stored_method(method),
-        "settings": {k: v for k, v in stored_settings(settings).items() if k not in _AFTERWARDS},
-        "weights": weights_name(settings.weights),
-        "classes": num_classes,
+        "method": stored_method(task.method),
+        "settings": {k: v for k, v in settings.items() if k not in _AFTERWARDS},
+        "weights": weights_name(task.options.weights),
+        "classes": task.num_classes,
     }
     hashed.update(json.dumps(plain, sort_keys=True).encode())
     for whole in (data.labels, data.domains, data.bought, data.text_embeddings, validation.labels):

@@ -1,6 +1,6 @@
-"""Which images a step sees, and every random source: functions of the seed and the step alone.
+"""Which images a step trains on, and every random source: functions of the seed and the step.
 
-So a run that was cut short goes on with no generator's state to restore.
+A killed run can therefore be resumed without the state of any generator.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def random_source(*path: int) -> np.random.Generator:
-    """The random numbers of one purpose, told apart by seed, stage, purpose and step."""
+    """A random source for one purpose, identified by seed, stage, purpose and step."""
     return np.random.default_rng(path)
 
 
@@ -28,8 +28,8 @@ def torch_seed(*path: int) -> int:
 class BalancedSampler:
     """Batches with the same number of images of every domain, each domain in shuffled epochs.
 
-    domains (N,) int64; only `useful` (N,) images are shown, all where None. A domain with fewer
-    images than its share shows some of them twice.
+    domains (N,) int64; only `useful` (N,) images are used, all if None. Some images of a domain
+    with fewer than `per_domain` images are in a batch twice.
     """
 
     def __init__(

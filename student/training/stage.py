@@ -1,4 +1,4 @@
-"""A stage of training is a value: what moves, for how long, and how fast."""
+"""A stage of training: which part of the student is trained, for how long, and how fast."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from student.models.architecture import Part
-from student.training.config import Schedule
+from student.options.training import Schedule
 
 _WARM_UP = 0.3  # torch.optim.lr_scheduler.OneCycleLR's own defaults, checked against it in a test
 _START_DIVISOR = 25.0
@@ -15,32 +15,23 @@ _END_DIVISOR = 1e4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Trains the named part by Adam for `steps` steps; what it does not name cannot move.
-
-    In closed form there is nothing to repeat: one solution, and neither rate nor schedule.
-    """
+    """Trains the named part with Adam for `steps` steps; the rest of the student is frozen."""
 
     name: str
     trains: Part
     steps: int
     lr: float
     schedule: Schedule = "constant"
-    weight_decay: float = 0.0
-    in_closed_form: bool = False
 
     @property
     def uses_features(self) -> bool:
-        """The backbone stands still, so its features are computed once and trained on."""
+        """Whether the backbone is frozen, so that its features are computed once."""
         return self.trains in ("projection", "head")
 
     def rate(self, step: int) -> float:
         """The learning rate at a step: a function of the step, so that resuming needs no state."""
-        if self.in_closed_form:
-            return 0.0
         if self.schedule == "constant":
             return self.lr
-        if self.schedule == "cosine":
-            return _cosine(self.lr, 0.0, step / self.steps)
         start, end = self.lr / _START_DIVISOR, self.lr / _START_DIVISOR / _END_DIVISOR
         peak = _WARM_UP * self.steps - 1
         if step <= peak:

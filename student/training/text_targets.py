@@ -1,4 +1,4 @@
-"""What stands in for an embedding that was not bought: the text of the image's class.
+"""Text targets: the class's text embedding in place of an image embedding that was not bought.
 
 Shapes: N images, K views, D teacher dimensions, C classes.
 """
@@ -14,12 +14,13 @@ from student.training.dataset import TrainingData
 
 
 def with_text_targets(data: TrainingData) -> TrainingData:
-    """The same data, in which a labelled image that was not bought has its class's text as the
-    embedding of its clean view, so that it counts as much as one that was bought.
+    """The same data with a target for every labelled image without a bought embedding.
 
-    Without this it has the text term alone, which weighs little where lmd is large. A CLIP's images
-    and texts lie apart, by nearly one vector for all (the modality gap, arXiv 2203.02053); lest the
-    bought and the others pull two ways, the bought are moved by it, to unit length.
+    That target is the text embedding of its class, as the embedding of the clean view, so that the
+    image counts as much as one that was bought. Without it the image has the text term only, whose
+    weight is small if lmd is large. CLIP's image and text embeddings are apart by nearly the same
+    vector everywhere (the modality gap, arXiv 2203.02053). The gap is subtracted from the bought
+    embeddings, which are then scaled to unit length, so that both kinds of target agree.
     """
     missing_N = ~data.bought.any(axis=1) & (data.labels >= 0)
     if not missing_N.any():
@@ -36,17 +37,17 @@ def with_text_targets(data: TrainingData) -> TrainingData:
 def modality_gap(
     data: TrainingData, unit_MD: NDArray[np.float32], text_CD: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The mean bought embedding of labelled images less that of their texts (D,); 0 without any.
+    """The mean of the bought embeddings minus the mean of their class texts (D,); 0 without labels.
 
     unit_MD are the embeddings of the M bought views, in the order of `data.bought`.
     """
     labels_M = np.broadcast_to(data.labels[:, None], data.bought.shape)[data.bought]
-    told_M = labels_M >= 0
-    if not told_M.any():
+    labelled_M = labels_M >= 0
+    if not labelled_M.any():
         return np.zeros(data.dim, dtype=np.float32)
-    gap_D: NDArray[np.float32] = unit_MD[told_M].mean(axis=0) - text_CD[labels_M[told_M]].mean(
-        axis=0
-    )
+    gap_D: NDArray[np.float32] = unit_MD[labelled_M].mean(axis=0) - text_CD[
+        labels_M[labelled_M]
+    ].mean(axis=0)
     return gap_D
 
 

@@ -1,6 +1,6 @@
-"""WiSE-FT (Wortsman et al., CVPR 2022, arXiv 2109.01903): between the untrained and the trained.
+"""WiSE-FT (Wortsman et al., CVPR 2022, arXiv 2109.01903): averages initial and trained weights.
 
-Usable after any method: the backbone as it was loaded is where every student starts.
+It can follow any method: every student starts from the initial weights of its backbone.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from student.errors import BadInput
 def interpolate(
     start: Mapping[str, Tensor], trained: Mapping[str, Tensor], *, alpha: float
 ) -> dict[str, Tensor]:
-    """(1 - alpha) start + alpha trained, name by name: 0 is the start and 1 the end, exactly.
+    """(1 - alpha) start + alpha trained, tensor by tensor: 0 is the start and 1 the end, exactly.
 
-    What the start lacks, as a head that was made for the task, and whatever is no real number, as
-    a count, is taken from the trained weights. Raises BadInput.
+    Tensors that the start does not have, such as a head, and integers, such as a count, are taken
+    from the trained weights. Raises BadInput if alpha or the tensors do not fit.
     """
     if not 0.0 <= alpha <= 1.0:
         message = f"alpha is the share of the trained weights, between 0 and 1, not {alpha}"

@@ -14,7 +14,7 @@ def test_a_job_in_rounds_keeps_to_its_budget_and_its_books_balance(
 ) -> None:
     key = shop.new_key(1_000)
     few = job(shop, emoji, tmp_path, "--views", "1", "--selector", "hybrid", "--budget", "15")
-    few += ("--method", "ours", "--exact", "0.6")
+    few += ("--method", "vl2v-adip-1q", "--clean-prob", "0.6")
     said = invoke(*few, key=key).stdout
     assert "3 images chosen so far" in said
     assert "12 images chosen so far" in said
@@ -23,11 +23,11 @@ def test_a_job_in_rounds_keeps_to_its_budget_and_its_books_balance(
     meta = json.loads((tmp_path / "out" / "meta.json").read_text())
     assert meta["embeddings_bought"] == 15 - PROMPTS
     assert meta["settings"]["selector"] == "hybrid"
-    assert (meta["method"], meta["settings"]["exact"]) == ("ours", 0.6)
+    assert (meta["method"], meta["settings"]["clean_prob"]) == ("vl2v-adip-1q", 0.6)
     assert meta["recipe"] == {"lmd": 0.9, "between": 0.4, "drawn": 0.5, "stand_ins": True}
     invoke(
         *("cache-report", "--cache", str(tmp_path / "cache"), "audit", "--vendor", shop.url),
         key=key,
     )
-    plan = ("distill-client", "plan", str(tmp_path / "out"))
+    plan = ("distill-client", "forecast", str(tmp_path / "out"))
     assert "at 3 budgets or more" in invoke(*plan, fails_with=2).stderr

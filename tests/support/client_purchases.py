@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 
 from cache.paid_cache import PaidCache
-from student.config import JobSettings
 from student.console import quiet
 from student.data.image_set import ImageSet, load_image_set
+from student.options import Options
 from student.purchase.requirements import EmbeddingRequirements
 from student.purchase.rounds import PurchaseResult, run_purchase
 from tests.support.purchase_setup import client_of
@@ -19,10 +19,10 @@ TEXTS = 2
 IMAGES = 3 * 2 * 4  # three domains, two classes, four of five pictures
 
 
-def job(pets: Path, **more: object) -> JobSettings:
+def job(pets: Path, **more: object) -> Options:
     """Settings as a user would give them, for pictures of 16 pixels."""
     folder = pets.parent
-    options: dict[str, object] = {
+    values: dict[str, object] = {
         "data": pets,
         "cache": folder / "cache",
         "out": folder / "out",
@@ -34,27 +34,25 @@ def job(pets: Path, **more: object) -> JobSettings:
         "threads": 1,
         "device": "cpu",
     }
-    return JobSettings.model_validate({**options, **more})
+    return Options.of({**values, **more})
 
 
 async def bought(
-    settings: JobSettings, vendor: Callable[[httpx.Request], httpx.Response]
+    options: Options, vendor: Callable[[httpx.Request], httpx.Response]
 ) -> tuple[PurchaseResult, list[int]]:
     """Buys, and says which images are paid for afterwards, by row."""
-    scanned = load_image_set(settings, quiet())
-    with PaidCache.open(settings.cache) as cache:
+    scanned = load_image_set(options.data, options.run, quiet())
+    with PaidCache.open(options.purchase.cache) as cache:
         async with client_of(vendor) as client:
-            settled = await run_purchase(
-                client, settings, scanned, cache, quiet(), "distill-client"
-            )
+            settled = await run_purchase(client, options, scanned, cache, quiet(), "distill-client")
         assert settled is not None
-        return settled, paid_rows(settings, scanned, cache, settled)
+        return settled, paid_rows(options, scanned, cache, settled)
 
 
 def paid_rows(
-    settings: JobSettings, scanned: ImageSet, cache: PaidCache, settled: PurchaseResult
+    options: Options, scanned: ImageSet, cache: PaidCache, settled: PurchaseResult
 ) -> list[int]:
-    requirements = EmbeddingRequirements(settings, scanned, settled.plan.model)
+    requirements = EmbeddingRequirements(options, scanned, settled.plan.model)
     return [
         row
         for row in range(len(scanned.training))

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from student.bench.rows import Counted, Row
+from student.bench.rows import Row
+from student.evaluation.results import AccuracyCount
 from student.forecast.power_law import Law
 
 LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -19,7 +20,7 @@ def row(
     *,
     selector: str = "random",
     seed: int = 0,
-    method: str = "ours",
+    method: str = "vl2v-adip-1q",
     more: Mapping[str, str] | None = None,
 ) -> Row:
     """A row of a bench, as it writes it: nothing and everything are bought at random.
@@ -46,10 +47,10 @@ def row(
         queries=queries,
         cost_micro_usd=100 * queries,
         accuracies={
-            "windows": Counted(correct=round(1000 * TRUTH(queries)), images=1000),
-            "known to nobody, target domains": Counted(correct=200, images=1000),
+            "windows": AccuracyCount(correct=round(1000 * TRUTH(queries)), images=1000),
+            "known to nobody, target domains": AccuracyCount(correct=200, images=1000),
         },
-        validation=Counted(correct=90, images=100),
+        validation=AccuracyCount(correct=90, images=100),
         chosen="average",
         seconds=1.0,
         teacher="embedded",

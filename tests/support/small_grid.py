@@ -8,18 +8,19 @@ from pathlib import Path
 
 from student.bench.constants import NO_TEACHER
 from student.bench.purchase import VendorEndpoint
-from student.bench.rows import Counted, Row
+from student.bench.rows import Row
 from student.bench.run import Grid, Run, identity, new_run
 from student.bench.runner import Source, run_grid
-from student.config import JobSettings
 from student.console import quiet
+from student.evaluation.results import AccuracyCount
+from student.options import Options
 from tests.support.ledger_vendor import LedgerVendor
 from tests.support.purchase_setup import client_of
 
 SOURCE = Source(command="the command", commit="the commit")
 
 
-def settings(pets: Path, **more: object) -> JobSettings:
+def settings(pets: Path, **more: object) -> Options:
     """Two steps on pictures of 16 pixels."""
     folder = pets.parent
     options: dict[str, object] = {
@@ -35,7 +36,7 @@ def settings(pets: Path, **more: object) -> JobSettings:
         "batch_per_domain": 2,
         "device": "cpu",
     }
-    return JobSettings.model_validate({**options, **more})
+    return Options.of({**options, **more})
 
 
 def run(method: str = "vl2v-adip", *, seed: int = 0, target: str = "d2", **more: object) -> Run:
@@ -68,7 +69,7 @@ def make(
     one: Grid, vendor: LedgerVendor, *, budget: int = 1000, processes: int = 1, most: int = 99
 ) -> Path:
     """Runs the grid; where its rows are."""
-    rows = one.base.out / "rows.jsonl"
+    rows = one.base.run.out / "rows.jsonl"
     run_grid(
         one,
         rows,
@@ -82,10 +83,10 @@ def make(
     return rows
 
 
-def row(one: Run, base: JobSettings, *, queries: int = 0, **correct: int) -> Row:
+def row(one: Run, base: Options, *, queries: int = 0, **correct: int) -> Row:
     """A row as the run would leave it: so many of a hundred right in each part (_ for a space)."""
     counts = {
-        part.replace("_", " "): Counted(correct=right, images=100)
+        part.replace("_", " "): AccuracyCount(correct=right, images=100)
         for part, right in correct.items()
     }
     return Row(
@@ -100,13 +101,13 @@ def row(one: Run, base: JobSettings, *, queries: int = 0, **correct: int) -> Row
         fraction=one.fraction,
         selector=one.selector,
         options=dict(one.options),
-        steps=base.steps,
-        lmd=base.lmd,
+        steps=base.training.steps,
+        lmd=base.training.lmd,
         images=100,
         queries=queries,
         cost_micro_usd=100 * queries,
         accuracies=counts,
-        validation=Counted(correct=90, images=100),
+        validation=AccuracyCount(correct=90, images=100),
         chosen="raw",
         seconds=36.0,
         teacher=one.teacher,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from student.config import read_settings
 from student.data.image_folder import discover
 from student.data.split import split
 from student.errors import BadInput
+from student.options.read import read_options
 from tools.digits import ink
 from tools.digits.contact_sheet import COLUMNS, GAP, NAME_WIDTH, contact_sheet
 from tools.digits.figures import (
@@ -185,8 +185,8 @@ def test_unseen_csv_lists_each_unseen_figure_once(laid_out: Path, figures: list[
 
 def test_the_settings_of_the_digits_fit_the_data(laid_out: Path) -> None:
     """The TOML file's held-out looks are domains, and enough is left to train on."""
-    settings = read_settings(["--config", "examples/digits/distill.toml"])
-    parts = split(discover(laid_out), targets=settings.target_domain, seed=settings.seed)
+    settings = read_options(["--config", "examples/digits/distill.toml"])
+    parts = split(discover(laid_out), targets=settings.data.target_domain, seed=settings.run.seed)
     assert parts.targets == ("display", "handwritten", "outlined")
     assert parts.sources == ("coloured", "dots", "inverted", "noisy", "print")
 

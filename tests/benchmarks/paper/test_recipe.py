@@ -12,9 +12,8 @@ from benchmarks.paper.cost import estimate, published_queries
 from benchmarks.paper.datasets import DATASETS
 from benchmarks.paper.recipe import STUDENTS, Recipe
 from student.data.image_folder import discover
-from student.run_methods import training_settings
-from student.training.config import TrainingSettings
-from student.training.methods import METHODS
+from student.options import TrainingOptions
+from student.training.methods import METHODS, method_of
 from tests.support.pacs import CLASSES, DOMAINS, TRAINED_ON, write_pacs
 from tests.support.pictures import write_picture
 
@@ -37,27 +36,28 @@ def recipe(tmp_path: Path, name: str = "PACS", *, student: str = "vit") -> Recip
 def test_a_student_is_trained_with_the_papers_settings(
     tmp_path: Path, name: str, student: str
 ) -> None:
-    settings = next(recipe(tmp_path, name, student=student).runs()).settings()
-    trained = METHODS["vl2v-adip"].yielding(settings.model_fields_set)
-    used = trained.settings_for(training_settings(settings))
+    options = next(recipe(tmp_path, name, student=student).runs()).read_options()
+    used = method_of("vl2v-adip", options.training).settings_for(options.training)
     steps, eval_every = (15001, 1000) if name == "DomainNet" else (5001, 200)
-    assert used == TrainingSettings(  # every other field stands at the paper's value
-        backbone=settings.backbone,
+    assert used == TrainingOptions(  # every other field stands at the paper's value
+        backbone=options.training.backbone,
         steps=steps,
         align_steps=steps,
         eval_every=eval_every,
+        weights="hub",
         device="cuda",
     )
     assert (used.lr, used.align_lr, used.schedule) == (5e-5, 5e-5, "constant")
     assert (used.lmd, used.averaging, used.batch_per_domain) == (0.5, "swad", 32)
-    assert settings.prompts == "class"
+    assert options.purchase.prompts == "class"
+    assert options.data.image_size == 224
 
 
 def test_the_backbones_are_those_of_the_timm_and_torchvision_that_the_code_pins(
     tmp_path: Path,
 ) -> None:
     used = {
-        student: next(recipe(tmp_path, student=student).runs()).settings().backbone
+        student: next(recipe(tmp_path, student=student).runs()).read_options().training.backbone
         for student in STUDENTS
     }
     assert used == {
@@ -67,15 +67,14 @@ def test_the_backbones_are_those_of_the_timm_and_torchvision_that_the_code_pins(
 
 
 def test_a_students_file_leaves_to_a_method_what_the_method_chooses(tmp_path: Path) -> None:
-    settings = next(recipe(tmp_path).runs()).settings()
-    ours = METHODS["ours"]
-    assert ours.yielding(settings.model_fields_set) == ours
+    options = next(recipe(tmp_path).runs()).read_options()
+    assert method_of("vl2v-adip-1q", options.training) == METHODS["vl2v-adip-1q"]
 
 
 def test_options_after_the_recipes_own_win(tmp_path: Path) -> None:
     run = next(replace(recipe(tmp_path), options=("--steps", "7")).runs())
-    assert run.settings().steps == 7
-    assert run.settings().align_steps == 5001
+    assert run.read_options().training.steps == 7
+    assert run.read_options().training.align_steps == 5001
 
 
 def test_the_methods_of_a_place_follow_each_other(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_damaged_report_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     folder.mkdir(parents=True)
     (folder / "meta.json").write_text("{")
     assert main(["--tables", "--out", str(tmp_path)]) == 2
-    assert "is no report of a run" in " ".join(capsys.readouterr().out.split())
+    assert "is not a report of a run" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_tables_alone_need_neither_data_nor_vendor(tmp_path: Path) -> None:

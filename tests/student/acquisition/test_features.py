@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,14 @@ from numpy.typing import NDArray
 
 from student.acquisition.features import frozen_features
 from student.models.timm_backbone import load_backbone
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 
-SETTINGS = TrainingSettings(
-    backbone="test_efficientnet", weights="none", image_size=16, device="cpu", threads=1
-)
+SETTINGS = TrainingOptions(backbone="test_efficientnet", weights="none", device="cpu", threads=1)
 DIGESTS = [f"{number:064x}" for number in range(5)]
 
 
-def pictures(count: int = 5) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
+def pictures(count: int = 5, size: int = 16) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
 class Counted:
@@ -35,8 +32,10 @@ class Counted:
 
 def test_features_are_computed_once_and_read_the_next_time(tmp_path: Path) -> None:
     first, again = Counted(), Counted()
-    computed = frozen_features(DIGESTS, pictures(), SETTINGS, folder=tmp_path, progress=first)
-    read = frozen_features(DIGESTS, pictures(), SETTINGS, folder=tmp_path, progress=again)
+    computed = frozen_features(
+        DIGESTS, pictures(), SETTINGS, seed=0, folder=tmp_path, progress=first
+    )
+    read = frozen_features(DIGESTS, pictures(), SETTINGS, seed=0, folder=tmp_path, progress=again)
     np.testing.assert_array_equal(read, computed)
     assert (first.told, again.told) == ([(5, 5)], [])
     assert computed.dtype == np.float32
@@ -46,8 +45,8 @@ def test_each_image_is_seen_as_the_student_sees_it(tmp_path: Path) -> None:
     weights = tmp_path / "weights.pth"
     torch.manual_seed(7)
     torch.save(load_backbone("test_efficientnet", "none").state_dict(), weights)
-    settings = replace(SETTINGS, weights=str(weights))
-    found = frozen_features(DIGESTS, pictures(), settings, folder=tmp_path / "features")
+    settings = SETTINGS.changed(weights=str(weights))
+    found = frozen_features(DIGESTS, pictures(), settings, seed=0, folder=tmp_path / "features")
     backbone = load_backbone("test_efficientnet", str(weights)).eval()
     mean = torch.tensor([0.485, 0.456, 0.406])
     deviation = torch.tensor([0.229, 0.224, 0.225])
@@ -63,29 +62,29 @@ def test_other_images_sizes_backbones_and_weights_have_features_of_their_own(
     weights = tmp_path / "weights.pth"
     torch.save(load_backbone("test_efficientnet", "none").state_dict(), weights)
     folder = tmp_path / "features"
-    frozen_features(DIGESTS, pictures(), SETTINGS, folder=folder)
-    frozen_features(DIGESTS[::-1], pictures(), SETTINGS, folder=folder)
-    frozen_features(DIGESTS, pictures(), replace(SETTINGS, image_size=32), folder=folder)
-    frozen_features(DIGESTS, pictures(), replace(SETTINGS, seed=1), folder=folder)
-    by_file = replace(SETTINGS, weights=str(weights))
-    frozen_features(DIGESTS, pictures(), by_file, folder=folder)
+    frozen_features(DIGESTS, pictures(), SETTINGS, seed=0, folder=folder)
+    frozen_features(DIGESTS[::-1], pictures(), SETTINGS, seed=0, folder=folder)
+    frozen_features(DIGESTS, pictures(size=32), SETTINGS, seed=0, folder=folder)
+    frozen_features(DIGESTS, pictures(), SETTINGS, seed=1, folder=folder)
+    by_file = SETTINGS.changed(weights=str(weights))
+    frozen_features(DIGESTS, pictures(), by_file, seed=0, folder=folder)
     torch.save(load_backbone("test_efficientnet", "none").state_dict(), weights)
-    frozen_features(DIGESTS, pictures(), by_file, folder=folder)
+    frozen_features(DIGESTS, pictures(), by_file, seed=0, folder=folder)
     assert len(list(folder.iterdir())) == 6
 
 
 def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
-    computed = frozen_features(DIGESTS, pictures(), SETTINGS, folder=tmp_path)
+    computed = frozen_features(DIGESTS, pictures(), SETTINGS, seed=0, folder=tmp_path)
     (file,) = tmp_path.iterdir()
     for damage in (b"", file.read_bytes()[:-7], b"not an array"):
         file.write_bytes(damage)
-        again = frozen_features(DIGESTS, pictures(), SETTINGS, folder=tmp_path)
+        again = frozen_features(DIGESTS, pictures(), SETTINGS, seed=0, folder=tmp_path)
         np.testing.assert_array_equal(again, computed)
 
 
 def test_features_do_not_depend_on_the_random_numbers_around_them(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    first = frozen_features(DIGESTS, pictures(), SETTINGS, folder=tmp_path / "a")
+    first = frozen_features(DIGESTS, pictures(), SETTINGS, seed=0, folder=tmp_path / "a")
     torch.manual_seed(2)
-    second = frozen_features(DIGESTS, pictures(), SETTINGS, folder=tmp_path / "b")
+    second = frozen_features(DIGESTS, pictures(), SETTINGS, seed=0, folder=tmp_path / "b")
     np.testing.assert_array_equal(first, second)

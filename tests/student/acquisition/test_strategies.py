@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from student.acquisition.candidates import Candidates
 from student.acquisition.strategies import SELECTORS, order
 from student.acquisition.stratified import stratified_order
-from student.config import JobSettings
 from student.errors import BadInput
+from student.options.purchase import SelectorName
 from tests.support.feature_clusters import answers_for, blobs
 
 NAMES = sorted(SELECTORS)
@@ -129,9 +130,8 @@ def test_an_unknown_selector_is_answered_with_their_names() -> None:
         order("magic", blobs(), seed=0)
 
 
-def test_the_help_names_every_selector() -> None:
-    described = JobSettings.model_fields["selector"].description or ""
-    assert set(SELECTORS) <= set(described.replace(",", "").split())
+def test_the_option_offers_every_selector_and_no_other() -> None:
+    assert get_args(SelectorName) == tuple(SELECTORS)
 
 
 def test_candidates_of_different_lengths_are_refused() -> None:

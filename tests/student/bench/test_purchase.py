@@ -30,7 +30,7 @@ def said_by(one: Grid, vendor: LedgerVendor) -> str:
     printed = StringIO()
     run_grid(
         one,
-        one.base.out / "rows.jsonl",
+        one.base.run.out / "rows.jsonl",
         counters=sold_by(vendor),
         budget=1000,
         processes=1,
@@ -62,7 +62,7 @@ def test_a_grid_buys_nothing_while_another_keys_purchase_holds_part_of_it(pets: 
     image = gather(one, quiet()).scanned.training[0]
     key = original_key(vendor.model["fingerprint"], image)
     theirs = Intent(idempotency_key="theirs", keys=(key,), units=1, run="killed", created_ms=1)
-    with PaidCache.open(one.base.cache) as cache:
+    with PaidCache.open(one.base.purchase.cache) as cache:
         cache.reserve(theirs, budget=1)
     with pytest.raises(PurchaseError, match="open purchase theirs of run killed"):
         said_by(one, vendor)

@@ -48,8 +48,8 @@ def test_an_option_at_the_value_it_had_anyway_is_the_same_run() -> None:
 
 def test_the_methods_own_setting_yields_to_one_that_the_run_names() -> None:
     base = settings(PETS)
-    assert resolved(run("ours"), base).lmd != 0.5
-    assert resolved(run("ours", options={"lmd": 0.5}), base).lmd == 0.5
+    assert resolved(run("vl2v-adip-1q"), base).lmd != 0.5
+    assert resolved(run("vl2v-adip-1q", options={"lmd": 0.5}), base).lmd == 0.5
 
 
 def test_a_method_that_asks_the_teacher_nothing_is_one_run_whatever_could_be_bought() -> None:

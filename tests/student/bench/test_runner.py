@@ -28,11 +28,11 @@ def pets(tmp_path: Path) -> Path:
 
 def test_what_two_runs_share_is_bought_once_and_counted_for_each(pets: Path) -> None:
     vendor = LedgerVendor()
-    rows = make(grid(pets, [run("kd"), run("ours"), run("erm")]), vendor)
+    rows = make(grid(pets, [run("kd"), run("vl2v-adip-1q"), run("erm")]), vendor)
     assert vendor.spent == TEXTS + TRAINED_ON
     found = {row.method: row for row in read_rows(rows).values()}
-    assert found["kd"].queries == found["ours"].queries == TEXTS + TRAINED_ON
-    assert found["ours"].cost_micro_usd == 100 * (TEXTS + TRAINED_ON)
+    assert found["kd"].queries == found["vl2v-adip-1q"].queries == TEXTS + TRAINED_ON
+    assert found["vl2v-adip-1q"].cost_micro_usd == 100 * (TEXTS + TRAINED_ON)
     assert (found["erm"].queries, found["erm"].fingerprint) == (0, "none")
 
 
@@ -45,7 +45,11 @@ def test_a_row_tells_how_it_was_made_and_scores_every_part(pets: Path) -> None:
 
 
 def test_two_grids_of_other_settings_make_two_curves(pets: Path) -> None:
-    runs = [run("ours", fraction=share, seed=seed) for share in (0.0, 0.5, 1.0) for seed in (0, 1)]
+    runs = [
+        run("vl2v-adip-1q", fraction=share, seed=seed)
+        for share in (0.0, 0.5, 1.0)
+        for seed in (0, 1)
+    ]
     vendor = LedgerVendor()
     make(grid(pets, runs), vendor)
     rows = make(grid(pets, runs, lr=1e-3), vendor)
@@ -56,16 +60,16 @@ def test_two_grids_of_other_settings_make_two_curves(pets: Path) -> None:
 def test_the_runs_of_a_curve_are_of_one_recipe() -> None:
     base = settings(Path("pets"))
     alike = [
-        run("ours"),
-        run("ours", seed=1, target="d1"),
-        run("ours", fraction=0.5, selector_name="margin", views=2),
-        run("ours", fraction=0.0),
+        run("vl2v-adip-1q"),
+        run("vl2v-adip-1q", seed=1, target="d1"),
+        run("vl2v-adip-1q", fraction=0.5, selector_name="margin", views=2),
+        run("vl2v-adip-1q", fraction=0.0),
     ]
     assert len({recipe(one, base) for one in alike}) == 1
-    others = [run("ours", options={"lmd": 0.7}), run("kd"), run("erm"), run(ZERO_SHOT)]
+    others = [run("vl2v-adip-1q", options={"lmd": 0.7}), run("kd"), run("erm"), run(ZERO_SHOT)]
     bases = [settings(Path("pets"), **more) for more in ({"backbone": "x"}, {"image_size": 24})]
     assert len({recipe(one, base) for one in [*alike, *others]}) == 5
-    assert len({recipe(run("ours"), one) for one in [base, *bases]}) == 3
+    assert len({recipe(run("vl2v-adip-1q"), one) for one in [base, *bases]}) == 3
 
 
 def test_erm_alone_needs_no_vendor(pets: Path) -> None:
@@ -110,20 +114,20 @@ def test_rows_of_another_teacher_are_refused_before_anything_is_bought(pets: Pat
 def test_a_bigger_share_is_trained_on_what_a_smaller_one_bought_and_more(pets: Path) -> None:
     vendor = LedgerVendor()
     shares = [0.0, 0.25, 0.5, 1.0]
-    rows = make(grid(pets, [run("ours", fraction=share) for share in shares]), vendor)
+    rows = make(grid(pets, [run("vl2v-adip-1q", fraction=share) for share in shares]), vendor)
     assert vendor.spent == TEXTS + TRAINED_ON
     assert [row.queries - TEXTS for row in read_rows(rows).values()] == [0, 4, 8, 16]
 
 
 def test_a_share_alone_costs_no_more_than_it_holds(pets: Path) -> None:
     vendor = LedgerVendor()
-    make(grid(pets, [run("ours", fraction=0.25, views=2, selector_name="herding")]), vendor)
+    make(grid(pets, [run("vl2v-adip-1q", fraction=0.25, views=2, selector_name="herding")]), vendor)
     assert vendor.spent == TEXTS + 2 * 4
 
 
 def test_a_selector_in_rounds_is_replayed_on_a_purchase_of_all_images(pets: Path) -> None:
     vendor = LedgerVendor()
-    rows = make(grid(pets, [run("ours", fraction=0.5, selector_name="margin")]), vendor)
+    rows = make(grid(pets, [run("vl2v-adip-1q", fraction=0.5, selector_name="margin")]), vendor)
     assert vendor.spent == TEXTS + TRAINED_ON
     assert [row.queries for row in read_rows(rows).values()] == [TEXTS + 8]
 
@@ -168,7 +172,7 @@ def test_fewer_views_of_a_rich_purchase_train_as_if_no_more_had_been_bought(pets
 
 def test_another_process_counts_the_same_answers_as_this_one(pets: Path) -> None:
     vendor = LedgerVendor()
-    runs = [run("ours")]
+    runs = [run("vl2v-adip-1q")]
     alone = read_rows(make(grid(pets, runs), vendor))
     (pets.parent / "out/rows.jsonl").unlink()
     beside = read_rows(make(grid(pets, runs), vendor, processes=2))

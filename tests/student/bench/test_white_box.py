@@ -30,14 +30,14 @@ def test_the_white_box_stands_beside_other_runs_of_one_purchase(pets: Path, clip
     vendor = LedgerVendor()
     tower = clip.options
     runs = [
-        run("ours"),
+        run("vl2v-adip-1q"),
         run("vl2v-sd", options=tower),
         run("vl2v-sd", options={**tower, "wise_ft": 0.5}),
         run("clip-ft", options=tower),
         run("erm", options=tower),
     ]
     found = list(read_rows(make(grid(pets, runs), vendor)).values())
-    assert [row.method for row in found] == ["ours", "vl2v-sd", "vl2v-sd", "clip-ft", "erm"]
+    assert [row.method for row in found] == ["vl2v-adip-1q", "vl2v-sd", "vl2v-sd", "clip-ft", "erm"]
     assert vendor.spent == TEXTS + TRAINED_ON
     assert [row.queries - TEXTS for row in found] == [16, 16, 16, 0, -TEXTS]
     assert found[2].options == {**tower, "wise_ft": 0.5}
@@ -50,7 +50,7 @@ def test_a_run_that_its_network_cannot_make_stops_the_grid_before_it_asks(
     vendor = LedgerVendor()
     for unfit, said in (
         (run("vl2v-sd"), "vl2v-sd trains the teacher's own image tower"),
-        (run("ours", options=clip.options), "say --method vl2v-sd or clip-ft"),
+        (run("vl2v-adip-1q", options=clip.options), "say --method vl2v-sd or clip-ft"),
         (run("vl2v-sd", options={**clip.options, "weights": "wheel"}), "come from a file"),
     ):
         with pytest.raises(BadInput, match=said):

@@ -12,10 +12,10 @@ import pytest
 
 from cache.paid_cache import Intent, PaidCache, now_ms
 from student.commands import distill as job
-from student.config import JobSettings
 from student.console import quiet
 from student.embeddings.keys import text_key
 from student.errors import PurchaseError
+from student.options import Options
 from student.vendor.request import purchase_key
 from tests.support.ledger_vendor import KEY, Fault, LedgerVendor, problem
 from tests.support.pictures import write_domains
@@ -24,7 +24,7 @@ from tests.support.small_grid import settings
 
 TEXTS = 2
 TRAINED_ON = 2 * 2 * 4  # two source domains, two classes, four of five pictures
-Job = Callable[[JobSettings, LedgerVendor], None]
+Job = Callable[[Options, LedgerVendor], None]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> Job:
     """Runs a job at a vendor in memory."""
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
 
-    def run(one: JobSettings, vendor: LedgerVendor) -> None:
+    def run(one: Options, vendor: LedgerVendor) -> None:
         monkeypatch.setattr(job, "connect", lambda *_, **__: client_of(vendor))
         job.run_job(one, quiet(), command="distill-client")
 
@@ -57,12 +57,12 @@ def test_old_answers_cost_what_their_receipts_say_after_a_change_of_price(
     run_job(one, vendor)
     vendor.price |= {"version": "2027-01", "micro_usd_per_unit": 500}
     run_job(one, vendor)
-    meta = meta_of(one.out)
+    meta = meta_of(one.run.out)
     assert vendor.spent == TEXTS + TRAINED_ON
     assert (meta["queries"], meta["cost_micro_usd"]) == (18, 1800)
     # What is paid back is what was paid, in predictions at today's price.
     assert (meta["economics"]["cost_micro_usd"], meta["economics"]["break_even"]) == (1800, 4)
-    assert "18 queries ($0.0018) in all" in (one.out / "report.md").read_text()
+    assert "18 queries ($0.0018) in all" in (one.run.out / "report.md").read_text()
 
 
 def test_a_prediction_at_the_vendor_costs_what_an_image_costs(pets: Path, run_job: Job) -> None:
@@ -70,7 +70,7 @@ def test_a_prediction_at_the_vendor_costs_what_an_image_costs(pets: Path, run_jo
     vendor = LedgerVendor()
     vendor.price["units"] = {"image": 3, "text": 1}
     run_job(one, vendor)
-    economics = meta_of(one.out)["economics"]
+    economics = meta_of(one.run.out)["economics"]
     assert economics["cost_micro_usd"] == 100 * (TEXTS + 3 * TRAINED_ON)
     assert (economics["micro_usd_per_image"], economics["break_even"]) == (300, 17)
 
@@ -82,14 +82,15 @@ def test_each_student_of_leave_one_domain_out_counts_its_own_embeddings(
     vendor = LedgerVendor()
     run_job(one, vendor)
     assert vendor.spent == TEXTS + 3 * 2 * 4  # each domain is a source of two of the three
-    told = [meta_of(one.out / domain) for domain in ("d0", "d1", "d2")]
+    told = [meta_of(one.run.out / domain) for domain in ("d0", "d1", "d2")]
     for meta in told:
         assert (meta["queries"], meta["cost_micro_usd"]) == (18, 1800)
         assert meta["economics"]["cost_micro_usd"] == 1800
         assert meta["economics"]["break_even"] == 18
-    assert "18 queries, $0.0018" in (one.out / "d0" / "MODEL_CARD.md").read_text()
+    assert "18 queries, $0.0018" in (one.run.out / "d0" / "MODEL_CARD.md").read_text()
     assert (
-        "the students' embeddings cost 26 queries ($0.0026)" in (one.out / "report.md").read_text()
+        "the students' embeddings cost 26 queries ($0.0026)"
+        in (one.run.out / "report.md").read_text()
     )
 
 
@@ -107,7 +108,7 @@ def no_money(*_: object) -> httpx.Response:
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (refuse_texts, r"refuses 2 of them \(It says nothing\.\), name the classes otherwise"),
+        (refuse_texts, r"refuses 2 of them \(It says nothing\.\); rename the classes"),
         (no_money, "run again when the account at the vendor can pay"),
     ],
 )
@@ -116,7 +117,7 @@ def test_a_job_without_its_prompts_says_what_to_do_about_it(
 ) -> None:
     vendor = LedgerVendor()
     vendor.faults.extend([fault] * 40)
-    with pytest.raises(PurchaseError, match=f"2 class prompts are not on hand.*{said}"):
+    with pytest.raises(PurchaseError, match=f"2 class prompts are not in the cache.*{said}"):
         run_job(settings(pets, budget=1000, target_domain=["d2"]), vendor)
 
 
@@ -133,7 +134,7 @@ def test_prompts_that_a_killed_run_asked_for_a_moment_ago_are_waited_for(
         digests=[key.digest for key in keys],
         epoch="killed",
     )
-    with PaidCache.open(one.cache) as cache:
+    with PaidCache.open(one.purchase.cache) as cache:
         young = Intent(idempotency_key=name, keys=keys, units=2, run="killed", created_ms=now_ms())
         cache.reserve(young, budget=1000)
     with pytest.raises(PurchaseError, match="run again in ten minutes"):

@@ -12,13 +12,13 @@ from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from student.bench.dataset import gather, keys_read
 from student.bench.run import Grid, new_run
-from student.config import JobSettings
 from student.console import quiet
 from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
 from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.experiment import Experimenter
+from student.options import Options
 from student.purchase.cost import purchase_cost
 from student.purchase.requirements import EmbeddingRequirements
 from student.purchase.rounds import run_purchase
@@ -54,16 +54,16 @@ class RecordedRows(dict[EmbeddingKey, int]):
 
 
 @pytest.fixture(params=OPTIONS.values(), ids=list(OPTIONS))
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> JobSettings:
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Options:
     return job(write_domains(tmp_path / "pets"), **request.param)
 
 
 @pytest.fixture
-def scanned(settings: JobSettings) -> ImageSet:
-    return load_image_set(settings, quiet())
+def scanned(settings: Options) -> ImageSet:
+    return load_image_set(settings.data, settings.run, quiet())
 
 
-def needed(settings: JobSettings, scanned: ImageSet, fingerprint: str) -> list[set[EmbeddingKey]]:
+def needed(settings: Options, scanned: ImageSet, fingerprint: str) -> list[set[EmbeddingKey]]:
     """What each split needs, by the one place that says so."""
     return [
         set(split_keys(split, scanned.catalogue, settings, fingerprint).keys(split.train))
@@ -71,13 +71,13 @@ def needed(settings: JobSettings, scanned: ImageSet, fingerprint: str) -> list[s
     ]
 
 
-def bought(settings: JobSettings, scanned: ImageSet, model: Model) -> set[EmbeddingKey]:
+def bought(settings: Options, scanned: ImageSet, model: Model) -> set[EmbeddingKey]:
     requirements = EmbeddingRequirements(settings, scanned, model)
     return {one.key for one in requirements.wanted(range(len(scanned.training)))}
 
 
 def test_a_purchase_buys_what_the_splits_need_and_no_more(
-    settings: JobSettings, scanned: ImageSet
+    settings: Options, scanned: ImageSet
 ) -> None:
     model = Model.model_validate(LedgerVendor().model)
     assert bought(settings, scanned, model) == set().union(
@@ -85,10 +85,14 @@ def test_a_purchase_buys_what_the_splits_need_and_no_more(
     )
 
 
-def test_a_bench_run_reads_what_its_split_needs(settings: JobSettings, scanned: ImageSet) -> None:
+def test_a_bench_run_reads_what_its_split_needs(settings: Options, scanned: ImageSet) -> None:
     runs = [
         new_run(
-            dataset="pets", targets=split.targets, seed=0, method="vl2v-adip", views=settings.views
+            dataset="pets",
+            targets=split.targets,
+            seed=0,
+            method="vl2v-adip",
+            views=settings.data.views,
         )
         for split in scanned.splits
     ]
@@ -103,11 +107,11 @@ def test_a_bench_run_reads_what_its_split_needs(settings: JobSettings, scanned: 
 
 
 async def test_training_reads_and_the_cost_counts_what_each_split_needs(
-    settings: JobSettings, scanned: ImageSet, tmp_path: Path
+    settings: Options, scanned: ImageSet, tmp_path: Path
 ) -> None:
-    settings = settings.model_copy(update={"budget": 1000})
+    settings = settings.changed(budget=1000)
     vendor = LedgerVendor()
-    with PaidCache.open(settings.cache) as cache:
+    with PaidCache.open(settings.purchase.cache) as cache:
         async with client_of(vendor) as client:
             result = await run_purchase(client, settings, scanned, cache, quiet(), "a test")
         assert result is not None
@@ -127,7 +131,7 @@ def training_reads(
     keys: list[EmbeddingKey],
     split: Split,
     scanned: ImageSet,
-    settings: JobSettings,
+    settings: Options,
 ) -> set[EmbeddingKey]:
     rows = RecordedRows({key: row for row, key in enumerate(keys)})
     paid = TeacherEmbeddings(table=table, rows=rows)

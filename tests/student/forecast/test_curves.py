@@ -63,7 +63,7 @@ def test_a_row_from_before_recipes_goes_where_it_can_only_belong(
 def test_plan_forecasts_each_curve_and_shows_its_error(
     bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", str(bench), "--json"]) == 0
+    assert main(["forecast", str(bench), "--json"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["selector"] for one in told] == ["margin", "random"]
     for one in told:
@@ -73,7 +73,7 @@ def test_plan_forecasts_each_curve_and_shows_its_error(
 
 
 def test_plan_prints_a_table(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", str(bench), "--queries", "500"]) == 0
+    assert main(["forecast", str(bench), "--queries", "500"]) == 0
     said = capsys.readouterr().out
     assert "the next 500 queries" in said
     assert "held back" in said
@@ -84,7 +84,7 @@ def test_plan_measures_on_the_part_that_is_named(
     bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = "known to nobody, target domains"
-    assert main(["plan", str(bench), "--part", part, "--json"]) == 0
+    assert main(["forecast", str(bench), "--part", part, "--json"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {one["accuracy"] for one in told} == {0.2}
 
@@ -97,17 +97,17 @@ def test_plan_measures_on_the_validation_part_where_nothing_is_held_out(
     for level in LEVELS:
         add_row(rows, row(level).model_copy(update={"targets": (), "accuracies": {}}))
     jobs = [job_folder(tmp_path, queries, targets=()) for queries in (27, 300, 1000)]
-    assert main(["plan", str(rows), *map(str, jobs), "--json", *option]) == 0
+    assert main(["forecast", str(rows), *map(str, jobs), "--json", *option]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(one["method"], one["accuracy"]) for one in told] == [
-        *(("ours", 0.9), ("vl2v-adip", round(TRUTH(1000), 2)))
+        *(("vl2v-adip-1q", 0.9), ("vl2v-adip", round(TRUTH(1000), 2)))
     ]
     assert all(str(one.title).endswith("nothing held out") for one in read_curves([rows, *jobs]))
 
 
 def test_plan_reads_the_folders_of_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [job_folder(tmp_path, budget) for budget in (27, 300, 1000, 2000)]
-    assert main(["plan", *map(str, folders), "--json"]) == 0
+    assert main(["forecast", *map(str, folders), "--json"]) == 0
     (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (told["queries"], told["selector"], told["views"]) == (2000, "herding", 2)
     assert len(told["held_back"]) == 1
@@ -120,7 +120,7 @@ def test_seeds_of_one_budget_are_one_level_though_the_repeats_of_each_differ(
         job_folder(tmp_path, queries, budget=50_000, seed=seed)
         for seed, queries in enumerate((2240, 2249, 2250))
     ]
-    assert main(["plan", *map(str, everything)]) == 2
+    assert main(["forecast", *map(str, everything)]) == 2
     assert "3 budgets or more with all else alike (at most 1)" in capsys.readouterr().err
     less = [job_folder(tmp_path, queries, seed=0) for queries in (16, 18, 27, 300)]
     (curve,) = read_curves([*everything, *less])
@@ -133,32 +133,32 @@ def test_seeds_of_one_budget_are_one_level_though_the_repeats_of_each_differ(
     ("content", "said"),
     [
         (None, "there is no"),
-        ("no json\n", "is no row"),
+        ("no json\n", "is not a row"),
         ("", "no student was measured"),
     ],
 )
-def test_plan_refuses_what_holds_no_results(
+def test_a_forecast_refuses_what_holds_no_results(
     content: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "rows.jsonl"
     if content is not None:
         path.write_text(content)
-    assert main(["plan", str(path)]) == 2
+    assert main(["forecast", str(path)]) == 2
     assert said in capsys.readouterr().err
 
 
-def test_plan_refuses_folders_without_a_finished_job_and_says_what_too_few_lack(
+def test_a_forecast_refuses_folders_without_a_finished_job_and_says_what_too_few_lack(
     tmp_path: Path, bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", str(tmp_path / "pixels")]) == 2
+    assert main(["forecast", str(tmp_path / "pixels")]) == 2
     (tmp_path / "empty").mkdir()
-    assert main(["plan", str(tmp_path / "empty")]) == 2
+    assert main(["forecast", str(tmp_path / "empty")]) == 2
     assert "no folder of a finished job" in capsys.readouterr().err
     few = [str(job_folder(tmp_path, budget)) for budget in (27, 300)]
-    assert main(["plan", *few]) == 2
+    assert main(["forecast", *few]) == 2
     assert "at 3 budgets or more with all else alike (at most 2)" in capsys.readouterr().err
-    assert main(["plan", str(bench), "--part", "moon"]) == 2
+    assert main(["forecast", str(bench), "--part", "moon"]) == 2
     assert "known to nobody, target domains, source validation, windows" in capsys.readouterr().err
     (tmp_path / "run-27-0" / "meta.json").write_text("{}")
-    assert main(["plan", *few]) == 2
+    assert main(["forecast", *few]) == 2
     assert "is not what a finished job writes" in capsys.readouterr().err

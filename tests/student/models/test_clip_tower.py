@@ -16,10 +16,11 @@ from student.models.clip_tower import PREFIX, load_tower
 from student.models.heads import EmbeddingHead
 from student.models.saved import load_student, save_student
 from student.models.student import Student
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.methods import METHODS
+from student.training.methods import METHODS, Method
 from student.training.student_factory import make_student
+from student.training.task import TrainingTask
 from student.training.train import starting_backbone, train
 from teacher_server.inference.encoder import load_encoder
 
@@ -27,10 +28,9 @@ MODEL = Path(__file__).resolve().parents[3] / "teacher_server" / "embedded"
 WEIGHTS = MODEL / "open_clip_model.safetensors"
 SIZE, DIM, CLASSES = 64, 256, 2
 VL2V_SD = METHODS["vl2v-sd"]
-SETTINGS = TrainingSettings(
+SETTINGS = TrainingOptions(
     backbone=f"{PREFIX}local-dir:{MODEL}",
     weights=str(WEIGHTS),
-    image_size=SIZE,
     steps=2,
     lr=1e-4,
     batch_per_domain=2,
@@ -62,8 +62,21 @@ def data() -> TrainingData:
     )
 
 
-def _student(data: TrainingData, settings: TrainingSettings = SETTINGS) -> Student:
-    return make_student(VL2V_SD, data, settings, num_classes=CLASSES, pretrained=True).eval()
+def _student(data: TrainingData, settings: TrainingOptions = SETTINGS) -> Student:
+    return make_student(_task(data, settings), pretrained=True).eval()
+
+
+def _task(
+    data: TrainingData, settings: TrainingOptions = SETTINGS, method: Method = VL2V_SD
+) -> TrainingTask:
+    return TrainingTask(
+        method=method,
+        data=data,
+        validation=LabelledImages(name="v", pixels=data.pixels[:, 0], labels=data.labels),
+        options=settings,
+        seed=0,
+        num_classes=CLASSES,
+    )
 
 
 @torch.no_grad()
@@ -78,11 +91,10 @@ def test_before_training_the_student_says_what_the_vendor_sells(data: TrainingDa
 
 
 def test_the_same_loop_trains_the_tower_and_it_is_kept(data: TrainingData, tmp_path: Path) -> None:
-    validation = LabelledImages(name="v", pixels=data.pixels[:, 0], labels=data.labels)
-    trained = train(VL2V_SD, data, validation, SETTINGS, num_classes=CLASSES).student
+    trained = train(_task(data)).student
     assert isinstance(trained.head, EmbeddingHead)
     assert list(trained.head.parameters()) == []
-    start = starting_backbone(VL2V_SD, data, SETTINGS, num_classes=CLASSES)
+    start = starting_backbone(_task(data))
     held = trained.state_dict()
     assert any(not torch.equal(held[name], tensor) for name, tensor in start.items())
     save_student(trained, tmp_path, {})
@@ -96,17 +108,17 @@ def test_what_is_no_clip_or_does_not_fit_is_refused(data: TrainingData, tmp_path
     with pytest.raises(BadInput, match="names no CLIP"):
         load_tower("tf_efficientnet_lite0", str(WEIGHTS), image_size=SIZE)
     with pytest.raises(BadInput, match="names no CLIP"):
-        _student(data, replace(SETTINGS, backbone=f"{PREFIX}ViT-nowhere"))
+        _student(data, SETTINGS.changed(backbone=f"{PREFIX}ViT-nowhere"))
     with pytest.raises(BadInput, match="open_clip cannot make local-dir"):
-        _student(data, replace(SETTINGS, backbone=f"{PREFIX}local-dir:{tmp_path}"))
+        _student(data, SETTINGS.changed(backbone=f"{PREFIX}local-dir:{tmp_path}"))
     with pytest.raises(BadInput, match="say --method vl2v-sd or clip-ft"):
-        make_student(METHODS["ours"], data, SETTINGS, num_classes=CLASSES, pretrained=True)
+        make_student(_task(data, method=METHODS["vl2v-adip-1q"]), pretrained=True)
     with pytest.raises(BadInput, match="come from a file of the teacher's, not from 'hub'"):
-        _student(data, replace(SETTINGS, weights="hub"))
+        _student(data, SETTINGS.changed(weights="hub"))
     tensors = {key: t for key, t in load_file(WEIGHTS).items() if not key.startswith("visual.")}
     save_file(tensors, tmp_path / "text.safetensors")
     with pytest.raises(BadInput, match="it lacks"):
-        _student(data, replace(SETTINGS, weights=str(tmp_path / "text.safetensors")))
+        _student(data, SETTINGS.changed(weights=str(tmp_path / "text.safetensors")))
     other_space = replace(
         data,
         text_embeddings=np.eye(2, 8, dtype=np.float32),

@@ -136,7 +136,7 @@ def test_frozen_batch_norm_keeps_its_statistics_in_a_training_forward() -> None:
 def test_settings_and_methods_are_read_without_torch_timm_or_a_wire() -> None:
     """So a command line that offers them starts at once; and training can reach no vendor."""
     check = (
-        "import sys, student.training.methods, student.training.config\n"
+        "import sys, student.training.methods, student.options\n"
         "import student.transforms.parameters\n"
         "watched = {'torch', 'timm', 'httpx', 'student.purchase', 'student.vendor'}\n"
         "print(sorted(watched & sys.modules.keys()))\n"

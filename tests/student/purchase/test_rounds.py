@@ -14,7 +14,6 @@ from rich.console import Console
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import image_item
 from student.acquisition.strategies import SELECTORS, order
-from student.commands.distill import run_job
 from student.console import Terminal, quiet
 from student.data.image_set import load_image_set
 from student.errors import BadInput
@@ -57,7 +56,7 @@ async def test_what_no_method_would_read_is_not_bought(more: dict[str, object], 
         {"method": "vl2v-adip", "compare": True},  # with two that read none
         {"method": "kd"},
         {"method": "image-only"},
-        {"method": "ours"},  # whatever lmd is where it is not named
+        {"method": "vl2v-adip-1q"},  # whatever lmd is where it is not named
         {"method": "vl2v-adip"},
     ],
 )
@@ -87,8 +86,8 @@ async def test_rounds_choose_what_a_replay_on_the_full_purchase_chooses(
     _, few = await bought(settings, LedgerVendor())
     everything = job(pets, budget=TEXTS + IMAGES, cache=pets.parent / "full")
     settled, every = await bought(everything, LedgerVendor())
-    scanned = load_image_set(settings, quiet())
-    with PaidCache.open(everything.cache) as cache:
+    scanned = load_image_set(settings.data, settings.run, quiet())
+    with PaidCache.open(everything.purchase.cache) as cache:
         answers = EmbeddingRequirements(settings, scanned, settled.plan.model).answers(every, cache)
     candidates = candidates_for(SELECTORS[name], scanned, settings, quiet())
     assert sorted(order(name, candidates, seed=0, answers=answers)[:11]) == few
@@ -124,7 +123,7 @@ async def test_every_view_of_a_chosen_image_is_bought(pets: Path) -> None:
 async def test_a_refused_image_is_passed_over_and_the_next_is_chosen(pets: Path) -> None:
     settings = job(pets, selector="margin", budget=TEXTS + 11)
     _, expected = await bought(settings, LedgerVendor())
-    hated = load_image_set(settings, quiet()).training[expected[0]].digest
+    hated = load_image_set(settings.data, settings.run, quiet()).training[expected[0]].digest
     vendor = LedgerVendor()
 
     def picky(request: httpx.Request) -> httpx.Response:
@@ -147,18 +146,18 @@ async def test_where_the_budget_reaches_everything_no_image_is_looked_at(pets: P
     settled, every = await bought(settings, LedgerVendor())
     assert len(every) == IMAGES
     assert settled.summary.stop_reason == "complete"
-    assert not (settings.out / "features").exists()
+    assert not (settings.run.out / "features").exists()
 
 
 async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pets: Path) -> None:
     settings = job(pets, selector="hybrid", budget=TEXTS + 11, dry_run=True)
     vendor, said = LedgerVendor(), StringIO()
-    with PaidCache.open(settings.cache) as cache:
+    with PaidCache.open(settings.purchase.cache) as cache:
         async with client_of(vendor) as client:
             settled = await run_purchase(
                 client,
                 settings,
-                load_image_set(settings, quiet()),
+                load_image_set(settings.data, settings.run, quiet()),
                 cache,
                 Terminal(Console(file=said, width=120)),
                 "distill-client",
@@ -169,6 +168,5 @@ async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pe
 
 
 def test_an_unknown_selector_is_refused_before_anything_is_read(pets: Path) -> None:
-    settings = job(pets, selector="magic", budget=1, data=Path("/nowhere"))
-    with pytest.raises(BadInput, match="no selector magic"):
-        run_job(settings, quiet(), command="distill-client")
+    with pytest.raises(BadInput, match="selector: Input should be 'random', "):
+        job(pets, selector="magic", budget=1, data=Path("/nowhere"))

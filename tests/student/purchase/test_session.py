@@ -9,10 +9,10 @@ import pytest
 
 from cache.maintenance.write_off import write_off
 from cache.paid_cache import Intent, PaidCache, now_ms
-from student.config import JobSettings
 from student.console import quiet
 from student.data.image_set import load_image_set
 from student.errors import PlanExceedsBudget, PurchaseError
+from student.options import Options
 from student.purchase.requests import EmbeddingRequest
 from student.purchase.requirements import EmbeddingRequirements
 from student.vendor.request import purchase_key
@@ -31,7 +31,7 @@ def pets(tmp_path: Path) -> Path:
 async def test_rounds_are_recorded_as_purchases_of_one_job(pets: Path) -> None:
     settings = job(pets, selector="margin", budget=TEXTS + 11)
     settled, _ = await bought(settings, LedgerVendor())
-    with PaidCache.open(settings.cache) as cache:
+    with PaidCache.open(settings.purchase.cache) as cache:
         runs = {run.run: run.bought_units for run in cache.runs()}
     # Two images, then four in all, then eight, then what is left of eleven; the texts first.
     assert [runs[settled.run], *(runs[f"{settled.run}.{part}"] for part in (2, 3, 4))] == [
@@ -44,7 +44,7 @@ async def test_rounds_are_recorded_as_purchases_of_one_job(pets: Path) -> None:
 async def test_a_job_in_rounds_saves_nothing_of_what_it_has_just_bought(pets: Path) -> None:
     settings = job(pets, selector="margin", budget=TEXTS + 11)
     await bought(settings, LedgerVendor())
-    with PaidCache.open(settings.cache) as cache:
+    with PaidCache.open(settings.purchase.cache) as cache:
         runs = list(cache.runs())
     assert [run.already_paid for run in runs] == [0, 0, 0, 0]
     # The last round wants all images that it would go on to: the budget ends it.
@@ -56,7 +56,7 @@ async def test_a_job_in_rounds_counts_what_an_earlier_job_paid_for_once(pets: Pa
     settings = job(pets, selector="margin", budget=TEXTS + 11)
     await bought(job(pets, budget=TEXTS + 5), vendor)
     settled, _ = await bought(settings, vendor)
-    with PaidCache.open(settings.cache) as cache:
+    with PaidCache.open(settings.purchase.cache) as cache:
         runs = [run for run in cache.runs() if run.run.startswith(settled.run)]
         again, _ = await bought(settings, vendor)
         repeated = [run for run in cache.runs() if run.run.startswith(again.run)]
@@ -70,7 +70,7 @@ async def test_a_run_has_saved_what_its_hits_would_cost_in_queries(pets: Path) -
     vendor.price["units"] = {"image": 3, "text": 1}
     await bought(settings, vendor)
     again, _ = await bought(settings, vendor)
-    with PaidCache.open(settings.cache) as cache:
+    with PaidCache.open(settings.purchase.cache) as cache:
         saved = {run.run: run.saved_micro_usd for run in cache.runs()}
     assert saved[again.run] == again.plan.saved_micro_usd == 100 * (TEXTS + 3 * IMAGES)
 
@@ -102,7 +102,7 @@ async def test_a_purchase_cut_short_ends_at_the_smaller_of_two_walls(
     assert (len(few), settled.summary.stop_reason) == (5, ending)
 
 
-def left_open(settings: JobSettings, wanted: Sequence[EmbeddingRequest], *, key_id: str) -> Intent:
+def left_open(settings: Options, wanted: Sequence[EmbeddingRequest], *, key_id: str) -> Intent:
     """Journals a purchase as a run of that API key does that is killed before it sends."""
     keys = tuple(one.key for one in wanted)
     intent = Intent(
@@ -117,14 +117,16 @@ def left_open(settings: JobSettings, wanted: Sequence[EmbeddingRequest], *, key_
         run="killed",
         created_ms=now_ms(),
     )
-    with PaidCache.open(settings.cache) as cache:
+    with PaidCache.open(settings.purchase.cache) as cache:
         cache.reserve(intent, budget=1_000)
     return intent
 
 
-def prompts(settings: JobSettings, vendor: LedgerVendor) -> list[EmbeddingRequest]:
+def prompts(settings: Options, vendor: LedgerVendor) -> list[EmbeddingRequest]:
     model = Model.model_validate(vendor.model)
-    return EmbeddingRequirements(settings, load_image_set(settings, quiet()), model).wanted([])
+    return EmbeddingRequirements(
+        settings, load_image_set(settings.data, settings.run, quiet()), model
+    ).wanted([])
 
 
 async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
@@ -141,7 +143,7 @@ async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
     assert (vendor.spent, vendor.posts) == (0, [])
     # What the message says to do helps.
     assert f"give-up {theirs.idempotency_key}" in told
-    with PaidCache.open(settings.cache) as cache:
+    with PaidCache.open(settings.purchase.cache) as cache:
         write_off(cache, theirs.idempotency_key)
     await bought(settings, vendor)
     assert vendor.spent == TEXTS + IMAGES
@@ -151,7 +153,7 @@ async def test_another_keys_purchase_that_is_under_way_is_waited_for_by_hand(pet
     vendor, settings = LedgerVendor(), job(pets, budget=1_000)
     left_open(settings, prompts(settings, vendor), key_id="oldkey")
     with (
-        PaidCache.open(settings.cache) as cache,
+        PaidCache.open(settings.purchase.cache) as cache,
         cache.hold_run_lock("killed"),
         pytest.raises(PurchaseError, match="that run is alive: wait until it ends"),
     ):
@@ -168,7 +170,7 @@ async def test_ones_own_open_purchase_of_the_prompts_is_settled(pets: Path) -> N
 
 async def test_another_keys_purchase_of_an_image_does_not_stop_the_job(pets: Path) -> None:
     vendor, settings = LedgerVendor(), job(pets, budget=1_000)
-    scanned = load_image_set(settings, quiet())
+    scanned = load_image_set(settings.data, settings.run, quiet())
     requirements = EmbeddingRequirements(settings, scanned, Model.model_validate(vendor.model))
     left_open(settings, requirements.wanted([0])[TEXTS:], key_id="oldkey")
     settled, images = await bought(settings, vendor)

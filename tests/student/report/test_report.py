@@ -98,7 +98,8 @@ def test_names_that_look_like_formulas_are_drawn_as_they_are_called(tmp_path: Pa
             for number in range(5):
                 seed += 1
                 write_picture(tmp_path / "pets" / domain / class_name / f"{number}.png", seed)
-    scanned = load_image_set(settings(tmp_path / "pets", target_domain=[domains[1]]), quiet())
+    options = settings(tmp_path / "pets", target_domain=[domains[1]])
+    scanned = load_image_set(options.data, options.run, quiet())
     (split,) = scanned.splits
     said = np.array([scanned.label(item) for item in split.tests[domains[1]]])
     result = MethodResult(

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
-from tests.support.shaded_images import SIZE, make_data
+from tests.support.shaded_images import make_data
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +30,10 @@ def validation() -> LabelledImages:
 
 
 @pytest.fixture
-def settings() -> TrainingSettings:
-    return TrainingSettings(
+def settings() -> TrainingOptions:
+    return TrainingOptions(
         backbone="test_efficientnet",
         weights="none",
-        image_size=SIZE,
         steps=6,
         align_steps=6,
         lr=1e-3,

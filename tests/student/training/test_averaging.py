@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from student.training.averaging import LossValley, MovingAverage, Segment, WeightMean
+from student.training.averaging import LossValley, Segment, WeightMean
 
 
 def _segment(value: float, loss: float, count: int = 1) -> Segment:
@@ -75,21 +75,3 @@ def test_every_step_counts_alike_whatever_the_length_of_its_segment() -> None:
     valley.add(_segment(0.0, 1.0, count=1))
     valley.add(_segment(10.0, 1.0, count=4))
     assert float(valley.average()["w"]) == pytest.approx(8.0)
-
-
-def test_a_moving_average_is_the_recurrence_with_a_decay_that_warms_up() -> None:
-    """m = d m + (1 - d) w with d the least of the decay and (1 + n) / (10 + n)."""
-    average, mean = MovingAverage(decay=0.5), 0.0
-    for count, value in enumerate((1.0, 4.0, -2.0, 7.0, *[3.0] * 9), start=1):
-        average.add({"w": torch.tensor([value])})
-        decay = min(0.5, (1 + count) / (10 + count))
-        mean = value if count == 1 else decay * mean + (1 - decay) * value
-    assert float(average.tensors["w"]) == pytest.approx(mean)
-
-
-def test_a_moving_average_does_not_follow_the_weights_that_it_was_given() -> None:
-    weights = torch.tensor([1.0])
-    average = MovingAverage(decay=0.9)
-    average.add({"w": weights})
-    weights.fill_(9.0)
-    assert float(average.tensors["w"]) == 1.0

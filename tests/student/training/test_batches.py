@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from student.training.batches import FeatureBatches, PixelBatches, pick_views
+from student.options import TrainingOptions
+from student.training.batches import BatchSource, FeatureBatches, PixelBatches, pick_views
 from student.training.dataset import TrainingData
 from student.training.sampling import BalancedSampler
 from tests.support.shaded_images import DIM, make_data
@@ -21,20 +22,18 @@ def _pixels(
     data: TrainingData,
     *,
     bought: NDArray[np.bool_] | None = None,
-    between: float = 0.0,
-    exact: float = 0.0,
-    drawn: float = 0.0,
+    **options: float,
 ) -> PixelBatches:
     return PixelBatches(
-        data,
-        sampler=BalancedSampler(data.domains, per_domain=4, seed=0),
-        seed=(0,),
-        bought=data.bought if bought is None else bought,
+        _source(data, data.bought if bought is None else bought),
         device=CPU,
-        between=between,
-        exact=exact,
-        drawn=drawn,
+        options=TrainingOptions().changed(**options),
     )
+
+
+def _source(data: TrainingData, bought: NDArray[np.bool_]) -> BatchSource:
+    sampler = BalancedSampler(data.domains, per_domain=4, seed=0)
+    return BatchSource(data=data, sampler=sampler, seed=(0,), bought=bought)
 
 
 def _rows(data: TrainingData, step: int) -> NDArray[np.int64]:
@@ -142,7 +141,7 @@ def test_between_stored_views_a_fresh_one_is_taught_by_the_mean_of_what_was_boug
     spoilt = data.image_embeddings.copy()
     spoilt[:, 1] = np.nan
     data = replace(data, image_embeddings=spoilt)
-    batches, fresh = _pixels(data, between=0.5), 0
+    batches, fresh = _pixels(data, mean_target_prob=0.5), 0
     for step in range(20):
         batch = batches(step)
         assert bool(batch.bought.all())
@@ -159,14 +158,14 @@ def test_between_stored_views_a_fresh_one_is_taught_by_the_mean_of_what_was_boug
 
 def test_images_of_which_only_the_clean_view_was_bought_have_nothing_between() -> None:
     data = make_data()
-    with_chance, without = _pixels(data, between=1.0)(0), _pixels(data)(0)
+    with_chance, without = _pixels(data, mean_target_prob=1.0)(0), _pixels(data)(0)
     assert torch.equal(with_chance.inputs, without.inputs)
     assert torch.equal(with_chance.images, without.images)
 
 
 def test_one_query_an_image_shows_it_as_it_stands_as_often_as_is_wished() -> None:
     data = make_data(views=1)
-    batches, exact = _pixels(data, exact=0.25), 0
+    batches, exact = _pixels(data, clean_prob=0.25), 0
     for step in range(50):
         batch = batches(step)
         for row, pixels in zip(_rows(data, step), batch.inputs.numpy(), strict=True):
@@ -177,7 +176,7 @@ def test_one_query_an_image_shows_it_as_it_stands_as_often_as_is_wished() -> Non
 def test_of_several_stored_views_the_clean_one_is_shown_as_often_as_is_wished() -> None:
     """With its own embedding; else another stored view, or a fresh one."""
     data = make_data(views=3)
-    batches, clean = _pixels(data, exact=0.5, between=1.0), 0
+    batches, clean = _pixels(data, clean_prob=0.5, mean_target_prob=1.0), 0
     for step in range(50):
         batch = batches(step)
         for row, pixels, embedding in zip(
@@ -196,7 +195,7 @@ def test_a_clean_view_that_was_not_bought_is_not_shown_in_place_of_those_that_we
     bought = np.ones((18, 3), dtype=bool)
     bought[:, 0] = False
     data = make_data(views=3, bought=bought)
-    batch = _pixels(data, exact=1.0)(0)
+    batch = _pixels(data, clean_prob=1.0)(0)
     assert bool(batch.bought.all())
     for row, pixels in zip(_rows(data, 0), batch.inputs.numpy(), strict=True):
         assert any(np.array_equal(pixels, view) for view in data.pixels[row, 1:])
@@ -205,14 +204,14 @@ def test_a_clean_view_that_was_not_bought_is_not_shown_in_place_of_those_that_we
 def test_an_image_without_a_query_is_shown_as_it_stands_as_often_as_one_with() -> None:
     data = make_data(views=1)
     nothing = np.zeros((18, 1), dtype=bool)
-    batch = _pixels(data, bought=nothing, exact=1.0)(0)
+    batch = _pixels(data, bought=nothing, clean_prob=1.0)(0)
     np.testing.assert_array_equal(batch.inputs.numpy(), data.pixels[_rows(data, 0), 0])
 
 
 def test_stored_views_are_never_redrawn_and_fresh_ones_keep_their_target() -> None:
     stored = make_data(views=3)
-    shown = _pixels(stored, drawn=1.0, between=0.5)(0)
-    plain = _pixels(stored, between=0.5)(0)
+    shown = _pixels(stored, line_drawing_prob=1.0, mean_target_prob=0.5)(0)
+    plain = _pixels(stored, mean_target_prob=0.5)(0)
     assert torch.equal(shown.images, plain.images)
     for row, drawing, picture in zip(
         _rows(stored, 0), shown.inputs.numpy(), plain.inputs.numpy(), strict=True
@@ -246,10 +245,7 @@ def test_features_stand_by_the_embedding_of_the_very_view_they_are_of() -> None:
     rows_NK = np.where(needed, np.cumsum(needed).reshape(needed.shape) - 1, -1)
     codes = np.argwhere(needed)  # the feature of a view is its own (image, view)
     batches = FeatureBatches(
-        data,
-        sampler=BalancedSampler(data.domains, per_domain=4, seed=0),
-        seed=(0,),
-        bought=bought,
+        _source(data, bought),
         features=torch.from_numpy(codes),
         rows_NK=rows_NK,
     )

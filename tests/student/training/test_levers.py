@@ -12,22 +12,23 @@ import torch
 
 from student.errors import BadInput, DataError
 from student.models.student import Student
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.loss_weights import LossWeights
 from student.training.methods import METHODS, Method
 from student.training.train import Trained, starting_backbone, train
 from student.training.wise_ft import interpolate
-from tests.support.shaded_images import CLASSES, make_data
+from tests.support.shaded_images import make_data
+from tests.support.training_tasks import task_of
 
 ADIP = METHODS["vl2v-adip"]
 LEVERS: dict[str, dict[str, Any]] = {
-    "cosine": {"schedule": "cosine"},
-    "ema": {"averaging": "ema", "ema_decay": 0.6},
-    "ridge": {"align": "ridge"},
-    "between": {"between": 0.5},
-    "mixup": {"mix": "mixup"},
-    "cutmix": {"mix": "cutmix", "mix_alpha": 0.5},
+    "one-cycle": {"schedule": "one-cycle"},
+    "no averaging": {"averaging": "none"},
+    "mean target": {"mean_target_prob": 0.5},
+    "clean": {"clean_prob": 0.5},
+    "line drawing": {"line_drawing_prob": 0.5},
+    "text targets": {"text_targets": True},
     "lmd": {"lmd": 0.9},
 }
 
@@ -40,10 +41,10 @@ def _train(
     method: Method,
     data: TrainingData,
     validation: LabelledImages,
-    settings: TrainingSettings,
+    settings: TrainingOptions,
     **others: Any,
 ) -> Trained:
-    return train(method, data, validation, settings, num_classes=CLASSES, **others)
+    return train(task_of(method, data, validation, settings), **others)
 
 
 def _differing(one: Student, other: Student) -> list[str]:
@@ -59,11 +60,11 @@ def _some_bought() -> TrainingData:
 
 @pytest.mark.parametrize("lever", LEVERS)
 def test_every_lever_changes_the_student_and_a_killed_run_still_ends_in_the_same_one(
-    lever: str, validation: LabelledImages, settings: TrainingSettings, tmp_path: Path
+    lever: str, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
-    settings = replace(settings, backbone="test_vit")
+    settings = settings.changed(backbone="test_vit")
     data, path = _some_bought(), tmp_path / "run.safetensors"
-    pulled = replace(settings, **LEVERS[lever])
+    pulled = settings.changed(**LEVERS[lever])
 
     def switch_off(*, stage: str, step: int, **_: object) -> None:
         if (stage, step) == ("distill", 3):
@@ -79,46 +80,11 @@ def test_every_lever_changes_the_student_and_a_killed_run_still_ends_in_the_same
     assert whole.chosen == resumed.chosen
 
 
-def test_the_numbers_beside_a_lever_change_nothing_while_it_is_not_pulled(
-    validation: LabelledImages, settings: TrainingSettings
-) -> None:
-    settings = replace(settings, backbone="test_vit")
-    data = _some_bought()
-    idle = replace(settings, ema_decay=0.1, ridge=3.0, mix_alpha=7.0)
-    plain = _train(ADIP, data, validation, settings).student
-    assert _differing(plain, _train(ADIP, data, validation, idle).student) == []
-
-
-def test_align_by_ridge_is_solved_once_and_moves_the_projection_alone(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
-) -> None:
-    settings = replace(settings, align="ridge", backbone="test_vit")
-    aligned = Method(
-        name="align", head="embedding", shares_lmd=True, parts=(("align", "projection"),)
-    )
-    trained = _train(aligned, data, validation, settings)
-    by_sgd = _train(aligned, data, validation, replace(settings, align="sgd", align_steps=60))
-    assert [row["step"] for row in trained.history] == [0]
-    moved = _differing(trained.student, by_sgd.student)
-    assert moved == ["head.projection.weight", "head.projection.bias"]
-    assert float(trained.history[0]["loss"]) <= float(by_sgd.history[-1]["loss"])
-
-
-def test_ridge_without_a_cosine_term_is_refused(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
-) -> None:
-    labels = Method(
-        name="x", head="embedding", terms=LossWeights(labels=1.0), parts=(("align", "projection"),)
-    )
-    with pytest.raises(BadInput, match="of the cosine terms, and x has none"):
-        _train(labels, data, validation, replace(settings, align="ridge"))
-
-
 def test_images_without_label_train_by_their_embedding_alone(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     """The image term never reads a label; and the other terms never see that one is missing."""
-    settings = replace(settings, backbone="test_vit")
+    settings = settings.changed(backbone="test_vit")
     unlabelled = replace(data, labels=np.where(np.arange(18) < 6, -1, data.labels))
     image = METHODS["image-only"]
     labelled = _train(image, data, validation, settings).student
@@ -129,9 +95,9 @@ def test_images_without_label_train_by_their_embedding_alone(
 
 @pytest.mark.parametrize("name", ["erm", "text-only", "lp-ft"])
 def test_a_method_of_labels_does_not_see_images_without(
-    name: str, data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    name: str, data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
-    settings = replace(settings, backbone="test_vit")
+    settings = settings.changed(backbone="test_vit")
     has_label = np.arange(18) >= 6
     padded = replace(data, labels=np.where(has_label, data.labels, -1))
     left = TrainingData(
@@ -151,7 +117,7 @@ def test_a_method_of_labels_does_not_see_images_without(
 
 
 def test_labels_that_are_missing_altogether_or_make_no_sense_are_refused(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     nothing = replace(data, labels=np.full(18, -1))
     with pytest.raises(BadInput, match="erm learns from labels, and no image has one"):
@@ -164,17 +130,17 @@ def test_labels_that_are_missing_altogether_or_make_no_sense_are_refused(
 
 
 def test_a_label_term_beside_the_cosines_learns_its_temperature(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     terms = LossWeights(labels=0.2, logit_scale=20.0, learns_scale=True)
     method = replace(ADIP, name="with-labels", terms=terms)
-    student = _train(method, data, validation, replace(settings, backbone="test_vit")).student
+    student = _train(method, data, validation, settings.changed(backbone="test_vit")).student
     assert float(student.get_parameter("head.log_scale").exp()) != pytest.approx(20.0)
     assert student.architecture.learns_scale
 
 
 def test_kd_takes_as_many_texts_as_there_are_classes(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     two = replace(data, text_embeddings=np.eye(2, 8, dtype=np.float32))
     with pytest.raises(DataError, match="3 classes and 2 text embeddings"):
@@ -182,7 +148,7 @@ def test_kd_takes_as_many_texts_as_there_are_classes(
 
 
 def test_simkd_without_a_single_bought_embedding_is_refused(
-    validation: LabelledImages, settings: TrainingSettings
+    validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     data = make_data(bought=np.zeros((18, 1), bool))
     with pytest.raises(BadInput, match="simkd learns from image embeddings alone"):
@@ -190,11 +156,11 @@ def test_simkd_without_a_single_bought_embedding_is_refused(
 
 
 def test_weights_can_be_interpolated_after_any_method(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     """At 0 the backbone is the one that training began with, under the trained head."""
-    settings = replace(settings, backbone="test_vit")
-    start = starting_backbone(ADIP, data, settings, num_classes=CLASSES)
+    settings = settings.changed(backbone="test_vit")
+    start = starting_backbone(task_of(ADIP, data, validation, settings))
     probed = _train(METHODS["linear-probe"], data, validation, settings).student.state_dict()
     assert all(torch.equal(tensor, probed[name]) for name, tensor in start.items())
     student = _train(ADIP, data, validation, settings).student

@@ -12,9 +12,9 @@ from student.errors import BadInput, TrainingError
 from student.models.architecture import Part
 from student.models.heads import EmbeddingHead
 from student.models.student import Student, new_student
-from student.training.averaging import LossValley, MovingAverage
+from student.training.averaging import LossValley
 from student.training.batches import Batch
-from student.training.loop import StageState, fit, settle, thaw
+from student.training.loop import StageState, StageWork, fit, thaw
 from student.training.losses import label_loss
 from student.training.metrics import Score
 from student.training.stage import Stage
@@ -44,18 +44,15 @@ def _batch(step: int) -> Batch:
 
 
 def _fit(student: Student, stage: Stage, *, keep_batch_norm: bool = True) -> StageState:
-    return fit(
-        stage,
-        student,
+    work = StageWork(
+        stage=stage,
         batches=_batch,
         loss=lambda batch: label_loss(student(batch.inputs), batch),
         validate=lambda: Score(accuracy=0.0, loss=0.0),
-        state=StageState(),
         eval_every=1,
-        report=silent,
-        save=lambda state: None,
         keep_batch_norm=keep_batch_norm,
     )
+    return fit(work, student, state=StageState(), report=silent, save=lambda state: None)
 
 
 INSIDE = {
@@ -109,56 +106,6 @@ def test_a_learned_scale_moves_in_every_stage_and_is_what_the_logits_are_scaled_
         torch.testing.assert_close(head(features), learned * unit @ head.text_CD.T)
 
 
-def test_the_moving_average_is_of_every_step() -> None:
-    """With a decay of nought it is the last step's weights; the raw student is left as it is."""
-    student = _student("test_vit")
-    state = StageState(ema=MovingAverage(decay=0.0))
-    fit(
-        Stage(name="x", trains="projection", steps=3, lr=0.1),
-        student,
-        batches=_batch,
-        loss=lambda batch: label_loss(student(batch.inputs), batch),
-        validate=lambda: Score(accuracy=0.0, loss=0.0),
-        state=state,
-        eval_every=9,
-        report=silent,
-        save=lambda state: None,
-    )
-    assert state.ema is not None
-    assert state.ema.count == 3
-    assert set(state.ema.tensors) == {"head.projection.weight", "head.projection.bias"}
-    for name, tensor in state.ema.tensors.items():
-        assert torch.equal(tensor, student.get_parameter(name))
-
-
-def test_a_solution_in_closed_form_is_put_validated_kept_and_not_sought_twice() -> None:
-    student = _student("test_vit")
-    stage = Stage(name="align", trains="projection", steps=1, lr=0.1, in_closed_form=True)
-    solution = {"head.projection.bias": torch.full((DIM,), 3.0)}
-    calls: list[str] = []
-
-    def solve() -> tuple[dict[str, Tensor], float]:
-        calls.append("solve")
-        return solution, -0.5
-
-    state = StageState()
-    for _ in range(2):
-        settle(
-            stage,
-            student,
-            solve=solve,
-            validate=lambda: Score(accuracy=0.5, loss=1.0),
-            state=state,
-            report=silent,
-            save=lambda state: calls.append("save"),
-        )
-    assert calls == ["solve", "save"]
-    assert torch.equal(student.get_parameter("head.projection.bias"), torch.full((DIM,), 3.0))
-    assert state.best is not None
-    assert torch.equal(state.best.tensors["head.projection.bias"], torch.full((DIM,), 3.0))
-    assert state.rows[0]["loss"] == -0.5
-
-
 def test_a_class_head_has_no_projection() -> None:
     student = new_student(
         backbone="test_vit", weights="none", image_size=SIZE, num_classes=2, text_embeddings=None
@@ -201,17 +148,6 @@ def test_the_one_cycle_rate_is_torchs(steps: int) -> None:
             schedule.step()
 
 
-@pytest.mark.parametrize("steps", [1, 10, 101])
-def test_the_cosine_rate_is_torchs(steps: int) -> None:
-    stage = Stage(name="x", trains="all", steps=steps, lr=0.1, schedule="cosine")
-    optimiser = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=0.1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
-    for step in range(steps):
-        assert stage.rate(step) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-12)
-        optimiser.step()
-        schedule.step()
-
-
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_the_shortest_stages_have_a_rate_too(steps: int) -> None:
     stage = Stage(name="x", trains="all", steps=steps, lr=0.1, schedule="one-cycle")
@@ -224,18 +160,15 @@ def test_a_loss_that_is_not_finite_stops_training() -> None:
     def broken(batch: Batch) -> Tensor:
         return label_loss(student(batch.inputs), batch) * float("nan")
 
+    work = StageWork(
+        stage=Stage(name="x", trains="head", steps=2, lr=0.1),
+        batches=_batch,
+        loss=broken,
+        validate=lambda: Score(accuracy=0.0, loss=0.0),
+        eval_every=1,
+    )
     with pytest.raises(TrainingError, match="lower the rate"):
-        fit(
-            Stage(name="x", trains="head", steps=2, lr=0.1),
-            student,
-            batches=_batch,
-            loss=broken,
-            validate=lambda: Score(accuracy=0.0, loss=0.0),
-            state=StageState(),
-            eval_every=1,
-            report=silent,
-            save=lambda state: None,
-        )
+        fit(work, student, state=StageState(), report=silent, save=lambda state: None)
 
 
 def _chosen(raw: float, average: float) -> tuple[str, float]:
@@ -256,17 +189,14 @@ def _chosen(raw: float, average: float) -> tuple[str, float]:
 
     with torch.no_grad():
         bias.fill_(0.0)
-    fit(
-        Stage(name="x", trains="projection", steps=2, lr=1e-9),
-        student,
+    work = StageWork(
+        stage=Stage(name="x", trains="projection", steps=2, lr=1e-9),
         batches=_batch,
         loss=loss,
         validate=validate,
-        state=state,
         eval_every=1,
-        report=silent,
-        save=lambda state: None,
     )
+    fit(work, student, state=state, report=silent, save=lambda state: None)
     assert state.best is not None
     state.best.tensors["head.projection.bias"].fill_(7.0)
     chosen = choose(student, state, lambda: Score(accuracy=average, loss=1.0))

@@ -272,20 +272,3 @@ def test_a_row_without_label_adds_nothing_to_a_term_of_labels(terms: LossWeights
         elif unlabelled.reads_images:
             alone += _loss(unlabelled, one).item()
     assert loss.item() == pytest.approx(alone / ROWS, rel=1e-5)
-
-
-def test_a_mixed_row_has_both_labels_in_their_shares() -> None:
-    """Cross-entropy in shares; the text target is the direction between both texts."""
-    batch = _batch()
-    other = (batch.labels + 1) % CLASSES
-    mixed = replace(batch, partners=other, share=0.7)
-    head, texts = _class_head(), _texts()
-    logits = head(batch.inputs)
-    soft = 0.7 * functional.one_hot(batch.labels, CLASSES) + 0.3 * functional.one_hot(
-        other, CLASSES
-    )
-    expected = functional.cross_entropy(logits, soft)
-    torch.testing.assert_close(_loss(LossWeights(labels=1.0), mixed, head), expected)
-    between = 0.7 * texts[batch.labels] + 0.3 * texts[other]
-    cosine = functional.cosine_similarity(batch.inputs, between).mean()
-    torch.testing.assert_close(_loss(LossWeights(text=1.0), mixed), -cosine)

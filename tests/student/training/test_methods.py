@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from student.errors import BadInput
 from student.models.architecture import HeadKind, Part
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.loss_weights import LossWeights
 from student.training.methods import METHODS, Method
 
-SETTINGS = TrainingSettings()
+SETTINGS = TrainingOptions()
 TOGETHER: tuple[tuple[str, Part], ...] = (("distill", "all"),)
 
 
@@ -24,14 +23,14 @@ def test_every_method_of_the_comparison_is_one_name() -> None:
     """The zero-shot teacher has no student, and so no method."""
     assert set(METHODS) == {
         *("vl2v-adip", "image-only", "text-only", "one-stage", "simkd", "rise"),
-        *("kd", "erm", "lp-ft", "linear-probe", "ours", "vl2v-sd", "clip-ft"),
+        *("kd", "erm", "lp-ft", "linear-probe", "vl2v-adip-1q", "vl2v-sd", "clip-ft"),
     }
     assert all(name == method.name for name, method in METHODS.items())
 
 
 def test_the_published_method_weighs_both_cosines_by_lmd() -> None:
     assert METHODS["vl2v-adip"].terms_for(SETTINGS) == LossWeights(image=0.5, text=0.5)
-    assert METHODS["one-stage"].terms_for(replace(SETTINGS, lmd=0.25)) == LossWeights(
+    assert METHODS["one-stage"].terms_for(SETTINGS.changed(lmd=0.25)) == LossWeights(
         image=0.25, text=0.75
     )
     assert METHODS["image-only"].terms_for(SETTINGS) == LossWeights(image=1.0)
@@ -49,25 +48,17 @@ def test_the_white_box_has_no_projection_and_is_trained_at_once() -> None:
 
 
 def test_a_recipes_overrides_win_over_a_runs_settings_unless_it_yields_them() -> None:
-    method = _method(overrides=(("schedule", "cosine"), ("steps", 7)))
-    assert method.settings_for(SETTINGS) == replace(SETTINGS, schedule="cosine", steps=7)
+    method = _method(overrides=(("schedule", "one-cycle"), ("steps", 7)))
+    assert method.settings_for(SETTINGS) == SETTINGS.changed(schedule="one-cycle", steps=7)
     assert [stage.steps for stage in method.stages(SETTINGS)] == [7]
     yielded = method.yielding({"steps", "lmd"})
-    assert yielded.settings_for(SETTINGS) == replace(SETTINGS, schedule="cosine")
+    assert yielded.settings_for(SETTINGS) == SETTINGS.changed(schedule="one-cycle")
 
 
-def test_ours_leans_on_the_image_unless_it_is_told_otherwise() -> None:
-    ours = METHODS["ours"]
-    assert ours.terms_for(SETTINGS).image > ours.terms_for(SETTINGS).text
-    assert ours.yielding({"lmd"}).terms_for(SETTINGS) == LossWeights(image=0.5, text=0.5)
-
-
-def test_align_by_ridge_is_one_step_in_closed_form_and_probing_stays_as_it_is() -> None:
-    settings = replace(SETTINGS, align="ridge")
-    align, distill = METHODS["vl2v-adip"].stages(settings)
-    assert (align.in_closed_form, align.steps, align.rate(0)) == (True, 1, 0.0)
-    assert (distill.in_closed_form, distill.steps) == (False, 5001)
-    assert METHODS["lp-ft"].stages(settings) == METHODS["lp-ft"].stages(SETTINGS)
+def test_the_one_query_recipe_weighs_the_image_term_more_unless_the_user_names_lmd() -> None:
+    method = METHODS["vl2v-adip-1q"]
+    assert method.terms_for(SETTINGS).image > method.terms_for(SETTINGS).text
+    assert method.yielding({"lmd"}).terms_for(SETTINGS) == LossWeights(image=0.5, text=0.5)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +81,7 @@ def test_a_method_whose_parts_do_not_fit_is_refused(change: dict[str, Any], reas
 
 
 def test_an_override_is_checked_as_a_setting_is() -> None:
-    with pytest.raises(BadInput, match="between 0 and 1"):
+    with pytest.raises(BadInput, match="lmd: Input should be less than or equal to 1"):
         _method(overrides=(("lmd", 2.0),)).settings_for(SETTINGS)
 
 

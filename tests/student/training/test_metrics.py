@@ -85,7 +85,7 @@ def test_the_interval_is_wilsons(correct: int, total: int, low: float, high: flo
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 0), (3, 2), (-1, 2)])
 def test_an_interval_of_no_proportion_is_refused(correct: int, total: int) -> None:
-    with pytest.raises(BadInput, match="no proportion"):
+    with pytest.raises(BadInput, match="is not a proportion"):
         wilson_interval(correct, total)
 
 

@@ -9,26 +9,28 @@ import numpy as np
 import pytest
 import torch
 
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS
 from student.training.run_digest import run_digest
-from tests.support.shaded_images import CLASSES, make_data
+from student.training.task import TrainingTask
+from tests.support.shaded_images import make_data
+from tests.support.training_tasks import task_of
 
 CHANGED = ("pixels", "image_embeddings", "labels", "bought", "text_embeddings")
 
 
 def _digest(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings, name: str = "erm"
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions, name: str = "erm"
 ) -> str:
-    return run_digest(METHODS[name], data, validation, settings, CLASSES)
+    return run_digest(task_of(name, data, validation, settings))
 
 
 def test_another_file_under_the_same_name_is_another_run(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings, tmp_path: Path
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     weights = tmp_path / "weights.safetensors"
-    named = replace(settings, weights=str(weights))
+    named = settings.changed(weights=str(weights))
     weights.write_bytes(b"one")
     before = _digest(data, validation, named)
     weights.write_bytes(b"two")
@@ -39,7 +41,7 @@ def test_another_file_under_the_same_name_is_another_run(
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_one_number_anywhere_in_the_data_is_another_run(
-    name: str, validation: LabelledImages, settings: TrainingSettings
+    name: str, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     data = make_data(views=2)
     table = np.array(getattr(data, name))
@@ -50,7 +52,7 @@ def test_one_number_anywhere_in_the_data_is_another_run(
 
 
 def test_rows_beyond_the_first_reading_count(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     pixels = np.zeros((5000, 1, 1, 3), np.uint8)
     many = replace(validation, pixels=pixels, labels=np.zeros(5000, np.int64))
@@ -62,12 +64,18 @@ def test_rows_beyond_the_first_reading_count(
 STORED = json.loads(
     (Path(__file__).parents[2] / "fixtures/version_0_1/run_digests.json").read_text()
 )
-SHOWN = {"exact": 0.2, "drawn": 0.1, "between": 0.3, "stand_ins": True, "wise_ft": 0.5}
+SHOWN = {
+    "clean_prob": 0.2,
+    "line_drawing_prob": 0.1,
+    "mean_target_prob": 0.3,
+    "text_targets": True,
+    "wise_ft": 0.5,
+}
 KEPT: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "erm": ("erm", {}, set()),
     "vl2v-adip": ("vl2v-adip", SHOWN, set()),
-    "ours": ("ours", {}, set()),
-    "ours, exact 0": ("ours", {}, {"exact"}),
+    "ours": ("vl2v-adip-1q", {}, set()),
+    "ours, exact 0": ("vl2v-adip-1q", {}, {"clean_prob"}),
 }
 
 
@@ -88,18 +96,23 @@ def test_a_checkpoint_of_version_0_1_is_still_one_of_the_same_run(
         name="validation", pixels=np.zeros((1, 4, 4, 3), np.uint8), labels=np.array([1])
     )
     method, changed, yielded = KEPT[name]
-    settings = TrainingSettings(
+    settings = TrainingOptions(
         backbone="test_efficientnet",
         weights="none",
-        image_size=4,
         steps=7,
         lr=1e-3,
         schedule="one-cycle",
         device="cpu",
         threads=1,
-        seed=3,
         **changed,
     )
     trained = METHODS[method].yielding(yielded)
-    digest = run_digest(trained, data, images, trained.settings_for(settings), 2)
-    assert digest == STORED[name]
+    task = TrainingTask(
+        method=trained,
+        data=data,
+        validation=images,
+        options=trained.settings_for(settings),
+        seed=3,
+        num_classes=2,
+    )
+    assert run_digest(task) == STORED[name]

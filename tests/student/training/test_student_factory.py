@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from student.cli import main
 from student.errors import BadInput
 from student.models.saved import load_student, save_student
 from student.models.student import Student
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS
 from student.training.student_factory import (
@@ -26,6 +25,7 @@ from student.training.student_factory import (
     foreign_weights,
     make_student,
 )
+from student.training.task import TrainingTask
 from student.training.train import Trained, starting_backbone, train
 from tests.support.pictures import write_domains
 from tests.support.tiny_clip import DIM, SIZE, TinyClip, write_clip
@@ -48,11 +48,10 @@ def clip(tmp_path: Path) -> TinyClip:
 
 
 @pytest.fixture
-def settings(clip: TinyClip) -> TrainingSettings:
-    return TrainingSettings(
+def settings(clip: TinyClip) -> TrainingOptions:
+    return TrainingOptions(
         backbone=clip.backbone,
         weights=clip.weights,
-        image_size=SIZE,
         steps=4,
         align_steps=2,
         lr=1e-2,
@@ -77,13 +76,17 @@ def data() -> TrainingData:
     )
 
 
-def _train(name: str, data: TrainingData, settings: TrainingSettings) -> Trained:
-    validation = LabelledImages(name="v", pixels=data.pixels[:, 0], labels=data.labels)
-    return train(
-        METHODS[name],
-        data,
-        validation,
-        settings,
+def _train(name: str, data: TrainingData, settings: TrainingOptions) -> Trained:
+    return train(_task(name, data, settings))
+
+
+def _task(name: str, data: TrainingData, settings: TrainingOptions) -> TrainingTask:
+    return TrainingTask(
+        method=METHODS[name],
+        data=data,
+        validation=LabelledImages(name="v", pixels=data.pixels[:, 0], labels=data.labels),
+        options=settings,
+        seed=0,
         num_classes=CLASSES,
     )
 
@@ -96,12 +99,11 @@ def _logits(student: Student, data: TrainingData) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["vl2v-sd", "clip-ft", "erm", "lp-ft", "kd"])
 def test_the_tower_is_trained_without_a_projection(
-    name: str, data: TrainingData, settings: TrainingSettings
+    name: str, data: TrainingData, settings: TrainingOptions
 ) -> None:
-    method = METHODS[name]
-    check_networks([(method, settings)])
-    trained = _train(name, data, replace(settings, averaging="none")).student
-    start = starting_backbone(method, data, settings, num_classes=CLASSES)
+    check_networks([(METHODS[name], settings)], image_size=SIZE)
+    trained = _train(name, data, settings.changed(averaging="none")).student
+    start = starting_backbone(_task(name, data, settings))
     held = trained.state_dict()
     assert any(not torch.equal(held[key], one) for key, one in start.items())
     assert not any("projection" in key for key in held)
@@ -109,13 +111,11 @@ def test_the_tower_is_trained_without_a_projection(
 
 @pytest.mark.parametrize("name", ["vl2v-sd", "clip-ft"])
 def test_at_a_share_of_nought_the_student_is_the_zero_shot_clip(
-    name: str, data: TrainingData, settings: TrainingSettings
+    name: str, data: TrainingData, settings: TrainingOptions
 ) -> None:
-    untrained = make_student(
-        METHODS[name], data, settings, num_classes=CLASSES, pretrained=True
-    ).eval()
+    untrained = make_student(_task(name, data, settings), pretrained=True).eval()
     zero, half, whole = (
-        _train(name, data, replace(settings, wise_ft=share)).student for share in (0.0, 0.5, 1.0)
+        _train(name, data, settings.changed(wise_ft=share)).student for share in (0.0, 0.5, 1.0)
     )
     assert torch.equal(_logits(zero, data), _logits(untrained, data))
     first, last = untrained.state_dict(), whole.state_dict()
@@ -125,7 +125,7 @@ def test_at_a_share_of_nought_the_student_is_the_zero_shot_clip(
 
 
 def test_a_saved_student_needs_the_teachers_folder_no_more(
-    data: TrainingData, settings: TrainingSettings, clip: TinyClip, tmp_path: Path
+    data: TrainingData, settings: TrainingOptions, clip: TinyClip, tmp_path: Path
 ) -> None:
     trained = _train("vl2v-sd", data, settings).student
     folder = tmp_path / "student"
@@ -137,43 +137,43 @@ def test_a_saved_student_needs_the_teachers_folder_no_more(
 
 
 def test_a_timm_student_is_made_and_read_as_ever(
-    data: TrainingData, settings: TrainingSettings, tmp_path: Path
+    data: TrainingData, settings: TrainingOptions, tmp_path: Path
 ) -> None:
-    timm = replace(settings, backbone="test_efficientnet", weights="none")
+    timm = settings.changed(backbone="test_efficientnet", weights="none")
     trained = _train("vl2v-adip", data, timm).student
     save_student(trained, tmp_path / "student", {})
     loaded, _ = load_student(tmp_path / "student")
     assert torch.equal(_logits(loaded, data), _logits(trained, data))
 
 
-def test_a_selector_looks_through_the_tower(settings: TrainingSettings, tmp_path: Path) -> None:
+def test_a_selector_looks_through_the_tower(settings: TrainingOptions, tmp_path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
     digests = [f"{number:064x}" for number in range(3)]
-    found = frozen_features(digests, pictures, settings, folder=tmp_path / "features")
+    found = frozen_features(digests, pictures, settings, seed=0, folder=tmp_path / "features")
     assert found.shape == (3, DIM)
 
 
-def test_a_tower_of_another_space_than_the_vendors_is_refused(settings: TrainingSettings) -> None:
-    check_space(METHODS["vl2v-sd"], settings, DIM)
-    check_space(METHODS["erm"], settings, 512)  # it reads no embedding
+def test_a_tower_of_another_space_than_the_vendors_is_refused(settings: TrainingOptions) -> None:
+    check_space(METHODS["vl2v-sd"], settings.backbone, DIM)
+    check_space(METHODS["erm"], settings.backbone, 512)  # it reads no embedding
     with pytest.raises(BadInput, match="gives 8 numbers an image and the vendor's model 512"):
-        check_space(METHODS["vl2v-sd"], settings, 512)
+        check_space(METHODS["vl2v-sd"], settings.backbone, 512)
 
 
 def test_weights_that_are_not_the_vendors_own_file_are_warned_of(
-    settings: TrainingSettings,
+    settings: TrainingOptions,
 ) -> None:
     sold = hashlib.sha256(Path(settings.weights).read_bytes()).hexdigest()
     assert foreign_weights(settings, sold) == ""
-    assert foreign_weights(replace(settings, weights="none"), "0" * 64) == ""
-    assert foreign_weights(replace(settings, backbone="resnet18"), "0" * 64) == ""
+    assert foreign_weights(settings.changed(weights="none"), "0" * 64) == ""
+    assert foreign_weights(settings.changed(backbone="resnet18"), "0" * 64) == ""
     warning = foreign_weights(settings, "0" * 64)
     assert sold[:12] in warning
     assert "another model than the one whose answers are bought" in warning
 
 
 def test_nobody_is_warned_of_weights_that_are_filled_in_at_once(
-    data: TrainingData, settings: TrainingSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: TrainingData, settings: TrainingOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()  # the tiny CLIP itself was made with a warning
     trained = _train("vl2v-sd", data, settings).student
@@ -214,11 +214,14 @@ def _refusal(clip: TinyClip, tmp_path: Path, capsys: pytest.CaptureFixture[str],
             "vl2v-sd trains the teacher's own image tower, and tf_efficientnet_lite0 is none: name "
             "it with --backbone open_clip:ARCHITECTURE",
         ),
-        (("--method", "ours"), "is there already: say --method vl2v-sd or clip-ft, or name a timm"),
+        (
+            ("--method", "vl2v-adip-1q"),
+            "is there already: say --method vl2v-sd or clip-ft, or name a timm",
+        ),
         (("--method", "vl2v-sd", "--weights", "wheel"), "name it with --weights FILE"),
         (("--method", "vl2v-sd", "--weights", "/nowhere.pt"), "no weights file /nowhere.pt"),
         (("--method", "clip-ft", "--backbone", "open_clip:ViT-nowhere"), "names no CLIP"),
-        (("--method", "vl2v", "--compare"), "no method vl2v; there are vl2v-adip, "),
+        (("--method", "vl2v", "--compare"), "method: Input should be 'vl2v-adip', "),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_sent(
@@ -240,7 +243,7 @@ def test_every_name_of_the_white_box_is_told_to_who_misspells_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", "sk_x")
-    assert "vl2v-sd, clip-ft" in _refusal(clip, tmp_path, capsys, "--method", "vl2v")
+    assert "'vl2v-sd' or 'clip-ft'" in _refusal(clip, tmp_path, capsys, "--method", "vl2v")
 
 
 def test_without_the_extra_it_says_what_to_install(

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.methods import METHODS
 from student.training.text_targets import modality_gap, with_text_targets
 from student.training.train import train
-from tests.support.shaded_images import CLASSES, make_data
+from tests.support.shaded_images import make_data
+from tests.support.training_tasks import task_of
 
 
 def _part_bought(views: int = 1) -> TrainingData:
@@ -92,19 +92,19 @@ def test_with_everything_bought_there_is_nothing_to_stand_in_for() -> None:
     assert with_text_targets(data) is data
 
 
-def test_with_stand_ins_and_nothing_bought_lmd_does_not_matter(
-    validation: LabelledImages, settings: TrainingSettings
+def test_with_text_targets_and_nothing_bought_lmd_does_not_matter(
+    validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     """Every image is pulled to its text with the whole weight: text-only, at any lmd."""
     data = make_data(bought=np.zeros((18, 1), dtype=bool))
 
     def trained(method: str, **more: Any) -> dict[str, Tensor]:
-        used = replace(settings, **more)
-        done = train(METHODS[method], data, validation, used, num_classes=CLASSES)
+        used = settings.changed(**more)
+        done = train(task_of(method, data, validation, used))
         return done.student.state_dict()
 
     text_only = trained("text-only")
     for lmd in (0.0, 0.5, 0.9):
-        found = trained("vl2v-adip", lmd=lmd, stand_ins=True)
+        found = trained("vl2v-adip", lmd=lmd, text_targets=True)
         for name, tensor in text_only.items():
             torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)

@@ -13,12 +13,13 @@ from student.errors import BadInput, DataError
 from student.models.architecture import Part
 from student.models.heads import EmbeddingHead
 from student.models.student import Student
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS, Method
 from student.training.metrics import accuracy
 from student.training.train import Trained, train
-from tests.support.shaded_images import CLASSES, make_data
+from tests.support.shaded_images import make_data
+from tests.support.training_tasks import task_of
 
 
 class Power(Exception):
@@ -28,13 +29,13 @@ class Power(Exception):
 def _train(
     data: TrainingData,
     validation: LabelledImages,
-    settings: TrainingSettings,
+    settings: TrainingOptions,
     method: str = "vl2v-adip",
     checkpoint: Path | None = None,
+    *,
+    seed: int = 0,
 ) -> Trained:
-    return train(
-        METHODS[method], data, validation, settings, num_classes=CLASSES, checkpoint=checkpoint
-    )
+    return train(task_of(method, data, validation, settings, seed=seed), checkpoint=checkpoint)
 
 
 def _assert_equal(one: Student, other: Student) -> None:
@@ -53,10 +54,10 @@ def test_vl2v_adip_trains_the_projection_then_the_backbone_alone() -> None:
 
 @pytest.mark.parametrize("name", [one for one in METHODS if METHODS[one].head != "identity"])
 def test_every_method_learns_colours(
-    name: str, validation: LabelledImages, settings: TrainingSettings
+    name: str, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     """Better than one in three on other shades of the same colours, from random weights."""
-    longer = replace(settings, backbone="test_vit", steps=40, align_steps=40, eval_every=10)
+    longer = settings.changed(backbone="test_vit", steps=40, align_steps=40, eval_every=10)
     trained = _train(make_data(views=2), validation, longer, name)
     assert accuracy(trained.student, validation) >= 0.6
     stages = METHODS[name].stages(longer)
@@ -65,14 +66,14 @@ def test_every_method_learns_colours(
 
 @pytest.mark.parametrize("name", ["vl2v-adip", "lp-ft"])
 def test_two_runs_give_one_student_bit_for_bit(
-    name: str, data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    name: str, data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     first = _train(data, validation, settings, name)
     torch.manual_seed(123)
     second = _train(data, validation, settings, name)
     _assert_equal(first.student, second.student)
     assert first.history == second.history
-    other = _train(data, validation, replace(settings, seed=1), name)
+    other = _train(data, validation, settings, name, seed=1)
     assert not torch.equal(
         first.student.get_parameter("backbone.conv_stem.weight"),
         other.student.get_parameter("backbone.conv_stem.weight"),
@@ -80,7 +81,7 @@ def test_two_runs_give_one_student_bit_for_bit(
 
 
 def test_training_leaves_torchs_own_random_numbers_and_threads_alone(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     torch.set_num_threads(2)
     before = torch.get_rng_state()
@@ -105,12 +106,12 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_student(
     *,
     keep_batch_norm: bool,
     validation: LabelledImages,
-    settings: TrainingSettings,
+    settings: TrainingOptions,
     tmp_path: Path,
 ) -> None:
     bought = np.random.default_rng(0).random((18, 2)) < 0.5
     data = make_data(views=2, bought=bought)
-    settings = replace(settings, freeze_batch_norm=keep_batch_norm)
+    settings = settings.changed(freeze_batch_norm=keep_batch_norm)
     path = tmp_path / "run.safetensors"
 
     def switch_off(*, stage: str, step: int, **_: object) -> None:
@@ -120,21 +121,13 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_student(
     whole = _train(data, validation, settings)
     with pytest.raises(Power):
         train(
-            METHODS["vl2v-adip"],
-            data,
-            validation,
-            settings,
-            num_classes=CLASSES,
+            task_of("vl2v-adip", data, validation, settings),
             progress=switch_off,
             checkpoint=path,
         )
     steps: list[tuple[str, int]] = []
     resumed = train(
-        METHODS["vl2v-adip"],
-        data,
-        validation,
-        settings,
-        num_classes=CLASSES,
+        task_of("vl2v-adip", data, validation, settings),
         progress=lambda *, stage, step, **_: steps.append((stage, step)),
         checkpoint=path,
     )
@@ -145,17 +138,13 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_student(
 
 
 def test_a_finished_run_is_only_read_again(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings, tmp_path: Path
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     path = tmp_path / "run.safetensors"
     first = _train(data, validation, settings, checkpoint=path)
     heard: list[int] = []
     again = train(
-        METHODS["vl2v-adip"],
-        data,
-        validation,
-        settings,
-        num_classes=CLASSES,
+        task_of("vl2v-adip", data, validation, settings),
         progress=lambda *, step, **_: heard.append(step),
         checkpoint=path,
     )
@@ -164,19 +153,18 @@ def test_a_finished_run_is_only_read_again(
 
 
 def test_another_runs_checkpoint_is_not_resumed(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings, tmp_path: Path
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     path = tmp_path / "run.safetensors"
     _train(data, validation, settings, checkpoint=path)
-    other = replace(settings, seed=5)
     _assert_equal(
-        _train(data, validation, other, checkpoint=path).student,
-        _train(data, validation, other).student,
+        _train(data, validation, settings, checkpoint=path, seed=5).student,
+        _train(data, validation, settings, seed=5).student,
     )
 
 
 def test_a_damaged_checkpoint_starts_the_run_anew(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings, tmp_path: Path
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     path = tmp_path / "run.safetensors"
     path.write_bytes(b"half a file")
@@ -185,7 +173,7 @@ def test_a_damaged_checkpoint_starts_the_run_anew(
 
 
 def test_the_text_head_is_the_vendors_text_and_is_never_trained(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     head = _train(data, validation, settings).student.head
     assert isinstance(head, EmbeddingHead)
@@ -193,7 +181,7 @@ def test_the_text_head_is_the_vendors_text_and_is_never_trained(
 
 
 def test_a_budget_of_no_image_still_trains_and_equals_no_image_term(
-    validation: LabelledImages, settings: TrainingSettings
+    validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     """With nothing bought lmd only scales the loss, and the embeddings are not looked at."""
     nothing = np.zeros((18, 1), dtype=bool)
@@ -205,15 +193,15 @@ def test_a_budget_of_no_image_still_trains_and_equals_no_image_term(
 
 
 def test_without_averaging_the_best_raw_weights_are_the_student(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
-    chosen = _train(data, validation, replace(settings, averaging="none")).chosen
+    chosen = _train(data, validation, settings.changed(averaging="none")).chosen
     assert chosen.weights == "raw"
     assert chosen.average is None
 
 
 def test_memory_mapped_read_only_tables_train_as_arrays_do(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings, tmp_path: Path
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     for name in ("pixels", "image_embeddings", "text_embeddings"):
         np.save(tmp_path / name, getattr(data, name))
@@ -229,10 +217,11 @@ def test_memory_mapped_read_only_tables_train_as_arrays_do(
 
 
 def test_what_cannot_be_trained_is_refused_with_a_reason(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
-    with pytest.raises(DataError, match="32 pixels a side, not 64"):
-        _train(data, validation, replace(settings, image_size=64))
+    small = replace(validation, pixels=validation.pixels[:, ::2, ::2])
+    with pytest.raises(DataError, match="images have 16 pixels a side, and the training images 32"):
+        _train(data, small, settings)
     with pytest.raises(DataError, match="outside the 3 classes"):
         _train(replace(data, labels=data.labels + 1), validation, settings)
     with pytest.raises(DataError, match="text embeddings"):
@@ -240,7 +229,7 @@ def test_what_cannot_be_trained_is_refused_with_a_reason(
     with pytest.raises(BadInput, match="none was bought"):
         _train(make_data(bought=np.zeros((18, 1), bool)), validation, settings, "image-only")
     with pytest.raises(BadInput, match="no device"):
-        _train(data, validation, replace(settings, device="abacus"))
+        _train(data, validation, settings.changed(device="abacus"))
 
 
 @pytest.mark.parametrize(

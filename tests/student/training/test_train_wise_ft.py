@@ -10,25 +10,22 @@ import torch
 from torch import Tensor
 
 from student.errors import BadInput
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
-from student.training.methods import METHODS
 from student.training.metrics import logits_of, score
 from student.training.run_digest import run_digest
 from student.training.train import Trained, starting_backbone, train
-from tests.support.shaded_images import CLASSES
+from tests.support.training_tasks import task_of
 
 
 def _train(
     name: str,
     data: TrainingData,
     validation: LabelledImages,
-    settings: TrainingSettings,
+    settings: TrainingOptions,
     checkpoint: Path | None = None,
 ) -> Trained:
-    return train(
-        METHODS[name], data, validation, settings, num_classes=CLASSES, checkpoint=checkpoint
-    )
+    return train(task_of(name, data, validation, settings), checkpoint=checkpoint)
 
 
 def _weights(trained: Trained) -> dict[str, Tensor]:
@@ -37,17 +34,21 @@ def _weights(trained: Trained) -> dict[str, Tensor]:
     return {name: one for name, one in held.items() if one.is_floating_point()}
 
 
-def _start(name: str, data: TrainingData, settings: TrainingSettings) -> dict[str, Tensor]:
-    held = starting_backbone(METHODS[name], data, settings, num_classes=CLASSES)
+def _any_images(data: TrainingData) -> LabelledImages:
+    return LabelledImages(name="any", pixels=data.pixels[:, 0], labels=data.labels)
+
+
+def _start(name: str, data: TrainingData, settings: TrainingOptions) -> dict[str, Tensor]:
+    held = starting_backbone(task_of(name, data, _any_images(data), settings))
     return {key: one for key, one in held.items() if one.is_floating_point()}
 
 
 @pytest.mark.parametrize("name", ["vl2v-adip", "erm"])
 def test_at_nought_the_backbone_is_the_untrained_one_bit_for_bit_and_the_head_the_trained(
-    name: str, data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    name: str, data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     plain = _weights(_train(name, data, validation, settings))
-    none = _weights(_train(name, data, validation, replace(settings, wise_ft=0.0)))
+    none = _weights(_train(name, data, validation, settings.changed(wise_ft=0.0)))
     start = _start(name, data, settings)
     assert [key for key, one in start.items() if not torch.equal(none[key], one)] == []
     assert any(not torch.equal(plain[key], one) for key, one in start.items())
@@ -57,54 +58,52 @@ def test_at_nought_the_backbone_is_the_untrained_one_bit_for_bit_and_the_head_th
 
 
 def test_halfway_every_weight_is_the_mean_of_both_ends(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
-    settings = replace(settings, freeze_batch_norm=False)
+    settings = settings.changed(freeze_batch_norm=False)
     plain = _weights(_train("erm", data, validation, settings))
-    half = _weights(_train("erm", data, validation, replace(settings, wise_ft=0.5)))
+    half = _weights(_train("erm", data, validation, settings.changed(wise_ft=0.5)))
     for key, one in _start("erm", data, settings).items():
         assert torch.equal(half[key], 0.5 * one + 0.5 * plain[key])
 
 
 def test_at_one_nothing_is_mixed_and_no_score_is_told(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     plain = _train("erm", data, validation, settings)
-    whole = _train("erm", data, validation, replace(settings, wise_ft=1.0))
+    whole = _train("erm", data, validation, settings.changed(wise_ft=1.0))
     assert all(torch.equal(one, _weights(whole)[key]) for key, one in _weights(plain).items())
     assert plain.chosen == whole.chosen
     assert whole.chosen.interpolated is None
 
 
 def test_the_score_that_is_told_is_the_students_own(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     plain = _train("erm", data, validation, settings)
-    half = _train("erm", data, validation, replace(settings, wise_ft=0.5))
+    half = _train("erm", data, validation, settings.changed(wise_ft=0.5))
     own = score(logits_of(half.student, validation.pixels), validation.labels)
     assert half.chosen == replace(plain.chosen, interpolated=own)
     assert half.history == plain.history
 
 
 def test_one_training_serves_every_share(
-    data: TrainingData, validation: LabelledImages, settings: TrainingSettings, tmp_path: Path
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     """The checkpoint of a finished run does not know the share, so nothing is trained again."""
     path = tmp_path / "run.safetensors"
     _train("erm", data, validation, settings, checkpoint=path)
     before = path.read_bytes()
-    half = replace(settings, wise_ft=0.5)
+    half = settings.changed(wise_ft=0.5)
     again = _train("erm", data, validation, half, checkpoint=path)
     assert path.read_bytes() == before
     anew = _train("erm", data, validation, half)
     assert all(torch.equal(one, _weights(again)[key]) for key, one in _weights(anew).items())
     assert again.chosen == anew.chosen
-    digests = {
-        run_digest(METHODS["erm"], data, validation, one, CLASSES) for one in (settings, half)
-    }
+    digests = {run_digest(task_of("erm", data, validation, one)) for one in (settings, half)}
     assert len(digests) == 1
 
 
-def test_a_share_that_is_none_is_refused(settings: TrainingSettings) -> None:
-    with pytest.raises(BadInput, match=r"wise_ft is a share and lies between 0 and 1, not 1\.5"):
-        replace(settings, wise_ft=1.5)
+def test_a_share_that_is_none_is_refused(settings: TrainingOptions) -> None:
+    with pytest.raises(BadInput, match="wise-ft: Input should be less than or equal to 1"):
+        settings.changed(wise_ft=1.5)

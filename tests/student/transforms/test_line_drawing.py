@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import grey_dilation, grey_erosion  # type: ignore[import-untyped]
+from scipy.ndimage import grey_dilation, grey_erosion
 from torch import Tensor
 
 from student.transforms.line_drawing import contours, drawn_views

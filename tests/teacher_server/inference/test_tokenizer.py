@@ -18,7 +18,7 @@ THEIRS, OURS = SimpleTokenizer(), bound(SimpleTokenizer())
 ALPHABETS = ("ab", "aeinorst", string.ascii_letters, string.printable, "ĐđÀﬃİ日本語🐶🎉é\u0301")
 
 
-class Counted(dict[tuple[str, str], int]):
+class AccuracyCount(dict[tuple[str, str], int]):
     """Ranks that count how often a pair is looked up."""
 
     lookups = 0
@@ -55,7 +55,7 @@ def test_a_word_twice_as_long_takes_little_more_than_twice_the_work() -> None:
     lookups = []
     for length in (4096, 8192):
         tokenizer = SimpleTokenizer()
-        tokenizer.bpe_ranks = Counted(tokenizer.bpe_ranks)
+        tokenizer.bpe_ranks = AccuracyCount(tokenizer.bpe_ranks)
         bound(tokenizer).encode(word(0, length))
         lookups.append(tokenizer.bpe_ranks.lookups)
     assert lookups[0] < 4 * 4096

@@ -1,9 +1,9 @@
-"""The names in which runs are stored: those of version 0.1, whatever the code calls things today.
+"""The names under which runs are stored: those of version 0.1, whatever the code calls them today.
 
-The identity of a bench row and the digest of a checkpoint are SHA-256 sums over settings. A setting
-that is renamed, removed or given another default must not change them: a row would count as not
-made, and a killed run would start again. So both are computed from the two functions here, and
-every change of a name or a default adds a line to a table here.
+The identity of a bench row and the digest of a checkpoint are SHA-256 sums over settings. Renaming
+a setting, removing it or changing its default must not change these sums: a row would count as
+missing, and a killed run would start again. So both sums use the names and defaults that are listed
+here, and `student.options.spellings` says what each name is today.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
-from student.training.config import TrainingSettings
+from student.options import TrainingOptions
+from student.options.spellings import RENAMED, RENAMED_METHODS
 from student.training.methods import Method
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
@@ -65,14 +66,35 @@ TERMS: Mapping[str, Any] = MappingProxyType(
 """The same for the weights of the loss terms."""
 
 
-def stored_settings(settings: TrainingSettings) -> dict[str, Any]:
-    """All settings by their stored names; equal to what version 0.1 hashed for the same run."""
-    return {name: getattr(settings, name) for name in DEFAULTS}
+_RETIRED = frozenset({"weight_decay", "ema_decay", "align", "ridge", "mix", "mix_alpha"})
+_OLD_NAMES = {new: old for old, new in RENAMED.items()}
+_OLD_METHODS = {new: old for old, new in RENAMED_METHODS.items()}
+
+
+def stored_settings(options: TrainingOptions, *, image_size: int, seed: int) -> dict[str, Any]:
+    """All training settings by their stored names: what version 0.1 hashed for the same run."""
+    elsewhere = {"image_size": image_size, "seed": seed}
+    current = {
+        name: getattr(options, RENAMED.get(name, name))
+        for name in DEFAULTS.keys() - _RETIRED - elsewhere.keys()
+    }
+    return {**DEFAULTS, **current, **elsewhere}
 
 
 def stored_method(method: Method) -> dict[str, Any]:
     """A method with its overrides by their stored names, as version 0.1 hashed it."""
-    return asdict(method)
+    overrides = tuple((stored_name(name), value) for name, value in method.overrides)
+    return {**asdict(method), "name": stored_method_name(method.name), "overrides": overrides}
+
+
+def stored_name(option: str) -> str:
+    """The name by which an option is stored."""
+    return _OLD_NAMES.get(option, option)
+
+
+def stored_method_name(method: str) -> str:
+    """The name by which a method is stored."""
+    return _OLD_METHODS.get(method, method)
 
 
 def unlike_defaults(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

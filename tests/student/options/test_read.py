@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from student.config import api_key, read_settings
 from student.errors import BadInput
+from student.options.purchase import api_key
+from student.options.read import read_options
 
 
 def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default(
@@ -16,28 +17,28 @@ def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default
     config.write_text("steps = 1\nalign_steps = 1\nviews = 1\n")
     monkeypatch.setenv("DISTILL_STEPS", "2")
     monkeypatch.setenv("DISTILL_ALIGN_STEPS", "2")
-    settings = read_settings(["--config", str(config), "--steps", "3"])
-    assert (settings.steps, settings.align_steps, settings.views) == (3, 2, 1)
-    assert settings.batch_per_domain == 32
+    options = read_options(["--config", str(config), "--steps", "3"])
+    assert (options.training.steps, options.training.align_steps, options.data.views) == (3, 2, 1)
+    assert options.training.batch_per_domain == 32
 
 
 def test_teacher_url_names_the_vendor_unless_the_command_line_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TEACHER_URL", "http://vendor:1")
-    assert read_settings([]).vendor == "http://vendor:1"
-    assert read_settings(["--vendor", "http://other:2"]).vendor == "http://other:2"
+    assert read_options([]).purchase.vendor == "http://vendor:1"
+    assert read_options(["--vendor", "http://other:2"]).purchase.vendor == "http://other:2"
 
 
 def test_teacher_url_beats_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "c.toml").write_text('vendor = "http://file:3"\n')
     monkeypatch.setenv("TEACHER_URL", "http://vendor:1")
-    assert read_settings(["--config", str(tmp_path / "c.toml")]).vendor == "http://vendor:1"
+    assert read_options(["--config", str(tmp_path / "c.toml")]).purchase.vendor == "http://vendor:1"
 
 
 def test_target_domains_repeat_on_the_command_line() -> None:
-    settings = read_settings(["--target-domain", "a", "--target-domain", "b"])
-    assert settings.target_domain == ["a", "b"]
+    options = read_options(["--target-domain", "a", "--target-domain", "b"])
+    assert options.data.target_domain == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -56,42 +57,40 @@ def test_target_domains_in_the_environment_are_plain_names_or_a_json_list(
     value: str, domains: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTILL_TARGET_DOMAIN", value)
-    assert read_settings([]).target_domain == domains
+    assert read_options([]).data.target_domain == domains
 
 
 def test_one_target_domain_in_the_file_needs_no_brackets(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('target-domain = "outline"\n')
-    assert read_settings(["--config", str(tmp_path / "c.toml")]).target_domain == ["outline"]
+    assert read_options(["--config", str(tmp_path / "c.toml")]).data.target_domain == ["outline"]
 
 
 def test_a_list_of_names_that_are_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILL_TARGET_DOMAIN", "[1]")
     with pytest.raises(BadInput, match="target-domain"):
-        read_settings([])
+        read_options([])
 
 
 @pytest.mark.parametrize("name", ["dry-run", "dry_run"])
 def test_the_file_may_spell_an_option_as_the_command_line_does(name: str, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(f"{name} = true\n")
-    assert read_settings(["--config", str(tmp_path / "c.toml")]).dry_run
+    assert read_options(["--config", str(tmp_path / "c.toml")]).run.dry_run
 
 
 def test_an_option_in_two_spellings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("dry-run = true\ndry_run = false\n")
     with pytest.raises(BadInput, match="twice"):
-        read_settings(["--config", str(tmp_path / "c.toml")])
+        read_options(["--config", str(tmp_path / "c.toml")])
 
 
 def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
     options = {
-        name: value
-        for name, value in read_settings([]).model_dump(mode="json").items()
-        if value is not None
+        name: value for name, value in read_options([]).as_json().items() if value is not None
     }
     config = tmp_path / "all.toml"
     config.write_text("".join(f"{name} = {_toml(value)}\n" for name, value in options.items()))
-    assert read_settings(["--config", str(config)]).model_dump(mode="json") == {
-        **read_settings([]).model_dump(mode="json"),
+    assert read_options(["--config", str(config)]).as_json() == {
+        **read_options([]).as_json(),
         "config": str(config),
     }
 
@@ -112,46 +111,46 @@ def _toml(value: object) -> str:
 )
 def test_an_option_that_cannot_be_used_is_named(argv: list[str], said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        read_settings(argv)
+        read_options(argv)
 
 
 def test_an_unknown_option_in_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("stepps = 3\n")
     with pytest.raises(BadInput, match="stepps"):
-        read_settings(["--config", str(tmp_path / "c.toml")])
+        read_options(["--config", str(tmp_path / "c.toml")])
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("steps = = 3\n")
     with pytest.raises(BadInput, match="is not TOML"):
-        read_settings(["--config", str(tmp_path / "c.toml")])
+        read_options(["--config", str(tmp_path / "c.toml")])
 
 
 def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_bytes(b'vendor = "http://caf\xe9"\n')
     with pytest.raises(BadInput, match=r"c\.toml is not TOML: 'utf-8' codec"):
-        read_settings(["--config", str(tmp_path / "c.toml")])
+        read_options(["--config", str(tmp_path / "c.toml")])
 
 
 def test_a_config_without_a_file_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        read_settings(["--config"])
+        read_options(["--config"])
     assert ended.value.code == 2
     assert "--config: expected one argument" in capsys.readouterr().err
 
 
 def test_help_names_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        read_settings(["--help"])
+        read_options(["--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for name in ("bench", "plan", "predict", "demo-data"):
+    for name in ("bench", "forecast", "predict", "demo-data"):
         assert f"distill-client {name}" in said
 
 
 def test_a_key_file_that_is_no_text_is_named_and_not_quoted(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"sk_\xff\xfe")
-    with pytest.raises(BadInput, match="bytes that are no text") as caught:
-        api_key(read_settings(["--key-file", str(tmp_path / "key")]))
+    with pytest.raises(BadInput, match="is not valid UTF-8") as caught:
+        api_key(read_options(["--key-file", str(tmp_path / "key")]).purchase)
     assert "0xff" not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -160,18 +159,19 @@ def test_the_key_comes_from_a_file_or_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", "sk_env_secret")
-    assert api_key(read_settings([])).get_secret_value() == "sk_env_secret"
+    assert api_key(read_options([]).purchase).get_secret_value() == "sk_env_secret"
     (tmp_path / "key").write_text("sk_file_secret\n")
-    settings = read_settings(["--key-file", str(tmp_path / "key")])
-    assert api_key(settings).get_secret_value() == "sk_file_secret"
+    options = read_options(["--key-file", str(tmp_path / "key")])
+    assert api_key(options.purchase).get_secret_value() == "sk_file_secret"
 
 
 def test_no_key_is_an_error_that_says_where_to_put_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEACHER_API_KEY", raising=False)
     with pytest.raises(BadInput, match="TEACHER_API_KEY or name a file with --key-file"):
-        api_key(read_settings([]))
+        api_key(read_options([]).purchase)
 
 
-def test_settings_can_be_told_to_another_process() -> None:
-    settings = read_settings(["--steps", "3"])
-    assert pickle.loads(pickle.dumps(settings)) == settings
+def test_options_can_be_sent_to_another_process() -> None:
+    options = read_options(["--steps", "3"])
+    sent = pickle.loads(pickle.dumps(options))
+    assert (sent, sent.named) == (options, options.named)

@@ -1,0 +1,27 @@
+"""`distill-client demo-data`: writes the emoji data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the images and prints how many there are. Raises BadInput."""
+    parser = argparse.ArgumentParser(
+        "distill-client demo-data",
+        description="Write emoji in ten styles, as OUT/<style>/<class>/*.",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("data/emoji"),
+        metavar="FOLDER",
+        help="output folder (default: data/emoji)",
+    )
+    options = parser.parse_args(arguments)
+    from student.data.demo.lay_out import lay_out
+
+    total = lay_out(options.out, progress=lambda style, n: print(f"{style:10} {n} images"))
+    print(f"{total} images of ten styles under {options.out}")
+    return 0

@@ -1,0 +1,29 @@
+"""The images: where they are, which domains are held out, and how they are rendered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from student.options.section import Names, Positive, Section, option
+
+
+class DataOptions(Section):
+    """Which images are trained and measured on, and in what form."""
+
+    data: Path = option(
+        Path("data"),
+        "folder of images: DATA/<domain>/<class>/* or DATA/<class>/*",
+        identifies=False,
+    )
+    target_domain: Names = option(
+        list,
+        "domain to hold out (repeatable); without it, each domain is held out in turn "
+        "(leave-one-domain-out)",
+        identifies=True,
+    )
+    image_size: Positive = option(
+        224, "width and height of the student's input, in pixels", identifies=True
+    )
+    views: Positive = option(
+        1, "stored views of each image; the first is the image itself", identifies=True
+    )

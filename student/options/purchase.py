@@ -1,0 +1,73 @@
+"""The purchase: what is bought, from whom, and how much may be paid for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import SecretStr
+
+from student.errors import BadInput
+from student.options.section import Count, Positive, Section, option
+
+KEY_VARIABLE = "TEACHER_API_KEY"
+SelectorName = Literal["random", "herding", "centroid", "typiclust", "k-center", "margin", "hybrid"]
+
+
+class PurchaseOptions(Section):
+    """Which embeddings are bought, and how."""
+
+    budget: Count | None = option(
+        None, "maximum total queries to pay for, over the lifetime of the cache", identifies=False
+    )
+    vendor: str = option(
+        "http://127.0.0.1:8000", "base URL of the vendor (also TEACHER_URL)", identifies=False
+    )
+    key_file: Path | None = option(
+        None, f"file with the API key; without it, {KEY_VARIABLE} is read", identifies=False
+    )
+    cache: Path = option(
+        Path("paid-cache"), "folder in which every paid answer is kept", identifies=False
+    )
+    teacher: str | None = option(
+        None, "id of the vendor's model; without it, its first model", identifies=True
+    )
+    selector: SelectorName = option(
+        "random",
+        "which images are bought first; random is balanced over classes and domains",
+        identifies=True,
+    )
+    prompts: Literal["class", "domain"] = option(
+        "class",
+        'text bought for a class: "a photo of a {class}", or the mean of '
+        '"A {domain} of a {class}" over the source domains',
+        identifies=True,
+    )
+    batch_size: Positive = option(64, "images or texts in one request", identifies=False)
+    concurrency: Positive = option(
+        4, "maximum number of requests open at the same time", identifies=False
+    )
+
+
+def api_key(options: PurchaseOptions) -> SecretStr:
+    """The vendor's key, from the file or the environment, never from the command line.
+
+    Raises BadInput if there is none.
+    """
+    if options.key_file is not None:
+        try:
+            key = options.key_file.read_text().strip()
+        except OSError as error:
+            message = f"cannot read key file {options.key_file}: {error.strerror}"
+            raise BadInput(message) from error
+        except UnicodeDecodeError:
+            # The cause is dropped: the bytes in its message could be part of a key.
+            message = f"key file {options.key_file} is not valid UTF-8"
+            raise BadInput(message) from None
+    else:
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key:
+        message = f"no API key: set {KEY_VARIABLE} or name a file with --key-file"
+        raise BadInput(message)
+    return SecretStr(key)

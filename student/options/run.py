@@ -1,0 +1,24 @@
+"""The run: its folder, its seed, and whether anything is bought at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from student.options.section import Count, Section, option
+
+
+class RunOptions(Section):
+    """What concerns one execution of the client as a whole."""
+
+    out: Path = option(
+        Path("runs/student"), "output folder of the student and its report", identifies=False
+    )
+    config: Path | None = option(None, "TOML file with any of these options", identifies=False)
+    dry_run: bool = option(
+        False, "print the plan, then stop: nothing is bought or trained", identifies=False
+    )
+    seed: Count = option(
+        0,
+        "random seed of the split, the order of buying, the views and the training",
+        identifies=True,
+    )

