@@ -1,4 +1,4 @@
-"""Real processes: the vendor with the embedded model, the client, the reports."""
+"""Fixtures for real processes: the vendor with the embedded model, and images to train on."""
 
 import json
 import os
@@ -22,8 +22,8 @@ CLASSES = ("bird", "drink", "heart")
 EACH = 5  # emoji of a class
 
 
-def invoke(*command: str, key: str = "", fails_with: int = 0) -> subprocess.CompletedProcess[str]:
-    """Runs one of the project's commands and checks its exit code."""
+def invoke(*command: str, key: str = "", exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run one of the project's commands and check its exit code."""
     environment = {**os.environ, "TEACHER_API_KEY": key, "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [str(BIN / command[0]), *command[1:]],
@@ -32,13 +32,13 @@ def invoke(*command: str, key: str = "", fails_with: int = 0) -> subprocess.Comp
         text=True,
         check=False,
     )
-    assert done.returncode == fails_with, done.stdout + done.stderr
+    assert done.returncode == exit_code, done.stdout + done.stderr
     return done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shop:
-    """A running vendor: its URL, its database, and how to get keys."""
+class RunningVendor:
+    """A running vendor: its URL, its database, and a function that creates a key with a budget."""
 
     url: str
     database: str
@@ -46,8 +46,8 @@ class Shop:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """The vendor, serving the embedded model from its own process."""
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVendor]:
+    """A vendor that serves the embedded model from a process of its own."""
     folder = tmp_path_factory.mktemp("vendor")
     database = f"sqlite:///{folder}/ledger.db"
     made = 0
@@ -63,12 +63,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
     with ExitStack() as stack:
         url = stack.enter_context(local_vendor(folder, database))
-        yield Shop(url=url, database=database, new_key=new_key)
+        yield RunningVendor(url=url, database=database, new_key=new_key)
 
 
 @pytest.fixture(scope="session")
 def emoji(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few real emoji: three styles, three classes, five each."""
+    """A folder of emoji: three styles, three classes, five images each."""
     root = tmp_path_factory.mktemp("emoji")
     draw = styles()
     for class_name in CLASSES:

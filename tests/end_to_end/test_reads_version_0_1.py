@@ -239,8 +239,8 @@ def test_the_open_purchase_is_settled_free_of_charge(
 
 def test_the_student_names_pictures_as_it_did(place: Path, done: dict[str, Done]) -> None:
     recorded = (place / "predictions.jsonl").read_text().splitlines()
-    said = succeeded(done["predict"]).splitlines()
-    for now, then in zip(map(json.loads, said), map(json.loads, recorded), strict=True):
+    output = succeeded(done["predict"]).splitlines()
+    for now, then in zip(map(json.loads, output), map(json.loads, recorded), strict=True):
         assert now["class"] == then["class"]
         assert now["confidence"] == pytest.approx(then["confidence"], abs=0.005)
 
@@ -277,9 +277,9 @@ def test_the_interrupted_run_ends_in_the_student_that_version_0_1_made_of_it(
 
 
 def test_the_bench_counts_the_old_rows_as_made(place: Path, done: dict[str, Done]) -> None:
-    said = succeeded(done["bench"])  # with no vendor at hand: nothing is trained
+    output = succeeded(done["bench"])  # with no vendor at hand: nothing is trained
     rows = (place / "bench" / "rows.jsonl").read_bytes()
-    assert rows == (FIXTURES / "bench" / "rows.jsonl").read_bytes(), said
+    assert rows == (FIXTURES / "bench" / "rows.jsonl").read_bytes(), output
     made = len(rows.splitlines())
     assert f"{made} of {made} runs" in (place / "bench" / "bench.md").read_text()
 

@@ -1,30 +1,29 @@
-"""The white box with real processes: the vendor's own model, whose weights are at hand, trained
-against what it sells."""
+"""White-box training with real processes: the student starts from the teacher's own weights."""
 
 import json
 import shutil
 from pathlib import Path
 
-from tests.end_to_end.conftest import Shop, invoke
-from tests.end_to_end.test_main_job import QUERIES, TRAINED_ON, job, spent
+from tests.end_to_end.conftest import RunningVendor, invoke
+from tests.end_to_end.test_distill import QUERIES, TRAINED_ON, client_command, spent
 
 MODEL = Path(__file__).resolve().parents[2] / "teacher_server" / "embedded"
 WEIGHTS = "open_clip_model.safetensors"
 
 
-def test_a_job_buys_trains_the_tower_and_its_student_predicts_without_the_teachers_folder(
-    shop: Shop, emoji: Path, tmp_path: Path
+def test_a_run_trains_the_clip_tower_and_predicts_without_the_teachers_folder(
+    vendor: RunningVendor, emoji: Path, tmp_path: Path
 ) -> None:
-    key = shop.new_key(1_000)
+    key = vendor.new_key(1_000)
     theirs = shutil.copytree(MODEL, tmp_path / "teacher")
     tower = (
         *("--method", "vl2v-sd", "--backbone", f"open_clip:local-dir:{theirs}"),
         *("--weights", str(theirs / WEIGHTS), "--wise-ft", "0.5", "--threads", "1"),
     )
-    done = invoke(*job(shop, emoji, tmp_path, *tower), key=key)
+    done = invoke(*client_command(vendor, emoji, tmp_path, *tower), key=key)
     assert f"bought {QUERIES} queries" in done.stdout
     assert "not the file that the vendor sells by" not in done.stdout + done.stderr
-    assert spent(shop, key) == QUERIES
+    assert spent(vendor, key) == QUERIES
     out = tmp_path / "out"
     meta = json.loads((out / "meta.json").read_text())
     assert (meta["method"], meta["embeddings_bought"]) == ("vl2v-sd", 2 * TRAINED_ON)
