@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 ACCEPTED_ADVISORIES := --ignore-vuln CVE-2025-69872 --ignore-vuln GHSA-w8v5-vhqr-4h9v
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt serve data teacher lock docs openapi compose-test chaos evidence evidence-quick clean
+.PHONY: help setup demo test check fmt serve data teacher lock docs openapi compose-test chaos evidence evidence-quick structure clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,7 +69,7 @@ openapi: setup ## write docs/reference/openapi.json from the app
 compose-test: ## test the containers with a real Docker engine (root, Debian, 20 minutes; not part of test)
 	@docker/compose-test
 
-chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries a database (20 minutes)
+chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries per database (20 minutes)
 	@$(BIN)/python -m benchmarks.chaos.run --database sqlite --out docs/results/chaos-sqlite.json
 	@$(BIN)/python -m benchmarks.chaos.run --database postgresql --out docs/results/chaos-postgresql.json
 	@$(BIN)/python -m benchmarks.overshoot --out docs/results/overshoot.json
@@ -82,8 +82,11 @@ evidence: data ## accuracy on unseen domains per query bought: all grids, resuma
 	@$(BIN)/python -m tools.digits.lay_out --out data/digits
 	@$(KEEP_MEMORY) $(BIN)/python -m benchmarks.evidence
 
-evidence-quick: data ## the same on a few short runs
+evidence-quick: data ## the evidence on a few short runs (minutes)
 	@$(BIN)/python -m benchmarks.evidence --quick
+
+structure: setup ## measure folders, imports and file sizes of the source tree
+	@$(BIN)/python -m tools.structure --out docs/results/structure.json
 
 clean: ## remove the environment and the tools' caches; runs, data and paid answers stay
 	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

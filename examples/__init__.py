@@ -1,1 +1,1 @@
-"""Examples to copy; each is run by a test in tests/examples."""
+"""Examples to copy; tests/examples runs the short ones."""

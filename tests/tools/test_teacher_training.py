@@ -43,10 +43,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("digits")
     known = ("student", "teacher", "nobody")
     chosen = [
-        next(f for f in all_figures() if (f.kind, f.digit, f.known_to) == (kind, digit, knower))
+        next(f for f in all_figures() if (f.kind, f.digit, f.known_to) == (kind, digit, known_to))
         for kind in ("print", "hand", "display")
         for digit in (1, 7)
-        for knower in known
+        for known_to in known
     ]
     lay_out(root, chosen)
     return root
