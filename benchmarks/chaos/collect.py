@@ -22,14 +22,16 @@ from benchmarks.chaos.scenario import Account, ClientPlan
 from benchmarks.chaos.supervisor import Supervisor
 from cache.audit.audit import audit_cache
 from cache.audit.ledger_client import VendorLedger
+from cache.errors import CacheUnavailable
 from cache.integrity.verify import verify
 from cache.maintenance.merge import merge
 from cache.paid_cache import PaidCache
 from cache.storage.reader import CacheReader
+from student.errors import VendorError, VendorUnreachable
 from student.vendor.retry import RETRIED_STATUSES
 
 # The vendor did not answer in time, or another process held the cache for too long.
-EXPECTED_ERRORS = frozenset({"VendorUnreachable", "CacheUnavailable"})
+EXPECTED_ERRORS = frozenset({VendorUnreachable.__name__, CacheUnavailable.__name__})
 _MAX_RECOVERY_SECONDS = 60.0  # longer than any lease
 
 
@@ -88,7 +90,9 @@ def unexpected_ends(processes: Sequence[Process]) -> Iterator[str]:
         for event in process.events:
             if event["kind"] != "end" or "error" not in event:
                 continue
-            is_retried = event["error"] == "VendorError" and event["status"] in RETRIED_STATUSES
+            is_retried = (
+                event["error"] == VendorError.__name__ and event["status"] in RETRIED_STATUSES
+            )
             if not (is_retried or event["error"] in EXPECTED_ERRORS):
                 yield f"{process.name} ended with {event['error']}: {event['detail']}"
 

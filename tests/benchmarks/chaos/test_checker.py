@@ -11,6 +11,7 @@ import pytest
 from benchmarks.chaos.checker import check
 from benchmarks.chaos.collect import unexpected_ends
 from benchmarks.chaos.observations import Process
+from student.errors import VendorError
 from tests.support.history_fixture import (
     ITEMS,
     KEY,
@@ -190,8 +191,8 @@ def test_lost_doubled_and_overspent_queries_are_counted() -> None:
     [
         ({"error": "VendorUnreachable", "status": 0}, True),
         ({"error": "CacheUnavailable", "status": None}, True),
-        ({"error": "VendorError", "status": 429}, True),
-        ({"error": "VendorError", "status": 422}, False),
+        ({"error": VendorError.__name__, "status": 429}, True),
+        ({"error": VendorError.__name__, "status": 422}, False),
         ({"error": "VendorMisbehaved", "status": 200}, False),
         ({"error": "CorruptRow", "status": None}, False),
     ],
