@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
-from tests.support.doc_blocks import ROOT
+from tests.support.doc_blocks import ROOT, doc_pages
 
 LINK = re.compile(r"\]\((?![a-z]+:|#)(?P<target>[^)\s#]+)")
+
+PACKAGES = "teacher_server|student|cache|benchmarks|examples|tools|tests|docker"
+NAMED = re.compile(rf"`(?P<path>(?:{PACKAGES})/[\w./-]*)`")
 
 
 def test_the_readme_has_at_most_700_words() -> None:
@@ -27,3 +30,13 @@ def test_links_of_pages_outside_docs_lead_to_files() -> None:
 
 def test_docs_hold_at_most_seven_loose_files_in_the_root_of_the_folder() -> None:
     assert len([path for path in (ROOT / "docs").iterdir() if path.is_file()]) <= 7
+
+
+def test_paths_that_pages_name_exist() -> None:
+    gone = [
+        f"{page.relative_to(ROOT)}: {named['path']}"
+        for page in doc_pages()
+        for named in NAMED.finditer(page.read_text(encoding="utf-8"))
+        if not (ROOT / named["path"]).exists()
+    ]
+    assert not gone
