@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 import shlex
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cache.paid_cache import PaidCache, now_ms
+from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
-from cache.records.purchase_records import Intent, RunRecord
+from cache.records.purchase_records import Intent
 from student.console import Terminal
 from student.data.demo.mark import is_demo_data
-from student.errors import BadInput, PurchaseError
+from student.errors import PurchaseError
 from student.options import Options, TrainingOptions
-from student.purchase.buyer import buy
 from student.purchase.display import purchase_bar, show_plan
+from student.purchase.embedding_buyer import choose_model
 from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
+from student.purchase.recorded_run import buy_and_record, new_run_name
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.requests import EmbeddingRequest
 from student.training.methods import Method
@@ -118,41 +117,20 @@ class PurchaseSession:
     async def buy(self, plan: Plan) -> PurchaseSummary:
         """Buy a plan. Several plans are the rounds of one run, each recorded under its own name."""
         name = f"{self.run}.{len(self._parts) + 1}" if self._parts else self.run
-        # What an earlier round counted is not found here: this run itself has paid for it.
-        fresh = [one.key for one in plan.ordered if one.key not in self._counted]
-        missing = set(self.cache.missing(fresh))
-        found = [key for key in fresh if key not in missing]
-        started_ms = now_ms()
         account = self.vendor.ledger_name(self.account)
-        journal = PurchaseJournal(
-            plan,
-            cache=self.cache,
-            payer=Payer(run=name, account=account, budget=plan.budget),
-        )
+        payer = Payer(run=name, account=account, budget=plan.budget)
+        journal = PurchaseJournal(plan, cache=self.cache, payer=payer)
         with purchase_bar(self.terminal) as listener:
-            summary = await buy(
+            summary = await buy_and_record(
                 PurchaseRecorder(journal, listener=listener),
                 self.vendor,
+                command=self.command,
                 batch_size=self.options.purchase.batch_size,
                 concurrency=self.options.purchase.concurrency,
+                counted=self._counted,
             )
-        self.cache.record_run(
-            RunRecord(
-                run=name,
-                started_ms=started_ms,
-                command=self.command,
-                model=plan.model.id,
-                model_fingerprint=plan.model.fingerprint,
-                planned=len(fresh),
-                already_paid=len(found),
-                paid_units=sum(plan.prices.units_for(key.modality) for key in found),
-                bought_units=summary.units,
-                cost_micro_usd=summary.cost_micro_usd,
-                micro_usd_per_unit=plan.prices.micro_usd_per_unit,
-            )
-        )
         self._parts.append(summary)
-        self._counted.update(fresh)
+        self._counted.update(one.key for one in plan.ordered)
         return summary
 
 
@@ -173,7 +151,7 @@ async def open_session(
     """
     if not await vendor.ready():
         terminal.say(f"the vendor at {vendor.url} is not ready; retrying for some minutes")
-    model = _chosen(await vendor.models(), options.purchase.teacher)
+    model = choose_model(await vendor.models(), options.purchase.teacher)
     for method, training in students:
         check_space(method, training.backbone, model.dim)
     prices = await vendor.prices()
@@ -188,14 +166,6 @@ async def open_session(
         account=account,
         terminal=terminal,
         command=command,
-        run=f"{kind}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}",
+        run=new_run_name(kind),
         payable=cache.spend_on_record().committed_units + account.remaining_units,
     )
-
-
-def _chosen(models: Sequence[Model], name: str | None) -> Model:
-    for model in models:
-        if name is None or model.id == name:
-            return model
-    message = f"the vendor has no model {name}; it sells {', '.join(m.id for m in models)}"
-    raise BadInput(message)

@@ -1,0 +1,143 @@
+"""Plans and buys embeddings of single images and texts, for use as a library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import SecretStr
+
+from cache.paid_cache import PaidCache
+from cache.records.embedding_key import EmbeddingKey, image_item
+from student.embeddings.keys import text_key
+from student.errors import BadInput
+from student.purchase.journal import Payer, PurchaseJournal
+from student.purchase.plan import Plan, make_plan
+from student.purchase.progress import PurchaseSummary
+from student.purchase.recorded_run import buy_and_record, new_run_name
+from student.purchase.recorder import PurchaseRecorder
+from student.purchase.requests import EmbeddingRequest, text_requests
+from student.vendor.client import VendorClient, connect
+from student.vendor.schemas import Model
+
+_COMMAND = "student.EmbeddingBuyer.buy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BoughtEmbeddings:
+    """The embeddings that are on hand after a purchase, as float32 unit vectors (D,).
+
+    An image or a text that the budget did not cover, or that the vendor refused, is not in
+    `images` or `texts`; `summary` says how many and why.
+    """
+
+    images: dict[Path, NDArray[np.float32]]
+    texts: dict[str, NDArray[np.float32]]
+    plan: Plan
+    summary: PurchaseSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingBuyer:
+    """Buys embeddings of image files and texts from a vendor, each at most once.
+
+    `vendor` is the base URL and `key` the API key. Every paid answer is kept in the folder `cache`,
+    which `distill-client` may share. `budget` is the most queries that this cache may ever pay for.
+    `model` is the id of the vendor's model; None means its first.
+
+    The methods run an event loop of their own: call them from code that is not asynchronous. They
+    raise StudentError (BadInput, VendorError and others) and `cache.CacheError`.
+    """
+
+    vendor: str
+    key: SecretStr = field(repr=False)
+    cache: Path
+    budget: int
+    model: str | None = None
+
+    def plan(self, images: Sequence[Path] = (), texts: Sequence[str] = ()) -> Plan:
+        """What a purchase would buy and cost. Spends nothing; asks the vendor for its prices."""
+
+        async def planned() -> Plan:
+            with PaidCache.open(self.cache) as cache:
+                async with connect(self.vendor, self.key) as client:
+                    return (await self._plan(client, cache, images, texts))[0]
+
+        return asyncio.run(planned())
+
+    def buy(self, images: Sequence[Path] = (), texts: Sequence[str] = ()) -> BoughtEmbeddings:
+        """Buy what is not in the cache yet, within the budget, and return what is on hand.
+
+        Texts come first, then the images in their order. An interrupted call loses nothing: the
+        next call continues, and pays for nothing twice.
+        """
+        return asyncio.run(self._buy(images, texts))
+
+    async def _buy(self, images: Sequence[Path], texts: Sequence[str]) -> BoughtEmbeddings:
+        with PaidCache.open(self.cache) as cache:
+            async with connect(self.vendor, self.key) as client:
+                plan, account = await self._plan(client, cache, images, texts)
+                payer = Payer(run=new_run_name("api"), account=account, budget=plan.budget)
+                recorder = PurchaseRecorder(PurchaseJournal(plan, cache=cache, payer=payer))
+                summary = await buy_and_record(recorder, client, command=_COMMAND)
+            found = cache.fetch([one.key for one in plan.ordered])
+            fingerprint = plan.model.fingerprint
+            image_keys = {path: _image_key(fingerprint, path) for path in images}
+            text_keys = {text: text_key(fingerprint, text) for text in texts}
+        return BoughtEmbeddings(
+            images={path: found[key].vector for path, key in image_keys.items() if key in found},
+            texts={text: found[key].vector for text, key in text_keys.items() if key in found},
+            plan=plan,
+            summary=summary,
+        )
+
+    async def _plan(
+        self,
+        client: VendorClient,
+        cache: PaidCache,
+        images: Sequence[Path],
+        texts: Sequence[str],
+    ) -> tuple[Plan, str]:
+        """The plan, and the name of the account that would pay."""
+        model = choose_model(await client.models(), self.model)
+        prices = await client.prices()
+        account = await client.account()
+        payable = cache.spend_on_record().committed_units + account.remaining_units
+        plan = make_plan(
+            [*text_requests(model.fingerprint, texts), *_image_requests(model.fingerprint, images)],
+            cache=cache,
+            model=model,
+            prices=prices,
+            budget=min(self.budget, payable),
+            limited_by="client budget" if self.budget <= payable else "vendor budget",
+        )
+        return plan, client.ledger_name(account)
+
+
+def choose_model(models: Sequence[Model], name: str | None) -> Model:
+    """The model of this id, or the first. Raises BadInput, listing the ids, if there is none."""
+    for model in models:
+        if name is None or model.id == name:
+            return model
+    message = f"the vendor has no model {name}; it sells {', '.join(m.id for m in models)}"
+    raise BadInput(message)
+
+
+def _image_requests(fingerprint: str, images: Sequence[Path]) -> list[EmbeddingRequest]:
+    return [
+        EmbeddingRequest(key=_image_key(fingerprint, path), payload=path.read_bytes, name=str(path))
+        for path in images
+    ]
+
+
+def _image_key(fingerprint: str, path: Path) -> EmbeddingKey:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"cannot read {path} ({error.strerror}): nothing was bought"
+        raise BadInput(message) from error
+    return EmbeddingKey(model_fingerprint=fingerprint, modality="image", item=image_item(content))

@@ -1,0 +1,59 @@
+"""Buys a plan and records the run in the cache, so that its reports can list it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Collection
+
+from cache.paid_cache import now_ms
+from cache.records.embedding_key import EmbeddingKey
+from cache.records.purchase_records import RunRecord
+from student.purchase.buyer import buy
+from student.purchase.progress import PurchaseSummary
+from student.purchase.recorder import PurchaseRecorder
+from student.vendor.client import VendorClient
+
+
+def new_run_name(kind: str) -> str:
+    """A name that no other run has: `kind`, the time in UTC and a few random digits."""
+    return f"{kind}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+async def buy_and_record(
+    recorder: PurchaseRecorder,
+    vendor: VendorClient,
+    *,
+    command: str,
+    batch_size: int = 64,
+    concurrency: int = 4,
+    counted: Collection[EmbeddingKey] = (),
+) -> PurchaseSummary:
+    """Buy the recorder's plan as `buy` does, and record the run under `command`.
+
+    `counted` are the keys that an earlier round of the same run has counted; they are not counted
+    again as found in the cache, because the run itself has paid for them.
+    """
+    plan, cache = recorder.plan, recorder.cache
+    already_counted = set(counted)
+    fresh = [one.key for one in plan.ordered if one.key not in already_counted]
+    missing = set(cache.missing(fresh))
+    found = [key for key in fresh if key not in missing]
+    started_ms = now_ms()
+    summary = await buy(recorder, vendor, batch_size=batch_size, concurrency=concurrency)
+    cache.record_run(
+        RunRecord(
+            run=recorder.journal.payer.run,
+            started_ms=started_ms,
+            command=command,
+            model=plan.model.id,
+            model_fingerprint=plan.model.fingerprint,
+            planned=len(fresh),
+            already_paid=len(found),
+            paid_units=sum(plan.prices.units_for(key.modality) for key in found),
+            bought_units=summary.units,
+            cost_micro_usd=summary.cost_micro_usd,
+            micro_usd_per_unit=plan.prices.micro_usd_per_unit,
+        )
+    )
+    return summary
