@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import SecretStr
 
 import student
-from tests.end_to_end.conftest import Shop, invoke
+from tests.end_to_end.conftest import RunningVendor, invoke
 
 TINY = (
     *("--backbone", "test_efficientnet", "--weights", "none", "--image-size", "32"),
@@ -17,12 +17,12 @@ TINY = (
 
 
 def test_a_program_plans_buys_within_a_budget_and_buys_again_for_nothing(
-    shop: Shop, emoji: Path, tmp_path: Path
+    vendor: RunningVendor, emoji: Path, tmp_path: Path
 ) -> None:
     images = sorted((emoji / "apple" / "bird").glob("*.png"))
     texts = ["a photo of a bird", "a photo of a heart"]
     buyer = student.EmbeddingBuyer(
-        vendor=shop.url, key=SecretStr(shop.new_key(100)), cache=tmp_path / "cache", budget=5
+        vendor=vendor.url, key=SecretStr(vendor.new_key(100)), cache=tmp_path / "cache", budget=5
     )
 
     plan = buyer.plan(images, texts)
@@ -41,11 +41,11 @@ def test_a_program_plans_buys_within_a_budget_and_buys_again_for_nothing(
 
 
 def test_a_program_loads_the_student_of_a_run_and_shares_its_cache(
-    shop: Shop, emoji: Path, tmp_path: Path
+    vendor: RunningVendor, emoji: Path, tmp_path: Path
 ) -> None:
-    key, cache, out = shop.new_key(200), tmp_path / "cache", tmp_path / "out"
+    key, cache, out = vendor.new_key(200), tmp_path / "cache", tmp_path / "out"
     invoke(
-        *("distill-client", "--vendor", shop.url, "--data", str(emoji), "--budget", "100"),
+        *("distill-client", "--vendor", vendor.url, "--data", str(emoji), "--budget", "100"),
         *("--target-domain", "outline", "--cache", str(cache), "--out", str(out), *TINY),
         key=key,
     )
@@ -57,6 +57,6 @@ def test_a_program_loads_the_student_of_a_run_and_shares_its_cache(
     assert [one.image for one in predictions] == images
     assert {one.class_name for one in predictions} <= set(meta["classes"])
 
-    buyer = student.EmbeddingBuyer(vendor=shop.url, key=SecretStr(key), cache=cache, budget=100)
+    buyer = student.EmbeddingBuyer(vendor=vendor.url, key=SecretStr(key), cache=cache, budget=100)
     prompts = [f"a photo of a {name}" for name in meta["classes"]]
     assert buyer.buy(texts=prompts).summary.units == 0
