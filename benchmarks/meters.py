@@ -15,11 +15,10 @@ from typing import Any, Protocol
 from sqlalchemy import BigInteger, Column, Engine, MetaData, String, Table, insert, select, update
 
 from benchmarks.support.databases import open_ledger
-from teacher_server.database.engine import reading, writing
-from teacher_server.ledger.charges import Purchase, Refused, Reservation
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.database.engine import read_transaction, write_transaction
+from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.ledger import Ledger
-from teacher_server.ledger.price import Price
+from teacher_server.ledger.purchase import Price, Purchase, Refused, Reservation
 
 WORK_SECONDS = 0.05  # duration of a batch on a CPU, between the check and the charge
 PRICE = Price(version="benchmark", micro_usd_per_unit=100)
@@ -49,12 +48,12 @@ class NaiveMeter:
         self._key_id = key_id
 
     def buy(self, units: int) -> bool:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             row = connection.execute(select(_naive).where(_naive.c.id == self._key_id)).one()
         if row.spent_units + units > row.budget_units:
             return False
         time.sleep(WORK_SECONDS)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(
                 update(_naive)
                 .where(_naive.c.id == self._key_id)
@@ -66,13 +65,13 @@ class NaiveMeter:
     def create(engine: Engine, *, key_id: str, budget: int) -> None:
         """Create a key of this meter, and its table if it does not exist."""
         _naive.metadata.create_all(engine)
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(insert(_naive).values(id=key_id, budget_units=budget, spent_units=0))
 
     @staticmethod
     def spent(engine: Engine, key_id: str) -> int:
         """Return the number of queries sold to the key."""
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             spent: int = connection.execute(
                 select(_naive.c.spent_units).where(_naive.c.id == key_id)
             ).scalar_one()

@@ -1,1 +1,1 @@
-"""The vendor: sells CLIP embeddings by the query and keeps books that can be checked."""
+"""The vendor: sells CLIP embeddings by the query and keeps a ledger that can be audited."""

@@ -137,7 +137,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--json", action="store_true", help="print JSON")
     for command in (create, listing, limits, revoke, rotate, topup):
         _add_common(command)
-        command.set_defaults(run=_run_admin_command)
+        command.set_defaults(run=_run_admin_command, group="keys")
 
 
 def _add_limits(parser: argparse.ArgumentParser, scopes: str, end: str, limit: str) -> None:
@@ -195,13 +195,14 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
     corrections.set_defaults(command="corrections")
     for command in (verify, purge, correct, corrections):
         _add_common(command)
-        command.set_defaults(run=_run_admin_command)
+        command.set_defaults(run=_run_admin_command, group="ledger")
 
 
 def _run_admin_command(arguments: argparse.Namespace) -> int:
-    from teacher_server import admin_commands
+    from teacher_server.commands import keys, ledger
 
-    output = getattr(admin_commands, arguments.command)(arguments, _settings(arguments))
+    module = {"keys": keys, "ledger": ledger}[arguments.group]
+    output = getattr(module, arguments.command)(arguments, _settings(arguments))
     print(output.text)
     if output.note:
         print(output.note, file=sys.stderr)

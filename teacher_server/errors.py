@@ -1,18 +1,18 @@
-"""What can stop the vendor, as a small tree.
+"""The vendor's errors.
 
 VendorError
-├── ModelUnavailable        the weights or the configuration cannot be had
-│   └── UnsafeCheckpoint    loading the file would have run code from it
-├── SettingsError           an option does not make sense
-├── LedgerError             the books cannot be opened, or refuse a change
+├── ModelUnavailable        the weights or the configuration cannot be found
+│   └── UnsafeCheckpoint    loading the file could have run code in it
+├── SettingsError           an option is not valid
+├── LedgerError             the ledger cannot be opened, or refuses a change
 │   ├── KeyUnknown          no key has this id
-│   ├── KeyRevoked          the key was revoked, and cannot be given a new secret
-│   ├── GrantReused         the id of a top-up came before with other units
+│   ├── KeyRevoked          the key was revoked, so its secret cannot be replaced
+│   ├── GrantReused         the id of a top-up was used with another amount
 │   ├── ChargeUnknown       no charge has this request id
-│   ├── CorrectionReused    the id of a correction came before with other figures
-│   ├── CorrectionRefused   the charge has not that much left to give back
+│   ├── CorrectionReused    the id of a correction was used with other figures
+│   ├── CorrectionRefused   the charge has less left to refund, or no reason is given
 │   └── ReservationGone     the reservation was voided before it could be charged
-├── ImageRefused            the bytes are not an image that is sold for
+├── ImageRefused            the bytes are not an image that can be embedded
 └── EncoderFailed           the model failed on this one item
 """
 
@@ -20,23 +20,23 @@ from __future__ import annotations
 
 
 class VendorError(Exception):
-    """The root: every message is one sentence for the person who runs the vendor."""
+    """Base of all errors; each message is one sentence for the operator."""
 
 
 class ModelUnavailable(VendorError):
-    """The model's weights or configuration cannot be had; nothing else is served in its place."""
+    """The model's weights or configuration cannot be found; no other model is served instead."""
 
 
 class UnsafeCheckpoint(ModelUnavailable):
-    """The checkpoint holds more than tensors and was not loaded."""
+    """The checkpoint contains more than tensors and was not loaded."""
 
 
 class SettingsError(VendorError):
-    """An option, environment variable or TOML key does not make sense."""
+    """An option, environment variable or TOML key is not valid."""
 
 
 class LedgerError(VendorError):
-    """The books cannot be opened, or refuse a change."""
+    """The ledger cannot be opened, or refuses a change."""
 
 
 class KeyUnknown(LedgerError):
@@ -44,11 +44,11 @@ class KeyUnknown(LedgerError):
 
 
 class KeyRevoked(LedgerError):
-    """The key was revoked for good; it cannot be given a new secret."""
+    """The key was revoked permanently; its secret cannot be replaced."""
 
 
 class GrantReused(LedgerError):
-    """The id of a top-up came before with another number of units; nothing was granted now."""
+    """The id of a top-up was used before with another amount; nothing was granted now."""
 
 
 class ChargeUnknown(LedgerError):
@@ -56,19 +56,19 @@ class ChargeUnknown(LedgerError):
 
 
 class CorrectionReused(LedgerError):
-    """The id of a correction came before with other figures; nothing was given back now."""
+    """The id of a correction was used before with other figures; nothing was refunded now."""
 
 
 class CorrectionRefused(LedgerError):
-    """The correction gives back nothing, or more than is left of the charge, or says not why."""
+    """The correction refunds nothing, or more than is left of the charge, or has no reason."""
 
 
 class ReservationGone(LedgerError):
-    """The reservation was voided (its lease ran out) before it could be charged; nothing was."""
+    """The reservation was voided, because its lease expired; nothing was charged."""
 
 
 class ImageRefused(VendorError):
-    """The bytes are not an image that is sold for; `code` is the wire code."""
+    """The bytes are not an image that can be embedded; `code` is the problem code."""
 
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
@@ -76,4 +76,4 @@ class ImageRefused(VendorError):
 
 
 class EncoderFailed(VendorError):
-    """The model failed on this one item; its neighbours in the batch did not suffer."""
+    """The model failed on this one item; the other items of the batch are not affected."""

@@ -18,7 +18,7 @@ from pydantic_settings import (
 )
 
 from teacher_server.errors import SettingsError
-from teacher_server.ledger.price import Price
+from teacher_server.ledger.purchase import Price
 
 # Upper bounds keep sums and dates within what a database's integer and a calendar can hold. Beyond
 # them, a server would start, report that it is ready, and fail at every purchase.

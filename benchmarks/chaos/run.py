@@ -140,7 +140,7 @@ def create_keys(dsn: str, scenario: Scenario, options: dict[str, Any]) -> None:
 def _ledger_faults(dsn: str, options: dict[str, Any]) -> list[str]:
     """The faults that `teacher-server ledger verify` reports."""
     with open_ledger(dsn, options, lease_seconds=_LEASE_SECONDS) as (_, ledger):
-        return [f"ledger verify: {fault}" for fault in ledger.books.verify().faults]
+        return [f"ledger verify: {fault}" for fault in ledger.records.verify().faults]
 
 
 async def _log_progress(run: Supervisor, started: float) -> None:

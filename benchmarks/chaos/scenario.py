@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.api_key import ApiKey
 
 NO_LIMIT = 10**9  # queries
 ALONE_SHARE, SHARED_SHARE = 0.25, 0.35  # of the queries wanted; `capped` wants the rest

@@ -19,14 +19,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from benchmarks.chaos.fork_server import Spec
 from benchmarks.chaos.history import History, KillSwitch
 from teacher_server.api.app import create_app
+from teacher_server.atomic_file import write_atomically
 from teacher_server.inference.info import Encoder, ModelInfo, Prepared, Vectors
-from teacher_server.ledger.charges import Charges, Earlier, Purchase, Refused, Reservation
+from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.ledger import Ledger, opened, serving
-from teacher_server.ledger.price import Price
+from teacher_server.ledger.ledger import Ledger, open_database, open_ledger
+from teacher_server.ledger.purchase import Earlier, Price, Purchase, Refused, Reservation
 from teacher_server.operations.logs import configure_logging
-from teacher_server.server.connections import ConnectionLimits, guarded
-from teacher_server.server.run import write_atomically
+from teacher_server.server.connections import ConnectionLimits, limited_protocol
 from teacher_server.settings import VendorSettings
 
 POINTS = (
@@ -53,8 +53,8 @@ def run_vendor(spec: Spec, encoder: Encoder) -> int:
     pepper = settings.pepper.get_secret_value() if settings.pepper is not None else None
     with (
         History(Path(spec["history"])) as history,
-        opened(settings.database) as engine,
-        serving(engine, lease_seconds=settings.lease_seconds, pepper=pepper) as ledger,
+        open_database(settings.database) as engine,
+        open_ledger(engine, lease_seconds=settings.lease_seconds, pepper=pepper) as ledger,
     ):
         kill_switch = KillSwitch(history, **spec.get("kill_switch", {}))
         history.write("start", boot_id=ledger.boot_id)
@@ -72,7 +72,7 @@ def run_vendor(spec: Spec, encoder: Encoder) -> int:
             KillableApp(app, kill_switch),
             host="127.0.0.1",
             port=0,
-            http=guarded(limits),
+            http=limited_protocol(limits),
             timeout_keep_alive=settings.keep_alive_seconds,
             log_config=None,
             access_log=False,

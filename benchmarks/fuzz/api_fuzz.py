@@ -26,7 +26,7 @@ from benchmarks.support.raw_http import LONG_TIMEOUTS, serving_in_thread
 from benchmarks.support.vendor_in_process import HashEncoder, ledger_at
 from teacher_server.api.app import create_app
 from teacher_server.inference.info import ModelInfo
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.api_key import ApiKey
 from teacher_server.settings import VendorSettings
 from tools.provenance import commit
 
@@ -127,10 +127,10 @@ def fuzz(folder: Path, *, examples: int, seed: int) -> Findings:
             _send_requests(app, url, key, examples=examples, seed=seed, findings=findings)
         findings.charges = {
             entry.request_id: entry.units
-            for entry in ledger.books.entries(key.id, after=0, limit=10**6)
+            for entry in ledger.records.entries(key.id, after=0, limit=10**6)
             if entry.kind == "charge"
         }
-        findings.ledger_faults = tuple(ledger.books.verify().faults)
+        findings.ledger_faults = tuple(ledger.records.verify().faults)
     return findings
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from benchmarks.support.postgresql import running
-from teacher_server.ledger.ledger import Ledger, opened, serving
+from teacher_server.ledger.ledger import Ledger, open_database
+from teacher_server.ledger.ledger import open_ledger as open_vendor_ledger
 
 
 @contextmanager
@@ -34,7 +35,9 @@ def open_ledger(
 ) -> Iterator[tuple[Engine, Ledger]]:
     """Open the ledger with the pepper of the settings, as a server does."""
     with (
-        opened(dsn) as engine,
-        serving(engine, lease_seconds=lease_seconds, pepper=settings.get("pepper")) as ledger,
+        open_database(dsn) as engine,
+        open_vendor_ledger(
+            engine, lease_seconds=lease_seconds, pepper=settings.get("pepper")
+        ) as ledger,
     ):
         yield engine, ledger

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from teacher_server.database.engine import open_engine, writing
+from teacher_server.database.engine import open_engine, write_transaction
 from teacher_server.database.tables import metadata
-from teacher_server.ledger.ledger import opened
+from teacher_server.ledger.ledger import open_database
 
 if TYPE_CHECKING:
     import psycopg
@@ -46,7 +46,7 @@ class Postgres:
     def make_template(self) -> None:
         """Create and migrate the database that `database` copies."""
         self._run(f"CREATE DATABASE {_TEMPLATE}")
-        with opened(self._dsn(_TEMPLATE)):
+        with open_database(self._dsn(_TEMPLATE)):
             pass
 
     def _created(self, how: str) -> str:
@@ -74,7 +74,7 @@ def empty(dsn: str) -> None:
     """Delete every row of a migrated database, which is faster than creating a new database."""
     names = ", ".join(table.name for table in metadata.sorted_tables)
     engine = open_engine(dsn)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         # The ledger's triggers forbid deletion; the replica role disables them.
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         connection.execute(text(f"TRUNCATE {names}"))

@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from teacher_server.server.connections import ConnectionLimits, guarded
+from teacher_server.server.connections import ConnectionLimits, limited_protocol
 
 LONG_TIMEOUTS = ConnectionLimits(header_seconds=60, body_seconds=60, max_connections=100)
 
@@ -118,7 +118,7 @@ def serving_in_thread(
     """Serve the app by uvicorn in a thread, configured as `teacher-server serve` does."""
     config = uvicorn.Config(
         app,
-        http=guarded(limits),
+        http=limited_protocol(limits),
         ws="none",
         timeout_keep_alive=keep_alive_seconds,
         log_config=None,

@@ -20,10 +20,11 @@ from sqlalchemy import Engine
 
 from teacher_server.api.app import create_app
 from teacher_server.inference.info import Encoder, ModelInfo, Prepared, Vectors
-from teacher_server.ledger.books import Audit
-from teacher_server.ledger.charges import Clock
-from teacher_server.ledger.keys import Account, ApiKey, Limits
-from teacher_server.ledger.ledger import Ledger, opened, serving, unix_ms
+from teacher_server.ledger.account import Account, Limits
+from teacher_server.ledger.api_key import ApiKey
+from teacher_server.ledger.audit import Audit
+from teacher_server.ledger.clock import Clock, unix_ms
+from teacher_server.ledger.ledger import Ledger, open_database, open_ledger
 from teacher_server.settings import VendorSettings
 
 
@@ -31,18 +32,19 @@ from teacher_server.settings import VendorSettings
 class HashEncoder:
     """An encoder that derives a unit vector (dim,) from the bytes of each item.
 
-    It waits for `gate` before each batch, and raises `failure` for a batch with the text `poison`.
+    It waits for `may_encode` before each batch, and raises `failure` for a batch with the text
+    `poison`.
     """
 
     dim: int = 8
-    gate: threading.Event = field(default_factory=threading.Event)
+    may_encode: threading.Event = field(default_factory=threading.Event)
     poison: str = "poison"
     failure: BaseException = field(default_factory=lambda: ValueError("the model broke"))
     batches: list[int] = field(default_factory=list)
     texts: dict[bytes, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.gate.set()
+        self.may_encode.set()
 
     @property
     def info(self) -> ModelInfo:
@@ -68,7 +70,7 @@ class HashEncoder:
         return Prepared("text", np.frombuffer(digest, dtype=np.uint8), num_tokens=3)
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
-        assert self.gate.wait(30)
+        assert self.may_encode.wait(30)
         self.batches.append(len(items))
         if any(self.texts.get(item.array.tobytes()) == self.poison for item in items):
             raise self.failure
@@ -114,7 +116,7 @@ class Vendor:
 
     @property
     def audit(self) -> Audit:
-        return self.ledger.books.verify()
+        return self.ledger.records.verify()
 
 
 @contextmanager
@@ -123,7 +125,10 @@ def ledger_at(
 ) -> Iterator[tuple[Engine, Ledger]]:
     """Open the ledger in a folder, as a server does."""
     dsn = f"sqlite:///{folder}/ledger.db"
-    with opened(dsn) as engine, serving(engine, lease_seconds=lease_seconds, clock=clock) as ledger:
+    with (
+        open_database(dsn) as engine,
+        open_ledger(engine, lease_seconds=lease_seconds, clock=clock) as ledger,
+    ):
         yield engine, ledger
 
 

@@ -1,1 +1,1 @@
-"""The wire: routes, bodies, problems."""
+"""The HTTP API: routes, bodies and problems."""

@@ -1,4 +1,4 @@
-"""An account as the wire shows it."""
+"""An account as the HTTP API shows it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from teacher_server.ledger.account import Account
 from teacher_server.settings import VendorSettings
 
 
-def standing_of(account: Account, settings: VendorSettings) -> dict[str, Any]:
-    """The fields that a key and its administrator both see; limits are those in force."""
+def account_view(account: Account, settings: VendorSettings) -> dict[str, Any]:
+    """The fields that a key and its administrator see; limits include the vendor's defaults."""
     limits = key_limits(account, settings)
     has_period = account.budget_period != "none"
     return {
@@ -32,9 +32,9 @@ def standing_of(account: Account, settings: VendorSettings) -> dict[str, Any]:
     }
 
 
-def record_of(account: Account, settings: VendorSettings) -> dict[str, Any]:
-    """The fields that only an administrator sees, too."""
-    return standing_of(account, settings) | {
+def admin_account_view(account: Account, settings: VendorSettings) -> dict[str, Any]:
+    """The same with the fields that only an administrator sees."""
+    return account_view(account, settings) | {
         "revoked_ms": account.revoked_ms,
         "last_used_ms": account.last_used_ms,
     }

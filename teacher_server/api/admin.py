@@ -1,10 +1,9 @@
-"""What an administrator does over HTTP: keys, top-ups, corrections, and the check of the books."""
+"""Admin routes for keys: create, list, change, top up, revoke and rotate."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -12,38 +11,33 @@ from fastapi import APIRouter, Depends, Header
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from teacher_server.api.account_view import record_of
+from teacher_server.api.account_view import admin_account_view
+from teacher_server.api.admin_changes import (
+    BODY_PROBLEMS,
+    IDEMPOTENCY_KEY_HEADER,
+    apply_change,
+    required_idempotency_key,
+)
 from teacher_server.api.admin_schemas import (
     KeyChange,
     KeyList,
     KeyRecord,
     KeyWithSecret,
-    NewCorrection,
     NewKey,
     TopUp,
-    Verification,
 )
-from teacher_server.api.body import VISIBLE_ASCII, checked_idempotency_key, json_body, reads
-from teacher_server.api.dependencies import Services, Serving
-from teacher_server.api.openapi import problems
-from teacher_server.api.problems import Code, Problem
-from teacher_server.api.schemas import Receipt
+from teacher_server.api.body import read_json, request_body
+from teacher_server.api.dependencies import Services, ServicesDep
+from teacher_server.api.openapi import problem_responses
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import Problem
 from teacher_server.api.scopes import REFUSALS, Admin
-from teacher_server.api.uncancelled import run_uncancelled
-from teacher_server.errors import (
-    ChargeUnknown,
-    CorrectionReused,
-    GrantReused,
-    KeyUnknown,
-    LedgerError,
-)
 from teacher_server.ledger.account import Account
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.api_key import ApiKey
 
 T = TypeVar("T")
 _KEY_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 router = APIRouter(prefix="/admin", tags=["admin"])
-_BODY_REFUSALS = (Code.INVALID_REQUEST, Code.UNSUPPORTED_MEDIA_TYPE, Code.BODY_TOO_LARGE, *REFUSALS)
 _LINKS: dict[str, Any] = {
     name: {"operationId": operation, "parameters": {"key_id": "$response.body#/id"}}
     for name, operation in (
@@ -55,21 +49,9 @@ _LINKS: dict[str, Any] = {
     )
 }
 
-_ONCE: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": True,
-            "description": "1..255 visible ASCII: a retry under it moves nothing more.",
-            "schema": {"type": "string", **VISIBLE_ASCII},
-        }
-    ]
-}
-
 
 async def _key_id(key_id: str) -> str:
-    # What cannot be an id need not be looked up; PostgreSQL would choke on some of it.
+    # What cannot be an id is not looked up; PostgreSQL would fail on some of it.
     if not _KEY_ID.fullmatch(key_id):
         raise Problem(Code.UNKNOWN_KEY, f"no key has the id {key_id[:64]!r}")
     return key_id
@@ -78,24 +60,24 @@ async def _key_id(key_id: str) -> str:
 KeyId = Annotated[str, Depends(_key_id)]
 
 
-@router.get("/keys", summary="Every key", responses=problems(*REFUSALS))
-async def list_keys(admin: Admin, services: Serving) -> KeyList:
-    """Oldest first; no secrets, for none is stored."""
+@router.get("/keys", summary="Every key", responses=problem_responses(*REFUSALS))
+async def list_keys(admin: Admin, services: ServicesDep) -> KeyList:
+    """Oldest first, without secrets, which are not stored."""
     accounts = await asyncio.to_thread(services.ledger.keys.all)
     return KeyList(data=[_record(account, services) for account in accounts])
 
 
 @router.post(
     "/keys",
-    summary="Make a key",
+    summary="Create a key",
     status_code=201,
     response_model=KeyWithSecret,
-    responses={201: {"links": _LINKS}, **problems(*_BODY_REFUSALS)},
-    openapi_extra=reads(NewKey),
+    responses={201: {"links": _LINKS}, **problem_responses(*BODY_PROBLEMS)},
+    openapi_extra=request_body(NewKey),
 )
-async def create_key(request: Request, admin: Admin, services: Serving) -> Response:
-    """The token is in this answer and nowhere else."""
-    body = await json_body(request, NewKey)
+async def create_key(request: Request, admin: Admin, services: ServicesDep) -> Response:
+    """The token is only in this answer."""
+    body = await read_json(request, NewKey)
     key = ApiKey.new()
     made = partial(
         services.ledger.keys.create,
@@ -109,45 +91,49 @@ async def create_key(request: Request, admin: Admin, services: Serving) -> Respo
         max_concurrent=body.max_concurrent,
         period=body.period,
     )
-    return _with_secret(await _done(made), key, services, status=201)
+    return _with_secret(await apply_change(made), key, services, status=201)
 
 
-@router.get("/keys/{key_id}", summary="One key", responses=problems(Code.UNKNOWN_KEY, *REFUSALS))
-async def get_key(admin: Admin, key_id: KeyId, services: Serving) -> KeyRecord:
-    """Its standing as of its last use."""
-    return _record(await _done(partial(services.ledger.keys.get, key_id)), services)
+@router.get(
+    "/keys/{key_id}", summary="One key", responses=problem_responses(Code.UNKNOWN_KEY, *REFUSALS)
+)
+async def get_key(admin: Admin, key_id: KeyId, services: ServicesDep) -> KeyRecord:
+    """Its account as of its last use."""
+    return _record(await apply_change(partial(services.ledger.keys.get, key_id)), services)
 
 
 @router.patch(
     "/keys/{key_id}",
     summary="Change a key's limits",
-    responses=problems(Code.UNKNOWN_KEY, *_BODY_REFUSALS),
-    openapi_extra=reads(KeyChange),
+    responses=problem_responses(Code.UNKNOWN_KEY, *BODY_PROBLEMS),
+    openapi_extra=request_body(KeyChange),
 )
-async def change_key(admin: Admin, key_id: KeyId, request: Request, services: Serving) -> KeyRecord:
-    """From its next request on."""
-    body = await json_body(request, KeyChange)
+async def change_key(
+    admin: Admin, key_id: KeyId, request: Request, services: ServicesDep
+) -> KeyRecord:
+    """The change applies from the key's next request on."""
+    body = await read_json(request, KeyChange)
     changes = body.model_dump(include=body.model_fields_set)
     change = partial(services.ledger.keys.set_limits, key_id, **changes)
-    return _record(await _done(change), services)
+    return _record(await apply_change(change), services)
 
 
 @router.post(
     "/keys/{key_id}/topup",
-    summary="Grant a key more units",
-    responses=problems(Code.UNKNOWN_KEY, Code.IDEMPOTENCY_KEY_REUSED, *_BODY_REFUSALS),
-    openapi_extra=reads(TopUp) | _ONCE,
+    summary="Add queries to a key's budget",
+    responses=problem_responses(Code.UNKNOWN_KEY, Code.IDEMPOTENCY_KEY_REUSED, *BODY_PROBLEMS),
+    openapi_extra=request_body(TopUp) | IDEMPOTENCY_KEY_HEADER,
 )
 async def top_up_key(
     admin: Admin,
     key_id: KeyId,
     request: Request,
-    services: Serving,
+    services: ServicesDep,
     idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> KeyRecord:
-    """Under one Idempotency-Key a key is granted its units once, however often it is asked."""
-    grant_id = _required(idempotency_key)
-    body = await json_body(request, TopUp)
+    """A repetition with the same Idempotency-Key adds nothing."""
+    grant_id = required_idempotency_key(idempotency_key)
+    body = await read_json(request, TopUp)
     top_up = partial(
         services.ledger.keys.top_up,
         key_id,
@@ -155,105 +141,40 @@ async def top_up_key(
         price_version=services.settings.price_version,
         grant_id=grant_id,
     )
-    return _record(await _done(top_up), services)
+    return _record(await apply_change(top_up), services)
 
 
 @router.post(
     "/keys/{key_id}/revoke",
-    summary="Refuse a key from now on",
-    responses=problems(Code.UNKNOWN_KEY, *REFUSALS),
+    summary="Revoke a key",
+    responses=problem_responses(Code.UNKNOWN_KEY, *REFUSALS),
 )
-async def revoke_key(admin: Admin, key_id: KeyId, services: Serving) -> KeyRecord:
-    """For good; what it bought stays on record."""
-    return _record(await _done(partial(services.ledger.keys.revoke, key_id)), services)
+async def revoke_key(admin: Admin, key_id: KeyId, services: ServicesDep) -> KeyRecord:
+    """Permanent; what the key bought stays in the ledger."""
+    return _record(await apply_change(partial(services.ledger.keys.revoke, key_id)), services)
 
 
 @router.post(
     "/keys/{key_id}/rotate",
-    summary="Give a key a new secret",
+    summary="Replace a key's secret",
     response_model=KeyWithSecret,
-    responses=problems(Code.INVALID_REQUEST, Code.UNKNOWN_KEY, *REFUSALS),
+    responses=problem_responses(Code.INVALID_REQUEST, Code.UNKNOWN_KEY, *REFUSALS),
 )
-async def rotate_key(admin: Admin, key_id: KeyId, services: Serving) -> Response:
-    """The old secret is refused at once; the new token is in this answer and nowhere else."""
+async def rotate_key(admin: Admin, key_id: KeyId, services: ServicesDep) -> Response:
+    """The old secret stops working at once; the new token is only in this answer."""
     keys = services.ledger.keys
-    key = await _done(partial(keys.rotate, key_id))
-    return _with_secret(await _done(partial(keys.get, key_id)), key, services)
-
-
-@router.post(
-    "/corrections",
-    summary="Give back what was charged wrongly",
-    status_code=201,
-    responses=problems(Code.UNKNOWN_REQUEST, Code.IDEMPOTENCY_KEY_REUSED, *_BODY_REFUSALS),
-    openapi_extra=reads(NewCorrection) | _ONCE,
-)
-async def correct_charge(
-    request: Request,
-    admin: Admin,
-    services: Serving,
-    idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> Receipt:
-    """A new entry of the charge's key with negative figures, once for an Idempotency-Key; nothing
-    written is changed."""
-    correction_id = _required(idempotency_key)
-    body = await json_body(request, NewCorrection)
-    correct = partial(
-        services.ledger.books.correct,
-        body.request_id,
-        units=body.units,
-        cost_micro_usd=body.cost_micro_usd,
-        reason=body.reason,
-        actor=f"key {admin.id}",
-        correction_id=correction_id,
-    )
-    return Receipt(**(await _done(correct)).document())
-
-
-@router.get("/ledger/verify", summary="Check the books", responses=problems(*REFUSALS))
-async def verify_ledger(admin: Admin, services: Serving) -> Verification:
-    """Recomputes every chain, balance and stored receipt of every key, in one snapshot."""
-    audit = await asyncio.to_thread(services.ledger.books.verify)
-    return Verification(
-        balanced=not audit.faults,
-        keys=audit.keys,
-        entries=audit.entries,
-        units_charged=audit.units_charged,
-        units_corrected=audit.units_corrected,
-        faults=list(audit.faults),
-    )
-
-
-def _required(idempotency_key: str | None) -> str:
-    # Documented as required: its absence gets a better answer than FastAPI's.
-    if idempotency_key is None:
-        happened = "this needs an Idempotency-Key, so that a retry cannot do it twice"
-        raise Problem(Code.INVALID_REQUEST, happened, param="Idempotency-Key")
-    return checked_idempotency_key(idempotency_key)
-
-
-async def _done(change: Callable[[], T]) -> T:
-    """The change, made whole even when the caller is gone; the ledger's refusals as Problems."""
-    try:
-        return await run_uncancelled(change)
-    except KeyUnknown as error:
-        raise Problem(Code.UNKNOWN_KEY, str(error)) from error
-    except ChargeUnknown as error:
-        raise Problem(Code.UNKNOWN_REQUEST, str(error)) from error
-    except (GrantReused, CorrectionReused) as error:
-        raise Problem(Code.IDEMPOTENCY_KEY_REUSED, str(error)) from error
-    except LedgerError as error:
-        raise Problem(Code.INVALID_REQUEST, str(error)) from error
+    key = await apply_change(partial(keys.rotate, key_id))
+    return _with_secret(await apply_change(partial(keys.get, key_id)), key, services)
 
 
 def _record(account: Account, services: Services) -> KeyRecord:
-    return KeyRecord(**record_of(account, services.settings))
+    return KeyRecord(**admin_account_view(account, services.settings))
 
 
 def _with_secret(
     account: Account, key: ApiKey, services: Services, *, status: int = 200
 ) -> Response:
-    shown = KeyWithSecret(**record_of(account, services.settings), key=key.token)
+    shown = KeyWithSecret(**admin_account_view(account, services.settings), key=key.token)
     return JSONResponse(
         shown.model_dump(mode="json"), status, headers={"Cache-Control": "no-store"}
     )

@@ -1,4 +1,4 @@
-"""The bodies of the administrator's routes."""
+"""Request and response bodies of the admin routes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from teacher_server.api.schemas import Answer, KeyStanding, Strict
+from teacher_server.api.account_schemas import KeyStanding
+from teacher_server.api.schemas import RequestModel, ResponseModel
 from teacher_server.ledger.account import LAST_MS, Scope
 from teacher_server.ledger.period import Period
 
-# An Integer of a structured field has fifteen digits at most (RFC 9651, section 3.3.1); that is far
-# from a column's end.
+# An Integer in a structured field has at most fifteen digits (RFC 9651, section 3.3.1). A database
+# column can hold far more.
 LARGEST = 10**15 - 1
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 _Moment = Annotated[int, Field(ge=1, le=LAST_MS)]
@@ -20,8 +21,8 @@ _Scopes = Annotated[list[Scope], Field(min_length=1, max_length=3)]
 _LIMITS: dict[str, Any] = {"scopes": ["embed"], "requests_per_minute": 600}
 
 
-class NewKey(Strict):
-    """A key to make; with a period, `budget_units` is what each one grants."""
+class NewKey(RequestModel):
+    """A key to create; with a period, `budget_units` is granted in each period."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "lab", "budget_units": 50_000, "period": "month"}]}
@@ -31,13 +32,15 @@ class NewKey(Strict):
     budget_units: Annotated[int, Field(ge=0, le=LARGEST)]
     scopes: _Scopes = Field(default=["embed", "read"])
     expires_ms: _Moment | None = Field(default=None, description="Unix milliseconds; null: never.")
-    requests_per_minute: Count | None = Field(default=None, description="null: the vendor's.")
-    max_concurrent: Count | None = Field(default=None, description="null: the vendor's.")
+    requests_per_minute: Count | None = Field(
+        default=None, description="null: the vendor's default."
+    )
+    max_concurrent: Count | None = Field(default=None, description="null: the vendor's default.")
     period: Period = "none"
 
 
-class KeyChange(Strict):
-    """What to change of a key; what is left out stays, null puts the vendor's default back."""
+class KeyChange(RequestModel):
+    """Changes of a key. Fields left out stay as they are; null restores the vendor's default."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_LIMITS]})
 
@@ -47,16 +50,16 @@ class KeyChange(Strict):
     max_concurrent: Count | None = None
 
 
-class TopUp(Strict):
-    """Units to grant."""
+class TopUp(RequestModel):
+    """Queries to add to the budget."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"units": 1000}]})
 
     units: Count
 
 
-class NewCorrection(Strict):
-    """What to give back of a charge: units, cost, or both."""
+class NewCorrection(RequestModel):
+    """What to refund of a charge: queries, cost, or both."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,27 +83,27 @@ class NewCorrection(Strict):
 
 
 class KeyRecord(KeyStanding):
-    """A key as its administrator sees it; never its secret."""
+    """A key as an administrator sees it, without its secret."""
 
     revoked_ms: int | None
     last_used_ms: int | None
 
 
-class KeyList(Answer):
+class KeyList(ResponseModel):
     object: Literal["list"] = "list"
     data: list[KeyRecord]
 
 
 class KeyWithSecret(KeyRecord):
-    """A key with the token to hand over: it is shown in this answer and never again."""
+    """A key with its token, which is shown in this answer and never again."""
 
     key: str
 
 
-class Verification(Answer):
-    """What was recomputed, and each fault as a sentence that names the row.
+class Verification(ResponseModel):
+    """What was checked, and each fault as a sentence that names the row.
 
-    `units_charged` is what charges say; corrections gave `units_corrected` of it back.
+    `units_charged` is the sum of all charges; corrections refunded `units_corrected` of it.
     """
 
     balanced: bool

@@ -1,4 +1,4 @@
-"""The app is a constructor call: collaborators in, ASGI out, nothing global."""
+"""Builds the FastAPI app from its parts; there is no global state."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from teacher_server.api import account, admin, embeddings, health
-from teacher_server.api import models as catalogue
+from teacher_server.api import account, admin, admin_ledger, embeddings, health
+from teacher_server.api import models as models_route
 from teacher_server.api import openapi as document
 from teacher_server.api.dependencies import Services
 from teacher_server.api.middleware import BodyLimit, RequestContext
 from teacher_server.api.parse_request import prepare
-from teacher_server.api.problems import Code, Problem, respond
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import Problem, problem_response
 from teacher_server.api.sale import MeteredEncoder
 from teacher_server.inference.batcher import Batcher
 from teacher_server.inference.decode_image import ImageLimits
 from teacher_server.inference.info import Encoder
-from teacher_server.ledger.ledger import Ledger, unix_ms
+from teacher_server.ledger.clock import unix_ms
+from teacher_server.ledger.ledger import Ledger
 from teacher_server.limits.fair_semaphore import FairSemaphore
 from teacher_server.limits.memory_budget import MemoryBudget
 from teacher_server.limits.rate_limiter import RateLimiter
@@ -38,7 +40,7 @@ from teacher_server.settings import VendorSettings
 
 
 def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) -> FastAPI:
-    """The vendor as an ASGI app; its lifespan runs the model's thread, the canary and the watch."""
+    """The vendor as an ASGI app; its lifespan runs the encoder's thread and background tasks."""
     metrics = Metrics()
     batcher = Batcher(
         encoder,
@@ -47,74 +49,67 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
         max_queue=settings.max_queue,
         observe=metrics.batch,
     )
-    canary = ReadinessProbe(encoder, batcher, ledger.books.probe)
-    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    services = Services(
-        info=encoder.info,
-        image_limits=limits,
-        prepare=partial(prepare, encoder=encoder, limits=limits),
-        ledger=ledger,
-        gate=MeteredEncoder(
-            batcher,
-            ledger.charges,
-            metrics,
-            info=encoder.info,
-            price=settings.price,
-            max_queue=settings.max_queue,
-            answer_seconds=settings.lease_seconds / 2,
-        ),
-        rates=RateLimiter(),
-        health=canary.health,
-        metrics=metrics,
-        settings=settings,
-        decoding=FairSemaphore(os.cpu_count() or 1, patience=settings.lease_seconds / 2),
-        room=MemoryBudget(settings.max_bytes_in_flight),
-    )
-    watch = BackgroundTasks(
-        canary,
+    probe = ReadinessProbe(encoder, batcher, ledger.records.probe)
+    background = BackgroundTasks(
+        probe,
         ledger,
         metrics,
         answer_days=settings.answer_days,
-        courier=_courier(ledger, settings),
+        alert_sender=_alert_sender(ledger, settings),
         clock_ms=unix_ms,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         batcher.start()
-        watching = asyncio.create_task(watch.run())
+        background_task = asyncio.create_task(background.run())
         try:
             yield
         finally:
-            watching.cancel()
+            background_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await watching
+                await background_task
             await asyncio.to_thread(batcher.stop)
 
     app = _routed(lifespan=lifespan)
-    app.state.services = services
-    # The last one added is the outermost.
+    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    app.state.services = Services(
+        info=encoder.info,
+        image_limits=limits,
+        prepare=partial(prepare, encoder=encoder, limits=limits),
+        ledger=ledger,
+        metered_encoder=MeteredEncoder(
+            batcher, ledger.charges, metrics, info=encoder.info, settings=settings
+        ),
+        rate_limiter=RateLimiter(),
+        health=probe.health,
+        metrics=metrics,
+        settings=settings,
+        decoding_slots=FairSemaphore(os.cpu_count() or 1, timeout=settings.lease_seconds / 2),
+        memory_budget=MemoryBudget(settings.max_bytes_in_flight),
+    )
+    # The middleware that is added last is the outermost.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
 
 
-def _courier(ledger: Ledger, settings: VendorSettings) -> Webhook | None:
+def _alert_sender(ledger: Ledger, settings: VendorSettings) -> Webhook | None:
     if settings.webhook_url is None or settings.webhook_secret is None:
         return None
     return Webhook(
-        str(settings.webhook_url), settings.webhook_secret, ledger.books, clock_ms=unix_ms
+        str(settings.webhook_url), settings.webhook_secret, ledger.records, clock_ms=unix_ms
     )
 
 
 def openapi_document() -> dict[str, Any]:
-    """The wire contract, without a model or a ledger."""
+    """The OpenAPI document, made without a model or a ledger."""
     return _routed().openapi()
 
 
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        return document.complete(super().openapi())
+        return document.complete_document(super().openapi())
 
 
 def _routed(**options: Any) -> FastAPI:
@@ -123,17 +118,17 @@ def _routed(**options: Any) -> FastAPI:
         version="1",
         summary="CLIP embeddings by the query.",
         description=(
-            "One item is one query. 200 means charged and stored; everything else is free. "
-            "402 is never worth a retry, 429 always is."
+            "One item is one query. 200 means charged and stored; any other status is free. "
+            "Never retry a 402; retry a 429 after its Retry-After."
         ),
         redoc_url=None,
-        # Starlette's redirect would lead to whatever host the request names.
+        # Starlette would redirect to whatever host the request names.
         redirect_slashes=False,
-        # Links, and generated clients, name an operation by its function.
+        # Links and generated clients refer to an operation by its function name.
         generate_unique_id_function=lambda route: route.name,
         **options,
     )
-    for module in (embeddings, account, catalogue, admin, health):
+    for module in (embeddings, account, models_route, admin, admin_ledger, health):
         app.include_router(module.router)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -143,24 +138,24 @@ def _routed(**options: Any) -> FastAPI:
 
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return respond(request, error)
+    return problem_response(request, error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        problem = Problem(Code.METHOD_NOT_ALLOWED, f"{request.method} is not answered here")
+        problem = Problem(Code.METHOD_NOT_ALLOWED, f"this path does not support {request.method}")
     elif error.status_code == 404:
         problem = Problem(Code.NOT_FOUND, "no route has this path")
     elif error.status_code < 500:
         problem = Problem(Code.INVALID_REQUEST, "the request is malformed")
     else:
-        problem = Problem(Code.INTERNAL_ERROR, "an unexpected failure stopped the request")
-    response = respond(request, problem)
+        problem = Problem(Code.INTERNAL_ERROR, "an unexpected error stopped the request")
+    response = problem_response(request, problem)
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
     if error.status_code == 405:
-        # Each function is a route of its own, and the first of a path knows of no other.
+        # Each function is a route of its own, so Starlette's header lists only the first one's.
         path = request.app.openapi()["paths"].get(getattr(request.scope.get("route"), "path", ""))
         if path is not None:
             response.headers["Allow"] = ", ".join(sorted(method.upper() for method in path))
@@ -172,4 +167,4 @@ async def _on_invalid_parameter(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     name = str(first["loc"][-1])
     problem = Problem(Code.INVALID_REQUEST, f"`{name}`: {first['msg'].lower()}", param=name)
-    return respond(request, problem)
+    return problem_response(request, problem)

@@ -1,4 +1,4 @@
-"""Who is asking: the bearer key, checked against the books before the body is read."""
+"""Authentication: the bearer key is checked against the ledger before the body is read."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
-from teacher_server.api.dependencies import Serving
-from teacher_server.api.problems import Code, Problem
-from teacher_server.ledger.keys import Account, ApiKey
+from teacher_server.api.dependencies import ServicesDep
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import Problem
+from teacher_server.ledger.account import Account
+from teacher_server.ledger.api_key import ApiKey
 
 _bearer = HTTPBearer(
-    auto_error=False, scheme_name="ApiKey", description="`sk_<id>_<secret>`, made by `keys create`."
+    auto_error=False,
+    scheme_name="ApiKey",
+    description="`sk_<id>_<secret>`, created by `keys create`.",
 )
 
 
 async def _account(
     request: Request,
-    services: Serving,
+    services: ServicesDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Account:
     if "authorization" not in request.headers:
         raise Problem(Code.MISSING_KEY, "the request has no Authorization header")
     key = ApiKey.parse(credentials.credentials) if credentials is not None else None
     if key is None:
-        raise Problem(Code.INVALID_KEY, "the Authorization header holds no key of this vendor")
+        raise Problem(
+            Code.INVALID_KEY, "the Authorization header does not hold a key of this vendor"
+        )
     account = await asyncio.to_thread(services.ledger.keys.authenticate, key)
     if account is None:
         raise Problem(
@@ -37,4 +43,4 @@ async def _account(
     return account
 
 
-Known = Annotated[Account, Depends(_account)]
+AuthenticatedAccount = Annotated[Account, Depends(_account)]

@@ -1,4 +1,7 @@
-"""What a route reads by itself, once it knows who asks: a JSON body, an Idempotency-Key."""
+"""Reads request bodies and Idempotency-Keys in the route, after authentication.
+
+FastAPI would read and parse a declared body before it authenticates the caller.
+"""
 
 from __future__ import annotations
 
@@ -8,51 +11,52 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from teacher_server.api.problems import Code, Problem
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import Problem
 
 Body = TypeVar("Body", bound=BaseModel)
-# The forms have a few short fields; a parser is not to be fed megabytes for them.
-_MOST_BYTES = 64 * 1024
+# These bodies have a few short fields, so the parser need not accept megabytes.
+_MAX_BYTES = 64 * 1024
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
-# What OpenAPI's document says of it; the check is `checked_idempotency_key`.
+# As the OpenAPI document states it; `checked_idempotency_key` checks it.
 VISIBLE_ASCII: dict[str, Any] = {"minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
 
 
-async def json_body(request: Request, form: type[Body]) -> Body:
-    """The body in this form, 64 KiB at most, or a Problem that names what is wrong with it.
-
-    FastAPI would read a declared body before it asks whose it is.
-    """
+async def read_json(request: Request, schema: type[Body]) -> Body:
+    """Read a JSON body of at most 64 KiB; raises a Problem that names what is wrong with it."""
     content_type = media_type(request)
     if content_type != "application/json":
         raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"the content type is {content_type[:60]!r}")
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MOST_BYTES:
-            raise Problem(Code.BODY_TOO_LARGE, f"the body is larger than {_MOST_BYTES} bytes")
+        if len(body) > _MAX_BYTES:
+            raise Problem(Code.BODY_TOO_LARGE, f"the body is larger than {_MAX_BYTES} bytes")
     try:
-        return form.model_validate_json(body)
+        return schema.model_validate_json(body)
     except ValidationError as error:
-        raise invalid(error) from error
+        raise validation_problem(error) from error
 
 
-async def whole_body(request: Request) -> bytes:
-    """The body, for the caller alone: `request.body()` would keep it as long as the request."""
+async def read_body(request: Request) -> bytes:
+    """Read the whole body. `request.body()` would keep a copy until the request ends."""
     return b"".join([chunk async for chunk in request.stream()])
 
 
-def most_bytes(request: Request, limit: int) -> int:
-    """How many bytes the body can have: as declared, `limit` at most and where nothing is."""
+def body_size_limit(request: Request, limit: int) -> int:
+    """The largest size that the body can have: its Content-Length, or `limit` if that is less
+    or missing."""
     declared = request.headers.get("content-length", "")
     return min(int(declared), limit) if declared.isdecimal() else limit
 
 
-def invalid(error: ValidationError) -> Problem:
-    """The Problem that names the first field of a body that is not as documented."""
+def validation_problem(error: ValidationError) -> Problem:
+    """The Problem for a body that does not match its schema; it names the first such field."""
     first = error.errors(include_input=False, include_url=False)[0]
     if not first["loc"]:
-        return Problem(Code.INVALID_REQUEST, "the body is not a JSON object of the documented form")
+        return Problem(
+            Code.INVALID_REQUEST, "the body is not a JSON object with the documented fields"
+        )
     field = str(first["loc"][0])[:40]
     reason = {"missing": "is missing", "extra_forbidden": "is not a known field"}.get(
         first["type"], f"is not valid ({first['msg'].lower()})"
@@ -61,24 +65,24 @@ def invalid(error: ValidationError) -> Problem:
 
 
 def media_type(request: Request) -> str:
-    """The content type without its parameters, in lower case."""
+    """The content type in lower case, without its parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def is_idempotency_key(value: str) -> bool:
-    """Whether it is 1 to 255 visible ASCII characters."""
+    """Whether the value is 1 to 255 visible ASCII characters."""
     return _VISIBLE_ASCII.fullmatch(value) is not None
 
 
 def checked_idempotency_key(value: str) -> str:
-    """The Idempotency-Key, or the Problem of what cannot be one."""
+    """Return a valid Idempotency-Key; raises a Problem for any other value."""
     if not is_idempotency_key(value):
-        happened = "the Idempotency-Key is not 1 to 255 visible ASCII characters"
-        raise Problem(Code.INVALID_REQUEST, happened, param="Idempotency-Key")
+        reason = "the Idempotency-Key must be 1 to 255 visible ASCII characters"
+        raise Problem(Code.INVALID_REQUEST, reason, param="Idempotency-Key")
     return value
 
 
-def reads(form: type[BaseModel]) -> dict[str, Any]:
-    """The `requestBody` of a route that reads this form."""
-    schema = {"$ref": f"#/components/schemas/{form.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def request_body(schema: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI's `requestBody` for a route that reads a body of this schema."""
+    content = {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}

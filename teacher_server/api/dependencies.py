@@ -1,4 +1,4 @@
-"""What the routes work with: built once by `create_app`, reached through the request's app."""
+"""The services that routes use: built once by `create_app`, injected into each route."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ Prepare = Callable[[Sequence[str | bytes]], list[Prepared]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The collaborators of every route. The model is not among them: `gate` sells its answers."""
+    """The services of all routes. Routes reach the model only through `metered_encoder`."""
 
     info: ModelInfo
     image_limits: ImageLimits
     prepare: Prepare
     ledger: Ledger
-    gate: MeteredEncoder
-    rates: RateLimiter
+    metered_encoder: MeteredEncoder
+    rate_limiter: RateLimiter
     health: Callable[[], Awaitable[Health]]
     metrics: Metrics
     settings: VendorSettings
-    decoding: FairSemaphore
-    room: MemoryBudget
+    decoding_slots: FairSemaphore
+    memory_budget: MemoryBudget
 
 
 def _services(request: Request) -> Services:
@@ -45,4 +45,4 @@ def _services(request: Request) -> Services:
     return services
 
 
-Serving = Annotated[Services, Depends(_services)]
+ServicesDep = Annotated[Services, Depends(_services)]

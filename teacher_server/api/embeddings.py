@@ -1,4 +1,4 @@
-"""POST /v1/embeddings: validate, reserve, embed, charge with the answer, send; or void."""
+"""POST /v1/embeddings: validate, reserve, embed, charge and store the answer, send it; or void."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from starlette.responses import Response
 
 from teacher_server.api.body import (
     VISIBLE_ASCII,
+    body_size_limit,
     checked_idempotency_key,
     media_type,
-    most_bytes,
-    whole_body,
+    read_body,
 )
-from teacher_server.api.dependencies import Services, Serving
-from teacher_server.api.openapi import HEADERS, problems
+from teacher_server.api.dependencies import Services, ServicesDep
+from teacher_server.api.openapi import ANSWER_HEADERS, problem_responses
 from teacher_server.api.parse_request import ParsedRequest, RequestParser
-from teacher_server.api.problems import Code, Problem, request_id_of
-from teacher_server.api.rate_limits import Limits
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import Problem, request_id_of
+from teacher_server.api.rate_limits import LimitHeaders
 from teacher_server.api.render_response import render_head
 from teacher_server.api.sale import CompletedSale
 from teacher_server.api.schemas import EmbeddingResponse
 from teacher_server.api.scopes import Buyer
 from teacher_server.inference.info import Prepared
-from teacher_server.ledger.charges import (
+from teacher_server.ledger.account import Account
+from teacher_server.ledger.clock import unix_ms
+from teacher_server.ledger.purchase import (
     Earlier,
     InFlight,
     KeyReused,
@@ -36,8 +39,6 @@ from teacher_server.ledger.charges import (
     Refused,
     Replay,
 )
-from teacher_server.ledger.clock import unix_ms
-from teacher_server.ledger.keys import Account
 from teacher_server.limits.fair_semaphore import QueueTimeout
 from teacher_server.limits.memory_budget import MemoryBudgetExceeded
 
@@ -78,147 +79,153 @@ _REQUEST_BODY: dict[str, Any] = {
     responses={
         200: {
             "model": EmbeddingResponse,
-            "headers": HEADERS,
+            "headers": ANSWER_HEADERS,
             "links": {
                 "PaidAnswer": {
                     "operationId": "paid_answer",
-                    "description": "The same answer, again, for nothing.",
+                    "description": "The same answer again, free of charge.",
                     "parameters": {"idempotency_key": "$request.header.Idempotency-Key"},
                 }
             },
         },
-        **problems(*_REFUSALS),
+        **problem_responses(*_REFUSALS),
     },
     openapi_extra={"requestBody": _REQUEST_BODY},
 )
 async def embed(
     request: Request,
-    services: Serving,
+    services: ServicesDep,
     caller: Buyer,
     idempotency_key: Annotated[
         str | None,
         Header(
             alias="Idempotency-Key",
-            description="1..255 visible ASCII; a retry under it is the same purchase.",
+            description="1 to 255 visible ASCII characters; a retry with it is the same purchase.",
             json_schema_extra=VISIBLE_ASCII,
         ),
     ] = None,
 ) -> Response:
-    """One item is one query. 200 means charged, and charged means stored: the same
-    Idempotency-Key and payload get the same bytes again, free. Anything else costs nothing."""
+    """One item is one query. 200 means charged and stored: the same Idempotency-Key and payload
+    return the same bytes again, free of charge. Any other status costs nothing."""
     if idempotency_key is not None:
         checked_idempotency_key(idempotency_key)
-    num_bytes = most_bytes(request, services.settings.max_body_bytes)
+    num_bytes = body_size_limit(request, services.settings.max_body_bytes)
     try:
-        with services.room.of(caller.id, num_bytes):
-            return await _bought(request, services, caller, idempotency_key)
+        with services.memory_budget.hold(caller.id, num_bytes):
+            return await _buy(request, services, caller, idempotency_key)
     except MemoryBudgetExceeded as error:
         raise Problem(Code.OVERLOADED, str(error)) from error
 
 
-async def _bought(
+async def _buy(
     request: Request, services: Services, caller: Account, idempotency_key: str | None
 ) -> Response:
     request_id = request_id_of(request)
-    intake = await _intake(request, services)
+    parsed = await _parse(request, services)
     purchase = Purchase(
         request_id=request_id,
         key_id=caller.id,
-        # Without a key of the client's the request's own id serves, so that the paid answer can
-        # still be found by the ledger's line.
+        # Without a key from the client, the request's id serves as one, so that the paid answer can
+        # still be found by its ledger entry.
         idempotency_key=idempotency_key or request_id,
-        payload_sha256=await asyncio.to_thread(lambda: intake.payload_sha256),
-        images=intake.images,
-        texts=intake.texts,
+        payload_sha256=await asyncio.to_thread(lambda: parsed.payload_sha256),
+        images=parsed.images,
+        texts=parsed.texts,
     )
-    # Looked at before the Idempotency-Key is: what a retry finds spent may be its own purchase.
-    refused = await _beyond_budget(caller, purchase, services)
+    # Checked before the Idempotency-Key, because a retry may find the budget spent by its own first
+    # attempt.
+    refused = await _check_budget(caller, purchase, services)
     if idempotency_key is not None:
-        earlier = await asyncio.to_thread(services.ledger.charges.earlier, purchase)
+        earlier = await asyncio.to_thread(services.ledger.charges.find_earlier, purchase)
         if earlier is not None:
             return earlier_answer(earlier, services)
     if refused is not None:
-        raise _refusal(refused)
-    services.gate.check_room()
-    return await _sell(request, intake, purchase, services)
+        raise _budget_problem(refused)
+    services.metered_encoder.check_queue()
+    return await _complete_sale(request, parsed, purchase, services)
 
 
-async def _intake(request: Request, services: Services) -> ParsedRequest:
+async def _parse(request: Request, services: Services) -> ParsedRequest:
     info = services.info
-    intaker = RequestParser(services.settings, services.image_limits, info.id, info.dim)
+    parser = RequestParser(services.settings, services.image_limits, info.id, info.dim)
     content_type = media_type(request)
     if content_type == "application/json":
-        return await asyncio.to_thread(intaker.from_json, await whole_body(request))
+        return await asyncio.to_thread(parser.from_json, await read_body(request))
     if content_type == "multipart/form-data":
-        return await intaker.from_form(request)
+        return await parser.from_form(request)
     raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"the content type is {content_type[:60]!r}")
 
 
-async def _beyond_budget(caller: Account, purchase: Purchase, services: Services) -> Refused | None:
-    """What a reservation would say now, so that nothing is decoded or tokenized to be refused.
+async def _check_budget(caller: Account, purchase: Purchase, services: Services) -> Refused | None:
+    """Whether a reservation would be refused now, before anything is decoded or tokenized.
 
-    None where it may say otherwise: it also begins a key's new period, this only looks.
+    Returns None also if the reservation might succeed because it starts a new budget period.
     """
     needed = services.settings.price.units(images=purchase.images, texts=purchase.texts)
     if needed <= caller.remaining_units:
         return None
-    # The key may have been topped up while the body came.
+    # The key may have been topped up while the body arrived.
     account = await asyncio.to_thread(services.ledger.keys.get, caller.id)
-    if needed <= account.remaining_units or account.has_ended(unix_ms()):
+    if needed <= account.remaining_units or account.period_has_ended(unix_ms()):
         return None
     unspent = account.budget_units - account.spent_units
     return Refused(needed=needed, remaining=unspent, is_temporary=needed <= unspent)
 
 
-async def _sell(
-    request: Request, intake: ParsedRequest, purchase: Purchase, services: Services
+async def _complete_sale(
+    request: Request, parsed: ParsedRequest, purchase: Purchase, services: Services
 ) -> Response:
-    prepared = await _prepared(intake, purchase.key_id, services)
+    prepared = await _prepare(parsed, purchase.key_id, services)
     tokens = sum(item.num_tokens for item in prepared)
-    head = partial(render_head, intake=intake, info=services.info, tokens=tokens)
-    outcome = await services.gate.sell(purchase, prepared, head)
+    head = partial(render_head, parsed=parsed, info=services.info, tokens=tokens)
+    outcome = await services.metered_encoder.complete_sale(purchase, prepared, head)
     if isinstance(outcome, Refused):
-        raise _refusal(outcome)
+        raise _budget_problem(outcome)
     if not isinstance(outcome, CompletedSale):
         return earlier_answer(outcome, services)
-    limits: Limits = request.scope["state"]["limits"]
+    limits: LimitHeaders = request.scope["state"]["limits"]
     limits.unspent_units = outcome.entry.balance_units
     return Response(outcome.body, media_type="application/json")
 
 
-async def _prepared(intake: ParsedRequest, key_id: str, services: Services) -> list[Prepared]:
-    work = partial(services.prepare, intake.items)
-    if not intake.images:
-        # Texts are tokenized in the time that it takes to read them: they wait for nobody's images.
+async def _prepare(parsed: ParsedRequest, key_id: str, services: Services) -> list[Prepared]:
+    work = partial(services.prepare, parsed.items)
+    if not parsed.images:
+        # Tokenizing is as quick as reading, so texts do not wait for the images of other requests.
         return await asyncio.to_thread(work)
     try:
-        async with services.decoding.turn(key_id):
+        async with services.decoding_slots.slot(key_id):
             return await asyncio.to_thread(work)
     except QueueTimeout as error:
         raise Problem(Code.OVERLOADED, f"the images were not decoded: {error}") from error
 
 
 def earlier_answer(earlier: Earlier, services: Services) -> Response:
-    """What the Idempotency-Key gave before: the stored answer, byte for byte, or its Problem."""
+    """The answer stored under the Idempotency-Key, byte for byte; raises a Problem without one."""
     if isinstance(earlier, Replay):
         services.metrics.replayed()
         headers = {"Idempotent-Replayed": "true"}
         return Response(earlier.body, media_type="application/json", headers=headers)
     if isinstance(earlier, Purged):
-        raise Problem(Code.ANSWER_PURGED, "the answer stored under this Idempotency-Key is gone")
+        raise Problem(
+            Code.ANSWER_PURGED, "the answer stored under this Idempotency-Key was deleted"
+        )
     if isinstance(earlier, InFlight):
-        raise Problem(Code.REQUEST_IN_FLIGHT, "one with this Idempotency-Key is at work")
+        raise Problem(Code.REQUEST_IN_FLIGHT, "a request with this Idempotency-Key is in progress")
     assert isinstance(earlier, KeyReused)
-    raise Problem(Code.IDEMPOTENCY_KEY_REUSED, "this Idempotency-Key came with another payload")
+    raise Problem(Code.IDEMPOTENCY_KEY_REUSED, "this Idempotency-Key was used with another payload")
 
 
-def _refusal(refused: Refused) -> Problem:
+def _budget_problem(refused: Refused) -> Problem:
     needed, remaining = refused.needed, refused.remaining
     if refused.is_temporary:
-        code, happened = Code.BUDGET_IN_FLIGHT, "requests in flight hold what this one needs"
+        code, reason = Code.BUDGET_IN_FLIGHT, "open requests have reserved what this request needs"
     elif remaining == 0:
-        code, happened = Code.BUDGET_EXHAUSTED, f"{needed} units are needed and none is left"
+        code, reason = (
+            Code.BUDGET_EXHAUSTED,
+            f"the request needs {needed} queries and none are left",
+        )
     else:
         code = Code.REQUEST_EXCEEDS_BUDGET
-        happened = f"{needed} units are needed and {remaining} are left"
-    return Problem(code, happened, needed=needed, remaining=remaining)
+        reason = f"the request needs {needed} queries and {remaining} are left"
+    return Problem(code, reason, needed=needed, remaining=remaining)

@@ -1,31 +1,33 @@
-"""Whether the process lives, whether it can sell, and its metrics. None needs a key."""
+"""Liveness, readiness and metrics; these routes need no key."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from teacher_server.api.dependencies import Serving
-from teacher_server.api.openapi import problems
-from teacher_server.api.problems import Code, Problem
+from teacher_server.api.dependencies import ServicesDep
+from teacher_server.api.openapi import problem_responses
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import Problem
 from teacher_server.api.schemas import Liveness, Readiness
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", summary="The process answers", responses=problems())
+@router.get("/livez", summary="Liveness", responses=problem_responses())
 async def livez() -> Liveness:
-    """200 as long as the event loop turns."""
+    """200 as long as the event loop runs."""
     return Liveness()
 
 
-@router.get("/readyz", summary="The vendor can sell", responses=problems(Code.NOT_READY))
-async def readyz(services: Serving) -> Readiness:
-    """200 once a canary went through the model, if its worker lives and the books take writes."""
+@router.get("/readyz", summary="Readiness", responses=problem_responses(Code.NOT_READY))
+async def readyz(services: ServicesDep) -> Readiness:
+    """200 once a probe has passed through the model, while its worker runs and the database accepts
+    writes."""
     health = await services.health()
     if not health.is_ready:
-        failing = ", ".join(name for name, holds in health.checks.items() if not holds)
-        raise Problem(Code.NOT_READY, f"these checks do not hold: {failing}")
+        failing = ", ".join(name for name, passes in health.checks.items() if not passes)
+        raise Problem(Code.NOT_READY, f"these checks fail: {failing}")
     return Readiness(ready=True, checks=health.checks)
 
 
@@ -35,11 +37,13 @@ async def readyz(services: Serving) -> Readiness:
     response_class=Response,
     responses={
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-        **problems(),
+        **problem_responses(),
     },
 )
-async def metrics(services: Serving) -> Response:
-    """The exposition text."""
-    gate = services.gate
-    page = services.metrics.page(depth=gate.depth, silence=gate.silence)
+async def metrics(services: ServicesDep) -> Response:
+    """The metrics in Prometheus' text format."""
+    metered_encoder = services.metered_encoder
+    page = services.metrics.page(
+        depth=metered_encoder.depth, seconds_since_heartbeat=metered_encoder.seconds_since_heartbeat
+    )
     return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,4 +1,4 @@
-"""Pure ASGI layers: a request's id, its log line and metrics, and the cap on its body."""
+"""ASGI middleware: request ids, the access log, metrics, and the limit on the body's size."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from teacher_server.api.problems import MEDIA_TYPE, Code, Problem
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import MEDIA_TYPE, Problem
 from teacher_server.operations.metrics import Metrics
 
 _log = logging.getLogger("teacher_server.access")
 
 
 class RequestContext:
-    """Gives each request an id, answers what nobody caught with a 500, and counts the outcome.
+    """Assigns request ids, turns uncaught exceptions into 500, and records each outcome.
 
-    A request that a stopping server cuts off is told so, in the form of every refusal. Whatever
-    the outcome is, an answer to a known key tells the key's limits.
+    A request that is cut off when the server stops is answered with a problem, too. Each answer to
+    an authenticated key carries the key's limits in its headers.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
@@ -52,22 +53,22 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_with_id)
         except asyncio.CancelledError:
-            # The grace of a shutdown has ended. Left to itself, uvicorn would answer in plain text.
+            # The time for a graceful shutdown is over; uvicorn would answer in plain text.
             if status is None:
                 state["problem_code"] = Code.NOT_READY
-                response = _refusal(request_id, Code.NOT_READY, "the server is stopping")
+                response = _problem_response(request_id, Code.NOT_READY, "the server is stopping")
                 await response(scope, receive, send_with_id)
             raise
         except ClientDisconnect:
-            # Nobody is left to answer, and nothing broke: the line below with its 499 says it all.
+            # There is nobody to answer and nothing failed; the log line shows a 499.
             state["problem_code"] = "client_disconnected"
         except Exception:
             _log.exception("request %s failed", request_id)
             state["problem_code"] = "internal_error"
             if status is not None:
                 raise
-            happened = "an unexpected failure stopped the request"
-            response = _refusal(request_id, Code.INTERNAL_ERROR, happened)
+            reason = "an unexpected error stopped the request"
+            response = _problem_response(request_id, Code.INTERNAL_ERROR, reason)
             await response(scope, receive, send_with_id)
         finally:
             self._record(scope, state, status, time.perf_counter() - started)
@@ -78,7 +79,7 @@ class RequestContext:
         route = getattr(scope.get("route"), "path", "unmatched")
         code = state.get("problem_code", "")
         self._metrics.answered(
-            # Only a route's own methods: a stranger must not choose labels.
+            # Only methods of real routes: clients must not be able to create labels.
             method=scope["method"] if status != 405 and route != "unmatched" else "other",
             route=route,
             status=status or 499,
@@ -97,21 +98,21 @@ class RequestContext:
         )
 
 
-def _refusal(request_id: str, code: Code, happened: str) -> JSONResponse:
-    problem = Problem(code, happened)
+def _problem_response(request_id: str, code: Code, reason: str) -> JSONResponse:
+    problem = Problem(code, reason)
     return JSONResponse(
         problem.document(request_id),
-        status_code=problem.kind.status,
+        status_code=problem.problem_type.status,
         headers=problem.headers,
         media_type=MEDIA_TYPE,
     )
 
 
 class BodyLimit:
-    """Refuses a body over `max_bytes`, by what really arrives and not by what was declared.
+    """Refuses a body over `max_bytes`, counting received bytes as well as the Content-Length.
 
-    The surplus is read and dropped, up to three times the limit, for a client that is still
-    sending would see a broken connection instead of the 413.
+    The rest of the body is read and dropped, up to three more times the limit: a client that is
+    still sending would otherwise see a broken connection instead of the 413.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -133,8 +134,8 @@ class BodyLimit:
                 received += len(message.get("body", b""))
                 if received > self._max_bytes or is_declared_too_large:
                     await self._drain(receive, message, received)
-                    happened = f"the body is larger than {self._max_bytes} bytes"
-                    raise Problem(Code.BODY_TOO_LARGE, happened)
+                    reason = f"the body is larger than {self._max_bytes} bytes"
+                    raise Problem(Code.BODY_TOO_LARGE, reason)
             return message
 
         await self._app(scope, limited, send)

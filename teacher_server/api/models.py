@@ -1,39 +1,40 @@
-"""What is on sale, and for how much."""
+"""Routes for the model on sale and its price."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from teacher_server.api.dependencies import Services, Serving
-from teacher_server.api.openapi import problems
-from teacher_server.api.problems import Code, Problem
+from teacher_server.api.dependencies import Services, ServicesDep
+from teacher_server.api.openapi import problem_responses
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import Problem
 from teacher_server.api.schemas import Limits, Model, ModelList, Prices, UnitPrices
 from teacher_server.api.scopes import REFUSALS, Caller
 
 router = APIRouter(tags=["catalogue"])
 
 
-@router.get("/v1/models", summary="The models on sale", responses=problems(*REFUSALS))
-async def models(services: Serving, caller: Caller) -> ModelList:
-    """One model per vendor, with its fingerprint and the limits on what may be sent."""
+@router.get("/v1/models", summary="The models on sale", responses=problem_responses(*REFUSALS))
+async def models(services: ServicesDep, caller: Caller) -> ModelList:
+    """A vendor serves one model; this is its fingerprint and the limits on requests."""
     return ModelList(data=[_model(services)])
 
 
 @router.get(
     "/v1/models/{model:path}",
     summary="One model",
-    responses=problems(Code.UNKNOWN_MODEL, *REFUSALS),
+    responses=problem_responses(Code.UNKNOWN_MODEL, *REFUSALS),
 )
-async def one_model(model: str, services: Serving, caller: Caller) -> Model:
-    """The model of this id."""
+async def one_model(model: str, services: ServicesDep, caller: Caller) -> Model:
+    """The model with this id."""
     if model != services.info.id:
         raise Problem(Code.UNKNOWN_MODEL, f"the model {model[:100]!r} is not served", param="model")
     return _model(services)
 
 
-@router.get("/v1/prices", summary="The price list", responses=problems(*REFUSALS))
-async def prices(services: Serving, caller: Caller) -> Prices:
-    """Integers only; the version changes whenever a figure does, and every charge carries it."""
+@router.get("/v1/prices", summary="The price list", responses=problem_responses(*REFUSALS))
+async def prices(services: ServicesDep, caller: Caller) -> Prices:
+    """Integers only. The version changes whenever a price does, and each charge records it."""
     price = services.settings.price
     return Prices(
         version=price.version,

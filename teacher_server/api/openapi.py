@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI cannot know by itself, above all every problem."""
+"""Completes FastAPI's OpenAPI document, mainly with the problems of each route."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from teacher_server.api.admin_schemas import KeyChange, NewCorrection, NewKey, TopUp
-from teacher_server.api.problems import KINDS, MEDIA_TYPE, Code, problem_document
+from teacher_server.api.problem_types import PROBLEM_TYPES, Code
+from teacher_server.api.problems import MEDIA_TYPE, problem_document
 from teacher_server.api.schemas import EmbeddingRequest, ProblemDocument
 
-_READ_BY_ROUTES = (EmbeddingRequest, KeyChange, NewCorrection, NewKey, ProblemDocument, TopUp)
-HEADERS: dict[str, Any] = {
+_REQUEST_SCHEMAS = (EmbeddingRequest, KeyChange, NewCorrection, NewKey, ProblemDocument, TopUp)
+ANSWER_HEADERS: dict[str, Any] = {
     name: {"description": text, "schema": {"type": "string"}}
     for name, text in (
-        ("Idempotent-Replayed", "`true` when this answer was paid for before."),
-        ("x-ratelimit-limit-requests", "Requests a minute that the key may send."),
-        ("x-ratelimit-remaining-requests", "How many it may send at once now."),
-        ("x-ratelimit-reset-requests", "Until all of them are back: `20ms`, `1s`, `6m0s`."),
-        ("RateLimit-Policy", "The key's quotas, by draft-ietf-httpapi-ratelimit-headers-11."),
-        ("RateLimit", "What is left of each: requests, concurrent requests, budget in queries."),
+        ("Idempotent-Replayed", "`true` if this is a stored answer that was paid for before."),
+        ("x-ratelimit-limit-requests", "Requests per minute that the key may send."),
+        ("x-ratelimit-remaining-requests", "Requests that it may send right now."),
+        (
+            "x-ratelimit-reset-requests",
+            "Time until all of them are available again: `20ms`, `1s`, `6m0s`.",
+        ),
+        ("RateLimit-Policy", "The key's quotas, as in draft-ietf-httpapi-ratelimit-headers-11."),
+        (
+            "RateLimit",
+            "What is left of each quota: requests, concurrent requests, budget in queries.",
+        ),
     )
 }
 _EXTRA = {
@@ -31,10 +38,8 @@ _EXTRA = {
     Code.IMAGE_TOO_LARGE: {"index": 3},
     Code.IMAGE_TOO_MANY_PIXELS: {"index": 3},
 }
-
-
-# What any route may answer, before it is asked: the connection itself is at fault, or too many are.
-_ANYWHERE = (
+# Any route may answer these, because the connection is at fault or there are too many.
+_ANY_ROUTE = (
     Code.INVALID_REQUEST,
     Code.REQUEST_TIMEOUT,
     Code.HEADERS_TOO_LARGE,
@@ -42,21 +47,21 @@ _ANYWHERE = (
 )
 
 
-def problems(*codes: Code) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may refuse with these codes, an example for each."""
+def problem_responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` for a route with these problem codes, with an example of each."""
     by_status: defaultdict[int, list[Code]] = defaultdict(list)
-    for code in dict.fromkeys((*codes, *_ANYWHERE)):
-        by_status[KINDS[code].status].append(code)
+    for code in dict.fromkeys((*codes, *_ANY_ROUTE)):
+        by_status[PROBLEM_TYPES[code].status].append(code)
     return {status: _response(codes) for status, codes in sorted(by_status.items())}
 
 
 def _response(codes: list[Code]) -> dict[str, Any]:
     examples = {
         code.value: {
-            "summary": KINDS[code].title,
+            "summary": PROBLEM_TYPES[code].title,
             "value": problem_document(
                 code,
-                KINDS[code].title,
+                PROBLEM_TYPES[code].title,
                 request_id="req_0f8fad5bd9cb469fa165708677289502",
                 extra=_EXTRA.get(code),
             ),
@@ -65,17 +70,17 @@ def _response(codes: list[Code]) -> dict[str, Any]:
     }
     headers = {
         "x-should-retry": {
-            "description": "Whether a retry can help.",
+            "description": "Whether a retry can succeed.",
             "schema": {"type": "string", "enum": ["true", "false"]},
         }
     }
-    if any(KINDS[code].retry_after is not None for code in codes):
+    if any(PROBLEM_TYPES[code].retry_after is not None for code in codes):
         headers["Retry-After"] = {
             "description": "Seconds to wait.",
             "schema": {"type": "string"},
         }
     return {
-        "description": "; ".join(f"`{code}`: {KINDS[code].title}" for code in codes),
+        "description": "; ".join(f"`{code}`: {PROBLEM_TYPES[code].title}" for code in codes),
         "headers": headers,
         "content": {
             MEDIA_TYPE: {
@@ -86,15 +91,15 @@ def _response(codes: list[Code]) -> dict[str, Any]:
     }
 
 
-def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI's document with the bodies that routes read and refuse by themselves, in place."""
+def complete_document(document: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI's document with the bodies that routes read themselves, changed in place."""
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
     _, definitions = models_json_schema(
-        [(form, "validation") for form in _READ_BY_ROUTES],
+        [(schema, "validation") for schema in _REQUEST_SCHEMAS],
         ref_template="#/components/schemas/{model}",
     )
     schemas.update(definitions["$defs"])
-    # FastAPI promises its own 422 wherever a route has parameters; this app answers those with 400.
+    # FastAPI documents a 422 for each route with parameters; this app answers 400 instead.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path in document["paths"].values():
@@ -111,14 +116,14 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared(paths: dict[str, Any]) -> dict[str, Any]:
-    """The refusals that routes have in common, named by status and codes; routes refer to them."""
+    """Move the problems that routes share to components, named by status and codes."""
     shared = {}
     for path in paths.values():
         for operation in path.values():
             for status, response in operation["responses"].items():
-                refusal = response.get("content", {}).get(MEDIA_TYPE)
-                if refusal is not None:
-                    name = ".".join((status, *refusal["examples"]))
+                problem = response.get("content", {}).get(MEDIA_TYPE)
+                if problem is not None:
+                    name = ".".join((status, *problem["examples"]))
                     shared[name] = response
                     operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
     return dict(sorted(shared.items()))

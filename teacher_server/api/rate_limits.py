@@ -1,4 +1,4 @@
-"""Rate and concurrency of the key that asks, and what its answers say of its limits."""
+"""Enforces a key's rate and concurrency limits, and reports them in response headers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from teacher_server.api.admin_schemas import LARGEST
-from teacher_server.api.auth import Known
-from teacher_server.api.dependencies import Serving
-from teacher_server.api.problems import Code, Problem
-from teacher_server.ledger.keys import Account
+from teacher_server.api.auth import AuthenticatedAccount
+from teacher_server.api.dependencies import ServicesDep
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import Problem
+from teacher_server.ledger.account import Account
 from teacher_server.limits.rate_limiter import (
     ConcurrencyExceeded,
     KeyLimits,
@@ -30,61 +31,61 @@ _MILLISECOND_NS = 10**6
 
 
 @dataclass(slots=True)
-class Limits:
-    """The limits of one key, as the headers of one answer tell them."""
+class LimitHeaders:
+    """The limits of one key, to be reported in the headers of one answer."""
 
     account: Account
-    of_key: KeyLimits
-    rates: RateLimiter
+    key_limits: KeyLimits
+    rate_limiter: RateLimiter
     unspent_units: int
 
     def headers(self) -> dict[str, str]:
-        """x-ratelimit-* as OpenAI sends them, and the two fields of the IETF's draft.
+        """The x-ratelimit-* headers of OpenAI, and the two fields of the IETF's draft.
 
         draft-ietf-httpapi-ratelimit-headers-11: `q` quota, `w` window in seconds, `qu` unit, `r`
-        left, `t` seconds for which no more is left. Its unit registry has no word for what is sold
-        here; `queries` keeps a reader from taking the budget for requests, the default.
+        remaining, `t` seconds until more is available. Its registry has no unit for queries; naming
+        one keeps readers from taking the budget for requests, which is the default unit.
         """
-        standing = self.rates.standing(self.account.id, self.of_key)
-        per_minute, concurrent = self.of_key.requests_per_minute, self.of_key.max_concurrent
-        budget = _shown(self.account.allowance_units)
-        window, window_ends = _window(self.account)
+        state = self.rate_limiter.state(self.account.id, self.key_limits)
+        per_minute, concurrent = self.key_limits.requests_per_minute, self.key_limits.max_concurrent
+        budget = _capped(self.account.allowance_units)
+        window, window_ends = _window_parameters(self.account)
         return {
             "x-ratelimit-limit-requests": str(per_minute),
-            "x-ratelimit-remaining-requests": str(standing.requests_left),
-            "x-ratelimit-reset-requests": duration(standing.full_ns),
+            "x-ratelimit-remaining-requests": str(state.requests_left),
+            "x-ratelimit-reset-requests": duration(state.full_ns),
             "RateLimit-Policy": (
-                f'"requests";q={_shown(per_minute)};w=60, '
-                f'"concurrent";q={_shown(concurrent)};qu="concurrent-requests", '
+                f'"requests";q={_capped(per_minute)};w=60, '
+                f'"concurrent";q={_capped(concurrent)};qu="concurrent-requests", '
                 f'"budget";q={budget};qu="queries"{window}'
             ),
             "RateLimit": (
-                f'"requests";r={_shown(standing.requests_left)};t={seconds_up(standing.next_ns)}, '
-                f'"concurrent";r={_shown(standing.concurrent_left)}, '
-                f'"budget";r={_shown(self.unspent_units)}{window_ends}'
+                f'"requests";r={_capped(state.requests_left)};t={whole_seconds(state.next_ns)}, '
+                f'"concurrent";r={_capped(state.concurrent_left)}, '
+                f'"budget";r={_capped(self.unspent_units)}{window_ends}'
             ),
         }
 
 
-def seconds_up(nanoseconds: int) -> int:
-    """Whole seconds, rounded up, so that whoever waits them has waited enough."""
+def whole_seconds(nanoseconds: int) -> int:
+    """Nanoseconds as whole seconds, rounded up, so that waiting them is long enough."""
     return -(-nanoseconds // _SECOND_NS)
 
 
 def duration(nanoseconds: int) -> str:
-    """As OpenAI's x-ratelimit-reset-*: `20ms`, `1s`, `6m0s`; rounded up."""
+    """Nanoseconds in the format of x-ratelimit-reset-*: `20ms`, `1s`, `6m0s`; rounded up."""
     if nanoseconds < _SECOND_NS:
         milliseconds = -(-nanoseconds // _MILLISECOND_NS)
         return f"{milliseconds}ms" if milliseconds < 1000 else "1s"
-    minutes, seconds = divmod(seconds_up(nanoseconds), 60)
+    minutes, seconds = divmod(whole_seconds(nanoseconds), 60)
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
-def _shown(count: int) -> int:
+def _capped(count: int) -> int:
     return min(count, LARGEST)
 
 
-def _window(account: Account) -> tuple[str, str]:
+def _window_parameters(account: Account) -> tuple[str, str]:
     if account.budget_period == "none":
         return "", ""
     start = datetime.fromtimestamp(account.period_start_ms // 1000, UTC)
@@ -94,26 +95,28 @@ def _window(account: Account) -> tuple[str, str]:
 
 
 def key_limits(account: Account, settings: VendorSettings) -> KeyLimits:
-    """The key's own limits, the vendor's where it has none."""
+    """The key's own limits, or the vendor's defaults where it has none."""
     return KeyLimits(
         account.requests_per_minute or settings.requests_per_minute,
         account.max_concurrent or settings.max_concurrent,
     )
 
 
-async def _admitted(request: Request, services: Serving, account: Known) -> AsyncIterator[Account]:
+async def _admitted(
+    request: Request, services: ServicesDep, account: AuthenticatedAccount
+) -> AsyncIterator[Account]:
     limits = key_limits(account, services.settings)
-    request.scope["state"]["limits"] = Limits(
-        account, limits, services.rates, account.budget_units - account.spent_units
+    request.scope["state"]["limits"] = LimitHeaders(
+        account, limits, services.rate_limiter, account.budget_units - account.spent_units
     )
     try:
-        with services.rates.admitted(account.id, limits):
+        with services.rate_limiter.admit(account.id, limits):
             yield account
     except ConcurrencyExceeded as error:
         raise Problem(Code.TOO_MANY_CONCURRENT, str(error)) from error
     except RateExceeded as error:
-        wait = seconds_up(error.wait_ns)
+        wait = whole_seconds(error.wait_ns)
         raise Problem(Code.RATE_LIMITED, str(error), retry_after=wait) from error
 
 
-Admitted = Annotated[Account, Depends(_admitted)]
+AdmittedAccount = Annotated[Account, Depends(_admitted)]

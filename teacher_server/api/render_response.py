@@ -1,4 +1,4 @@
-"""Printing the answer that is sold."""
+"""Renders the answer to a purchase as JSON."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import numpy as np
 from teacher_server.api.parse_request import EncodingFormat, ParsedRequest
 from teacher_server.inference.batcher import Vector
 from teacher_server.inference.info import ModelInfo
-from teacher_server.ledger.charges import Reservation
 from teacher_server.ledger.entry import LedgerEntry
+from teacher_server.ledger.purchase import Reservation
 
 
 def render_head(
     vectors: Sequence[Vector],
     reservation: Reservation,
     *,
-    intake: ParsedRequest,
+    parsed: ParsedRequest,
     info: ModelInfo,
     tokens: int,
 ) -> bytes:
-    """Everything of the answer but its receipt, as a JSON object."""
-    # Rendered before the charge's transaction, which then only adds the receipt: the database's
-    # write lock is not held while a hundred thousand floats are printed.
+    """The answer without its receipt, as a JSON object; receipts are added by `with_receipt`."""
+    # Rendered before the charge's transaction, which then only adds the receipt. The database's
+    # write lock is not held while a hundred thousand floats are formatted.
     document = {
         "object": "list",
         "data": [
             {
                 "object": "embedding",
                 "index": index,
-                "embedding": _on_the_wire(vector, intake.encoding_format),
+                "embedding": _encoded(vector, parsed.encoding_format),
             }
             for index, vector in enumerate(vectors)
         ],
@@ -41,8 +41,8 @@ def render_head(
         "usage": {
             "prompt_tokens": tokens,
             "total_tokens": tokens,
-            "images": intake.images,
-            "texts": intake.texts,
+            "images": parsed.images,
+            "texts": parsed.texts,
             "billed_units": reservation.units,
             "cost_micro_usd": reservation.price.cost(reservation.units),
             "price_version": reservation.price.version,
@@ -51,13 +51,13 @@ def render_head(
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def _on_the_wire(vector: Vector, encoding: EncodingFormat) -> str | list[float]:
+def _encoded(vector: Vector, encoding: EncodingFormat) -> str | list[float]:
     if encoding == "base64":
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
     return [float(value) for value in np.asarray(vector, dtype=np.float32)]
 
 
 def with_receipt(head: bytes, entry: LedgerEntry) -> bytes:
-    """The whole answer: the head with the ledger's own line as its last field."""
+    """The whole answer: the head with the ledger entry as its last field."""
     receipt = json.dumps(entry.document(), separators=(",", ":"))
     return head[:-1] + b',"receipt":' + receipt.encode() + b"}"

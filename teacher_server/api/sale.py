@@ -1,4 +1,4 @@
-"""The metering gate: the only way from a route to the model, and it opens on a reservation."""
+"""Metered access to the model: every sale reserves queries, embeds, and charges or voids."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from teacher_server.api.problems import Code, Problem
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import Problem
 from teacher_server.api.render_response import with_receipt
 from teacher_server.api.uncancelled import run_uncancelled
 from teacher_server.inference.batcher import Batcher, QueueFull, Vector
 from teacher_server.inference.info import ModelInfo, Prepared
-from teacher_server.ledger.charges import Charges, Earlier, Purchase, Refused, Reservation
+from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.price import Price
+from teacher_server.ledger.purchase import Earlier, Purchase, Refused, Reservation
 from teacher_server.operations.metrics import Metrics
+from teacher_server.settings import VendorSettings
 
 _log = logging.getLogger("teacher_server.gate")
 RenderHead = Callable[[Sequence[Vector], Reservation], bytes]
@@ -24,14 +26,14 @@ RenderHead = Callable[[Sequence[Vector], Reservation], bytes]
 
 @dataclass(frozen=True, slots=True)
 class CompletedSale:
-    """A charged answer, byte for byte as it is stored, and its line in the ledger."""
+    """A charged answer, byte for byte as it is stored, and its ledger entry."""
 
     body: bytes
     entry: LedgerEntry
 
 
 class MeteredEncoder:
-    """Reserve, embed, charge with the answer; or void. Routes have no other hold on the model."""
+    """Sells embeddings: the only way from a route to the model."""
 
     def __init__(
         self,
@@ -40,17 +42,15 @@ class MeteredEncoder:
         metrics: Metrics,
         *,
         info: ModelInfo,
-        price: Price,
-        max_queue: int,
-        answer_seconds: float,
+        settings: VendorSettings,
     ) -> None:
         self._batcher = batcher
         self._charges = charges
         self._metrics = metrics
         self._info = info
-        self._price = price
-        self._max_queue = max_queue
-        self._answer_seconds = answer_seconds
+        self._price = settings.price
+        self._max_queue = settings.max_queue
+        self._answer_seconds = settings.lease_seconds / 2
 
     @property
     def depth(self) -> int:
@@ -58,22 +58,23 @@ class MeteredEncoder:
         return self._batcher.depth
 
     @property
-    def silence(self) -> float:
-        """Seconds since the model's thread last showed life."""
-        return self._batcher.silence
+    def seconds_since_heartbeat(self) -> float:
+        """Seconds since the last heartbeat of the encoder's thread."""
+        return self._batcher.seconds_since_heartbeat
 
-    def check_room(self) -> None:
-        """Raise the Problem of a full queue, before any work is done for the request."""
+    def check_queue(self) -> None:
+        """Raise a Problem if the queue is full, before any work is done for the request."""
         if self.depth >= self._max_queue:
-            raise Problem(Code.OVERLOADED, "the queue of the model is full")
+            raise Problem(Code.OVERLOADED, "the encoder queue is full")
 
-    async def sell(
+    async def complete_sale(
         self, purchase: Purchase, prepared: Sequence[Prepared], render_head: RenderHead
     ) -> CompletedSale | Earlier | Refused:
-        """Embed and charge, or say why not, for nothing; `render_head` prints all but the receipt.
+        """Embed and charge, or return why not, in which case nothing is charged.
 
-        Raises Problem when the model has no room or no time. Whatever ends it before the charge,
-        an exception or a cancellation, gives the units back; a cancellation after it is dropped.
+        `render_head` renders the answer without its receipt. Raises Problem if the queue is full
+        or the model does not answer in time. An exception or cancellation before the charge voids
+        the reservation; a cancellation after it is ignored.
         """
         may_hold_units = True
         try:
@@ -81,23 +82,23 @@ class MeteredEncoder:
             if not isinstance(outcome, Reservation):
                 may_hold_units = False
                 return outcome
-            vectors = await self._embedded(prepared)
+            vectors = await self._embed(prepared)
             head = await asyncio.to_thread(render_head, vectors, outcome)
-            sold: list[CompletedSale] = []
+            completed: list[CompletedSale] = []
             try:
-                await run_uncancelled(partial(self._charge, outcome, head, sold))
+                await run_uncancelled(partial(self._charge, outcome, head, completed))
             except asyncio.CancelledError:
-                # The cut-off of a stopping server: "nothing was charged" would be a lie by now.
-                if not sold:
+                # The server is stopping, but the charge was made: the customer gets the answer.
+                if not completed:
                     raise
             may_hold_units = False
         finally:
             if may_hold_units:
                 await self._void(purchase.request_id)
         self._metrics.billed(images=purchase.images, texts=purchase.texts)
-        return sold[0]
+        return completed[0]
 
-    async def _embedded(self, prepared: Sequence[Prepared]) -> list[Vector]:
+    async def _embed(self, prepared: Sequence[Prepared]) -> list[Vector]:
         try:
             async with asyncio.timeout(self._answer_seconds):
                 return await self._batcher.encode(prepared)
@@ -106,11 +107,13 @@ class MeteredEncoder:
         except TimeoutError as error:
             raise Problem(Code.NOT_READY, "the model did not answer in time") from error
 
-    def _charge(self, reservation: Reservation, head: bytes, sold: list[CompletedSale]) -> None:
-        lines: list[LedgerEntry] = []
+    def _charge(
+        self, reservation: Reservation, head: bytes, completed: list[CompletedSale]
+    ) -> None:
+        entries: list[LedgerEntry] = []
 
         def render(entry: LedgerEntry) -> bytes:
-            lines.append(entry)
+            entries.append(entry)
             return with_receipt(head, entry)
 
         body = self._charges.post(
@@ -119,14 +122,18 @@ class MeteredEncoder:
             model_fingerprint=self._info.fingerprint,
             render=render,
         )
-        sold.append(CompletedSale(body, lines[-1]))
+        completed.append(CompletedSale(body, entries[-1]))
 
     async def _void(self, request_id: str) -> None:
         try:
             was_reserved = await run_uncancelled(partial(self._charges.void, request_id))
         except Exception:
-            # The lease gives the units back; what stopped the request is the error to report.
-            _log.exception("request %s could not be voided; its lease will be", request_id)
+            # The error to report is the one that stopped the request, so this one is only logged.
+            _log.exception(
+                "the reservation of request %s could not be voided now; it will be when its lease "
+                "expires",
+                request_id,
+            )
             return
         if was_reserved:
             self._metrics.voided()

@@ -6,9 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from teacher_server.ledger.account import Scope
-from teacher_server.ledger.period import Period
-
 _EXAMPLE_IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4"
     "z8AAAAMBAQAY3Y2wAAAAAElFTkSuQmCC"
@@ -17,25 +14,25 @@ _FINGERPRINT = "sha256:3f7e3f6f0a9c7b6d1f5d2c4b8a9e0d1c2b3a4f5e6d7c8b9a0f1e2d3c4
 _HASH = "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"
 
 
-class Strict(BaseModel):
-    """A request body: unknown fields and converted types are refused."""
+class RequestModel(BaseModel):
+    """A request body; unknown fields and wrong types are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """A response body."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class TextPart(Strict):
+class TextPart(RequestModel):
     """A text to embed."""
 
     text: str
 
 
-class ImagePart(Strict):
+class ImagePart(RequestModel):
     """An image to embed: a data-URI or bare base64 of a JPEG, PNG, WEBP, GIF or BMP file."""
 
     image: str
@@ -44,7 +41,7 @@ class ImagePart(Strict):
 InputItem = str | TextPart | ImagePart
 
 
-class EmbeddingRequest(Strict):
+class EmbeddingRequest(RequestModel):
     """What to embed; one item is one query."""
 
     model_config = ConfigDict(
@@ -60,25 +57,25 @@ class EmbeddingRequest(Strict):
         }
     )
 
-    model: str = Field(description="The id that GET /v1/models names.")
+    model: str = Field(description="Model id, as in GET /v1/models.")
     input: str | list[InputItem] = Field(description="One text, or 1 to max_items items.")
     encoding_format: Literal["float", "base64"] = Field(
         default="float", description="base64 is little-endian float32."
     )
-    dimensions: int | None = Field(default=None, description="Only the model's own.")
+    dimensions: int | None = Field(default=None, description="Must be the model's own, if given.")
     user: str | None = Field(default=None, description="Ignored.")
     modality: Literal["text", "image"] | None = Field(
-        default=None, description="With `image`, plain strings are images."
+        default=None, description="With `image`, plain strings are images in base64."
     )
 
 
-class Embedding(Answer):
+class Embedding(ResponseModel):
     object: Literal["embedding"] = "embedding"
     index: int
     embedding: list[float] | str
 
 
-class Usage(Answer):
+class Usage(ResponseModel):
     """What the request used and cost; `prompt_tokens` counts text tokens only."""
 
     prompt_tokens: int
@@ -90,8 +87,9 @@ class Usage(Answer):
     price_version: str
 
 
-class Receipt(Answer):
-    """The ledger's line itself; `hash` is over its canonical JSON, `prev_hash` chains it."""
+class Receipt(ResponseModel):
+    """The ledger entry. `hash` covers its canonical JSON; `prev_hash` is the hash of the entry
+    before it."""
 
     seq: int
     kind: Literal["grant", "charge", "correction"]
@@ -129,8 +127,8 @@ _RECEIPT: dict[str, Any] = {
 }
 
 
-class EmbeddingResponse(Answer):
-    """Charged, and stored: the same Idempotency-Key gets the same bytes again, free."""
+class EmbeddingResponse(ResponseModel):
+    """A charged and stored answer: the same Idempotency-Key returns the same bytes, free."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -163,15 +161,15 @@ class EmbeddingResponse(Answer):
     receipt: Receipt
 
 
-class Limits(Answer):
+class Limits(ResponseModel):
     max_items: int
     max_image_bytes: int
     max_image_pixels: int
     max_body_bytes: int
 
 
-class Model(Answer):
-    """The model on sale. `fingerprint` changes whenever its vectors could."""
+class Model(ResponseModel):
+    """The model on sale. `fingerprint` changes whenever its embeddings could change."""
 
     id: str
     object: Literal["model"] = "model"
@@ -188,20 +186,20 @@ class Model(Answer):
     limits: Limits
 
 
-class ModelList(Answer):
+class ModelList(ResponseModel):
     object: Literal["list"] = "list"
     data: list[Model]
 
 
-class UnitPrices(Answer):
+class UnitPrices(ResponseModel):
     image: int
     text: int
 
 
-class Prices(Answer):
-    """What a query costs: units times micro_usd_per_unit.
+class Prices(ResponseModel):
+    """The price of a query: units times micro_usd_per_unit, in millionths of a US dollar.
 
-    A stored answer is kept `answers_kept_days` days (0: for ever), its charge for ever.
+    Stored answers are kept for `answers_kept_days` days (0: forever), their charges forever.
     """
 
     version: str
@@ -211,74 +209,26 @@ class Prices(Answer):
     answers_kept_days: int
 
 
-class KeyStanding(Answer):
-    """Units; remaining = budget - spent - reserved.
-
-    With a period, `allowance_units` is what it grants and `used_units` what it has used; without
-    one they are the budget and all that was spent. Times are Unix milliseconds.
-    """
-
-    id: str
-    name: str
-    budget_units: int
-    spent_units: int
-    reserved_units: int
-    remaining_units: int
-    created_ms: int
-    scopes: list[Scope]
-    expires_ms: int | None
-    requests_per_minute: int
-    max_concurrent: int
-    period: Period
-    period_start_ms: int | None
-    allowance_units: int
-    used_units: int
-
-
-class UsageResult(Answer):
-    images: int
-    texts: int
-    units: int
-    cost_micro_usd: int
-    num_model_requests: int
-
-
-class Bucket(Answer):
-    """One span of time, Unix seconds, in which something was charged or given back."""
-
-    object: Literal["bucket"] = "bucket"
-    start_time: int
-    end_time: int
-    results: list[UsageResult]
-
-
-class UsagePage(Answer):
-    object: Literal["page"] = "page"
-    data: list[Bucket]
-    has_more: bool = False
-    next_page: None = None
-
-
-class Liveness(Answer):
+class Liveness(ResponseModel):
     status: Literal["alive"] = "alive"
 
 
-class Readiness(Answer):
-    """Which checks hold; ready when all do."""
+class Readiness(ResponseModel):
+    """The checks; the vendor is ready when all of them pass."""
 
     ready: bool
     checks: dict[str, bool]
 
 
-class OpenAIError(Answer):
+class OpenAIError(ResponseModel):
     message: str
     type: str
     code: str
     param: str | None = None
 
 
-class ProblemDocument(Answer):
-    """RFC 9457. `charged_units` is always 0: what is refused is free."""
+class ProblemDocument(ResponseModel):
+    """RFC 9457. `charged_units` is always 0: a refused request is free."""
 
     type: str
     title: str
@@ -288,7 +238,9 @@ class ProblemDocument(Answer):
     request_id: str
     charged_units: Literal[0] = 0
     retriable: bool
-    index: Annotated[int | None, Field(description="The guilty item of the input.")] = None
+    index: Annotated[
+        int | None, Field(description="Index of the input item that caused the problem.")
+    ] = None
     needed: int | None = None
     remaining: int | None = None
     error: OpenAIError

@@ -1,4 +1,4 @@
-"""Which key may use which routes: known, within its limits, and of the right scope."""
+"""Authorization: which scopes a key needs for a route."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from teacher_server.api.problems import Code, Problem
-from teacher_server.api.rate_limits import Admitted
-from teacher_server.ledger.keys import Account
+from teacher_server.api.problem_types import Code
+from teacher_server.api.problems import Problem
+from teacher_server.api.rate_limits import AdmittedAccount
+from teacher_server.ledger.account import Account
 
 REFUSALS = (
     Code.MISSING_KEY,
@@ -20,20 +21,22 @@ REFUSALS = (
 )
 
 
-class _Holder:
-    """Lets a key through that has one of the scopes."""
+class _RequireScope:
+    """Admits a key that has at least one of the scopes."""
 
     def __init__(self, *scopes: str) -> None:
         self._scopes = scopes
 
-    async def __call__(self, account: Admitted) -> Account:
+    async def __call__(self, account: AdmittedAccount) -> Account:
         if not set(self._scopes) & set(account.scopes):
             needed = " or ".join(f"`{scope}`" for scope in self._scopes)
-            raise Problem(Code.INSUFFICIENT_SCOPE, f"this needs a key with the scope {needed}")
+            raise Problem(
+                Code.INSUFFICIENT_SCOPE, f"this route needs a key with the scope {needed}"
+            )
         return account
 
 
-Buyer = Annotated[Account, Depends(_Holder("embed"))]
-Reader = Annotated[Account, Depends(_Holder("read"))]
-Caller = Annotated[Account, Depends(_Holder("embed", "read"))]
-Admin = Annotated[Account, Depends(_Holder("admin"))]
+Buyer = Annotated[Account, Depends(_RequireScope("embed"))]
+Reader = Annotated[Account, Depends(_RequireScope("read"))]
+Caller = Annotated[Account, Depends(_RequireScope("embed", "read"))]
+Admin = Annotated[Account, Depends(_RequireScope("admin"))]

@@ -1,4 +1,4 @@
-"""Calls that end before their caller is cancelled."""
+"""Calls that finish even if their caller is cancelled."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 async def run_uncancelled(call: Callable[[], T]) -> T:
-    """Run `call` in a worker thread to its end, even when the caller is cancelled meanwhile.
+    """Run `call` in a worker thread until it finishes, even if the caller is cancelled.
 
-    A cancelled caller gets its CancelledError only after the call has ended, so that what the
-    call did to the books is known when the clean-up runs.
+    A cancelled caller receives CancelledError only after the call has finished, so that its
+    clean-up knows what the call did to the ledger.
     """
     task = asyncio.ensure_future(asyncio.to_thread(call))
     cancelled: asyncio.CancelledError | None = None
@@ -23,6 +23,6 @@ async def run_uncancelled(call: Callable[[], T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        task.exception()  # marks it as seen; the cancellation is what the caller hears of
+        task.exception()  # marks it as retrieved; the caller receives the cancellation
         raise cancelled
     return task.result()

@@ -1,4 +1,4 @@
-"""Opening the database: SQLite (embedded, durable) by default, PostgreSQL by its DSN."""
+"""Opens the database, SQLite or PostgreSQL, and its transactions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from teacher_server.errors import LedgerError
 
 BUSY_TIMEOUT_MS = 10_000
 _WRITES = "ledger_writes"
-_EXPECTED = "cannot be read (expected sqlite:///PATH or postgresql://…)"
+_EXPECTED = "is not valid (expected sqlite:///PATH or postgresql://…)"
 
 
 def open_engine(dsn: str) -> Engine:
     """An engine for the DSN; SQLite gets WAL, synchronous=FULL, foreign keys and a busy timeout.
 
-    PostgreSQL waits as long for a lock, and ends a transaction that a stopped server left open.
-    A SQLite file's `~` is the home folder, a link is followed, and its folder is made. Raises
-    LedgerError when that cannot be, the DSN cannot be read or its driver is missing.
+    PostgreSQL gets the same lock timeout, and ends transactions that a stopped server left open.
+    For SQLite, `~` is the home folder, links are followed, and the folder is created. Raises
+    LedgerError if that fails, the DSN is not valid or its driver is not installed.
     """
     try:
         url = make_url(dsn)
@@ -32,16 +32,16 @@ def open_engine(dsn: str) -> Engine:
         raise LedgerError(message) from error
     is_sqlite = url.get_backend_name() == "sqlite"
     if is_sqlite and url.database in (None, "", ":memory:"):
-        message = "the ledger needs a file: an in-memory database forgets what was paid"
+        message = "the ledger needs a file: an in-memory database would lose what was paid"
         raise LedgerError(message)
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if is_sqlite:
-        url = url.set(database=str(_with_folder(Path(str(url.database)))))
+        url = url.set(database=str(_create_folder(Path(str(url.database)))))
     try:
         engine = create_engine(url, pool_pre_ping=not is_sqlite, hide_parameters=True)
     except ArgumentError as error:
-        # Its own message may hold the DSN, and that a password.
+        # The original message may contain the DSN with its password.
         message = f"the database DSN {url.drivername}://… {_EXPECTED}"
         raise LedgerError(message) from error
     except ImportError as error:
@@ -56,45 +56,45 @@ def open_engine(dsn: str) -> Engine:
     return engine
 
 
-def _with_folder(path: Path) -> Path:
+def _create_folder(path: Path) -> Path:
     try:
         found = path.expanduser()
         if not str(path).startswith("file:"):  # a URI, where the DSN says `uri=true`
-            # The lock and the pepper lie beside the file itself: under a link's name they would be
-            # others, and two servers could run on one file.
+            # The lock and the pepper are beside the file itself. Beside a link, there would be
+            # others, and two servers could use one file.
             found = found.resolve()
         found.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        message = f"the folder of the ledger {path} cannot be made: {reason}"
+        message = f"the folder of the ledger {path} cannot be created: {reason}"
         raise LedgerError(message) from error
     return found
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def write_transaction(engine: Engine) -> Iterator[Connection]:
     """One write transaction: committed at the end, rolled back on any exception.
 
-    On SQLite it holds the write lock from its first statement, so nothing read in it can be stale.
+    With SQLite, it holds the write lock from the start, so that nothing read in it can be stale.
     """
     with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """One read transaction: a consistent snapshot that blocks nobody."""
+def read_transaction(engine: Engine) -> Iterator[Connection]:
+    """One read transaction: a consistent snapshot that does not block others."""
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
-            # Its default shows each statement of a transaction a newer state of the books.
+            # By default, each statement of a transaction would see a newer state.
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
         with connection.begin():
             yield connection
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    # The driver's own transaction control sends a deferred BEGIN before DML only, and a deferred
-    # transaction that turns into a writer fails with SQLITE_BUSY whatever the busy timeout is.
+    # The driver itself would only send a deferred BEGIN before writes. A deferred transaction that
+    # starts to write fails with SQLITE_BUSY, whatever the busy timeout is.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
@@ -110,7 +110,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
 def _prepare_postgresql(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
     cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
-    # A server that was stopped in the middle (SIGSTOP, a cut cable) would hold its row for ever.
+    # A server that was suspended or disconnected in a transaction would hold its row locks forever.
     cursor.execute(f"SET idle_in_transaction_session_timeout = {3 * BUSY_TIMEOUT_MS}")
     cursor.close()
     connection.commit()

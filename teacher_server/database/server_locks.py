@@ -1,4 +1,4 @@
-"""Which servers are alive: each holds a lock that its death frees, however it dies."""
+"""Detects dead servers: each server holds a lock that is freed however its process ends."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from teacher_server.errors import LedgerError
 
 
-class Life(Protocol):
+class ServerLock(Protocol):
     """The lock of a running server."""
 
     def renew(self) -> None:
-        """Take the lock again if it was lost on the way."""
+        """Acquire the lock again if it was lost."""
 
 
 @contextmanager
-def alive(engine: Engine, boot_id: str) -> Iterator[Life]:
-    """Be known as alive to the other servers of this database until the end.
+def hold_server_lock(engine: Engine, boot_id: str) -> Iterator[ServerLock]:
+    """Hold this server's lock until the block ends, so that others know that it is alive.
 
-    On SQLite there are no others: one server owns the file at a time, LedgerError otherwise.
+    With SQLite, one server owns the file at a time; raises LedgerError if there is another one.
     """
     if engine.dialect.name == "sqlite":
-        lock = _locked(Path(f"{engine.url.database}.server-lock"))
+        lock = _lock_file(Path(f"{engine.url.database}.server-lock"))
         try:
-            yield _Sole()
+            yield _FileLock()
         finally:
             os.close(lock)
         return
-    session = _Session(engine, boot_id)
+    session = _AdvisoryLock(engine, boot_id)
     session.renew()
     try:
         yield session
@@ -44,23 +44,23 @@ def alive(engine: Engine, boot_id: str) -> Iterator[Life]:
         session.close()
 
 
-def is_dead(connection: Connection, boot_id: str) -> bool:
-    """Whether that boot, not this one, is gone; on PostgreSQL it cannot come back meanwhile."""
+def server_is_dead(connection: Connection, boot_id: str) -> bool:
+    """Whether another server is dead; with PostgreSQL, it stays so for this transaction."""
     if connection.dialect.name == "sqlite":
-        return True  # whoever asks holds the file's lock, so that it is the only one alive
+        return True  # the caller holds the file's lock, so all other servers are dead
     return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(lock_number(boot_id)))))
 
 
-class _Sole:
+class _FileLock:
     def renew(self) -> None:
-        """The file's lock is the process's own; it cannot be lost."""
+        """Nothing to do: a process cannot lose the lock on a file."""
 
 
-class _Session:
-    """A PostgreSQL session of its own that holds an advisory lock; the server frees it at its end.
+class _AdvisoryLock:
+    """An advisory lock in a PostgreSQL session of its own; it is freed when the session ends.
 
-    A lock that is lost for a while costs no money: another server may then void what this one
-    has reserved, and this one's posts find their reservation gone and charge nothing.
+    Losing the lock for a while costs no money: another server may then void what this one has
+    reserved, and this one's charges fail with ReservationGone.
     """
 
     def __init__(self, engine: Engine, boot_id: str) -> None:
@@ -75,37 +75,37 @@ class _Session:
             except DBAPIError:
                 self.close()
         if self._connection is None:
-            self._connection = self._taken()
+            self._connection = self._acquire()
 
     def close(self) -> None:
         if self._connection is None:
             return
-        # The database notices a moment later that a session ended; a server that starts at once
-        # is to find this one gone. If the session broke, its lock is free or will be.
+        # Unlocked explicitly, because the database takes a moment to notice that a session ended,
+        # and a server that starts now must find this one gone. A broken session frees its lock.
         with suppress(SQLAlchemyError):
             self._connection.scalar(select(func.pg_advisory_unlock(lock_number(self._boot_id))))
         self._connection.close()
         self._connection = None
 
-    def _taken(self) -> Connection | None:
+    def _acquire(self) -> Connection | None:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        # Held for hours: the pool, whose connections are for requests, is not to count it.
+        # Held for hours, so it must not count as one of the pool's connections for requests.
         connection.detach()
         number = lock_number(self._boot_id)
         if connection.scalar(select(func.pg_try_advisory_lock(number))):
             return connection
-        # The session that broke off still stands on the database's side; the next round sees.
+        # The broken session still exists in the database; the next sweep tries again.
         connection.close()
         return None
 
 
 def lock_number(boot_id: str) -> int:
-    """The number of a boot's advisory lock on PostgreSQL."""
+    """The number of a server's advisory lock in PostgreSQL."""
     return int.from_bytes(hashlib.sha256(boot_id.encode()).digest()[:8], "big", signed=True)
 
 
-def _locked(path: Path) -> int:
-    # The lock belongs to the open file, so the kernel frees it when the process dies in any way.
+def _lock_file(path: Path) -> int:
+    # The lock belongs to the open file, so the kernel frees it however the process ends.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -28,7 +28,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only for a column declared INTEGER.
+# SQLite only assigns row numbers to a column declared INTEGER.
 _row_number = BigInteger().with_variant(Integer(), "sqlite")
 
 accounts = Table(
@@ -52,7 +52,7 @@ accounts = Table(
     Column("budget_period", String(8), nullable=False, server_default="none"),
     Column("period_units", BigInteger, nullable=True),
     Column("period_start_ms", BigInteger, nullable=False, server_default="0"),
-    # The head of the key's chain when its period began, and what was spent up to it.
+    # The head of the key's chain when its period started, and what was spent until then.
     Column("period_base_seq", BigInteger, nullable=False, server_default="0"),
     Column("period_base_units", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("spent_units >= 0 AND reserved_units >= 0", name="not_negative"),
@@ -91,7 +91,7 @@ requests = Table(
     CheckConstraint(
         "(state = 'posted') = (body IS NOT NULL OR purged_ms IS NOT NULL)", name="posted_has_body"
     ),
-    # A voided request frees its Idempotency-Key: the retry is then the first purchase.
+    # A voided request frees its Idempotency-Key: a retry then counts as the first purchase.
     Index(
         "uq_requests_live_idempotency_key",
         "key_id",
@@ -144,7 +144,7 @@ boots = Table(
     Column("note", Text, nullable=False),
 )
 
-# Why an entry of the kind "correction" was made; the entry itself is in the chain.
+# The reason for each entry of kind "correction"; the entry itself is in the chain.
 corrections = Table(
     "corrections",
     metadata,
@@ -156,7 +156,7 @@ corrections = Table(
     Index("ix_corrections_corrects", "corrects"),
 )
 
-# An outbox: written with the charge that crosses a threshold, delivered afterwards.
+# An outbox: written with the charge that crosses a threshold, and delivered afterwards.
 alerts = Table(
     "alerts",
     metadata,

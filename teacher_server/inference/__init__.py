@@ -1,1 +1,1 @@
-"""The encoder: a CLIP model by open_clip, from weights that are known by their sha256."""
+"""The encoder: a CLIP model of open_clip, its weights, its batches and its input."""

@@ -1,4 +1,4 @@
-"""One model, one thread, many requests: items are gathered into batches and answered singly."""
+"""Batches the items of many requests for one model, which runs in a thread of its own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from teacher_server.errors import EncoderFailed, VendorError
 from teacher_server.inference.info import Encoder, Modality, Prepared
 
 Vector = NDArray[np.float32]
-_BEAT_SECONDS = 0.5
+_HEARTBEAT_SECONDS = 0.5
 
 
 class QueueFull(VendorError):
-    """The queue has no room for this many items now."""
+    """The queue is too full for this many items."""
 
 
 @dataclass(slots=True)
@@ -32,10 +32,10 @@ class _Waiting:
 
 
 class Batcher:
-    """Feeds an encoder from one thread, text and images in lanes of their own.
+    """Runs an encoder in one thread, with separate queues for texts and images.
 
-    A batch leaves when it is full or its oldest item has waited `max_delay` seconds. When a batch
-    fails it is halved until the guilty item stands alone: only that item fails.
+    A batch is run when it is full or its oldest item has waited for `max_delay` seconds. A batch
+    that fails is halved repeatedly, until only the item that caused the failure fails.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Batcher:
         self._max_delay = max_delay
         self._max_queue = max_queue
         self._observe = observe
-        self._lanes: dict[Modality, deque[_Waiting]] = {"image": deque(), "text": deque()}
+        self._queues: dict[Modality, deque[_Waiting]] = {"image": deque(), "text": deque()}
         self._changed = threading.Condition()
         self._is_stopping = False
-        self._beat = time.monotonic()
+        self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="encoder", daemon=True)
 
     def start(self) -> None:
@@ -63,48 +63,48 @@ class Batcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the batch at hand, fail what still waits, and end the thread."""
+        """Finish the current batch, cancel all waiting items, and end the thread."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join()
-        for lane in self._lanes.values():
-            while lane:
-                lane.popleft().future.cancel()
+        for queue in self._queues.values():
+            while queue:
+                queue.popleft().future.cancel()
 
     @property
     def depth(self) -> int:
-        """Items waiting."""
+        """Number of waiting items."""
         with self._changed:
-            return sum(len(lane) for lane in self._lanes.values())
+            return sum(len(queue) for queue in self._queues.values())
 
     @property
-    def silence(self) -> float:
-        """Seconds since the worker last showed life; infinite when its thread is gone."""
-        return time.monotonic() - self._beat if self._thread.is_alive() else float("inf")
+    def seconds_since_heartbeat(self) -> float:
+        """Seconds since the worker's last heartbeat; infinite if its thread has ended."""
+        return time.monotonic() - self._heartbeat if self._thread.is_alive() else float("inf")
 
     def submit(self, items: Sequence[Prepared]) -> list[Future[Vector]]:
-        """Queue all items or none (QueueFull); one future each, resolved from the worker."""
+        """Queue all items, or none and raise QueueFull; the worker resolves one future for each."""
         now = time.monotonic()
         waiting = [_Waiting(item, now) for item in items]
         with self._changed:
-            queued = sum(len(lane) for lane in self._lanes.values())
+            queued = sum(len(queue) for queue in self._queues.values())
             if queued and queued + len(items) > self._max_queue:
-                message = f"{queued} items wait already"
+                message = f"{queued} items are already waiting"
                 raise QueueFull(message)
             if self._is_stopping:
                 message = "the server is stopping"
                 raise QueueFull(message)
-            for one in waiting:
-                self._lanes[one.item.modality].append(one)
+            for entry in waiting:
+                self._queues[entry.item.modality].append(entry)
             self._changed.notify()
-        return [one.future for one in waiting]
+        return [entry.future for entry in waiting]
 
     async def encode(self, items: Sequence[Prepared]) -> list[Vector]:
-        """The vectors of all items, in their order; raises the first failure.
+        """The embeddings of all items, in their order; raises the first failure.
 
-        Cancelling it takes the items that no batch has taken yet out of the queue.
+        Cancelling removes the items that are still queued.
         """
         futures = [asyncio.wrap_future(future) for future in self.submit(items)]
         try:
@@ -115,49 +115,50 @@ class Batcher:
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
-            live = [one for one in batch if one.future.set_running_or_notify_cancel()]
+            live = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
             if live:
-                self._solve(live)
-            self._beat = time.monotonic()
+                self._encode_batch(live)
+            self._heartbeat = time.monotonic()
 
     def _next_batch(self) -> list[_Waiting] | None:
         with self._changed:
             while not self._is_stopping:
-                self._beat = now = time.monotonic()
-                lane = min(
-                    (lane for lane in self._lanes.values() if lane),
-                    key=lambda lane: lane[0].arrived,
+                self._heartbeat = now = time.monotonic()
+                queue = min(
+                    (queue for queue in self._queues.values() if queue),
+                    key=lambda queue: queue[0].arrived,
                     default=None,
                 )
-                if lane is None:
-                    self._changed.wait(_BEAT_SECONDS)
+                if queue is None:
+                    self._changed.wait(_HEARTBEAT_SECONDS)
                     continue
-                patience = lane[0].arrived + self._max_delay - now
-                if len(lane) >= self._max_batch or patience <= 0:
-                    return [lane.popleft() for _ in range(min(len(lane), self._max_batch))]
-                self._changed.wait(patience)
+                remaining = queue[0].arrived + self._max_delay - now
+                if len(queue) >= self._max_batch or remaining <= 0:
+                    return [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
+                self._changed.wait(remaining)
         return None
 
-    def _solve(self, batch: list[_Waiting]) -> None:
+    def _encode_batch(self, batch: list[_Waiting]) -> None:
         started = time.monotonic()
         try:
-            vectors = self._encoder.encode([one.item for one in batch])
+            vectors = self._encoder.encode([entry.item for entry in batch])
             if vectors.shape != (len(batch), self._encoder.info.dim):
-                message = f"the model answered {vectors.shape} to {len(batch)} items"
+                message = f"the model returned shape {vectors.shape} for {len(batch)} items"
                 raise EncoderFailed(message)  # noqa: TRY301 - handled like any other failed batch
-        # Even SystemExit: nothing that one batch does may end the thread that all others wait for.
+        # Even SystemExit: no failure of a batch may end the thread that all other requests need.
         except BaseException as error:
             if len(batch) == 1:
                 failure = EncoderFailed(f"the model failed on this item: {error!r}")
                 failure.__cause__ = error
                 batch[0].future.set_exception(failure)
                 return
-            self._solve(batch[: len(batch) // 2])
-            self._solve(batch[len(batch) // 2 :])
+            self._encode_batch(batch[: len(batch) // 2])
+            self._encode_batch(batch[len(batch) // 2 :])
             return
         self._observe(batch[0].item.modality, len(batch), time.monotonic() - started)
-        for one, vector in zip(batch, vectors, strict=True):
+        for entry, vector in zip(batch, vectors, strict=True):
             if np.isfinite(vector).all():
-                one.future.set_result(vector)
+                entry.future.set_result(vector)
             else:
-                one.future.set_exception(EncoderFailed("the model gave no finite vector"))
+                message = "the model returned a vector that is not finite"
+                entry.future.set_exception(EncoderFailed(message))

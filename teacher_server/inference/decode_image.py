@@ -1,4 +1,4 @@
-"""From bytes that a stranger sent to an RGB image, or a refusal that says why."""
+"""Decodes untrusted bytes to an RGB image, or refuses them with a reason."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from teacher_server.errors import ImageRefused
 from teacher_server.inference.image_structure import check_structure
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-# A sliver resized by its shorter side would grow to many times the pixels that were checked.
+# A narrow image whose shorter side is resized would grow to many times its checked pixels.
 MAX_ASPECT_RATIO = 100
 
 _DATA_URI = re.compile(r"data:(?P<type>[^,;]*)(?:;[^,;]*)*?;base64,")
 
-# Pixels that are laid on white at once.
+# Pixels that are composited at the same time.
 _BAND_PIXELS = 2**20
 _WHITE = (255, 255, 255, 255)
 
 
-def quiet_decoders() -> None:
-    """Let a decoder's warnings reach nobody, but a warning of a bomb be an error.
+def configure_pillow_warnings() -> None:
+    """Ignore Pillow's warnings, and turn its warning of a decompression bomb into an error.
 
-    One file of 64 KiB can draw thousands of lines. Called once: filters belong to the process, and
-    changing them per image would race between the threads that decode.
+    One file of 64 KiB can cause thousands of warnings. Called once, because filters belong to the
+    process, and changing them for each image would race between the decoding threads.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
-quiet_decoders()
+configure_pillow_warnings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLimits:
-    """How large an image may be, as sent and as pixels."""
+    """Limits on an image file's bytes and on its pixels."""
 
     max_bytes: int
     max_pixels: int
 
 
 def decode_base64(text: str, limits: ImageLimits) -> bytes:
-    """The bytes of a data-URI or of bare base64; strict, so that one text has one meaning.
+    """Decode a data-URI or bare base64, strictly.
 
-    Raises ImageRefused (`image_too_large`, `invalid_image`). URLs are refused, never fetched.
+    Raises ImageRefused (`image_too_large`, `invalid_image`). URLs are refused and never fetched.
     """
     payload = text
     if text.startswith("data:"):
         match = _DATA_URI.match(text[:200])
         if match is None:
-            message = "the data-URI is not of the form data:image/…;base64,…"
+            message = "the data-URI must have the form data:image/…;base64,…"
             raise ImageRefused(message, code="invalid_image")
         if not match["type"].startswith("image/"):
-            message = f"the data-URI says {match['type'][:40]!r}, which is no image"
+            message = f"the data-URI has the type {match['type'][:40]!r}, which is not an image"
             raise ImageRefused(message, code="invalid_image")
         payload = text[match.end() :]
     elif text[:8].lower().startswith(("http://", "https://")):
@@ -74,7 +74,7 @@ def decode_base64(text: str, limits: ImageLimits) -> bytes:
 
 
 def check_size(data: bytes, limits: ImageLimits) -> None:
-    """Refuse an empty file (`invalid_image`) or one over the limit (`image_too_large`)."""
+    """Refuse an empty file (`invalid_image`) or a file over the limit (`image_too_large`)."""
     if not data:
         message = "the image is empty (0 bytes)"
         raise ImageRefused(message, code="invalid_image")
@@ -83,9 +83,9 @@ def check_size(data: bytes, limits: ImageLimits) -> None:
 
 
 def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
-    """The image's first frame, wholly decoded: upright, on white, RGB.
+    """Decode the image's first frame: RGB, upright by its EXIF tag, transparency on white.
 
-    Raises ImageRefused; bytes, parts and pixels are counted before any pixel is decoded.
+    Raises ImageRefused. Bytes, parts and pixels are checked before any pixel is decoded.
     """
     check_size(data, limits)
     check_structure(data)
@@ -93,16 +93,16 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check_pixels(image.size, limits)
             image.load()
-            return _flattened(ImageOps.exif_transpose(image))
+            return _to_rgb(ImageOps.exif_transpose(image))
     except ImageRefused:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _too_many_pixels(limits) from error
     except UnidentifiedImageError as error:
-        message = f"the bytes are no image of a format that is read ({', '.join(FORMATS)})"
+        message = f"the file is not an image of a supported format ({', '.join(FORMATS)})"
         raise ImageRefused(message, code="invalid_image") from error
-    # Pillow's readers raise whatever a broken file makes them raise: OSError, SyntaxError,
-    # struct.error, ValueError, ZeroDivisionError and more.
+    # For broken files, Pillow raises OSError, SyntaxError, struct.error, ValueError,
+    # ZeroDivisionError and more.
     except Exception as error:
         message = "the image is truncated or damaged and cannot be decoded"
         raise ImageRefused(message, code="invalid_image") from error
@@ -113,21 +113,21 @@ def _check_pixels(size: tuple[int, int], limits: ImageLimits) -> None:
     if width * height > limits.max_pixels:
         raise _too_many_pixels(limits)
     if max(size) > MAX_ASPECT_RATIO * min(size):
-        message = f"the image is {width}x{height}, longer than {MAX_ASPECT_RATIO} times its width"
+        message = f"the aspect ratio of {width}x{height} pixels is over {MAX_ASPECT_RATIO}"
         raise ImageRefused(message, code="invalid_image")
 
 
-def _flattened(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
-        return _on_white(image)
+        return _composite_on_white(image)
     if image.mode.startswith("I"):
-        # 16-bit grey; a plain convert would clip everything above 255 to white.
+        # 16-bit grey; a plain conversion would clip all values above 255 to white.
         return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
     return image.convert("RGB")
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    """Band by band: three layers of the whole would take a gigabyte at the pixel limit."""
+def _composite_on_white(image: Image.Image) -> Image.Image:
+    """Works in bands: three layers of a whole image at the pixel limit would take a gigabyte."""
     width, height = image.size
     flat = Image.new("RGB", image.size)
     rows = max(1, _BAND_PIXELS // width)

@@ -1,4 +1,4 @@
-"""The encoder over open_clip; the only module that imports it."""
+"""The encoder, built on open_clip; no other module of the vendor imports open_clip."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch import nn
 
 from teacher_server.errors import ModelUnavailable, SettingsError
 from teacher_server.inference.info import ModelInfo, Prepared, Vectors
-from teacher_server.inference.tokenizer import bound
+from teacher_server.inference.tokenizer import use_fast_merges
 from teacher_server.inference.weights import (
     CONFIG_NAME,
     EMBEDDED,
-    checkpoint_in,
-    fetch,
+    fetch_from_hub,
+    find_checkpoint,
+    model_unavailable,
     require_only_tensors,
     sha256_of,
-    without_weights,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ _PICKLED_NAME = "open_clip_pytorch_model.bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A model resolved to files: what open_clip builds, and the checkpoint it is filled from."""
+class ModelSource:
+    """A model as files: the architecture that open_clip builds, and the checkpoint for it."""
 
     id: str
     architecture: str
@@ -46,73 +46,75 @@ class Source:
     is_embedded: bool = False
 
 
-def resolve(model: str, pretrained: str | None, *, embedded: Path = EMBEDDED) -> Source:
-    """Find the configuration and the weights, fetching them from the hub where need be.
+def resolve_model(model: str, pretrained: str | None, *, embedded: Path = EMBEDDED) -> ModelSource:
+    """Find the configuration and the weights, and download them from the hub if necessary.
 
     `model` is `embedded`, a local folder, a checkpoint file beside its configuration,
-    `hf-hub:org/name`, or an architecture of open_clip with `pretrained` a tag or a checkpoint
-    file. Raises ModelUnavailable, which names the ways out; no other model is ever taken instead.
+    `hf-hub:org/name`, or an open_clip architecture, where `pretrained` is a tag or a checkpoint
+    file. Raises ModelUnavailable, which lists the alternatives; no other model is used instead.
     """
     if model == "embedded":
         if not (embedded / CONFIG_NAME).is_file():
             message = f"the embedded model is not installed (no {embedded / CONFIG_NAME})"
-            raise without_weights(message)
-        checkpoint = checkpoint_in(embedded)
-        return Source(
+            raise model_unavailable(message)
+        checkpoint = find_checkpoint(embedded)
+        return ModelSource(
             id=model, architecture=f"local-dir:{embedded}", checkpoint=checkpoint, is_embedded=True
         )
     path = Path(model).expanduser()
     if path.is_dir():
         path = path.resolve()
-        return Source(
-            id=path.name, architecture=f"local-dir:{path}", checkpoint=checkpoint_in(path)
+        return ModelSource(
+            id=path.name, architecture=f"local-dir:{path}", checkpoint=find_checkpoint(path)
         )
     if path.is_file():
         path = path.resolve()
         if not (path.parent / CONFIG_NAME).is_file():
             message = (
-                f"{path.name} has no {CONFIG_NAME} beside it: name its architecture with "
-                "TEACHER_MODEL and the file with TEACHER_PRETRAINED"
+                f"there is no {CONFIG_NAME} beside {path.name}: set TEACHER_MODEL to its "
+                "architecture and TEACHER_PRETRAINED to the file"
             )
             raise ModelUnavailable(message)
-        return Source(id=path.stem, architecture=f"local-dir:{path.parent}", checkpoint=path)
+        return ModelSource(id=path.stem, architecture=f"local-dir:{path.parent}", checkpoint=path)
     if model.startswith("hf-hub:"):
         repository = model.removeprefix("hf-hub:")
-        config = fetch(repository, CONFIG_NAME)
-        checkpoint = fetch(repository, _SAFE_NAME, _PICKLED_NAME)
-        return Source(id=model, architecture=f"local-dir:{config.parent}", checkpoint=checkpoint)
+        config = fetch_from_hub(repository, CONFIG_NAME)
+        checkpoint = fetch_from_hub(repository, _SAFE_NAME, _PICKLED_NAME)
+        return ModelSource(
+            id=model, architecture=f"local-dir:{config.parent}", checkpoint=checkpoint
+        )
     return _resolve_pair(model, pretrained)
 
 
-def _resolve_pair(model: str, pretrained: str | None) -> Source:
+def _resolve_pair(model: str, pretrained: str | None) -> ModelSource:
     import open_clip
 
     architecture = model.replace("/", "-")
     if architecture not in open_clip.list_models():
-        message = f"{model!r} is neither a folder, a file, hf-hub:… nor an open_clip architecture"
-        raise without_weights(message)
+        message = f"{model!r} is not a folder, a file, hf-hub:… or an open_clip architecture"
+        raise model_unavailable(message)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if not pretrained:
         message = f"{model} needs TEACHER_PRETRAINED: a checkpoint file or one of {', '.join(tags)}"
         raise ModelUnavailable(message)
     file = Path(pretrained).expanduser()
     if file.is_file():
-        return Source(
+        return ModelSource(
             id=f"{architecture}/{file.stem}", architecture=architecture, checkpoint=file.resolve()
         )
     config = open_clip.get_pretrained_cfg(architecture, pretrained)
     hub = config.get("hf_hub", "")
     if not hub:
         known = ", ".join(tags) or "none"
-        message = f"{pretrained!r} is no file, and no tag of {model} on the hub (tags: {known})"
-        raise without_weights(message)
+        message = f"{pretrained!r} is not a file or a tag of {model} on the hub (tags: {known})"
+        raise model_unavailable(message)
     repository, _, filename = hub.rpartition("/")
     named = filename or _PICKLED_NAME
     safe = _SAFE_NAME if named == _PICKLED_NAME else str(Path(named).with_suffix(".safetensors"))
-    return Source(
+    return ModelSource(
         id=f"{architecture}/{pretrained}",
         architecture=architecture,
-        checkpoint=fetch(repository, safe, named),
+        checkpoint=fetch_from_hub(repository, safe, named),
         preprocess=config,
         uses_quick_gelu=bool(config.get("quick_gelu")),
     )
@@ -121,14 +123,14 @@ def _resolve_pair(model: str, pretrained: str | None) -> Source:
 def load_encoder(
     model: str, pretrained: str | None = None, *, precision: Precision = "fp32", device: str = "cpu"
 ) -> OpenClipEncoder:
-    """Resolve, check, load. Weights stored in half precision run in float32 unless told else.
+    """Find, check and load a model; weights stored in half precision run in float32 by default.
 
-    SettingsError says why the device cannot be used, ModelUnavailable why the model cannot be had.
+    Raises SettingsError if the device cannot be used, or ModelUnavailable.
     """
     import open_clip
 
-    _require_usable(device)
-    source = resolve(model, pretrained)
+    _check_device(device)
+    source = resolve_model(model, pretrained)
     require_only_tensors(source.checkpoint)
     try:
         network = open_clip.create_model(
@@ -139,7 +141,7 @@ def load_encoder(
             force_preprocess_cfg=source.preprocess,
         )
         open_clip.load_checkpoint(network, str(source.checkpoint), weights_only=True)
-        tokenize = bound(open_clip.get_tokenizer(source.architecture))
+        tokenize = use_fast_merges(open_clip.get_tokenizer(source.architecture))
         return OpenClipEncoder(
             open_clip, network, tokenize, source=source, precision=precision, device=device
         )
@@ -148,16 +150,16 @@ def load_encoder(
         raise ModelUnavailable(message) from error
 
 
-def _require_usable(device: str) -> None:
+def _check_device(device: str) -> None:
     try:
         total = float(torch.ones(2, device=device).sum())
-    # Each kind of device fails in its own way: RuntimeError without a driver, for an unknown name
-    # and on `meta`, which holds no numbers; AssertionError or NotImplementedError without support.
+    # Devices fail differently: RuntimeError without a driver, for an unknown name and on `meta`,
+    # which holds no numbers; AssertionError or NotImplementedError without support.
     except Exception as error:
         message = f"the device {device!r} cannot be used: {_first_line(error)}"
         raise SettingsError(message) from error
     if total != 2:
-        message = f"the device {device!r} cannot be used: 1 + 1 was {total} on it"
+        message = f"the device {device!r} cannot be used: it computed 1 + 1 = {total}"
         raise SettingsError(message)
 
 
@@ -167,7 +169,7 @@ def _first_line(error: Exception) -> str:
 
 
 class OpenClipEncoder:
-    """An open_clip model behind the Encoder protocol: its own preprocessing, unit vectors out."""
+    """An open_clip model with its own preprocessing, as an Encoder."""
 
     def __init__(
         self,
@@ -176,13 +178,13 @@ class OpenClipEncoder:
         network: Any,
         tokenize: Callable[[list[str]], torch.Tensor],
         *,
-        source: Source,
+        source: ModelSource,
         precision: Precision = "fp32",
         device: str = "cpu",
     ) -> None:
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._device = torch.device(device)
-        # TF32 convolutions, on by default on a GPU, would break the promised 1e-5.
+        # TF32 convolutions are the default on a GPU, and would exceed the promised error of 1e-5.
         torch.backends.cudnn.allow_tf32 = False
         self._network = network.eval().requires_grad_(False).to(self._device, self._dtype)
         self._tokenize = tokenize
@@ -209,21 +211,21 @@ class OpenClipEncoder:
         return self._info
 
     def prepare_image(self, image: Image.Image) -> Prepared:
-        """Pixels (3, H, W) float32 by the model's own inference transform."""
+        """Pixels (3, H, W) float32 after the model's inference transform."""
         pixels: torch.Tensor = self._transform(image)
         return Prepared("image", pixels.numpy())
 
     def prepare_text(self, text: str) -> Prepared:
-        """Token ids (L,), cut at the model's context length as open_clip cuts them."""
+        """Token ids (L,), truncated to the model's context length as in open_clip."""
         tokens = self._tokenize([text])[0]
         used = tokens.nonzero()
-        # In open_clip's own vocabulary the pad's id is also that of "!"; the end mark is the last
-        # that is no pad.
+        # In open_clip's own vocabulary, padding has the same id as "!"; the last token that is not
+        # padding is the end mark.
         num_tokens = int(used[-1]) + 1 if hasattr(self._tokenize, "bpe_ranks") else len(used)
         return Prepared("text", tokens.numpy(), num_tokens=num_tokens)
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
-        """Unit vectors (N, dim) float32 of items that share a modality."""
+        """Unit vectors (N, dim) float32 of items of one modality."""
         stacked = torch.from_numpy(np.stack([item.array for item in items])).to(self._device)
         with torch.inference_mode():
             if items[0].modality == "image":

@@ -1,9 +1,7 @@
-"""What the rest of the vendor knows of a model: its identity, and the seam to run it."""
+"""The interface to a model: its identity, prepared input, and the Encoder protocol."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -12,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from teacher_server.canonical_json import canonical_sha256
+
 Modality = Literal["image", "text"]
 Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """Which model is sold. `fingerprint` changes whenever its vectors could."""
+    """Identity of a model. `fingerprint` changes whenever its embeddings could change."""
 
     id: str
     weights_sha256: str
@@ -32,7 +32,7 @@ class ModelInfo:
 
     @property
     def fingerprint(self) -> str:
-        """`sha256:` and the digest of the canonical JSON of what decides a vector."""
+        """`sha256:` and the digest of everything that determines an embedding."""
         identity = {
             "id": self.id,
             "weights_sha256": self.weights_sha256,
@@ -40,13 +40,12 @@ class ModelInfo:
             "dim": self.dim,
             "normalized": True,
         }
-        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-        return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+        return "sha256:" + canonical_sha256(identity)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One item as the model takes it: pixels (3, H, W) float32, or token ids (L,) int64."""
+    """One item as model input: pixels (3, H, W) float32, or token ids (L,) int64."""
 
     modality: Modality
     array: NDArray[Any]
@@ -54,19 +53,19 @@ class Prepared:
 
 
 class Encoder(Protocol):
-    """Turns prepared items of one modality into unit vectors, row for row."""
+    """Turns prepared items of one modality into unit-length embeddings."""
 
     @property
     def info(self) -> ModelInfo: ...
 
     def prepare_image(self, image: Image.Image) -> Prepared:
-        """The model's own preprocessing of one RGB image; safe to call from any thread."""
+        """Apply the model's preprocessing to one RGB image; safe to call from any thread."""
         ...
 
     def prepare_text(self, text: str) -> Prepared:
-        """The model's own tokens of one text; safe to call from any thread."""
+        """Tokenize one text; safe to call from any thread."""
         ...
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
-        """Unit vectors (N, dim) float32; all items have one modality; one thread at a time."""
+        """Unit vectors (N, dim) float32 of items of one modality; for one thread at a time."""
         ...

@@ -1,7 +1,7 @@
-"""Byte-pair merges in time that hardly grows faster than the word, and a bounded memory of words.
+"""Byte-pair merges in O(n log n) with a bounded cache, to replace those of open_clip.
 
-open_clip's own looks through the whole word for every merge, the square of its length: a stranger's
-word of 8,192 letters took it seconds. It also keeps every word that it ever met.
+open_clip searches the whole word for each merge, which is quadratic: a word of 8,192 letters took
+seconds. Its cache of words is not bounded.
 """
 
 from __future__ import annotations
@@ -11,74 +11,74 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-# Some megabytes; longer words are rare, and are merged anew each time.
-_KNOWN_WORDS = 2**14
-_KNOWN_LENGTH = 64
+# A few megabytes; longer words are rare, and are merged again each time.
+_CACHED_WORDS = 2**14
+_CACHED_LENGTH = 64
 
 
-def bound(tokenize: Any) -> Any:
-    """The tokenizer with these merges in place of open_clip's own; another kind as it is."""
+def use_fast_merges(tokenize: Any) -> Any:
+    """Replace the merges of an open_clip tokenizer; other kinds of tokenizer stay as they are."""
     if hasattr(tokenize, "bpe_ranks"):
-        tokenize.bpe = _Words(tokenize.bpe_ranks, dict(tokenize.cache))
+        tokenize.bpe = _WordMerger(tokenize.bpe_ranks, dict(tokenize.cache))
     return tokenize
 
 
-class _Words:
-    """The merged parts of a word, parted by spaces, as `SimpleTokenizer.bpe` gives them."""
+class _WordMerger:
+    """Merges a word into parts separated by spaces, as `SimpleTokenizer.bpe` does."""
 
     def __init__(self, ranks: Mapping[tuple[str, str], int], special: Mapping[str, str]) -> None:
         self._ranks = ranks
         self._pairs = {rank: pair for pair, rank in ranks.items()}
         self._special = special
-        self._known = lru_cache(_KNOWN_WORDS)(self._merged)
+        self._cached_merge = lru_cache(_CACHED_WORDS)(self._merge)
 
     def __call__(self, word: str) -> str:
         if word in self._special:
             return self._special[word]
-        return self._known(word) if len(word) <= _KNOWN_LENGTH else self._merged(word)
+        return self._cached_merge(word) if len(word) <= _CACHED_LENGTH else self._merge(word)
 
-    def _merged(self, word: str) -> str:
-        return " ".join(merged([*word[:-1], word[-1] + "</w>"], self._ranks, self._pairs))
+    def _merge(self, word: str) -> str:
+        return " ".join(merge_symbols([*word[:-1], word[-1] + "</w>"], self._ranks, self._pairs))
 
 
-def merged(
+def merge_symbols(
     symbols: Sequence[str],
     ranks: Mapping[tuple[str, str], int],
     pairs: Mapping[int, tuple[str, str]],
 ) -> list[str]:
-    """The symbols after all merges: always the lowest rank there is, at all its places at once.
+    """The symbols after all merges: repeatedly the pair of lowest rank, at all its positions.
 
-    `pairs` is `ranks` the other way round.
+    `pairs` is the inverse of `ranks`.
     """
     parts = list(symbols)
     end = len(parts)
     after, before = list(range(1, end + 1)), list(range(-1, end - 1))
-    waiting: list[tuple[int, int]] = []
+    heap: list[tuple[int, int]] = []
 
-    def note(left: int, right: int) -> None:
+    def push(left: int, right: int) -> None:
         if left >= 0 and right < end:
             rank = ranks.get((parts[left], parts[right]))
             if rank is not None:
-                heapq.heappush(waiting, (rank, left))
+                heapq.heappush(heap, (rank, left))
 
-    for place in range(end - 1):
-        note(place, place + 1)
-    while waiting:
-        rank = waiting[0][0]
-        # All places of a rank before any that its merges make, from left to right.
-        places = []
-        while waiting and waiting[0][0] == rank:
-            places.append(heapq.heappop(waiting)[1])
+    for position in range(end - 1):
+        push(position, position + 1)
+    while heap:
+        rank = heap[0][0]
+        # All positions of a rank, from left to right, before those that its merges create.
+        positions = []
+        while heap and heap[0][0] == rank:
+            positions.append(heapq.heappop(heap)[1])
         first, second = pairs[rank]
-        for left in places:
+        for left in positions:
             right = after[left]
-            # An earlier merge may have taken either; what was merged into its left is empty.
+            # An earlier merge may have used one of the two; a part merged into its left is empty.
             if right == end or (parts[left], parts[right]) != (first, second):
                 continue
             parts[left], parts[right] = first + second, ""
             after[left] = after[right]
             if after[left] < end:
                 before[after[left]] = left
-            note(before[left], left)
-            note(left, after[left])
+            push(before[left], left)
+            push(left, after[left])
     return [part for part in parts if part]

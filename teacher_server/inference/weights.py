@@ -1,4 +1,4 @@
-"""Where weights come from, and the proof that reading them runs no code of theirs."""
+"""Finds model weights, and checks that loading them cannot run code."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from teacher_server.errors import ModelUnavailable, UnsafeCheckpoint
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "embedded"
 CONFIG_NAME = "open_clip_config.json"
-WAYS_OUT = (
-    "ways out: TEACHER_MODEL=embedded (ships with the package), TEACHER_MODEL=/path/to/a/folder "
-    f"that holds {CONFIG_NAME} and the weights, or a Hugging Face cache that holds them "
+ALTERNATIVES = (
+    "instead, use TEACHER_MODEL=embedded (part of the package), TEACHER_MODEL=/path/to/a/folder "
+    f"with {CONFIG_NAME} and the weights, or a Hugging Face cache that contains them "
     "(mount it and set HF_HOME)"
 )
 _NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
-def without_weights(message: str) -> ModelUnavailable:
-    """The error for a model that cannot be had, with the ways out named."""
-    return ModelUnavailable(f"{message}; {WAYS_OUT}")
+def model_unavailable(message: str) -> ModelUnavailable:
+    """The error for a model that cannot be found; it lists the alternatives."""
+    return ModelUnavailable(f"{message}; {ALTERNATIVES}")
 
 
 def sha256_of(path: Path) -> str:
@@ -34,42 +34,42 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def checkpoint_in(folder: Path) -> Path:
-    """The weights of a local folder: open_clip's usual name, or the only checkpoint there is."""
+def find_checkpoint(folder: Path) -> Path:
+    """The weights in a local folder: a file with open_clip's usual name, or the only checkpoint."""
     if not (folder / CONFIG_NAME).is_file():
         message = f"{folder} holds no {CONFIG_NAME}"
-        raise without_weights(message)
+        raise model_unavailable(message)
     for name in _NAMES:
         if (folder / name).is_file():
             return folder / name
     found = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        message = f"{folder} must hold one checkpoint ({', '.join(_SUFFIXES)}); found: {names}"
+        message = f"{folder} must contain one checkpoint ({', '.join(_SUFFIXES)}); found: {names}"
         raise ModelUnavailable(message)
     return found[0]
 
 
 def require_only_tensors(path: Path) -> None:
-    """Raise UnsafeCheckpoint unless the file is safetensors, or unpickles to tensors alone.
+    """Raise UnsafeCheckpoint unless the file is safetensors or a pickle of tensors only.
 
-    open_clip passes weights_only=True but retries without it on a TypeError, where an environment
-    variable can turn the check off; so the check is made here, before open_clip sees the file.
+    open_clip passes weights_only=True, but retries without it after a TypeError, and an environment
+    variable can disable it. So the file is checked here before open_clip loads it.
     """
     if path.suffix not in _SUFFIXES:
-        message = f"{path.name} is not a checkpoint that is read here ({', '.join(_SUFFIXES)})"
+        message = f"{path.name} is not a supported checkpoint ({', '.join(_SUFFIXES)})"
         raise UnsafeCheckpoint(message)
     if path.suffix == ".safetensors":
         return
     import torch
 
     if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
-        message = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set: unset it, checkpoints must not run code"
+        message = "unset TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD: with it, checkpoints could run code"
         raise UnsafeCheckpoint(message)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        message = f"{path.name} holds more than tensors or is damaged; it was not loaded"
+        message = f"{path.name} contains more than tensors, or is damaged; it was not loaded"
         raise UnsafeCheckpoint(message) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not all(
@@ -79,11 +79,11 @@ def require_only_tensors(path: Path) -> None:
         raise UnsafeCheckpoint(message)
 
 
-def fetch(repository: str, *filenames: str) -> Path:
-    """The first of the files that the Hugging Face cache or hub has; ModelUnavailable if none.
+def fetch_from_hub(repository: str, *filenames: str) -> Path:
+    """The first of these files that the Hugging Face cache or hub has; raises ModelUnavailable.
 
-    Where the hub's name does not resolve only the cache is asked, for the client would otherwise
-    spend a minute on retries before it says so.
+    If the hub's name cannot be resolved, only the cache is searched; the hub's client would
+    otherwise retry for a minute.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -92,7 +92,7 @@ def fetch(repository: str, *filenames: str) -> Path:
     is_offline = not _hub_resolves()
     for filename in filenames:
         try:
-            # The operator names the repository; what is sold is the fingerprint of what was read.
+            # The operator chose the repository, and the fingerprint identifies what was read.
             return Path(
                 hf_hub_download(  # nosec B615
                     repository, filename, local_files_only=is_offline
@@ -100,13 +100,13 @@ def fetch(repository: str, *filenames: str) -> Path:
             )
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
             reason = error
-    message = f"the weights of {repository} can be had neither from the hub nor from its cache"
-    raise without_weights(message) from reason
+    message = f"the weights of {repository} are neither on the hub nor in its cache"
+    raise model_unavailable(message) from reason
 
 
 def _hub_resolves() -> bool:
     if getproxies():
-        return True  # the proxy resolves names, not this machine
+        return True  # the proxy resolves names
     host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
     try:
         socket.getaddrinfo(host, 443)

@@ -1,1 +1,1 @@
-"""The books: keys, reservations, and an append-only, hash-chained ledger."""
+"""API keys, reservations, and an append-only, hash-chained ledger."""

@@ -1,4 +1,4 @@
-"""A key's standing and its limits, as the rest of the vendor sees them."""
+"""A key's account: its balance and its limits."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from teacher_server.ledger.period import PERIODS, Period, period_label, period_s
 Scope = Literal["embed", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 DEFAULT_SCOPES: tuple[Scope, ...] = ("embed", "read")
-# The end of the year 9999 in Unix milliseconds: no date can be written for a later moment.
+# The end of the year 9999 in Unix milliseconds, the last date that can be formatted.
 LAST_MS = 253_402_300_799_999
 _BOUNDS = {
-    "requests_per_minute": ("a count", MAX_UNITS),
-    "max_concurrent": ("a count", MAX_UNITS),
-    "expires_ms": ("a moment up to the year 9999 in Unix milliseconds,", LAST_MS),
+    "requests_per_minute": ("a number", MAX_UNITS),
+    "max_concurrent": ("a number", MAX_UNITS),
+    "expires_ms": ("a time up to the year 9999 in Unix milliseconds,", LAST_MS),
 }
 
 
 class Limits(TypedDict, total=False):
-    """What can be changed of a key; None puts a limit back to the vendor's default or lifts it."""
+    """The limits of a key that can be changed; None restores the vendor's default or removes it."""
 
     scopes: Sequence[str]
     expires_ms: int | None
@@ -35,10 +35,10 @@ class Limits(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A key's standing. Units; `remaining` is what is neither spent nor reserved.
+    """A key's balance in queries and its limits; `remaining` is neither spent nor reserved.
 
-    `allowance` and `used` are of the current period; without one, they are the budget and all that
-    was spent. Limits that are None are the vendor's defaults; times are Unix milliseconds.
+    `allowance` and `used` are of the current period; without a period, they are the whole budget
+    and all spending. A limit of None means the vendor's default. Times are Unix milliseconds.
     """
 
     id: str
@@ -71,13 +71,13 @@ class Account:
     def used_units(self) -> int:
         return self.spent_units - self.period_base_units
 
-    def has_ended(self, now: int) -> bool:
-        """Whether these figures are of a period that is over at `now`."""
+    def period_has_ended(self, now: int) -> bool:
+        """Whether the period of these figures is over at `now`."""
         return period_start(self.budget_period, now) > self.period_start_ms
 
 
-def account_of(row: Row[Any]) -> Account:
-    """The standing in a row of `accounts`."""
+def account_from_row(row: Row[Any]) -> Account:
+    """The account in a row of `accounts`."""
     return Account(
         id=row.id,
         name=row.name,
@@ -99,31 +99,31 @@ def account_of(row: Row[Any]) -> Account:
     )
 
 
-def columns_of(limits: Limits) -> dict[str, Any]:
-    """The limits as columns of `accounts`; LedgerError names the one that makes no sense."""
+def limit_columns(limits: Limits) -> dict[str, Any]:
+    """The limits as columns of `accounts`; raises LedgerError that names an invalid limit."""
     values: dict[str, Any] = dict(limits)
     if "scopes" in limits:
-        values["scopes"] = ",".join(_ordered(limits["scopes"]))
+        values["scopes"] = ",".join(_checked_scopes(limits["scopes"]))
     for name, (what, largest) in _BOUNDS.items():
         limit = values.get(name)
         if limit is not None and not 0 < limit <= largest:
-            message = f"{name} is {what} from 1 to {largest}, not {limit}"
+            message = f"{name} must be {what} from 1 to {largest}, not {limit}"
             raise LedgerError(message)
     return values
 
 
 def checked_period(period: str) -> Period:
-    """The period of that name; LedgerError says which there are."""
+    """The period with this name; raises LedgerError that lists the valid names."""
     for known in PERIODS:
         if period == known:
             return known
-    message = f"a budget's period is one of {', '.join(PERIODS)}, not {period!r}"
+    message = f"a budget's period must be one of {', '.join(PERIODS)}, not {period!r}"
     raise LedgerError(message)
 
 
-def _ordered(scopes: Sequence[str]) -> list[Scope]:
+def _checked_scopes(scopes: Sequence[str]) -> list[Scope]:
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
-        message = f"a key's scopes are some of {', '.join(SCOPES)}, not {unknown or 'none'}"
+        message = f"a key's scopes must be among {', '.join(SCOPES)}, not {unknown or 'none'}"
         raise LedgerError(message)
     return [scope for scope in SCOPES if scope in scopes]

@@ -1,4 +1,4 @@
-"""Thresholds of a budget: noted with the charge that crosses them, handed out until delivered."""
+"""Budget alerts: recorded with the charge that crosses a threshold, leased until delivered."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from teacher_server.database.tables import alerts
 from teacher_server.ledger.period import period_label
 
 PERCENTS = (80, 100)
-# Whoever takes an alert has this long to deliver it before another may.
-CLAIM_MS = 60_000
+# A server has this long to deliver an alert before another server may try.
+LEASE_MS = 60_000
 _MAX_WAIT_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """A key has used `percent` of its allowance; `label` says of which, `id` is for ever."""
+    """A key has used `percent` of its allowance; `label` names the period, `id` never changes."""
 
     id: str
     key_id: str
@@ -32,10 +32,10 @@ class Alert:
     attempts: int
 
 
-def note_thresholds(connection: Connection, account: Row[Any], now: int) -> None:
-    """Write an alert for each threshold that this account stands on or above, once per label.
+def record_thresholds(connection: Connection, account: Row[Any], now: int) -> None:
+    """Record an alert for each threshold that this account has reached, once per label.
 
-    The caller holds the account's row, so no other charge of the key can do so meanwhile.
+    The caller holds the lock on the account's row, so no other charge of the key interferes.
     """
     used = account.spent_units - account.period_base_units
     allowance = account.budget_units - account.period_base_units
@@ -64,8 +64,8 @@ def note_thresholds(connection: Connection, account: Row[Any], now: int) -> None
         )
 
 
-def claim(connection: Connection, *, limit: int, now: int) -> list[Alert]:
-    """The undelivered alerts that are due, oldest first; each goes to one caller at a time."""
+def lease_alerts(connection: Connection, *, limit: int, now: int) -> list[Alert]:
+    """Lease the undelivered alerts that are due, oldest first, to this caller alone."""
     rows = connection.execute(
         select(alerts)
         .where(alerts.c.delivered_ms.is_(None), alerts.c.retry_ms <= now)
@@ -76,13 +76,13 @@ def claim(connection: Connection, *, limit: int, now: int) -> list[Alert]:
     connection.execute(
         update(alerts)
         .where(alerts.c.id.in_([row.id for row in rows]))
-        .values(retry_ms=now + CLAIM_MS)
+        .values(retry_ms=now + LEASE_MS)
     )
-    return [alert_of(row) for row in rows]
+    return [alert_from_row(row) for row in rows]
 
 
 def mark_delivered(connection: Connection, alert_id: str, now: int) -> None:
-    """Never hand this alert out again."""
+    """Record that this alert was delivered; it is never leased again."""
     connection.execute(
         update(alerts)
         .where(alerts.c.id == alert_id, alerts.c.delivered_ms.is_(None))
@@ -91,7 +91,7 @@ def mark_delivered(connection: Connection, alert_id: str, now: int) -> None:
 
 
 def mark_failed(connection: Connection, alert_id: str, now: int) -> None:
-    """Hand it out again later: after 2 s, 4 s, 8 s, … up to an hour."""
+    """Schedule the next attempt: after 2 s, 4 s, 8 s, … up to an hour."""
     attempts = connection.scalar(
         select(alerts.c.attempts).where(alerts.c.id == alert_id).with_for_update()
     )
@@ -105,7 +105,7 @@ def mark_failed(connection: Connection, alert_id: str, now: int) -> None:
     )
 
 
-def alert_of(row: Row[Any]) -> Alert:
+def alert_from_row(row: Row[Any]) -> Alert:
     """The alert in a row."""
     return Alert(
         id=row.id,

@@ -1,9 +1,10 @@
-"""Lengthening a key's chain: the one place that writes ledger entries."""
+"""Appends entries to a key's hash chain; no other module writes ledger entries."""
 
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Required, TypedDict, Unpack
 
 from sqlalchemy import Connection, Row, insert, update
 
@@ -11,92 +12,90 @@ from teacher_server.database.tables import accounts, entries
 from teacher_server.errors import KeyUnknown, LedgerError
 from teacher_server.ledger.entry import Kind, LedgerEntry
 
-# What a counter may hold.
+# The largest value of a counter.
 MAX_UNITS = 2**62
-# What may be granted to a key in all, but for renewals: these bring back what was sold, and have
-# room for 127 such budgets sold to the last unit.
+# The largest total that may be granted to a key, apart from renewals. Those restore what was spent,
+# and MAX_UNITS leaves room for 127 such budgets.
 MAX_GRANTED = 2**55
 
 
-def drafted(
-    account: Row[Any],
-    *,
-    kind: Kind,
-    request_id: str,
-    units: int,
-    price_version: str,
-    now: int,
-    idempotency_key: str = "",
-    model: str = "",
-    model_fingerprint: str = "",
-    images: int = 0,
-    texts: int = 0,
-    cost_micro_usd: int = 0,
-) -> LedgerEntry:
-    """The sealed entry that follows the head of the account's chain.
+class EntryFields(TypedDict, total=False):
+    """The fields of an entry that do not follow from the account."""
 
-    `account` is its row after the movement: balance and `last_seq` are already the entry's.
+    kind: Required[Kind]
+    request_id: Required[str]
+    units: Required[int]
+    price_version: Required[str]
+    idempotency_key: str
+    model: str
+    model_fingerprint: str
+    images: int
+    texts: int
+    cost_micro_usd: int
+
+
+def draft_entry(account: Row[Any], now: int, **fields: Unpack[EntryFields]) -> LedgerEntry:
+    """The entry that follows the head of the account's chain, with its hash.
+
+    `account` is its row after the change: balance and `last_seq` already are those of the entry.
     """
     return LedgerEntry(
         seq=account.last_seq,
-        kind=kind,
-        request_id=request_id,
-        idempotency_key=idempotency_key,
-        model=model,
-        model_fingerprint=model_fingerprint,
-        images=images,
-        texts=texts,
-        units=units,
-        cost_micro_usd=cost_micro_usd,
-        price_version=price_version,
         balance_units=account.budget_units - account.spent_units,
         created_ms=now,
         prev_hash=account.last_hash,
+        **fields,
     ).sealed()
 
 
-def append(connection: Connection, key_id: str, entry: LedgerEntry) -> None:
-    """Write a sealed entry and make it the head of its key's chain (`last_seq` is the caller's)."""
+def append_entry(connection: Connection, key_id: str, entry: LedgerEntry) -> None:
+    """Write an entry and its hash as the head of its key's chain; callers update `last_seq`."""
     connection.execute(insert(entries).values(key_id=key_id, **entry.document()))
     connection.execute(update(accounts).where(accounts.c.id == key_id).values(last_hash=entry.hash))
 
 
-def grant(
-    connection: Connection,
-    key_id: str,
-    *,
-    units: int,
-    price_version: str,
-    now: int,
-    request_id: str | None = None,
-    most: int = MAX_GRANTED,
-) -> None:
-    """Raise the key's budget by so many units, with the entry that says so.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Units to add to a budget; a `request_id` of None becomes a random one.
 
-    Raises KeyUnknown, and LedgerError when the budget would become larger than `most`.
+    `maximum` is the largest budget that the key may have afterwards.
+    """
+
+    units: int
+    price_version: str
+    request_id: str | None = None
+    maximum: int = MAX_GRANTED
+
+
+def append_grant(connection: Connection, key_id: str, grant: Grant, now: int) -> None:
+    """Add units to the key's budget and append the entry for it.
+
+    Raises KeyUnknown, or LedgerError if the budget would exceed the grant's maximum.
     """
     account = connection.execute(
         update(accounts)
         .where(accounts.c.id == key_id)
-        .values(budget_units=accounts.c.budget_units + units, last_seq=accounts.c.last_seq + 1)
+        .values(
+            budget_units=accounts.c.budget_units + grant.units, last_seq=accounts.c.last_seq + 1
+        )
         .returning(accounts)
     ).one_or_none()
     if account is None:
-        raise unknown(key_id)
-    if account.budget_units > most:
-        message = f"a key can be granted {most} units in all, and this would be more"
+        raise unknown_key(key_id)
+    if account.budget_units > grant.maximum:
+        message = f"the total budget of a key cannot exceed {grant.maximum} queries"
         raise LedgerError(message)
-    entry = drafted(
+    entry = draft_entry(
         account,
+        now,
         kind="grant",
-        request_id=request_id or "req_" + secrets.token_hex(16),
-        units=units,
-        price_version=price_version,
-        now=now,
+        request_id=grant.request_id or "req_" + secrets.token_hex(16),
+        units=grant.units,
+        price_version=grant.price_version,
     )
-    append(connection, key_id, entry)
+    append_entry(connection, key_id, entry)
 
 
-def unknown(key_id: str) -> KeyUnknown:
-    """The error that names an id which no key has."""
+def unknown_key(key_id: str) -> KeyUnknown:
+    """The error for an id that no key has."""
     return KeyUnknown(f"no key has the id {key_id!r}")

@@ -1,7 +1,7 @@
-"""The check that the books add up: every fault is a sentence that names the row.
+"""Audits the ledger; each fault is a sentence that names the row.
 
-What no chained entry holds cannot be proven: the embeddings in a stored answer, and the hash of a
-request's payload.
+The audit cannot detect changes of what no chained entry covers: the embeddings in a stored answer,
+and the hash of a request's payload.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from sqlalchemy import Connection, Row, select
 from teacher_server.database.tables import accounts, alerts, corrections, entries, requests
 from teacher_server.ledger.entry import GENESIS, LedgerEntry
 
-# Answers read at a time, of some 200 kB each: all of them can be larger than the memory.
+# Answers are about 200 kB each; all of them together may be larger than the memory.
 _ANSWERS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What `verify` walked, and each fault as a sentence that names the row.
+    """How much was checked, and each fault as a sentence that names the row.
 
-    `units_charged` is what was ever charged, `units_corrected` what of it was given back.
+    `units_charged` is the sum of all charges; corrections refunded `units_corrected` of it.
     """
 
     keys: int
@@ -34,9 +34,9 @@ class Audit:
     faults: tuple[str, ...]
 
 
-def audited(connection: Connection) -> Audit:
-    """Recompute every chain and balance, and hold every request and the receipt in every stored
-    answer against its entry; the caller's transaction is one snapshot."""
+def audit_ledger(connection: Connection) -> Audit:
+    """Recompute all hash chains and balances, and compare all requests and the receipts in stored
+    answers with their entries. The caller's transaction is one snapshot."""
     faults: list[str] = []
     num_entries = charged = corrected = 0
     keys = connection.execute(select(accounts).order_by(accounts.c.id)).all()
@@ -48,18 +48,18 @@ def audited(connection: Connection) -> Audit:
         rows = connection.execute(
             select(entries).where(entries.c.key_id == account.id).order_by(entries.c.seq)
         )
-        walked = [entry_of(row) for row in rows]
-        num_entries += len(walked)
-        charged += sum(entry.units for entry in walked if entry.kind == "charge")
-        corrected -= sum(entry.units for entry in walked if entry.kind == "correction")
-        faults += _chain_faults(account, walked)
-        faults += _period_faults(account, walked)
-        faults += _correction_faults(account, walked, reasons)
-        faults += _request_faults(connection, account, walked)
-        faults += _answer_faults(connection, account, walked)
+        chain = [entry_from_row(row) for row in rows]
+        num_entries += len(chain)
+        charged += sum(entry.units for entry in chain if entry.kind == "charge")
+        corrected -= sum(entry.units for entry in chain if entry.kind == "correction")
+        faults += _chain_faults(account, chain)
+        faults += _period_faults(account, chain)
+        faults += _correction_faults(account, chain, reasons)
+        faults += _request_faults(connection, account, chain)
+        faults += _answer_faults(connection, account, chain)
         faults += _alert_faults(connection, account)
     faults += [
-        f"correction {request_id} of {corrects}: its reason is on record, its entry is not"
+        f"correction {request_id} of {corrects}: its reason is recorded, but its entry is missing"
         for request_id, corrects in sorted(reasons.items())
     ]
     return Audit(
@@ -71,17 +71,17 @@ def audited(connection: Connection) -> Audit:
     )
 
 
-def entry_of(row: Row[Any]) -> LedgerEntry:
+def entry_from_row(row: Row[Any]) -> LedgerEntry:
     """The entry in a row of `ledger_entries`."""
     fields = row._asdict()
     return LedgerEntry(**{k: v for k, v in fields.items() if k not in {"row", "key_id"}})
 
 
-def _chain_faults(account: Row[Any], walked: list[LedgerEntry]) -> list[str]:
+def _chain_faults(account: Row[Any], chain: list[LedgerEntry]) -> list[str]:
     faults = []
     granted = spent = 0
     head = GENESIS
-    for expected_seq, entry in enumerate(walked, start=1):
+    for expected_seq, entry in enumerate(chain, start=1):
         where = f"key {account.id} seq {entry.seq}"
         if entry.seq != expected_seq:
             faults.append(f"{where}: expected seq {expected_seq}, an entry is missing")
@@ -98,44 +98,44 @@ def _chain_faults(account: Row[Any], walked: list[LedgerEntry]) -> list[str]:
             faults.append(f"{where}: balance {entry.balance_units}, expected {granted - spent}")
         head = entry.hash
     totals = (account.budget_units, account.spent_units, account.last_seq, account.last_hash)
-    if totals != (granted, spent, len(walked), head):
+    if totals != (granted, spent, len(chain), head):
         faults.append(
             f"key {account.id}: the account row says budget {account.budget_units}, spent "
             f"{account.spent_units}, seq {account.last_seq}; the entries say {granted}, {spent}, "
-            f"{len(walked)}"
+            f"{len(chain)}"
         )
     return faults
 
 
-def _period_faults(account: Row[Any], walked: list[LedgerEntry]) -> list[str]:
-    # Charges up to the period's first entry, less whatever was given back of them since.
+def _period_faults(account: Row[Any], chain: list[LedgerEntry]) -> list[str]:
+    # Charges up to the period's first entry, minus what was refunded of them since.
     before = {
         entry.request_id: entry.units
-        for entry in walked
+        for entry in chain
         if entry.kind == "charge" and entry.seq <= account.period_base_seq
     }
     given = sum(
         entry.units
-        for entry in walked
+        for entry in chain
         if entry.kind == "correction" and entry.idempotency_key in before
     )
     spent = sum(before.values()) + given
     if spent == account.period_base_units:
         return []
     return [
-        f"key {account.id}: the account row says {account.period_base_units} units were spent "
-        f"before its period, the entries {spent}"
+        f"key {account.id}: the account row says that {account.period_base_units} units were spent "
+        f"before its period, the entries say {spent}"
     ]
 
 
 def _correction_faults(
-    account: Row[Any], walked: list[LedgerEntry], reasons: dict[str, str]
+    account: Row[Any], chain: list[LedgerEntry], reasons: dict[str, str]
 ) -> list[str]:
-    """Takes what it finds from `reasons`: what stays has no entry."""
+    """Removes what it finds from `reasons`; what remains has no entry."""
     faults = []
     units_left: Counter[str] = Counter()
     cost_left: Counter[str] = Counter()
-    for entry in walked:
+    for entry in chain:
         if entry.kind == "charge":
             units_left[entry.request_id] += entry.units
             cost_left[entry.request_id] += entry.cost_micro_usd
@@ -144,18 +144,18 @@ def _correction_faults(
         charge = entry.idempotency_key
         where = f"key {account.id} seq {entry.seq}"
         if reasons.pop(entry.request_id, None) != charge:
-            faults.append(f"{where}: corrects {charge!r}, for which no reason is on record")
+            faults.append(f"{where}: corrects {charge!r}, but no reason is recorded")
         units_left[charge] += entry.units
         cost_left[charge] += entry.cost_micro_usd
         if entry.units > 0 or entry.cost_micro_usd > 0:
-            faults.append(f"{where}: a correction that takes instead of giving back")
+            faults.append(f"{where}: a correction that charges instead of refunding")
         if units_left[charge] < 0 or cost_left[charge] < 0:
-            faults.append(f"{where}: gives back more than the charge {charge!r} was")
+            faults.append(f"{where}: refunds more than the charge {charge!r}")
     return faults
 
 
 def _request_faults(
-    connection: Connection, account: Row[Any], walked: list[LedgerEntry]
+    connection: Connection, account: Row[Any], chain: list[LedgerEntry]
 ) -> list[str]:
     rows = connection.execute(
         select(
@@ -170,7 +170,7 @@ def _request_faults(
         ).where(requests.c.key_id == account.id, requests.c.state != "voided")
     ).all()
     posted = {row.request_id: row for row in rows if row.state == "posted"}
-    charged = {entry.request_id: entry for entry in walked if entry.kind == "charge"}
+    charged = {entry.request_id: entry for entry in chain if entry.kind == "charge"}
     faults = []
     for request_id in sorted(posted.keys() | charged.keys()):
         where = f"key {account.id} request {request_id}"
@@ -190,16 +190,16 @@ def _request_faults(
     reserved = sum(row.units for row in rows if row.state == "reserved")
     if reserved != account.reserved_units:
         faults.append(
-            f"key {account.id}: the account row holds {account.reserved_units} reserved units, "
+            f"key {account.id}: the account row has {account.reserved_units} reserved units, "
             f"its open requests {reserved}"
         )
     return faults
 
 
 def _answer_faults(
-    connection: Connection, account: Row[Any], walked: list[LedgerEntry]
+    connection: Connection, account: Row[Any], chain: list[LedgerEntry]
 ) -> list[str]:
-    charged = {entry.request_id: entry for entry in walked if entry.kind == "charge"}
+    charged = {entry.request_id: entry for entry in chain if entry.kind == "charge"}
     rows = connection.execute(
         select(requests.c.request_id, requests.c.body)
         .where(
@@ -207,7 +207,7 @@ def _answer_faults(
             requests.c.state != "voided",
             requests.c.body.is_not(None),
         )
-        # As the index has them: nothing is sorted, and only this key's answers are read.
+        # In the order of the index, so that nothing is sorted and only this key's rows are read.
         .order_by(requests.c.idempotency_key),
         execution_options={"yield_per": _ANSWERS_AT_ONCE},
     )
@@ -216,12 +216,12 @@ def _answer_faults(
         entry = charged.get(row.request_id)
         if entry is not None and _receipt_in(row.body) != entry.document():
             where = f"key {account.id} request {row.request_id}"
-            faults.append(f"{where}: its stored answer does not carry its ledger entry as receipt")
+            faults.append(f"{where}: the receipt in its stored answer is not its ledger entry")
     return faults
 
 
 def _receipt_in(body: bytes) -> object:
-    """The receipt as a customer reads it; None when the answer cannot be read."""
+    """The receipt as a customer reads it; None if the answer cannot be parsed."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -232,8 +232,7 @@ def _receipt_in(body: bytes) -> object:
 def _alert_faults(connection: Connection, account: Row[Any]) -> list[str]:
     rows = connection.execute(select(alerts).where(alerts.c.key_id == account.id))
     return [
-        f"alert {row.id}: says {row.percent} % of {row.allowance_units} units were used by "
-        f"{row.used_units}"
+        f"alert {row.id}: {row.used_units} units are not {row.percent}% of {row.allowance_units}"
         for row in rows
         if not row.used_units * 100 >= row.percent * row.allowance_units > 0
     ]

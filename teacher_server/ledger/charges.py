@@ -8,20 +8,20 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from teacher_server.database.engine import reading, writing
-from teacher_server.database.server_locks import is_dead
+from teacher_server.database.engine import read_transaction, write_transaction
+from teacher_server.database.server_locks import server_is_dead
 from teacher_server.database.tables import accounts, requests
 from teacher_server.errors import ReservationGone
-from teacher_server.ledger.alerts import note_thresholds
-from teacher_server.ledger.append import append, drafted, unknown
+from teacher_server.ledger.alerts import record_thresholds
+from teacher_server.ledger.append import append_entry, draft_entry, unknown_key
 from teacher_server.ledger.clock import Clock
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.period import is_current, renew
-from teacher_server.ledger.price import Price
+from teacher_server.ledger.period import is_current, renew_period
 from teacher_server.ledger.purchase import (
     Earlier,
     InFlight,
     KeyReused,
+    Price,
     Purchase,
     Purged,
     Refused,
@@ -29,22 +29,9 @@ from teacher_server.ledger.purchase import (
     Reservation,
 )
 
-__all__ = [
-    "Charges",
-    "Clock",
-    "Earlier",
-    "InFlight",
-    "KeyReused",
-    "Purchase",
-    "Purged",
-    "Refused",
-    "Replay",
-    "Reservation",
-]
-
 
 class Charges:
-    """Moves units of a key from budget to reserved to spent; each step is one transaction."""
+    """Moves units of a key from its budget to reserved to spent, each step in one transaction."""
 
     def __init__(self, engine: Engine, *, boot_id: str, lease_ms: int, clock: Clock) -> None:
         self._engine = engine
@@ -52,21 +39,21 @@ class Charges:
         self._lease_ms = lease_ms
         self._clock = clock
 
-    def earlier(self, purchase: Purchase) -> Earlier | None:
-        """What became of the same Idempotency-Key before, or None; reserves nothing."""
-        with reading(self._engine) as connection:
-            return _earlier(connection, purchase)
+    def find_earlier(self, purchase: Purchase) -> Earlier | None:
+        """The outcome of an earlier request with the same Idempotency-Key; reserves nothing."""
+        with read_transaction(self._engine) as connection:
+            return _find_earlier(connection, purchase)
 
     def reserve(self, purchase: Purchase, price: Price) -> Reservation | Earlier | Refused:
-        """Set the units aside, or say why not; never lets spent + reserved exceed the budget.
+        """Reserve the units, or return why not; spent + reserved never exceeds the budget.
 
-        Begins the key's new period when one is due. Raises KeyUnknown.
+        Starts the key's new period if a renewal is due. Raises KeyUnknown.
         """
         try:
             return self._reserve(purchase, price)
         except IntegrityError:
-            # PostgreSQL only: another replica took the Idempotency-Key between look and insert.
-            found = self.earlier(purchase)
+            # PostgreSQL only: another replica inserted the Idempotency-Key since it was looked up.
+            found = self.find_earlier(purchase)
             if found is None:
                 raise
             return found
@@ -74,15 +61,15 @@ class Charges:
     def _reserve(self, purchase: Purchase, price: Price) -> Reservation | Earlier | Refused:
         units = price.units(images=purchase.images, texts=purchase.texts)
         now = self._clock()
-        with writing(self._engine) as connection:
-            found = _earlier(connection, purchase)
+        with write_transaction(self._engine) as connection:
+            found = _find_earlier(connection, purchase)
             if found is not None:
                 return found
-            if not _set_aside(connection, purchase.key_id, units, now):
-                # The budget does not reach, or the key's period is over: a new one may reach.
-                renew(connection, purchase.key_id, now)
-                if not _set_aside(connection, purchase.key_id, units, now):
-                    return _refusal(connection, purchase.key_id, units)
+            if not _reserve_units(connection, purchase.key_id, units, now):
+                # The budget is too small, or the key's period is over and a renewal may suffice.
+                renew_period(connection, purchase.key_id, now)
+                if not _reserve_units(connection, purchase.key_id, units, now):
+                    return _refused(connection, purchase.key_id, units)
             connection.execute(
                 insert(requests).values(
                     request_id=purchase.request_id,
@@ -110,14 +97,14 @@ class Charges:
         model_fingerprint: str,
         render: Callable[[LedgerEntry], bytes],
     ) -> bytes:
-        """Charge and keep the answer in one transaction; the bytes returned are those stored.
+        """Charge and store the answer in one transaction; returns the stored bytes.
 
-        Units and price are those on record since the reservation. `render` turns the ledger entry
-        into the body, so that the receipt is part of it. Raises ReservationGone when the
-        reservation was voided meanwhile; nothing is charged then.
+        Units and price are those recorded with the reservation. `render` makes the body from the
+        ledger entry, so that the receipt is part of it. Raises ReservationGone, and charges
+        nothing, if the reservation was voided in the meantime.
         """
         now = self._clock()
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             held = connection.execute(
                 select(requests)
                 .where(requests.c.request_id == reservation.purchase.request_id)
@@ -127,8 +114,9 @@ class Charges:
                 message = "the reservation was voided before it could be charged"
                 raise ReservationGone(message)
             account = _spend(connection, held, now)
-            entry = drafted(
+            entry = draft_entry(
                 account,
+                now,
                 kind="charge",
                 request_id=held.request_id,
                 idempotency_key=held.idempotency_key,
@@ -139,7 +127,6 @@ class Charges:
                 units=held.units,
                 cost_micro_usd=held.units * held.micro_usd_per_unit,
                 price_version=held.price_version,
-                now=now,
             )
             body = render(entry)
             connection.execute(
@@ -147,41 +134,42 @@ class Charges:
                 .where(requests.c.request_id == held.request_id)
                 .values(state="posted", body=body, resolved_ms=now)
             )
-            append(connection, held.key_id, entry)
-            note_thresholds(connection, account, now)
+            append_entry(connection, held.key_id, entry)
+            record_thresholds(connection, account, now)
         return body
 
     def void(self, request_id: str) -> bool:
-        """Give a reservation back; False when there was none left to give."""
-        with writing(self._engine) as connection:
+        """Void a reservation; returns whether there was one."""
+        with write_transaction(self._engine) as connection:
             return _void(connection, requests.c.request_id == request_id, self._clock()) == 1
 
     def void_dead(self) -> int:
-        """Give back what servers that died left reserved; how many reservations.
+        """Void the reservations of dead servers; returns how many.
 
-        On SQLite only the sole server may call it; on PostgreSQL the dead are told by their locks.
+        With SQLite, only the server that owns the file may call it. With PostgreSQL, a server is
+        dead if its lock is free.
         """
         other = and_(requests.c.state == "reserved", requests.c.boot_id != self._boot_id)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             boot_ids = connection.scalars(select(requests.c.boot_id).where(other).distinct()).all()
         voided = 0
         for boot_id in boot_ids:
-            with writing(self._engine) as connection:
-                if is_dead(connection, boot_id):
+            with write_transaction(self._engine) as connection:
+                if server_is_dead(connection, boot_id):
                     voided += _void(connection, requests.c.boot_id == boot_id, self._clock())
         return voided
 
     def void_expired(self) -> int:
-        """Give back every reservation whose lease ran out, whoever held it; how many.
+        """Void the reservations with expired leases, of any server; returns how many.
 
-        Safe beside a slow request: its post then finds nothing reserved, and charges nothing.
+        A request that is still running then finds its reservation gone, and charges nothing.
         """
         now = self._clock()
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return _void(connection, requests.c.lease_until_ms < now, now)
 
 
-def _set_aside(connection: Connection, key_id: str, units: int, now: int) -> bool:
+def _reserve_units(connection: Connection, key_id: str, units: int, now: int) -> bool:
     taken = connection.execute(
         update(accounts)
         .where(
@@ -195,7 +183,7 @@ def _set_aside(connection: Connection, key_id: str, units: int, now: int) -> boo
 
 
 def _spend(connection: Connection, held: Row[Any], now: int) -> Row[Any]:
-    """Move the units of a request from reserved to spent, in the period that `now` lies in."""
+    """Move the units of a request from reserved to spent, in the period that contains `now`."""
     spending = (
         update(accounts)
         .where(accounts.c.id == held.key_id, is_current(now))
@@ -208,12 +196,12 @@ def _spend(connection: Connection, held: Row[Any], now: int) -> Row[Any]:
     )
     account = connection.execute(spending).one_or_none()
     if account is None:
-        renew(connection, held.key_id, now)
+        renew_period(connection, held.key_id, now)
         account = connection.execute(spending).one()
     return account
 
 
-def _earlier(connection: Connection, purchase: Purchase) -> Earlier | None:
+def _find_earlier(connection: Connection, purchase: Purchase) -> Earlier | None:
     row = connection.execute(
         select(
             requests.c.request_id, requests.c.payload_sha256, requests.c.state, requests.c.body
@@ -229,25 +217,25 @@ def _earlier(connection: Connection, purchase: Purchase) -> Earlier | None:
 
 
 def outcome_of(row: Row[*tuple[Any, ...]]) -> Replay | Purged | InFlight:
-    """What became of a request that was not voided: its row has request_id, state and body."""
+    """The outcome of a request that was not voided; its row has request_id, state and body."""
     if row.state != "posted":
         return InFlight()
     return Purged(row.request_id) if row.body is None else Replay(row.body)
 
 
-def _refusal(connection: Connection, key_id: str, units: int) -> Refused:
+def _refused(connection: Connection, key_id: str, units: int) -> Refused:
     row = connection.execute(
         select(accounts.c.budget_units, accounts.c.spent_units).where(accounts.c.id == key_id)
     ).one_or_none()
     if row is None:
-        raise unknown(key_id)
+        raise unknown_key(key_id)
     remaining = row.budget_units - row.spent_units
     return Refused(needed=units, remaining=remaining, is_temporary=units <= remaining)
 
 
 def _void(connection: Connection, which: ColumnElement[bool], now: int) -> int:
-    # In the order of accounts, and past requests that are being posted right now: two sweeps and
-    # a post can then never wait for each other in a circle.
+    # Ordered by account, and skipping requests that are being posted, so that sweeps and posts
+    # cannot deadlock.
     rows = connection.execute(
         select(requests.c.request_id, requests.c.key_id, requests.c.units)
         .where(which, requests.c.state == "reserved")

@@ -1,4 +1,4 @@
-"""The time on every line of the ledger; tests turn one of their own."""
+"""The clock of ledger entries, which tests replace."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ Clock = Callable[[], int]
 
 
 def unix_ms() -> int:
-    """Unix milliseconds."""
+    """The current time in Unix milliseconds."""
     return time.time_ns() // 1_000_000

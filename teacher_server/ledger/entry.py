@@ -1,11 +1,11 @@
-"""One line of the ledger: what the receipt shows, and what its hash covers."""
+"""A ledger entry: the fields of a receipt, and the hash over them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+from teacher_server.canonical_json import canonical_sha256
 
 GENESIS = "0" * 64
 Kind = Literal["grant", "charge", "correction"]
@@ -13,18 +13,18 @@ Kind = Literal["grant", "charge", "correction"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """A posted movement of one key; `hash` chains it to the entry before it."""
+    """A grant, charge or correction of one key; `prev_hash` is the hash of the entry before it."""
 
     seq: int
     kind: Kind
     request_id: str
-    idempotency_key: str
-    model: str
-    model_fingerprint: str
-    images: int
-    texts: int
+    idempotency_key: str = ""
+    model: str = ""
+    model_fingerprint: str = ""
+    images: int = 0
+    texts: int = 0
     units: int
-    cost_micro_usd: int
+    cost_micro_usd: int = 0
     price_version: str
     balance_units: int
     created_ms: int
@@ -32,17 +32,16 @@ class LedgerEntry:
     hash: str = ""
 
     def sealed(self) -> LedgerEntry:
-        """The same entry with the hash of its canonical JSON (every field but `hash`)."""
+        """The same entry with its hash."""
         return replace(self, hash=self.expected_hash)
 
     @property
     def expected_hash(self) -> str:
-        """The hash that an unaltered entry carries."""
+        """The SHA-256 of the canonical JSON of all fields but `hash`."""
         fields = self.document()
         del fields["hash"]
-        canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return canonical_sha256(fields)
 
     def document(self) -> dict[str, Any]:
-        """The entry as it goes over the wire, fields in their documented order."""
+        """The entry as in a receipt, with the fields in their documented order."""
         return asdict(self)

@@ -1,95 +1,43 @@
-"""API keys: made once, shown once, stored as a hash, each with a budget in units."""
+"""Creates, authenticates and changes API keys, each with a budget in queries."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-import re
-import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from teacher_server.database.engine import reading, writing
+from teacher_server.database.engine import read_transaction, write_transaction
 from teacher_server.database.tables import accounts, entries
 from teacher_server.errors import GrantReused, KeyRevoked, LedgerError
 from teacher_server.ledger.account import (
     DEFAULT_SCOPES,
     Account,
     Limits,
-    account_of,
+    account_from_row,
     checked_period,
-    columns_of,
+    limit_columns,
 )
-from teacher_server.ledger.append import MAX_GRANTED, grant, unknown
+from teacher_server.ledger.api_key import PEPPERED_PREFIX, ApiKey
+from teacher_server.ledger.append import MAX_GRANTED, Grant, append_grant, unknown_key
 from teacher_server.ledger.clock import Clock
 from teacher_server.ledger.entry import GENESIS
-from teacher_server.ledger.pepper import PEPPERED
-from teacher_server.ledger.period import is_due, period_start, renew
+from teacher_server.ledger.period import is_due, period_start, renew_period
 
-__all__ = ["MAX_GRANTED", "Account", "ApiKey", "Keys", "Limits"]
-
-_FORM = re.compile(r"sk_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{16,200})")
-# A use is noted once in this long: reading would write with every request otherwise.
-_USE_NOTED_MS = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key as its owner holds it: `sk_<id>_<secret>`. Its repr shows the id only."""
-
-    id: str
-    secret: str = field(repr=False)
-
-    @classmethod
-    def parse(cls, token: str) -> ApiKey | None:
-        """The key in the token, or None when it has not the form of one."""
-        match = _FORM.fullmatch(token)
-        return cls(match[1], match[2]) if match else None
-
-    @classmethod
-    def new(cls, key_id: str | None = None) -> ApiKey:
-        """A fresh key with 256 bits of secret, under this id or a fresh one."""
-        return cls(key_id or secrets.token_hex(8), secrets.token_urlsafe(32))
-
-    @property
-    def token(self) -> str:
-        """The text to hand over, once."""
-        return f"sk_{self.id}_{self.secret}"
-
-    def hashed(self, pepper: bytes) -> str:
-        """What is stored. The secret has 256 bits, so a fast hash does not help a thief."""
-        return PEPPERED + hmac.new(pepper, self._hashed_bytes, hashlib.sha256).hexdigest()
-
-    @property
-    def unpeppered_hash(self) -> str:
-        """What version 0.1 stored; replaced when the key is next used."""
-        return "sha256:" + hashlib.sha256(self._hashed_bytes).hexdigest()
-
-    def matches(self, stored: str, pepper: bytes) -> bool:
-        """Whether the stored hash is this key's, in a time that tells nothing of it."""
-        # Both are always computed and compared: `or` would tell which kind is stored.
-        return hmac.compare_digest(stored, self.hashed(pepper)) | hmac.compare_digest(
-            stored, self.unpeppered_hash
-        )
-
-    @property
-    def _hashed_bytes(self) -> bytes:
-        return f"{self.id}\0{self.secret}".encode()
+# Uses are recorded at most once in this time, so that not every request writes.
+_USE_RECORDED_MS = 60_000
 
 
 class Keys:
-    """Creates, finds, changes, tops up and revokes keys."""
+    """The API keys of a ledger."""
 
     def __init__(self, engine: Engine, *, clock: Clock, pepper: bytes) -> None:
         self._engine = engine
         self._clock = clock
         self._pepper = pepper
-        # Compared with when the id is unknown, so that the time does not tell which ids exist.
-        self._nobody = ApiKey.new().hashed(pepper)
+        # Compared if the id is unknown, so that the time does not reveal which ids exist.
+        self._dummy_hash = ApiKey.new().hashed(pepper)
 
     def create(
         self,
@@ -98,31 +46,21 @@ class Keys:
         name: str,
         budget: int,
         price_version: str,
-        scopes: Sequence[str] = DEFAULT_SCOPES,
-        expires_ms: int | None = None,
-        requests_per_minute: int | None = None,
-        max_concurrent: int | None = None,
         period: str = "none",
+        **limits: Unpack[Limits],
     ) -> Account:
-        """Store the key's hash and grant its budget; with a period, once in each.
+        """Store the key's hash and grant its budget in queries; with a period, in each period.
 
-        Raises LedgerError when the id is taken or a figure makes no sense.
+        Raises LedgerError if the id exists or a value is out of range.
         """
         if not 0 <= budget <= MAX_GRANTED:
-            message = f"a budget is a count of queries from 0 to {MAX_GRANTED}, not {budget}"
+            message = f"a budget must be from 0 to {MAX_GRANTED} queries, not {budget}"
             raise LedgerError(message)
-        limits = columns_of(
-            Limits(
-                scopes=scopes,
-                expires_ms=expires_ms,
-                requests_per_minute=requests_per_minute,
-                max_concurrent=max_concurrent,
-            )
-        )
+        columns = limit_columns({"scopes": DEFAULT_SCOPES, **limits})
         checked = checked_period(period)
         now = self._clock()
         try:
-            with writing(self._engine) as connection:
+            with write_transaction(self._engine) as connection:
                 connection.execute(
                     insert(accounts).values(
                         id=key.id,
@@ -137,26 +75,28 @@ class Keys:
                         budget_period=checked,
                         period_units=None if checked == "none" else budget,
                         period_start_ms=period_start(checked, now),
-                        **limits,
+                        **columns,
                     )
                 )
-                grant(connection, key.id, units=budget, price_version=price_version, now=now)
-                return account_of(_row(connection, key.id))
+                grant = Grant(units=budget, price_version=price_version)
+                append_grant(connection, key.id, grant, now)
+                return account_from_row(_account_row(connection, key.id))
         except IntegrityError as error:
-            message = f"a key with the id {key.id!r} exists already"
+            message = f"a key with the id {key.id!r} already exists"
             raise LedgerError(message) from error
 
     def ensure(self, key: ApiKey, *, name: str, budget: int, price_version: str) -> bool:
-        """Create the key unless it exists (True if created); never changes its budget.
+        """Create the key unless it exists; returns whether it was created.
 
-        Raises LedgerError when the id exists with another secret.
+        Never changes the budget of an existing key. Raises LedgerError if the id exists with
+        another secret.
         """
         stored = self._stored_hash(key.id)
         if stored is None:
             try:
                 self.create(key, name=name, budget=budget, price_version=price_version)
             except LedgerError:
-                # Of replicas that start at once only one can create it.
+                # If several replicas start at the same time, only one of them can create it.
                 stored = self._stored_hash(key.id)
                 if stored is None:
                     raise
@@ -164,61 +104,62 @@ class Keys:
                 return True
         if not key.matches(stored, self._pepper):
             message = (
-                f"the key id {key.id!r} is in the ledger with another secret: put the key as it "
-                "was last shown (rotating shows a new one) into TEACHER_FIRST_KEY, or remove that"
+                f"the key {key.id!r} exists with another secret: set TEACHER_FIRST_KEY to the key "
+                "as it was last printed (rotating prints a new key), or unset it"
             )
             raise LedgerError(message)
         return False
 
     def exist(self) -> bool:
         """Whether a key was ever made; revoked and expired keys count."""
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return connection.scalar(select(accounts.c.id).limit(1)) is not None
 
     def _stored_hash(self, key_id: str) -> str | None:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return connection.scalar(select(accounts.c.secret_hash).where(accounts.c.id == key_id))
 
     def authenticate(self, key: ApiKey) -> Account | None:
-        """The key's account, in its current period; None when the key is not good, whyever.
+        """The key's account in its current period, or None if the key is not valid.
 
-        An unknown id, a wrong secret, a revoked and an expired key cannot be told apart.
+        The result does not reveal whether the id is unknown, the secret wrong, or the key revoked
+        or expired.
         """
         now = self._clock()
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             row = connection.execute(select(accounts).where(accounts.c.id == key.id)).one_or_none()
-        is_right = key.matches(self._nobody if row is None else row.secret_hash, self._pepper)
+        is_right = key.matches(self._dummy_hash if row is None else row.secret_hash, self._pepper)
         if row is None or not is_right or row.revoked_ms is not None:
             return None
         if row.expires_ms is not None and row.expires_ms <= now:
             return None
-        is_noted = row.last_used_ms is not None and now - row.last_used_ms < _USE_NOTED_MS
-        if is_noted and row.secret_hash.startswith(PEPPERED) and not is_due(row, now):
-            return account_of(row)
-        return self._used(key, row.secret_hash, now)
+        is_recorded = row.last_used_ms is not None and now - row.last_used_ms < _USE_RECORDED_MS
+        if is_recorded and row.secret_hash.startswith(PEPPERED_PREFIX) and not is_due(row, now):
+            return account_from_row(row)
+        return self._record_use(key, row.secret_hash, now)
 
-    def _used(self, key: ApiKey, stored: str, now: int) -> Account | None:
-        with writing(self._engine) as connection:
-            noted = connection.execute(
+    def _record_use(self, key: ApiKey, stored: str, now: int) -> Account | None:
+        with write_transaction(self._engine) as connection:
+            recorded = connection.execute(
                 update(accounts)
-                # A secret that was rotated since the look must not be put back.
+                # A secret that was rotated in the meantime must not be restored.
                 .where(accounts.c.id == key.id, accounts.c.secret_hash == stored)
                 .values(secret_hash=key.hashed(self._pepper), last_used_ms=now)
             )
-            if noted.rowcount == 0:
+            if recorded.rowcount == 0:
                 return None
-            renew(connection, key.id, now)
-            return account_of(_row(connection, key.id))
+            renew_period(connection, key.id, now)
+            return account_from_row(_account_row(connection, key.id))
 
     def rotate(self, key_id: str) -> ApiKey:
-        """Give the key a new secret; the old one is refused from now on, the books go on.
+        """Replace the key's secret; the old one is refused from now on, the account stays.
 
-        Raises KeyUnknown and KeyRevoked.
+        Raises KeyUnknown or KeyRevoked.
         """
         fresh = ApiKey.new(key_id)
-        with writing(self._engine) as connection:
-            if _row(connection, key_id, lock=True).revoked_ms is not None:
-                message = f"the key {key_id!r} is revoked; make a new one"
+        with write_transaction(self._engine) as connection:
+            if _account_row(connection, key_id, lock=True).revoked_ms is not None:
+                message = f"the key {key_id!r} is revoked; create a new key"
                 raise KeyRevoked(message)
             connection.execute(
                 update(accounts)
@@ -230,66 +171,60 @@ class Keys:
     def top_up(
         self, key_id: str, *, units: int, price_version: str, grant_id: str | None = None
     ) -> Account:
-        """Grant more units; under one `grant_id`, a key gets them once, however often it is asked.
+        """Add queries to the key's budget; a repetition with the same `grant_id` adds nothing.
 
-        Raises KeyUnknown, and GrantReused when the `grant_id` came with another number of units.
+        Raises KeyUnknown, or GrantReused if the `grant_id` was used for another number of queries.
         """
         if not 0 < units <= MAX_GRANTED:
-            message = f"a top-up is a count of queries from 1 to {MAX_GRANTED}, not {units}"
+            message = f"a top-up must be from 1 to {MAX_GRANTED} queries, not {units}"
             raise LedgerError(message)
         request_id = None if grant_id is None else _grant_request_id(key_id, grant_id)
         now = self._clock()
-        with writing(self._engine) as connection:
-            # First, or the renewal would take the top-up for units left over. Its row lock also
-            # makes whoever brings the same grant wait for this one.
-            renew(connection, key_id, now)
+        with write_transaction(self._engine) as connection:
+            # Renewed first: a later renewal would take the top-up for unspent queries of the old
+            # period. Its row lock also serialises repetitions of the same grant.
+            renew_period(connection, key_id, now)
             granted = connection.scalar(
                 select(entries.c.units).where(entries.c.request_id == request_id)
             )
             if granted is None:
-                grant(
-                    connection,
-                    key_id,
-                    units=units,
-                    price_version=price_version,
-                    now=now,
-                    request_id=request_id,
-                )
+                grant = Grant(units=units, price_version=price_version, request_id=request_id)
+                append_grant(connection, key_id, grant, now)
             elif granted != units:
-                message = f"this grant was made before, with {granted} units instead of {units}"
+                message = f"this grant was made before, with {granted} queries instead of {units}"
                 raise GrantReused(message)
-            return account_of(_row(connection, key_id))
+            return account_from_row(_account_row(connection, key_id))
 
     def set_limits(self, key_id: str, **limits: Unpack[Limits]) -> Account:
-        """Change what is given, leave the rest; KeyUnknown, or LedgerError for no sense."""
-        values = columns_of(limits)
-        with writing(self._engine) as connection:
+        """Change the given limits only; raises KeyUnknown, or LedgerError for invalid values."""
+        values = limit_columns(limits)
+        with write_transaction(self._engine) as connection:
             if values:
                 connection.execute(update(accounts).where(accounts.c.id == key_id).values(**values))
-            return account_of(_row(connection, key_id))
+            return account_from_row(_account_row(connection, key_id))
 
     def revoke(self, key_id: str) -> Account:
-        """Refuse the key from now on; what it bought stays on record."""
-        with writing(self._engine) as connection:
+        """Revoke the key permanently; what it bought stays in the ledger."""
+        with write_transaction(self._engine) as connection:
             connection.execute(
                 update(accounts)
                 .where(accounts.c.id == key_id, accounts.c.revoked_ms.is_(None))
                 .values(revoked_ms=self._clock())
             )
-            return account_of(_row(connection, key_id))
+            return account_from_row(_account_row(connection, key_id))
 
     def all(self) -> list[Account]:
         """Every key, oldest first."""
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             rows = connection.execute(
                 select(accounts).order_by(accounts.c.created_ms, accounts.c.id)
             )
-            return [account_of(row) for row in rows]
+            return [account_from_row(row) for row in rows]
 
     def get(self, key_id: str) -> Account:
-        """One key's standing as of its last use; KeyUnknown when there is none."""
-        with reading(self._engine) as connection:
-            return account_of(_row(connection, key_id))
+        """A key's account as of its last use; raises KeyUnknown."""
+        with read_transaction(self._engine) as connection:
+            return account_from_row(_account_row(connection, key_id))
 
 
 def _grant_request_id(key_id: str, grant_id: str) -> str:
@@ -297,9 +232,9 @@ def _grant_request_id(key_id: str, grant_id: str) -> str:
     return f"grant_{digest[:48]}"
 
 
-def _row(connection: Connection, key_id: str, *, lock: bool = False) -> Row[Any]:
+def _account_row(connection: Connection, key_id: str, *, lock: bool = False) -> Row[Any]:
     found = select(accounts).where(accounts.c.id == key_id)
     row = connection.execute(found.with_for_update() if lock else found).one_or_none()
     if row is None:
-        raise unknown(key_id)
+        raise unknown_key(key_id)
     return row

@@ -1,4 +1,4 @@
-"""Opening the books: migrate, take the server's lock, and hand out the parts."""
+"""Opens the ledger: migrates the database, takes the server's lock, builds the parts."""
 
 from __future__ import annotations
 
@@ -10,42 +10,40 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import SQLAlchemyError
 
-from teacher_server.database.engine import open_engine, writing
+from teacher_server.database.engine import open_engine, write_transaction
 from teacher_server.database.migrate import migrate
-from teacher_server.database.server_locks import Life, alive
+from teacher_server.database.server_locks import ServerLock, hold_server_lock
 from teacher_server.database.tables import boots
 from teacher_server.errors import LedgerError
-from teacher_server.ledger.books import Books
 from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.clock import Clock, unix_ms
 from teacher_server.ledger.keys import Keys
 from teacher_server.ledger.pepper import load_pepper
-
-__all__ = ["Ledger", "opened", "serving", "unix_ms"]
+from teacher_server.ledger.records import Records
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The parts of the books that a server needs; `boot_id` names this run of it."""
+    """The parts of an open ledger; `boot_id` identifies this run of the server."""
 
     keys: Keys
     charges: Charges
-    books: Books
+    records: Records
     boot_id: str
-    life: Life
+    server_lock: ServerLock
 
     def sweep(self) -> int:
-        """Give back what dead servers and late requests hold; how many reservations.
+        """Void the reservations of dead servers and expired leases; returns how many.
 
-        To be called every few seconds: it also keeps this server known as alive.
+        Call it every few seconds: it also renews this server's lock.
         """
-        self.life.renew()
+        self.server_lock.renew()
         return self.charges.void_dead() + self.charges.void_expired()
 
 
 @contextmanager
-def opened(dsn: str) -> Iterator[Engine]:
-    """The database at its newest schema, closed at the end; LedgerError says why it cannot be."""
+def open_database(dsn: str) -> Iterator[Engine]:
+    """Open the database and migrate it to the newest schema; raises LedgerError if that fails."""
     engine = open_engine(dsn)
     try:
         try:
@@ -60,21 +58,21 @@ def opened(dsn: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def serving(
+def open_ledger(
     engine: Engine, *, lease_seconds: int, clock: Clock = unix_ms, pepper: str | None = None
 ) -> Iterator[Ledger]:
-    """The ledger of a running server, with nothing left reserved by a server that died.
+    """The ledger of a running server, after voiding the reservations of dead servers.
 
-    On SQLite one server owns the file at a time (LedgerError otherwise), so every reservation of
-    another boot is of a dead one. On PostgreSQL replicas share it: each holds a lock that its death
-    frees, and leases decide where that cannot tell. `pepper` is TEACHER_PEPPER, if set.
+    With SQLite, one server owns the file at a time (LedgerError otherwise), so all reservations of
+    other boots belong to dead servers. With PostgreSQL, replicas share the database: each holds a
+    lock that is freed when it dies, and leases decide in other cases. `pepper` is TEACHER_PEPPER.
     """
     boot_id = "boot_" + secrets.token_hex(8)
     keys = Keys(engine, clock=clock, pepper=load_pepper(engine, pepper))
     charges = Charges(engine, boot_id=boot_id, lease_ms=lease_seconds * 1000, clock=clock)
-    with alive(engine, boot_id) as life:
-        with writing(engine) as connection:
+    with hold_server_lock(engine, boot_id) as server_lock:
+        with write_transaction(engine) as connection:
             connection.execute(insert(boots).values(boot_id=boot_id, started_ms=clock(), note=""))
-        ledger = Ledger(keys, charges, Books(engine, clock=clock), boot_id, life)
+        ledger = Ledger(keys, charges, Records(engine, clock=clock), boot_id, server_lock)
         ledger.sweep()
         yield ledger

@@ -1,4 +1,4 @@
-"""Budgets that come back every day or month (UTC), without losing what is in flight."""
+"""Budgets that are renewed every day or month (UTC); open reservations are kept."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Literal, get_args
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
 from teacher_server.database.tables import accounts, entries
-from teacher_server.ledger.append import MAX_UNITS, grant, unknown
+from teacher_server.ledger.append import MAX_UNITS, Grant, append_grant, unknown_key
 
 Period = Literal["none", "day", "month"]
-_MAX_REQUEST_ID = 64  # what the column holds; a key's id alone may be that long
+_MAX_REQUEST_ID = 64  # size of the column; a key's id alone may be that long
 PERIODS: tuple[Period, ...] = get_args(Period)
 
 
 def period_start(period: str, now: int) -> int:
-    """When the period that `now` lies in began, in Unix milliseconds; 0 without a period."""
+    """Start of the period that contains `now`, in Unix milliseconds; 0 without a period."""
     if period == "none":
         return 0
     moment = datetime.fromtimestamp(now / 1000, UTC)
@@ -26,14 +26,14 @@ def period_start(period: str, now: int) -> int:
 
 
 def period_label(account: Row[Any]) -> str:
-    """What a threshold is crossed once for: the period's first day, or the budget itself."""
+    """Names the allowance that a threshold belongs to: the period's first day, or the budget."""
     if account.budget_period == "none":
         return f"budget:{account.budget_units}"
     return _day(account.period_start_ms)
 
 
 def is_current(now: int) -> ColumnElement[bool]:
-    """The condition that no renewal of the account is due."""
+    """SQL condition: no renewal of the account is due."""
     return or_(
         accounts.c.budget_period == "none",
         *(
@@ -47,38 +47,36 @@ def is_current(now: int) -> ColumnElement[bool]:
 
 
 def is_due(account: Row[Any], now: int) -> bool:
-    """Whether a new period began. A clock that went back brings no second grant."""
+    """Whether a new period has begun. A clock that is set back causes no second grant."""
     return period_start(account.budget_period, now) > int(account.period_start_ms)
 
 
-def renew(connection: Connection, key_id: str, now: int) -> None:
-    """Begin the period that `now` lies in, unless it began already.
+def renew_period(connection: Connection, key_id: str, now: int) -> None:
+    """Start the period that contains `now`, unless it has already started.
 
-    Grants what is missing to a full allowance: unspent units do not pile up, and reservations stay,
-    to be charged to the period in which they are posted. Raises KeyUnknown.
+    Grants what is missing to a full allowance, so unspent units do not accumulate. Reservations
+    stay; they count towards the period in which they are charged. Raises KeyUnknown.
     """
     account = connection.execute(
         select(accounts).where(accounts.c.id == key_id).with_for_update()
     ).one_or_none()
     if account is None:
-        raise unknown(key_id)
+        raise unknown_key(key_id)
     if not is_due(account, now):
         return
     start = period_start(account.budget_period, now)
     missing = account.period_units - (account.budget_units - account.spent_units)
-    # A key of an allowance that is no longer given must not fail here with each of its requests.
+    # A key with a larger allowance than is granted today must not fail here on each request.
     units = min(missing, MAX_UNITS - account.budget_units)
     if units > 0:
-        # A replica that gets here too is stopped by the entries' UNIQUE request_id.
-        grant(
-            connection,
-            key_id,
+        # If another replica does the same, the UNIQUE request_id of entries stops one of them.
+        grant = Grant(
             units=units,
             price_version=_last_price_version(connection, key_id),
-            now=now,
             request_id=_grant_id(key_id, start),
-            most=MAX_UNITS,
+            maximum=MAX_UNITS,
         )
+        append_grant(connection, key_id, grant, now)
     connection.execute(
         update(accounts)
         .where(accounts.c.id == key_id)

@@ -1,1 +1,1 @@
-"""How much one API key, and all of them together, may use at once."""
+"""Limits on what one API key, and all keys together, may use at the same time."""

@@ -1,4 +1,4 @@
-"""Places at work that takes long, at which the keys take turns."""
+"""A semaphore that is shared out fairly between API keys."""
 
 from __future__ import annotations
 
@@ -11,75 +11,76 @@ from teacher_server.errors import VendorError
 
 
 class QueueTimeout(VendorError):
-    """No place came free in time."""
+    """No slot became free in time."""
 
 
 class FairSemaphore:
-    """So many places, kept by one event loop; the next free one goes to the key whose turn it is.
+    """A fixed number of slots in one event loop, assigned round-robin between the waiting keys.
 
-    A key's own requests come in their order. A key alone may hold all places: another that comes
-    waits for the first of them to come free, not for all that the first key has asked for.
+    Requests of one key are served in their order. A key that is alone may hold all slots; another
+    key that arrives then gets the first slot that becomes free, however many requests of the first
+    key are waiting.
     """
 
-    def __init__(self, places: int, *, patience: float) -> None:
-        self._places = self._free = places
-        self._patience = patience
-        # The first key here is the next to get a place.
+    def __init__(self, slots: int, *, timeout: float) -> None:
+        self._slots = self._free = slots
+        self._timeout = timeout
+        # The first key in this dict gets the next slot.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
-    async def turn(self, key_id: str) -> AsyncIterator[None]:
-        """Hold a place until the block ends; NoTurn after `patience` seconds without one."""
-        await self._taken(key_id)
+    async def slot(self, key_id: str) -> AsyncIterator[None]:
+        """Hold a slot until the block ends; raises QueueTimeout after `timeout` seconds."""
+        await self._acquire(key_id)
         try:
             yield
         finally:
-            self._give_back(key_id)
+            self._release(key_id)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody holds a place or waits for one, and no key is remembered."""
-        return self._free == self._places and not self._waiting
+        """Whether every slot is free, no request waits and no key is remembered."""
+        return self._free == self._slots and not self._waiting
 
-    async def _taken(self, key_id: str) -> None:
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key_id, deque()).append(place)
-        self._hand_out()
+    async def _acquire(self, key_id: str) -> None:
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key_id, deque()).append(slot)
+        self._assign_free_slots()
         try:
-            async with asyncio.timeout(self._patience):
-                await place
+            async with asyncio.timeout(self._timeout):
+                await slot
         except BaseException as error:
-            if place.cancelled():
-                self._hand_out()  # forgets it
+            if slot.cancelled():
+                self._assign_free_slots()  # removes the cancelled request
             else:
-                self._give_back(key_id)  # it came in the moment in which the wait ended
+                self._release(key_id)  # it was assigned at the moment when the wait ended
             if isinstance(error, TimeoutError):
-                message = f"no turn came within {self._patience:g} seconds"
+                message = f"no slot became free within {self._timeout:g} seconds"
                 raise QueueTimeout(message) from error
             raise
 
-    def _give_back(self, key_id: str) -> None:
+    def _release(self, key_id: str) -> None:
         self._free += 1
-        self._to_the_end(key_id)
-        self._hand_out()
+        self._move_to_end(key_id)
+        self._assign_free_slots()
 
-    def _hand_out(self) -> None:
-        self._forget_who_left()
+    def _assign_free_slots(self) -> None:
+        self._remove_cancelled()
         while self._free and (key_id := next(iter(self._waiting), None)) is not None:
-            place = self._waiting[key_id].popleft()
-            self._to_the_end(key_id)
+            slot = self._waiting[key_id].popleft()
+            self._move_to_end(key_id)
             self._free -= 1
-            place.set_result(None)
+            slot.set_result(None)
 
-    def _forget_who_left(self) -> None:
-        for waiting_id, queue in list(self._waiting.items()):
-            left = deque(place for place in queue if not place.cancelled())
+    def _remove_cancelled(self) -> None:
+        for key_id, queue in list(self._waiting.items()):
+            left = deque(slot for slot in queue if not slot.cancelled())
             if left:
-                self._waiting[waiting_id] = left
+                self._waiting[key_id] = left
             else:
-                del self._waiting[waiting_id]
+                del self._waiting[key_id]
 
-    def _to_the_end(self, key_id: str) -> None:
+    def _move_to_end(self, key_id: str) -> None:
         queue = self._waiting.pop(key_id, None)
         if queue:
             self._waiting[key_id] = queue

@@ -1,4 +1,4 @@
-"""Bytes of requests that the process holds at once, so that many large ones cannot exhaust it."""
+"""A limit on the bytes of all open requests together, so that they cannot exhaust the memory."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ from teacher_server.errors import VendorError
 
 
 class MemoryBudgetExceeded(VendorError):
-    """The process holds as many bytes of requests as it may, or the key half as many."""
+    """Open requests hold as many bytes as the limit allows, or those of one key half as many."""
 
 
 class MemoryBudget:
-    """Room for the bytes of requests in progress, kept by one event loop.
+    """Counts the bytes of open requests in one event loop.
 
-    Half of it is the most that one key gets, so that it cannot shut the others out. A request that
-    comes when there is no other is let in however large it is: it could never come otherwise.
+    One key may hold half of the limit, so that it cannot lock out the others. A request that
+    arrives when no other is open is always admitted: however long it waited, it would still be
+    larger than the limit.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._held: Counter[str] = Counter()
 
     @property
     def held(self) -> int:
-        """Bytes of all requests in progress."""
+        """Bytes of all open requests."""
         return self._held.total()
 
     @contextmanager
-    def of(self, key_id: str, num_bytes: int) -> Iterator[None]:
-        """Hold room for so many bytes until the block ends, or raise NoRoom and hold none."""
-        if self.held and self.held + num_bytes > self._most:
-            message = f"requests in progress hold {self.held} bytes of {self._most}"
+    def hold(self, key_id: str, num_bytes: int) -> Iterator[None]:
+        """Count these bytes until the block ends; raises MemoryBudgetExceeded, counting none."""
+        if self.held and self.held + num_bytes > self._limit:
+            message = f"open requests hold {self.held} of {self._limit} bytes"
             raise MemoryBudgetExceeded(message)
-        own = self._held[key_id]
-        if own and own + num_bytes > self._most // 2:
-            message = f"requests of this key in progress hold {own} bytes of {self._most // 2}"
+        own, limit = self._held[key_id], self._limit // 2
+        if own and own + num_bytes > limit:
+            message = f"open requests of this key hold {own} of {limit} bytes"
             raise MemoryBudgetExceeded(message)
         self._held[key_id] += num_bytes
         try:

@@ -1,4 +1,4 @@
-"""How fast and how widely one key may ask: a token bucket and a count of requests in progress."""
+"""Limits of one key: a token bucket for its rate, and a count of its concurrent requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MINUTE_NS = 60 * 10**9
 
 
 class RateExceeded(VendorError):
-    """The bucket is empty; `wait_ns` nanoseconds from now it holds the next request."""
+    """The bucket is empty; the next request is allowed `wait_ns` nanoseconds from now."""
 
     def __init__(self, message: str, *, wait_ns: int) -> None:
         super().__init__(message)
@@ -21,12 +21,12 @@ class RateExceeded(VendorError):
 
 
 class ConcurrencyExceeded(VendorError):
-    """As many requests of the key are in progress as it may have."""
+    """The key has as many concurrent requests as its limit allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """What one key may do in this process."""
+    """The limits of one key in this process."""
 
     requests_per_minute: int
     max_concurrent: int
@@ -38,8 +38,8 @@ class KeyLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What is left to a key now; waits are in nanoseconds, 0 for a full bucket."""
+class RateState:
+    """What a key may still send now; waits are in nanoseconds, 0 for a full bucket."""
 
     requests_left: int
     next_ns: int
@@ -48,62 +48,62 @@ class Standing:
 
 
 @dataclass(slots=True)
-class _Meter:
+class _Bucket:
     full_at_ns: int
-    in_progress: int = 0
+    concurrent: int = 0
 
 
 class RateLimiter:
-    """The meters of every key, kept by one event loop and in its process alone.
+    """The buckets of all keys, in one event loop and one process.
 
-    A full bucket holds a minute's requests, so a key that was quiet may send them at once. Another
-    replica has meters of its own, and a restart fills every bucket: these limits share the machine
-    out, the budget is what is hard.
+    A full bucket holds a minute's requests, so a key that was idle may send them at once. Each
+    replica has its own buckets, and a restart fills them: these limits share out the machine, and
+    only the budget is a hard limit.
     """
 
     def __init__(self, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
-        self._meters: dict[str, _Meter] = {}
+        self._buckets: dict[str, _Bucket] = {}
 
     @contextmanager
-    def admitted(self, key_id: str, limits: KeyLimits) -> Iterator[None]:
-        """Take one request out of the bucket and hold a place until the block ends.
+    def admit(self, key_id: str, limits: KeyLimits) -> Iterator[None]:
+        """Take one request from the bucket and count it as concurrent until the block ends.
 
-        Raises TooMany or TooFast; a refused request takes nothing.
+        Raises ConcurrencyExceeded or RateExceeded; a refused request takes nothing.
         """
-        meter = self._meter(key_id)
-        if meter.in_progress >= limits.max_concurrent:
-            message = f"{meter.in_progress} requests of this key are in progress, as many as it may"
+        bucket = self._bucket(key_id)
+        if bucket.concurrent >= limits.max_concurrent:
+            message = f"the key has {bucket.concurrent} concurrent requests, which is its limit"
             raise ConcurrencyExceeded(message)
         now = self._clock_ns()
-        # The bucket is kept as the instant at which it will be full: one integer, no rounding.
-        full_at = max(meter.full_at_ns, now) + limits.interval_ns
+        # A bucket is stored as the instant at which it will be full: one integer, no rounding.
+        full_at = max(bucket.full_at_ns, now) + limits.interval_ns
         wait = full_at - now - limits.requests_per_minute * limits.interval_ns
         if wait > 0:
-            message = f"the key may send {limits.requests_per_minute} requests a minute"
+            message = f"the key may send {limits.requests_per_minute} requests per minute"
             raise RateExceeded(message, wait_ns=wait)
-        meter.full_at_ns = full_at
-        meter.in_progress += 1
+        bucket.full_at_ns = full_at
+        bucket.concurrent += 1
         try:
             yield
         finally:
-            meter.in_progress -= 1
+            bucket.concurrent -= 1
 
-    def standing(self, key_id: str, limits: KeyLimits) -> Standing:
-        """What the key may still do now."""
-        meter = self._meter(key_id)
-        interval, missing_ns = limits.interval_ns, max(0, meter.full_at_ns - self._clock_ns())
+    def state(self, key_id: str, limits: KeyLimits) -> RateState:
+        """What the key may still send now."""
+        bucket = self._bucket(key_id)
+        interval, missing_ns = limits.interval_ns, max(0, bucket.full_at_ns - self._clock_ns())
         missing = -(-missing_ns // interval)
-        return Standing(
+        return RateState(
             requests_left=max(0, limits.requests_per_minute - missing),
-            # Normally until the next one is there; longer where the limit was lowered meanwhile.
+            # Usually the rest of one interval; longer if the limit was lowered in the meantime.
             next_ns=max(
                 missing_ns - (missing - 1) * interval if missing else 0,
                 missing_ns - (limits.requests_per_minute - 1) * interval,
             ),
             full_ns=missing_ns,
-            concurrent_left=max(0, limits.max_concurrent - meter.in_progress),
+            concurrent_left=max(0, limits.max_concurrent - bucket.concurrent),
         )
 
-    def _meter(self, key_id: str) -> _Meter:
-        return self._meters.setdefault(key_id, _Meter(self._clock_ns()))
+    def _bucket(self, key_id: str) -> _Bucket:
+        return self._buckets.setdefault(key_id, _Bucket(self._clock_ns()))

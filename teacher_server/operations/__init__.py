@@ -1,1 +1,1 @@
-"""What operators watch: readiness, metrics, logs and webhooks."""
+"""What operators need: readiness, metrics, logs, background tasks and webhooks."""

@@ -1,4 +1,4 @@
-"""What a running vendor does by itself: the canary, leases, retention and the webhook."""
+"""Background tasks of a running vendor: readiness probe, leases, retention, budget alerts."""
 
 from __future__ import annotations
 
@@ -15,93 +15,96 @@ from teacher_server.operations.readiness import STUCK_SECONDS, ReadinessProbe
 
 _log = logging.getLogger("teacher_server")
 SWEEP_SECONDS = 5.0
-WATCH_SECONDS = 30.0
+MAINTENANCE_SECONDS = 30.0
 PURGE_SECONDS = 3600.0
 _DAY_MS = 86_400_000
 
 
 class AlertSender(Protocol):
-    """Delivers the alerts that wait."""
+    """Delivers pending budget alerts."""
 
     async def deliver(self) -> int:
-        """Try each that is due; how many were taken."""
+        """Try each alert that is due; returns how many were delivered."""
         ...
 
 
 class BackgroundTasks:
-    """A sweep every few seconds, a round every half minute; no chore stops another."""
+    """Sweeps leases every 5 seconds and does maintenance every 30; each task fails independently.
+
+    Failures are logged and tried again the next time.
+    """
 
     def __init__(
         self,
-        canary: ReadinessProbe,
+        probe: ReadinessProbe,
         ledger: Ledger,
         metrics: Metrics,
         *,
         answer_days: int,
-        courier: AlertSender | None,
+        alert_sender: AlertSender | None,
         clock_ms: Callable[[], int],
     ) -> None:
-        self._canary = canary
+        self._probe = probe
         self._ledger = ledger
         self._metrics = metrics
         self._answer_days = answer_days
-        self._courier = courier
+        self._alert_sender = alert_sender
         self._clock_ms = clock_ms
         self._purged_at = float("-inf")
 
     async def run(self) -> None:
-        """Go on until cancelled."""
-        # Apart from the rest: a canary that waits its turn must not keep reservations from ending.
+        """Run until cancelled."""
+        # Two loops: a probe that waits in the queue must not keep reservations from being voided.
         async with asyncio.TaskGroup() as both:
-            both.create_task(self._again(self.sweep, SWEEP_SECONDS))
-            both.create_task(self._again(self.round, WATCH_SECONDS))
+            both.create_task(self._repeat(self.sweep, SWEEP_SECONDS))
+            both.create_task(self._repeat(self.maintain, MAINTENANCE_SECONDS))
 
     async def sweep(self) -> None:
-        """Give back what dead servers and late requests hold, and be known as alive."""
+        """Void the reservations of dead servers and expired leases; renew this server's lock."""
         try:
             await asyncio.to_thread(self._ledger.sweep)
         except Exception:
-            _log.exception("reservations of dead servers and late requests were not given back")
+            _log.exception("reservations of dead servers and expired leases were not voided")
 
-    async def round(self) -> None:
-        """Canary, retention, webhook; what fails is logged and tried again in the next round."""
-        await self._ask_the_canary()
-        await self._purge()
-        await self._alert()
+    async def maintain(self) -> None:
+        """Run the readiness probe, purge old answers and send alerts, once each."""
+        await self._run_probe()
+        await self._purge_answers()
+        await self._send_alerts()
 
-    async def _again(self, chore: Callable[[], Awaitable[None]], seconds: float) -> None:
+    async def _repeat(self, task: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
-            await chore()
+            await task()
             await asyncio.sleep(seconds)
 
-    async def _ask_the_canary(self) -> None:
+    async def _run_probe(self) -> None:
         try:
             async with asyncio.timeout(STUCK_SECONDS):
-                await self._canary.run()
+                await self._probe.run()
         except (QueueFull, TimeoutError):
-            # Customers come first; a worker that is really stuck is seen by its silence.
-            _log.warning("the queue is long: the canary found no turn")
+            # Customers come first. A worker that is stuck shows up by its missing heartbeat.
+            _log.warning("readiness probe skipped: the encoder queue is full")
         except Exception:
-            self._canary.fail()
-            _log.exception("the canary failed")
+            self._probe.mark_failed()
+            _log.exception("the readiness probe failed")
 
-    async def _purge(self) -> None:
-        # 0 keeps answers for ever. The search walks what is stored: once an hour is often enough.
+    async def _purge_answers(self) -> None:
+        # 0 keeps answers forever. The search reads all that is stored, so once an hour is enough.
         if not self._answer_days or time.monotonic() - self._purged_at < PURGE_SECONDS:
             return
         oldest = self._clock_ms() - self._answer_days * _DAY_MS
         try:
-            purged = await asyncio.to_thread(self._ledger.books.purge, oldest)
+            purged = await asyncio.to_thread(self._ledger.records.purge, oldest)
         except Exception:
             _log.exception("old answers were not purged")
             return
         self._purged_at = time.monotonic()
         self._metrics.purged(purged)
 
-    async def _alert(self) -> None:
-        if self._courier is None:
+    async def _send_alerts(self) -> None:
+        if self._alert_sender is None:
             return
         try:
-            self._metrics.alerted(await self._courier.deliver())
+            self._metrics.alerted(await self._alert_sender.deliver())
         except Exception:
             _log.exception("budget alerts were not delivered")

@@ -1,4 +1,4 @@
-"""Logging to stderr, one line each, with whatever looks like a key blotted out."""
+"""Logging to stderr, with the secret part of API keys replaced."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import sys
 _SECRET = re.compile(r"sk_([A-Za-z0-9-]+)_[A-Za-z0-9_-]{8,}")
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """The text with the secret part of every API key replaced."""
     return _SECRET.sub(r"sk_\1_***", text)
 
 
 class RedactingFormatter(logging.Formatter):
-    """Blots keys out of the finished line, tracebacks included."""
+    """Redacts keys in the formatted line, including its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record))
+        return redact(super().format(record))
 
 
 def _is_misleading(record: logging.LogRecord) -> bool:
-    # open_clip logs to the root logger that a model has random weights when it is told, as here,
-    # to leave loading to its caller.
+    # When the caller loads the weights, as here, open_clip warns on the root logger that the model
+    # has random weights.
     return record.module == "factory" and record.funcName == "create_model"
 
 
 def configure_logging() -> None:
-    """Send our own and the server's lines, and everybody's warnings, to stderr."""
+    """Log this package and uvicorn from INFO, and all other libraries from WARNING, to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     handler.addFilter(lambda record: not _is_misleading(record))

@@ -1,4 +1,4 @@
-"""Prometheus metrics, in a registry of their own for each app."""
+"""Prometheus metrics; each app has its own registry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from teacher_server.inference.info import Modality
 
 
 class Metrics:
-    """What an operator watches. Labels are routes, statuses and codes: never keys or inputs."""
+    """The vendor's metrics. Labels are routes, statuses and codes, never keys or inputs."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -25,20 +25,22 @@ class Metrics:
             registry=self._registry,
         )
         self._units = Counter(
-            "teacher_billed_units", "Units charged", ["modality"], registry=self._registry
+            "teacher_billed_units", "Queries charged", ["modality"], registry=self._registry
         )
         self._replays = Counter(
-            "teacher_replays", "Answers sent again, free", registry=self._registry
+            "teacher_replays", "Stored answers sent again, free of charge", registry=self._registry
         )
         self._voided = Counter(
-            "teacher_voided_reservations", "Reservations given back", registry=self._registry
+            "teacher_voided_reservations", "Reservations voided", registry=self._registry
         )
         self._purged = Counter(
-            "teacher_purged_answers", "Stored answers purged by their age", registry=self._registry
+            "teacher_purged_answers",
+            "Stored answers purged because of their age",
+            registry=self._registry,
         )
         self._alerts = Counter(
             "teacher_alerts_delivered",
-            "Budget alerts that the webhook took",
+            "Budget alerts that the webhook accepted",
             registry=self._registry,
         )
         self._batch_size = Histogram(
@@ -55,9 +57,9 @@ class Metrics:
             registry=self._registry,
         )
         self._depth = Gauge("teacher_queue_items", "Items waiting", registry=self._registry)
-        self._silence = Gauge(
+        self._heartbeat = Gauge(
             "teacher_worker_silence_seconds",
-            "Seconds since the worker last showed life",
+            "Seconds since the worker's last heartbeat",
             registry=self._registry,
         )
 
@@ -67,24 +69,24 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def billed(self, *, images: int, texts: int) -> None:
-        """Count the units of a charge."""
+        """Count the queries of a charge."""
         self._units.labels("image").inc(images)
         self._units.labels("text").inc(texts)
 
     def replayed(self) -> None:
-        """Count an answer that was sent again."""
+        """Count a stored answer that was sent again."""
         self._replays.inc()
 
     def voided(self) -> None:
-        """Count a reservation that was given back."""
+        """Count a voided reservation."""
         self._voided.inc()
 
     def purged(self, answers: int) -> None:
-        """Count stored answers that grew too old."""
+        """Count purged answers."""
         self._purged.inc(answers)
 
     def alerted(self, alerts: int) -> None:
-        """Count budget alerts that the webhook took."""
+        """Count delivered budget alerts."""
         self._alerts.inc(alerts)
 
     def batch(self, modality: Modality, size: int, seconds: float) -> None:
@@ -92,8 +94,8 @@ class Metrics:
         self._batch_size.labels(modality).observe(size)
         self._batch_seconds.labels(modality).observe(seconds)
 
-    def page(self, *, depth: int, silence: float) -> bytes:
-        """The exposition text, with the queue as it is now."""
+    def page(self, *, depth: int, seconds_since_heartbeat: float) -> bytes:
+        """The metrics in Prometheus' text format, with the current state of the queue."""
         self._depth.set(depth)
-        self._silence.set(silence)
+        self._heartbeat.set(seconds_since_heartbeat)
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Is the vendor able to sell right now: shown by a canary that really ran."""
+"""Readiness: whether the vendor can sell right now, proven by a probe through the model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from teacher_server.inference.batcher import Batcher
 from teacher_server.inference.info import Encoder
 
 STUCK_SECONDS = 60.0
-PROBE_SECONDS = 1.0
+DATABASE_PROBE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Each check by name; ready when all hold."""
+    """The checks by name; the vendor is ready when all of them pass."""
 
     checks: dict[str, bool]
 
@@ -28,7 +28,7 @@ class Health:
 
 
 class ReadinessProbe:
-    """Embeds one image and one text through the customers' own queue, and writes to the books."""
+    """Embeds one image and one text through the customers' queue, and writes to the database."""
 
     def __init__(
         self, encoder: Encoder, batcher: Batcher, probe_database: Callable[[], None]
@@ -42,24 +42,24 @@ class ReadinessProbe:
         self._is_writable = False
 
     async def run(self) -> None:
-        """Run the model once; raises what it raises."""
+        """Run the model once; raises whatever the queue or the model raises."""
         size = self._encoder.info.image_size
         image = self._encoder.prepare_image(Image.new("RGB", (size, size), "white"))
         text = self._encoder.prepare_text("a canary")
         await self._batcher.encode([image, text])
         self._encoded_at = time.monotonic()
 
-    def fail(self) -> None:
-        """The model did not answer: not ready until the canary ran again."""
+    def mark_failed(self) -> None:
+        """Record that the model did not answer: not ready until the probe passes again."""
         self._encoded_at = None
 
     async def health(self) -> Health:
-        """What holds now; `/readyz` reports it."""
-        is_alive = self._batcher.silence < STUCK_SECONDS
-        # Anybody may ask, and a probe writes: asking often, or many at once, must not hold up the
-        # customers' writes.
+        """The checks as `/readyz` reports them."""
+        is_alive = self._batcher.seconds_since_heartbeat < STUCK_SECONDS
+        # Anybody may ask, and a probe writes. Frequent or simultaneous requests share one probe, so
+        # that they do not delay the customers' writes.
         async with self._probing:
-            if time.monotonic() - self._probed_at >= PROBE_SECONDS:
+            if time.monotonic() - self._probed_at >= DATABASE_PROBE_SECONDS:
                 self._is_writable = await asyncio.to_thread(self._database_takes_writes)
                 self._probed_at = time.monotonic()
         return Health(

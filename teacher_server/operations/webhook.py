@@ -1,4 +1,4 @@
-"""Budget alerts to the operator's own service: signed, retried, and quiet after a 2xx."""
+"""Sends budget alerts to the operator's webhook: signed, and retried until a 2xx answer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pydantic import SecretStr
 from teacher_server.ledger.alerts import Alert
 
 _log = logging.getLogger("teacher_server.webhook")
-_ANSWER_SECONDS = 10.0
+_TIMEOUT_SECONDS = 10.0
 
 
 class Outbox(Protocol):
-    """Where alerts wait, each lent to one server at a time, until they are taken."""
+    """Stores alerts until they are delivered, and leases each to one server at a time."""
 
     def pending_alerts(self, limit: int) -> list[Alert]: ...
 
@@ -30,10 +30,10 @@ class Outbox(Protocol):
 
 
 class Webhook:
-    """Posts each alert until the receiver answers 2xx, and then never again.
+    """Posts each alert until the receiver answers 2xx, and never again after that.
 
-    A process that dies between the 2xx and its note sends that alert once more, under the same
-    `id`. Redirects are not followed: the URL is the operator's word for where figures may go.
+    If the process dies between the 2xx and recording it, the alert is sent once more under the
+    same `id`. Redirects are not followed: figures go only to the URL that the operator configured.
     """
 
     def __init__(
@@ -52,42 +52,42 @@ class Webhook:
         self._transport = transport
 
     async def deliver(self) -> int:
-        """Send what is due, oldest first, up to the first failure; how many were taken."""
-        taken = 0
+        """Send the due alerts, oldest first, until one fails; returns how many were delivered."""
+        delivered = 0
         async with httpx.AsyncClient(transport=self._transport) as http:
-            # One by one: what is lent and then not tried would have to wait for the loan to end.
+            # One at a time: an alert that is leased but not tried waits until its lease expires.
             while due := await asyncio.to_thread(self._outbox.pending_alerts, 1):
-                trying = asyncio.create_task(self._try(http, due[0]))
+                attempt = asyncio.create_task(self._attempt(http, due[0]))
                 try:
-                    is_taken = await asyncio.shield(trying)
+                    is_delivered = await asyncio.shield(attempt)
                 except asyncio.CancelledError:
-                    # The server stops. An alert under way is seen through, for it takes seconds: a
-                    # 2xx that nobody notes down would bring the same alert again.
-                    await trying
+                    # The server stops. Finish this attempt, which takes seconds: if a 2xx were not
+                    # recorded, the same alert would be sent again.
+                    await attempt
                     raise
-                if not is_taken:
-                    # The others go to the same place: waiting out its silence for each would hold
-                    # up the server's other chores.
+                if not is_delivered:
+                    # The other alerts go to the same receiver. Waiting for a timeout for each of
+                    # them would delay the other background tasks.
                     break
-                taken += 1
-        return taken
+                delivered += 1
+        return delivered
 
-    async def _try(self, http: httpx.AsyncClient, alert: Alert) -> bool:
-        is_taken = await self._is_taken(http, alert)
-        note = self._outbox.alert_delivered if is_taken else self._outbox.alert_failed
-        await asyncio.to_thread(note, alert.id)
-        return is_taken
+    async def _attempt(self, http: httpx.AsyncClient, alert: Alert) -> bool:
+        is_delivered = await self._post(http, alert)
+        record = self._outbox.alert_delivered if is_delivered else self._outbox.alert_failed
+        await asyncio.to_thread(record, alert.id)
+        return is_delivered
 
-    async def _is_taken(self, http: httpx.AsyncClient, alert: Alert) -> bool:
+    async def _post(self, http: httpx.AsyncClient, alert: Alert) -> bool:
         body = alert_body(alert)
         headers = {
             "Content-Type": "application/json",
             "Webhook-Signature": signature(self._secret, body, self._clock_ms() // 1000),
         }
         try:
-            # Streamed, so that only the status is read, however much the receiver has to say.
+            # Streamed, so that only the status is read, however long the answer is.
             async with (
-                asyncio.timeout(_ANSWER_SECONDS),
+                asyncio.timeout(_TIMEOUT_SECONDS),
                 http.stream("POST", self._url, content=body, headers=headers) as answer,
             ):
                 status = answer.status_code
@@ -101,7 +101,7 @@ class Webhook:
 
 
 def alert_body(alert: Alert) -> bytes:
-    """The alert as JSON; `id` is the same in every attempt."""
+    """The alert as JSON; `id` is the same in each attempt."""
     document = {
         "id": alert.id,
         "type": "budget.threshold",
@@ -116,7 +116,7 @@ def alert_body(alert: Alert) -> bytes:
 
 
 def signature(secret: SecretStr, body: bytes, unix_seconds: int) -> str:
-    """`t=<seconds>,v1=<hex HMAC-SHA256 of "t.body">`: whose message this is, and how old."""
+    """`t=<seconds>,v1=<hex HMAC-SHA256 of "t.body">`: proves the sender and the age."""
     signed = f"{unix_seconds}.".encode() + body
     digest = hmac.new(secret.get_secret_value().encode(), signed, hashlib.sha256).hexdigest()
     return f"t={unix_seconds},v1={digest}"

@@ -1,1 +1,1 @@
-"""Running the vendor as a process that listens."""
+"""The server process: uvicorn, its connections and its shutdown."""

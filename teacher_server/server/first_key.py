@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from teacher_server.atomic_file import write_atomically
 from teacher_server.errors import KeyUnknown, LedgerError, SettingsError
+from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.clock import unix_ms
-from teacher_server.ledger.keys import ApiKey
 from teacher_server.ledger.ledger import Ledger
-from teacher_server.ledger.secret_file import create_secret_file
 from teacher_server.settings import VendorSettings
 
 _log = logging.getLogger("teacher_server")
@@ -64,7 +64,7 @@ def _make(
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The file comes first: a key that is registered but written nowhere would be lost.
-        is_new = create_secret_file(path, made.token + "\n")
+        is_new = write_atomically(path, made.token + "\n", overwrite=False, permissions=0o600)
     except OSError as error:
         message = (
             f"the first key cannot be written to {path} (TEACHER_FIRST_KEY_FILE): "

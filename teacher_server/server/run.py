@@ -1,4 +1,4 @@
-"""Running the vendor: load, open the books, listen, say where, stop gracefully."""
+"""Runs the vendor: open the ledger, load the model, listen, and stop gracefully."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import uvicorn
 
 from teacher_server.api.app import create_app
+from teacher_server.atomic_file import write_atomically
 from teacher_server.errors import SettingsError
 from teacher_server.inference.info import Encoder
-from teacher_server.ledger.ledger import opened, serving
+from teacher_server.ledger.ledger import open_database, open_ledger
 from teacher_server.operations.logs import configure_logging
-from teacher_server.server.connections import ConnectionLimits, guarded, raise_open_files
+from teacher_server.server.connections import (
+    ConnectionLimits,
+    limited_protocol,
+    raise_open_file_limit,
+)
 from teacher_server.server.first_key import ensure_first_key
 from teacher_server.settings import VendorSettings
 
@@ -33,30 +37,30 @@ def serve(
     """
     configure_logging()
     with (
-        opened(settings.database) as engine,
-        serving(
+        open_database(settings.database) as engine,
+        open_ledger(
             engine, lease_seconds=settings.lease_seconds, pepper=settings.given_pepper
         ) as ledger,
-        _bound(settings.host, settings.port) as listener,
+        _bind(settings.host, settings.port) as listener,
     ):
         ensure_first_key(ledger, settings, show=show)
-        encoder = _loaded(settings)
+        encoder = _load_encoder(settings)
         app = create_app(encoder=encoder, ledger=ledger, settings=settings)
         limits = ConnectionLimits(
             header_seconds=settings.header_seconds,
             body_seconds=settings.body_seconds,
-            max_connections=raise_open_files(settings.max_connections),
+            max_connections=raise_open_file_limit(settings.max_connections),
         )
         if limits.max_connections < settings.max_connections:
             _log.warning(
-                "the system's limit on open files leaves room for %d of %d connections",
+                "the system's limit on open files allows only %d of %d connections",
                 limits.max_connections,
                 settings.max_connections,
             )
         config = uvicorn.Config(
             app,
-            http=guarded(limits),
-            # There is no WebSocket route; an upgrade would leave the guard behind.
+            http=limited_protocol(limits),
+            # There is no WebSocket route, and an upgraded connection would have no limits.
             ws="none",
             timeout_keep_alive=settings.keep_alive_seconds,
             log_config=None,
@@ -72,8 +76,8 @@ def serve(
             announce(url)
 
         server = _AnnouncingServer(config, listening)
-        # When it has stopped, uvicorn raises the signal again, for whoever listened before. That is
-        # nobody: the process would die of it before the books are closed.
+        # After stopping, uvicorn raises the signal again for the handlers that were there before.
+        # Without these, the process would end before it closes the ledger.
         for stop in (signal.SIGTERM, signal.SIGINT):
             signal.signal(stop, lambda *_: None)
         server.run(sockets=[listener])
@@ -90,15 +94,7 @@ class _AnnouncingServer(uvicorn.Server):
             self._listening()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-
-
-def _bound(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -115,8 +111,8 @@ def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _loaded(settings: VendorSettings) -> Encoder:
-    # torch takes seconds to import: what is wrong with the books or the port is said before.
+def _load_encoder(settings: VendorSettings) -> Encoder:
+    # torch takes seconds to import: errors of the ledger or the port are reported before that.
     import torch
 
     from teacher_server.inference.encoder import load_encoder

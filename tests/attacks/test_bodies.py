@@ -72,7 +72,7 @@ texts = st.text(st.sampled_from('[]{},:"\\ aä\n'), min_size=1, max_size=60).map
     indent=st.sampled_from([None, 0, 2]),
 )
 @settings(max_examples=150, deadline=None)
-def test_no_honest_body_is_mistaken_for_a_flood(
+def test_no_normal_body_is_mistaken_for_a_flood(
     items: list[Any], fields: dict[str, Any], indent: int | None
 ) -> None:
     body = json.dumps({"model": "hash", "input": items} | fields, indent=indent).encode()

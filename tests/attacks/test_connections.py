@@ -1,15 +1,20 @@
-"""A slow, endless or malformed sender loses its own connection, and nobody else anything."""
+"""A slow, endless or malformed sender only loses its own connection."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
+from asyncio import new_event_loop
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
+import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from benchmarks.support.raw_http import (
     LONG_TIMEOUTS,
@@ -20,7 +25,7 @@ from benchmarks.support.raw_http import (
 )
 from teacher_server.server.connections import MAX_HEADER_BYTES, ConnectionLimits
 
-HASTY = ConnectionLimits(header_seconds=0.2, body_seconds=0.4, max_connections=100)
+SHORT_TIMEOUTS = ConnectionLimits(header_seconds=0.2, body_seconds=0.4, max_connections=100)
 
 
 class Counting:
@@ -53,14 +58,14 @@ def app() -> Counting:
 
 
 @pytest.fixture
-def patient(app: Counting) -> Iterator[LocalServer]:
+def server(app: Counting) -> Iterator[LocalServer]:
     with serving_in_thread(app, LONG_TIMEOUTS) as server:
         yield server
 
 
 @pytest.fixture
-def hasty(app: Counting) -> Iterator[LocalServer]:
-    with serving_in_thread(app, HASTY) as server:
+def strict_server(app: Counting) -> Iterator[LocalServer]:
+    with serving_in_thread(app, SHORT_TIMEOUTS) as server:
         yield server
 
 
@@ -83,15 +88,15 @@ def dripping(connection: Connection, text: bytes) -> Iterator[None]:
         thread.join(30)
 
 
-def test_requests_are_answered_one_after_the_other_on_one_connection(patient: LocalServer) -> None:
-    with patient.connect() as connection:
+def test_requests_are_answered_one_after_the_other_on_one_connection(server: LocalServer) -> None:
+    with server.connect() as connection:
         for size in (0, 5, 100_000):
             connection.send(head("POST", "/", f"Content-Length: {size}") + b"x" * size)
             assert connection.read_answer().body == str(size).encode()
 
 
-def test_pipelined_requests_are_all_answered(patient: LocalServer) -> None:
-    with patient.connect() as connection:
+def test_pipelined_requests_are_all_answered(server: LocalServer) -> None:
+    with server.connect() as connection:
         one = head("POST", "/", "Content-Length: 3") + b"abc"
         last = head("POST", "/", "Content-Length: 4", "Connection: close") + b"abcd"
         connection.send(one + one + last)
@@ -99,10 +104,10 @@ def test_pipelined_requests_are_all_answered(patient: LocalServer) -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"GET", b"GET / HTTP/1.1\r\nHost: a\r\nX: "])
-def test_a_connection_that_sends_no_whole_head_is_closed_with_408(
-    hasty: LocalServer, start: bytes
+def test_a_connection_without_complete_headers_is_closed_with_408(
+    strict_server: LocalServer, start: bytes
 ) -> None:
-    with hasty.connect() as connection:
+    with strict_server.connect() as connection:
         connection.send(start)
         assert connection.read_to_end().problem["code"] == "request_timeout"
 
@@ -112,9 +117,9 @@ def test_a_connection_that_sends_no_whole_head_is_closed_with_408(
     [(b"GET /", b"a"), (b"GET / HTTP/1.1\r\nX: ", b"a"), (b"\r\n", b"\r\n")],
 )
 def test_headers_that_drip_are_cut_off_however_often_a_byte_comes(
-    hasty: LocalServer, start: bytes, text: bytes
+    strict_server: LocalServer, start: bytes, text: bytes
 ) -> None:
-    with hasty.connect() as connection:
+    with strict_server.connect() as connection:
         connection.send(start)
         with dripping(connection, text):
             assert connection.read_to_end().status == 408
@@ -125,7 +130,7 @@ def test_a_second_request_that_drips_is_cut_off_too(
     app: Counting, start: bytes, text: bytes
 ) -> None:
     with (
-        serving_in_thread(app, HASTY, keep_alive_seconds=60) as server,
+        serving_in_thread(app, SHORT_TIMEOUTS, keep_alive_seconds=60) as server,
         server.connect() as connection,
     ):
         connection.send(head("GET", "/"))
@@ -135,7 +140,7 @@ def test_a_second_request_that_drips_is_cut_off_too(
             assert connection.read_to_end().status == 408
 
 
-def test_a_connection_that_asks_nothing_more_is_closed_in_silence(app: Counting) -> None:
+def test_an_idle_connection_is_closed_without_an_answer(app: Counting) -> None:
     with (
         serving_in_thread(app, LONG_TIMEOUTS, keep_alive_seconds=0) as server,
         server.connect() as connection,
@@ -150,9 +155,9 @@ def test_a_connection_that_asks_nothing_more_is_closed_in_silence(app: Counting)
     [("Content-Length: 100000", b"x"), ("Transfer-Encoding: chunked", b"1\r\nx\r\n")],
 )
 def test_a_body_that_drips_is_cut_off_and_its_request_ends(
-    hasty: LocalServer, app: Counting, header: str, text: bytes
+    strict_server: LocalServer, app: Counting, header: str, text: bytes
 ) -> None:
-    with hasty.connect() as connection:
+    with strict_server.connect() as connection:
         connection.send(head("POST", "/", header))
         with dripping(connection, text):
             assert connection.read_to_end().problem["code"] == "request_timeout"
@@ -160,17 +165,17 @@ def test_a_body_that_drips_is_cut_off_and_its_request_ends(
     assert app.served == 0
 
 
-def test_a_body_shorter_than_declared_is_no_request(patient: LocalServer, app: Counting) -> None:
-    with patient.connect() as connection:
+def test_a_body_shorter_than_declared_is_no_request(server: LocalServer, app: Counting) -> None:
+    with server.connect() as connection:
         connection.send(head("POST", "/", "Content-Length: 100") + b"x" * 99)
     assert app.disconnects.acquire(timeout=30)
     assert app.served == 0
 
 
 def test_a_body_longer_than_declared_does_not_reach_the_request(
-    patient: LocalServer, app: Counting
+    server: LocalServer, app: Counting
 ) -> None:
-    with patient.connect() as connection:
+    with server.connect() as connection:
         connection.send(head("POST", "/", "Content-Length: 3") + b"abc")
         assert connection.read_answer().body == b"3"
         connection.send(b"\x00\x01 and more")
@@ -191,30 +196,28 @@ def test_a_body_longer_than_declared_does_not_reach_the_request(
         ("Name\x00: value",),
     ],
 )
-def test_a_head_that_could_be_read_two_ways_is_refused(
-    patient: LocalServer, app: Counting, lines: tuple[str, ...]
+def test_ambiguous_headers_are_refused(
+    server: LocalServer, app: Counting, lines: tuple[str, ...]
 ) -> None:
-    with patient.connect() as connection:
+    with server.connect() as connection:
         connection.send(head("POST", "/", *lines) + b"0\r\n\r\n")
         answer = connection.read_to_end()
     assert answer.problem["code"] == "invalid_request"
     assert app.served == 0
 
 
-def test_an_answer_sent_before_the_body_was_read_ends_the_body_s_patience(
-    hasty: LocalServer,
+def test_an_early_answer_shortens_the_timeout_of_the_body(
+    strict_server: LocalServer,
 ) -> None:
-    with hasty.connect() as connection:
+    with strict_server.connect() as connection:
         connection.send(head("POST", "/early", "Content-Length: 1000000"))
         assert connection.read_answer().status == 200
         with dripping(connection, b"x"):
             connection.read_to_end()
 
 
-def test_a_flood_of_headers_is_refused_while_it_is_still_coming(
-    patient: LocalServer, app: Counting
-) -> None:
-    with patient.connect() as connection:
+def test_a_flood_of_headers_is_refused_while_it_arrives(server: LocalServer, app: Counting) -> None:
+    with server.connect() as connection:
         connection.send(b"GET / HTTP/1.1\r\n")
         with contextlib.suppress(ConnectionError):
             for number in range(2000):
@@ -232,24 +235,24 @@ def test_a_flood_of_headers_is_refused_while_it_is_still_coming(
         tuple(f"X-{number}: y" for number in range(MAX_HEADER_BYTES // 4)),
     ],
 )
-def test_a_large_head_is_refused(
-    patient: LocalServer, app: Counting, lines: tuple[str, ...]
+def test_headers_over_the_limit_are_refused(
+    server: LocalServer, app: Counting, lines: tuple[str, ...]
 ) -> None:
-    with patient.connect() as connection:
+    with server.connect() as connection:
         connection.send(head("GET", "/", *lines))
         assert connection.read_to_end().problem["code"] == "headers_too_large"
     assert app.served == 0
 
 
-def test_a_large_head_that_is_just_small_enough_is_read(patient: LocalServer) -> None:
-    assert patient.get("/", "X: " + "y" * (MAX_HEADER_BYTES - 200)).status == 200
+def test_headers_just_within_the_limit_are_read(server: LocalServer) -> None:
+    assert server.get("/", "X: " + "y" * (MAX_HEADER_BYTES - 200)).status == 200
 
 
 @pytest.mark.parametrize("rest", [b"0\r\n" + b"T: x\r\n" * 200_000, b"1;" + b"e" * 1_000_000])
 def test_trailers_and_chunk_extensions_without_end_are_refused(
-    patient: LocalServer, app: Counting, rest: bytes
+    server: LocalServer, app: Counting, rest: bytes
 ) -> None:
-    with patient.connect() as connection:
+    with server.connect() as connection:
         connection.send(head("POST", "/", "Transfer-Encoding: chunked"))
         with contextlib.suppress(ConnectionError):
             connection.send(rest)
@@ -258,8 +261,8 @@ def test_trailers_and_chunk_extensions_without_end_are_refused(
     assert app.served == 0
 
 
-def test_a_client_that_does_not_read_its_answer_is_dropped(hasty: LocalServer) -> None:
-    with hasty.connect() as connection:
+def test_a_client_that_does_not_read_its_answer_is_dropped(strict_server: LocalServer) -> None:
+    with strict_server.connect() as connection:
         connection.send(head("GET", "/large"))
         assert connection.socket.recv(1) == b"H"
         with contextlib.suppress(ConnectionError):
@@ -268,13 +271,13 @@ def test_a_client_that_does_not_read_its_answer_is_dropped(hasty: LocalServer) -
                 connection.send(b"GET / HTTP/1.1\r\n\r\n" * 1000)
 
 
-def test_a_client_that_reads_slowly_gets_its_whole_answer(patient: LocalServer) -> None:
-    with patient.connect() as connection:
+def test_a_client_that_reads_slowly_gets_its_whole_answer(server: LocalServer) -> None:
+    with server.connect() as connection:
         connection.send(head("GET", "/large"))
         assert len(connection.read_answer().body) == 2**24
 
 
-def test_one_connection_too_many_is_told_so_and_the_others_are_served(app: Counting) -> None:
+def test_a_connection_over_the_limit_is_refused_and_the_others_are_served(app: Counting) -> None:
     limits = ConnectionLimits(header_seconds=60, body_seconds=60, max_connections=3)
     with serving_in_thread(app, limits) as server, contextlib.ExitStack() as held:
         connections = [held.enter_context(server.connect()) for _ in range(3)]
@@ -292,17 +295,31 @@ def test_one_connection_too_many_is_told_so_and_the_others_are_served(app: Count
         assert server.get().status == 200
 
 
-def test_an_upgrade_to_websocket_is_an_ordinary_request(patient: LocalServer) -> None:
+def test_an_upgrade_to_websocket_is_an_ordinary_request(server: LocalServer) -> None:
     upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
-    with patient.connect() as connection:
+    with server.connect() as connection:
         connection.send(head("GET", "/", *upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
         assert connection.read_answer().status == 200
 
 
-def test_slow_senders_do_not_stop_service_to_others(patient: LocalServer) -> None:
+def test_slow_senders_do_not_stop_service_to_others(server: LocalServer) -> None:
     starts = [b"", b"GET / HT", head("POST", "/", "Content-Length: 9") + b"x"] * 30
     with contextlib.ExitStack() as held:
         for start in starts:
-            held.enter_context(patient.connect()).send(start)
+            held.enter_context(server.connect()).send(start)
         for _ in range(10):
-            assert patient.get().status == 200
+            assert server.get().status == 200
+
+
+def test_uvicorn_has_the_undocumented_attributes_that_the_limits_depend_on() -> None:
+    with closing(new_event_loop()) as loop:
+        protocol = HttpToolsProtocol(uvicorn.Config(Counting()), ServerState(), {}, loop)
+    for name in ("connections", "cycle", "flow", "headers", "loop", "pipeline", "transport"):
+        assert hasattr(protocol, name), name
+    for name in ("on_message_begin", "on_headers_complete", "on_body", "on_message_complete"):
+        assert callable(getattr(protocol, name)), name
+    for name in ("on_response_complete", "send_400_response", "timeout_keep_alive_handler"):
+        assert callable(getattr(protocol, name)), name
+    assert {"response_started", "response_complete", "disconnected", "message_event"} <= set(
+        RequestResponseCycle.__init__.__code__.co_names
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, data_uri, picture, vendor_at
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.api_key import ApiKey
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def vendor(tmp_path: Path, hashing: HashEncoder) -> AsyncIterator[Vendor]:
 
 @contextmanager
 def visited() -> Iterator[tuple[str, list[object]]]:
-    """A URL on this machine, and whoever came to it."""
+    """A URL on this machine, and the requests to it."""
     visitors: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -47,7 +47,10 @@ async def test_infinity_242_367_609_one_bad_image_ends_the_pipeline_for_good(
     vendor: Vendor,
 ) -> None:
     whole = picture(1, size=(200, 200), form="JPEG")
-    for length in (len(whole) // 2, len(whole) - 200):  # the header is whole: only decoding tells
+    for length in (
+        len(whole) // 2,
+        len(whole) - 200,
+    ):  # the header is complete: only decoding finds the fault
         answer = await vendor.embed([{"image": data_uri(whole[:length], "image/jpeg")}])
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_image")
     assert (await vendor.embed([{"image": data_uri(whole, "image/jpeg")}])).status_code == 200
@@ -68,13 +71,13 @@ async def test_infinity_609_a_failing_model_leaves_the_others_in_the_queue_for_e
 async def test_infinity_health_answers_with_the_time_of_day_whatever_its_workers_do(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
-    hashing.gate.clear()  # the model hangs
+    hashing.may_encode.clear()  # the model hangs
     async with vendor_at(tmp_path, hashing) as stuck:
         try:
             assert (await stuck.http.get("/livez")).status_code == 200
             assert (await stuck.http.get("/readyz")).status_code == 503
         finally:
-            hashing.gate.set()
+            hashing.may_encode.set()
 
 
 @pytest.mark.parametrize("field", ["image", "text", "plain"])

@@ -58,7 +58,7 @@ async def test_a_form_in_another_charset_is_refused_before_its_body_is_read(
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf-8"', "utf8", "us-ascii"])
-async def test_a_form_that_says_it_is_utf_8_is_read(vendor: Vendor, charset: str) -> None:
+async def test_a_form_declared_as_utf_8_is_read(vendor: Vendor, charset: str) -> None:
     response = await vendor.http.post(
         "/v1/embeddings",
         content=FORM % (b"model", b"hash") + FORM % (b"text", b"a") + b"--x--\r\n",

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.fuzz.image_corpus import GROUPS, reference, send, vendor_of_images
 from benchmarks.fuzz.image_files import noise, saved
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, data_uri
-from teacher_server.inference.decode_image import quiet_decoders
+from teacher_server.inference.decode_image import configure_pillow_warnings
 
 # The number of images in each group, as the documentation states it.
 INPUTS = {
@@ -34,7 +34,7 @@ INPUTS = {
 @pytest.fixture
 async def vendor(tmp_path: Path, hashing: HashEncoder) -> AsyncIterator[Vendor]:
     # As in production, where warnings of decoders are not errors.
-    quiet_decoders()
+    configure_pillow_warnings()
     async with vendor_of_images(tmp_path, hashing) as running:
         yield running
 
@@ -67,7 +67,7 @@ async def test_the_embedding_is_that_of_the_decoded_pixels(vendor: Vendor) -> No
     assert known > 50
 
 
-async def test_an_image_refused_in_a_batch_costs_its_neighbours_nothing(
+async def test_an_image_refused_in_a_batch_makes_the_whole_request_free(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
     before = len(hashing.batches)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import resource
 
-from teacher_server.server.connections import raise_open_files
+from teacher_server.server.connections import raise_open_file_limit
 
 
 def test_open_files_are_raised_as_far_as_needed_and_allowed() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, hard = before
     try:
-        room = raise_open_files(100)
-        assert room == 100
+        allowed = raise_open_file_limit(100)
+        assert allowed == 100
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
         resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
-        assert raise_open_files(200) == 200
+        assert raise_open_file_limit(200) == 200
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (456, hard)
         if hard != resource.RLIM_INFINITY:
-            assert raise_open_files(hard) == hard - 256
+            assert raise_open_file_limit(hard) == hard - 256
             assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

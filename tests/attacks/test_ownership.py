@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.api_key import ApiKey
 from tests.support.vendor_routes import routes_of
 
 PARAMETERS = ("key_id", "key", "id", "account", "account_id", "user", "owner", "api_key", "name")
@@ -69,10 +69,10 @@ async def ask(
     return await vendor.http.request(method, path, headers=vendor.of(key), **options)
 
 
-async def test_every_route_answers_another_key_without_a_word_of_the_victim(
+async def test_every_route_answers_another_key_without_data_of_the_victim(
     vendor: Vendor, victim: Victim
 ) -> None:
-    stranger, seen = vendor.another_key(), 0
+    other_key, seen = vendor.another_key(), 0
     before = vendor.ledger.keys.get(victim.key.id)
     bodies: tuple[Any, ...] = (
         None,
@@ -83,7 +83,7 @@ async def test_every_route_answers_another_key_without_a_word_of_the_victim(
     )
     for method, path in asked(vendor, victim):
         for body in bodies if method != "GET" else (None,):
-            response = await ask(vendor, stranger, method, path, json=body)
+            response = await ask(vendor, other_key, method, path, json=body)
             # What was asked for may be named again; what was found may not be shown.
             words = [word for word in victim.words if word not in path]
             assert [word for word in words if word in response.text] == [], (method, path)
@@ -105,29 +105,29 @@ async def test_the_victim_itself_is_shown_all_of_that(vendor: Vendor, victim: Vi
 
 
 async def test_a_parameter_cannot_name_another_key(vendor: Vendor, victim: Victim) -> None:
-    stranger = vendor.another_key()
+    other_key = vendor.another_key()
     for method, path in asked(vendor, victim, prefix="/v1"):
         if method != "GET":
             continue
-        plain = await ask(vendor, stranger, method, path)
+        plain = await ask(vendor, other_key, method, path)
         for name in PARAMETERS:
-            named = await ask(vendor, stranger, method, path, params={name: victim.key.id})
+            named = await ask(vendor, other_key, method, path, params={name: victim.key.id})
             assert (named.status_code, len(named.text)) == (plain.status_code, len(plain.text))
             assert "victim-name" not in named.text
 
 
-async def test_the_victims_answer_is_as_unknown_to_another_key_as_one_that_never_was(
+async def test_the_victims_answer_looks_nonexistent_to_another_key(
     vendor: Vendor, victim: Victim
 ) -> None:
-    stranger = vendor.another_key()
+    other_key = vendor.another_key()
     for known in (victim.receipt["idempotency_key"], victim.receipt["request_id"]):
-        real = await ask(vendor, stranger, "GET", f"/v1/requests/{known}")
-        never = await ask(vendor, stranger, "GET", "/v1/requests/never-bought")
+        real = await ask(vendor, other_key, "GET", f"/v1/requests/{known}")
+        never = await ask(vendor, other_key, "GET", "/v1/requests/never-bought")
         assert real.status_code == never.status_code == 404
-        told, untold = real.json(), never.json()
+        real_problem, missing_problem = real.json(), never.json()
         for differs in ("request_id",):
-            del told[differs], untold[differs]
-        assert told == untold
+            del real_problem[differs], missing_problem[differs]
+        assert real_problem == missing_problem
     mine = await ask(vendor, victim.key, "GET", "/v1/requests/victim-purchase")
     assert mine.status_code == 200
 
@@ -135,16 +135,16 @@ async def test_the_victims_answer_is_as_unknown_to_another_key_as_one_that_never
 async def test_the_same_idempotency_key_of_another_key_is_another_purchase(
     vendor: Vendor, victim: Victim
 ) -> None:
-    stranger = vendor.another_key()
+    other_key = vendor.another_key()
     response = await vendor.http.post(
         "/v1/embeddings",
         json={"model": "hash", "input": ["a secret text"]},
-        headers=vendor.of(stranger) | {"Idempotency-Key": "victim-purchase"},
+        headers=vendor.of(other_key) | {"Idempotency-Key": "victim-purchase"},
     )
     assert response.status_code == 200
     assert "idempotent-replayed" not in response.headers
     assert response.json()["receipt"]["request_id"] != victim.receipt["request_id"]
-    assert vendor.ledger.keys.get(stranger.id).spent_units == 1
+    assert vendor.ledger.keys.get(other_key.id).spent_units == 1
     assert vendor.ledger.keys.get(victim.key.id).spent_units == 1
 
 
@@ -162,7 +162,7 @@ async def test_no_admin_route_answers_a_key_without_that_scope(
     assert vendor.ledger.keys.get(key.id).scopes == scopes
 
 
-async def test_every_route_that_is_not_public_refuses_a_stranger_without_a_key(
+async def test_every_route_that_is_not_public_refuses_requests_without_a_key(
     vendor: Vendor, victim: Victim
 ) -> None:
     del vendor.http.headers["Authorization"]

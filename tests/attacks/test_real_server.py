@@ -40,7 +40,7 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def room() -> Iterator[int]:
+def most_connections() -> Iterator[int]:
     """How many connections this process may open: 10,000, or what the system lets it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = IDLE + SPARE if hard == resource.RLIM_INFINITY else min(IDLE + SPARE, hard)
@@ -58,12 +58,15 @@ def embed(http: httpx.Client) -> httpx.Response:
 
 
 def test_ten_thousand_idle_connections_stop_nobody(
-    server: Server, http: httpx.Client, room: int, record_property: Callable[[str, object], None]
+    server: Server,
+    http: httpx.Client,
+    most_connections: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    record_property("idle_connections", room)
+    record_property("idle_connections", most_connections)
     starts = (b"", b"GET /livez HTTP/1.1\r\nHost: a\r\nX-", b"POST / HTTP/1.1\r\n", b"\r\n")
     with contextlib.ExitStack() as held:
-        for number in range(room):
+        for number in range(most_connections):
             idle = held.enter_context(socket.create_connection(address(server), timeout=60))
             idle.sendall(starts[number % len(starts)])
             if number % 1000 == 0:
@@ -73,7 +76,7 @@ def test_ten_thousand_idle_connections_stop_nobody(
         for _ in range(20):
             assert httpx.get(f"{server.url}/livez", timeout=60).status_code == 200
         assert embed(http).json()["usage"]["billed_units"] == 1
-    assert room == IDLE or resource.getrlimit(resource.RLIMIT_NOFILE)[1] < IDLE + SPARE
+    assert most_connections == IDLE or resource.getrlimit(resource.RLIMIT_NOFILE)[1] < IDLE + SPARE
 
 
 def test_bodies_that_never_end_stop_nobody(server: Server, http: httpx.Client) -> None:

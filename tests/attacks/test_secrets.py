@@ -15,8 +15,10 @@ import pytest
 
 from benchmarks.support.raw_http import LocalServer, head
 from benchmarks.support.vendor_in_process import b64
-from teacher_server.ledger.keys import ApiKey, Keys
-from teacher_server.ledger.ledger import opened, unix_ms
+from teacher_server.ledger.api_key import ApiKey
+from teacher_server.ledger.clock import unix_ms
+from teacher_server.ledger.keys import Keys
+from teacher_server.ledger.ledger import open_database
 from teacher_server.ledger.pepper import load_pepper
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +59,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Aft
         "PYTHONPATH": str(ROOT),
     }
     admin = ApiKey.new()
-    with opened(f"sqlite:///{folder}/ledger.db") as engine:
+    with open_database(f"sqlite:///{folder}/ledger.db") as engine:
         keys = Keys(engine, clock=unix_ms, pepper=load_pepper(engine, PEPPER))
         scopes = ("admin", "embed")
         keys.create(admin, name="admin", budget=9, price_version="p", scopes=scopes)
@@ -136,7 +138,7 @@ def test_the_scenario_met_answers_of_every_kind(aftermath: Aftermath) -> None:
     assert max(aftermath.statuses) < 500
 
 
-def test_the_log_was_at_its_most_talkative(aftermath: Aftermath) -> None:
+def test_the_log_was_at_its_most_verbose(aftermath: Aftermath) -> None:
     assert "HTTP connection made" in aftermath.printed
     assert "INSERT INTO" in aftermath.printed
     assert "POST /v1/embeddings" in aftermath.printed

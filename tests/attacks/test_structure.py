@@ -35,7 +35,7 @@ def test_scans_are_counted_to_the_scan() -> None:
     assert is_refused(with_scans(PROGRESSIVE, MAX_SCANS - SCANS + 1))
 
 
-def test_scans_after_the_end_and_within_segments_are_nobodys_passes() -> None:
+def test_scans_after_the_end_and_within_segments_are_not_counted() -> None:
     scan = b"\xff\xda\x00\x02"
     assert not is_refused(PROGRESSIVE + scan * 1000)
     thumbnail = scan * 1000

@@ -1,14 +1,14 @@
-"""What the books must say, as plain arithmetic; and the vendor's promises I1 to I9 about them."""
+"""The ledger as simple arithmetic, and the vendor's promises I1 to I9 about it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from teacher_server.ledger.books import Audit
-from teacher_server.ledger.charges import InFlight, Purged, Replay, Reservation
+from teacher_server.ledger.account import Account
+from teacher_server.ledger.audit import Audit
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.keys import Account
 from teacher_server.ledger.period import period_start
+from teacher_server.ledger.purchase import InFlight, Purged, Replay, Reservation
 from tests.support.ledger_operations import body_of
 
 
@@ -29,7 +29,7 @@ class Sale:
 
     @property
     def answer(self) -> Replay | Purged | InFlight:
-        """What whoever asks for it again is told."""
+        """The outcome of a repetition."""
         if self.receipt is None:
             return InFlight()
         if self.is_purged:
@@ -71,7 +71,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What the books say at one moment, and what they said of the chain the moment before."""
+    """The ledger at one moment, and its chain the moment before."""
 
     account: Account
     entries: list[LedgerEntry]

@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from teacher_server.database.engine import writing
-from teacher_server.ledger.charges import Purchase, Reservation
+from teacher_server.database.engine import write_transaction
+from teacher_server.ledger.account import Account
+from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.keys import Account, ApiKey
-from teacher_server.ledger.ledger import Ledger, opened, serving
-from teacher_server.ledger.price import Price
+from teacher_server.ledger.ledger import Ledger, open_database, open_ledger
+from teacher_server.ledger.purchase import Price, Purchase, Reservation
 
 PRICE = Price(version="p1", micro_usd_per_unit=100)
 PEPPER = "a pepper for the tests, long enough to be one"
@@ -25,8 +25,8 @@ LEASE_SECONDS = 60
 
 
 @dataclass
-class Books:
-    """A ledger with one key, and a clock that the test turns."""
+class OneKeyLedger:
+    """A ledger with one key, and a clock that the test sets."""
 
     dsn: str
     engine: Engine
@@ -78,52 +78,52 @@ class Books:
         return self.ledger.keys.get(self.key.id)
 
     @property
-    def standing(self) -> tuple[int, int, int]:
+    def state(self) -> tuple[int, int, int]:
         account = self.account
         return account.budget_units, account.spent_units, account.reserved_units
 
     @property
     def entries(self) -> list[LedgerEntry]:
-        return self.ledger.books.entries(self.key.id)
+        return self.ledger.records.entries(self.key.id)
 
     @property
     def faults(self) -> tuple[str, ...]:
-        return self.ledger.books.verify().faults
+        return self.ledger.records.verify().faults
 
-    def refused_by_the_database(self, statement: str) -> None:
-        with pytest.raises(DBAPIError), writing(self.engine) as connection:
+    def assert_database_refuses(self, statement: str) -> None:
+        with pytest.raises(DBAPIError), write_transaction(self.engine) as connection:
             connection.execute(text(statement))
 
 
 def body_of(entry: LedgerEntry) -> bytes:
-    """The answer that these books keep for a charge."""
+    """The answer stored for a charge."""
     return json.dumps({"data": entry.request_id, "receipt": entry.document()}).encode()
 
 
 @contextmanager
-def books_at(dsn: str, *, budget: int = 10) -> Iterator[Books]:
-    """The books of a serving vendor, with a key of this budget and leases of a minute."""
+def one_key_ledger(dsn: str, *, budget: int = 10) -> Iterator[OneKeyLedger]:
+    """The ledger of a running vendor, with a key of this budget and leases of a minute."""
     now = [1_000_000]
     with serving_at(dsn, clock=lambda: now[0]) as (engine, ledger):
-        made = Books(dsn, engine, ledger, now)
+        made = OneKeyLedger(dsn, engine, ledger, now)
         made.open_key(budget)
         yield made
 
 
 @contextmanager
 def serving_at(dsn: str, *, clock: Callable[[], int]) -> Iterator[tuple[Engine, Ledger]]:
-    """A server's hold on the books."""
+    """The ledger as a running server holds it."""
     with (
-        opened(dsn) as engine,
-        serving(engine, lease_seconds=LEASE_SECONDS, clock=clock, pepper=PEPPER) as ledger,
+        open_database(dsn) as engine,
+        open_ledger(engine, lease_seconds=LEASE_SECONDS, clock=clock, pepper=PEPPER) as ledger,
     ):
         yield engine, ledger
 
 
-def meddle(engine: Engine, *statements: str) -> None:
-    """Change the books as somebody with the whole database could: its guards are asleep."""
+def tamper(engine: Engine, *statements: str) -> None:
+    """Change the database as somebody with full access could, with its triggers disabled."""
     if engine.dialect.name == "postgresql":
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(text("SET LOCAL session_replication_role = replica"))
             for statement in statements:
                 connection.execute(text(statement))

@@ -11,7 +11,7 @@ from benchmarks.support.raw_http import serving_in_thread
 from benchmarks.support.vendor_in_process import ledger_at
 from teacher_server.api.app import create_app
 from teacher_server.inference.encoder import load_encoder
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.server.connections import ConnectionLimits
 from teacher_server.settings import VendorSettings

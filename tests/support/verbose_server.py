@@ -1,4 +1,4 @@
-"""`teacher-server serve` with every logger at its most talkative; options are JSON in argv."""
+"""`teacher-server serve` with every logger at its most verbose; options are JSON in argv."""
 
 from __future__ import annotations
 

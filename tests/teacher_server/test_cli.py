@@ -1,4 +1,4 @@
-"""The command line: one line for what can be foreseen, and keys shown once."""
+"""The command line: one-line errors, and keys that are shown once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from teacher_server.atomic_file import write_atomically
 from teacher_server.cli import main
 from teacher_server.ledger.account import LAST_MS
-from teacher_server.ledger.charges import Purchase, Reservation
-from teacher_server.ledger.ledger import opened, serving
-from teacher_server.ledger.price import Price
-from teacher_server.operations.logs import RedactingFormatter, redacted
-from teacher_server.server.run import write_atomically
+from teacher_server.ledger.ledger import open_database, open_ledger
+from teacher_server.ledger.purchase import Price, Purchase, Reservation
+from teacher_server.operations.logs import RedactingFormatter, redact
 from teacher_server.settings import VendorSettings
 from tests.support.ledger_operations import body_of
 
@@ -104,7 +103,7 @@ def test_a_key_is_made_with_limits_and_they_are_changed(
     change = ["keys", "limits", made["id"], "--expires-days", "0", "--requests-per-minute", "0"]
     code, out, _ = run(*change, "--scope", "embed", "--database", dsn, capsys=capsys)
     assert code == 0
-    assert out.strip().endswith("embed, expires never, 6000 requests a minute, 4 at a time")
+    assert out.strip().endswith("embed, expires never, 6000 requests per minute, 4 concurrent")
     code, _, err = run("keys", "limits", made["id"], "--database", dsn, capsys=capsys)
     assert (code, "nothing to change" in err) == (1, True)
 
@@ -116,7 +115,7 @@ def test_an_expiry_that_no_date_can_name_is_refused_and_one_on_record_is_listed(
     change = ["keys", "limits", made["id"], "--database", dsn, "--expires-days"]
     code, out, err = run(*change, "3000000", capsys=capsys)
     assert (code, out) == (1, "")
-    assert err.startswith("error: expires_ms is a moment up to the year 9999")
+    assert err.startswith("error: expires_ms must be a time up to the year 9999")
     code, out, _ = run(*change, "2900000", capsys=capsys)
     assert (code, "expires 9" in out) == (0, True)
     for expires_ms, shown in ((LAST_MS, "9999-12-31"), (LAST_MS + 1, "after 9999")):
@@ -153,7 +152,7 @@ def test_a_charge_is_corrected_and_old_answers_are_purged(
     dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = create(dsn, capsys)
-    with opened(dsn) as engine, serving(engine, lease_seconds=60) as ledger:
+    with open_database(dsn) as engine, open_ledger(engine, lease_seconds=60) as ledger:
         purchase = Purchase(
             request_id="req_1",
             key_id=made["id"],
@@ -168,35 +167,35 @@ def test_a_charge_is_corrected_and_old_answers_are_purged(
     correct = ["ledger", "correct", "req_1", "--units", "2", "--cost-micro-usd", "200"]
     code, out, _ = run(*correct, "--reason", "too\n\x1bdear", "--database", dsn, capsys=capsys)
     assert code == 0
-    assert "gives back 2 queries and 200 micro-USD of req_1; 8 queries are unspent" in out
+    assert "refunds 2 queries and 200 micro-USD of req_1; 8 queries are unspent" in out
     for which in ([], ["req_1"]):
         code, out, _ = run("ledger", "corrections", *which, "--database", dsn, capsys=capsys)
         assert (code, len(out.splitlines())) == (0, 1)
-        assert " gives back 2 queries and 200 micro-USD of req_1, by command line, uid " in out
+        assert " refunds 2 queries and 200 micro-USD of req_1, by command line, uid " in out
         assert out.endswith(": 'too\\n\\x1bdear'\n")
     code, out, _ = run("ledger", "corrections", "req_2", "--database", dsn, capsys=capsys)
-    assert (code, out) == (0, "nothing was given back\n")
+    assert (code, out) == (0, "there are no corrections\n")
     code, _, err = run(*correct, "--reason", "again", "--database", dsn, capsys=capsys)
     assert code == 1
-    assert err.startswith("error: of the charge 'req_1' 1 units")
+    assert err.startswith("error: 1 queries and 100 micro-USD of the charge 'req_1'")
     purge = ["ledger", "purge", "--older-than-days"]
     _, out, _ = run(*purge, "1", "--database", dsn, capsys=capsys)
     assert out == "0 answers older than 1 days were purged\n"
     for age in ("-1", "999999999999999"):
         code, _, err = run(*purge, age, "--database", dsn, capsys=capsys)
         assert code == 1
-        assert err.startswith("error: an age is a count of days from 0 to ")
+        assert err.startswith("error: --older-than-days must be from 0 to ")
     code, out, _ = run("ledger", "verify", "--database", dsn, capsys=capsys)
-    told = "1 keys, 3 entries, 3 queries charged (2 given back): the books balance\n"
-    assert (code, out) == (0, told)
+    expected = "1 keys, 3 entries, 3 queries charged (2 refunded): the ledger balances\n"
+    assert (code, out) == (0, expected)
 
 
-def test_verify_says_that_the_books_balance_or_which_line_does_not(
+def test_verify_reports_a_balanced_ledger_or_the_altered_entry(
     dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     create(dsn, capsys)
     code, out, _ = run("ledger", "verify", "--database", dsn, capsys=capsys)
-    assert (code, out) == (0, "1 keys, 1 entries, 0 queries charged: the books balance\n")
+    assert (code, out) == (0, "1 keys, 1 entries, 0 queries charged: the ledger balances\n")
     connection = sqlite3.connect(tmp_path / "vendor" / "ledger.db")
     connection.execute("DROP TRIGGER ledger_entries_no_update")
     connection.execute("UPDATE ledger_entries SET units = 900")
@@ -207,7 +206,7 @@ def test_verify_says_that_the_books_balance_or_which_line_does_not(
     assert "seq 1: the entry was altered" in out
 
 
-def test_serving_a_model_that_cannot_be_had_is_one_line(
+def test_serving_a_model_that_cannot_be_found_is_a_one_line_error(
     dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handlers, level = logging.root.handlers[:], logging.root.level
@@ -223,7 +222,7 @@ def test_serving_a_model_that_cannot_be_had_is_one_line(
     assert len(err.splitlines()) == 1
 
 
-def test_a_bad_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_option_is_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run("serve", "--port", "70000", capsys=capsys)
     assert code == 1
     assert err.startswith("error: option port: ")
@@ -291,9 +290,9 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
     assert {name: str(given[name]) for name in wanted} == wanted
 
 
-def test_secrets_are_blotted_out_of_log_lines_and_tracebacks() -> None:
+def test_secrets_are_redacted_in_log_lines_and_tracebacks() -> None:
     token = "sk_abc123_Zm9vYmFyYmF6cXV4-_0123456789"
-    assert redacted(f"header Bearer {token}!") == "header Bearer sk_abc123_***!"
+    assert redact(f"header Bearer {token}!") == "header Bearer sk_abc123_***!"
     try:
         raise ValueError(token)  # noqa: TRY301 - a traceback is needed
     except ValueError:

@@ -1,4 +1,4 @@
-"""Flags over environment over TOML over default; errors name the option."""
+"""Flags win over environment, TOML and defaults; errors name the option."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     ("flags", "option"),
     [({"port": 70_000}, "port"), ({"max_batch": 0}, "max_batch"), ({"dtype": "fp8"}, "dtype")],
 )
-def test_an_option_that_makes_no_sense_is_named(flags: dict[str, object], option: str) -> None:
+def test_an_invalid_option_is_named(flags: dict[str, object], option: str) -> None:
     with pytest.raises(SettingsError, match=f"option {option}"):
         load_settings(flags)
 
@@ -64,9 +64,7 @@ def test_an_option_that_makes_no_sense_is_named(flags: dict[str, object], option
         ("answer_days", 36_500),
     ],
 )
-def test_a_figure_that_the_books_or_a_calendar_could_not_hold_is_refused(
-    option: str, most: int
-) -> None:
+def test_a_value_beyond_database_or_calendar_range_is_refused(option: str, most: int) -> None:
     assert getattr(load_settings({option: most}), option) == most
     with pytest.raises(SettingsError, match=f"option {option}"):
         load_settings({option: most + 1})

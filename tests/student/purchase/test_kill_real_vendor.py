@@ -13,7 +13,7 @@ from cache.paid_cache import PaidCache
 from cache.records.receipt import Receipt, chain_breaks
 from cache.storage.missing_rows import find_missing_rows
 from teacher_server.api.app import create_app
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.server.connections import ConnectionLimits
 from teacher_server.settings import VendorSettings
@@ -34,7 +34,7 @@ class RealVendor:
         """The ledger's lines but the grant, as the client reads them."""
         lines = [
             Receipt.model_validate(entry.document())
-            for entry in self.ledger.books.entries(self.key.id, after=0, limit=1000)
+            for entry in self.ledger.records.entries(self.key.id, after=0, limit=1000)
         ]
         assert not list(chain_breaks(lines))
         return [line for line in lines if line.kind == "charge"]
@@ -52,7 +52,7 @@ def vendor_on_a_socket(folder: Path) -> Iterator[RealVendor]:
             try:
                 yield RealVendor(f"http://127.0.0.1:{server.port}", key, ledger, encoder)
             finally:
-                encoder.gate.set()
+                encoder.may_encode.set()
 
 
 def assert_paid_once_and_nothing_lost(vendor: RealVendor, folder: Path) -> None:
@@ -78,13 +78,13 @@ def test_killed_at_each_step_in_turn_and_run_again_it_has_paid_once(tmp_path: Pa
 
 def test_killed_after_the_send_while_the_vendor_works_it_has_paid_once(tmp_path: Path) -> None:
     with vendor_on_a_socket(tmp_path) as vendor:
-        vendor.encoder.gate.clear()
+        vendor.encoder.may_encode.clear()
         process = client_at(vendor.url, vendor.key.token, tmp_path / "cache", COUNT)
         while not vendor.ledger.keys.get(vendor.key.id).reserved_units:
             assert process.poll() is None
         process.kill()
         process.communicate(timeout=PATIENCE)
         again = client_at(vendor.url, vendor.key.token, tmp_path / "cache", COUNT)
-        vendor.encoder.gate.set()
+        vendor.encoder.may_encode.set()
         assert_runs_to_its_end(again)
         assert_paid_once_and_nothing_lost(vendor, tmp_path / "cache")

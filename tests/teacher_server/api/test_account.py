@@ -58,11 +58,11 @@ async def test_prices_are_integers_with_a_version(vendor: Vendor) -> None:
 
 async def test_key_shows_what_is_left(vendor: Vendor) -> None:
     await vendor.embed(["a", "b", {"image": b64(picture())}])
-    standing = (await vendor.http.get("/v1/key")).json()
-    assert vendor.key.secret not in json.dumps(standing)
-    created = standing.pop("created_ms")
+    account = (await vendor.http.get("/v1/key")).json()
+    assert vendor.key.secret not in json.dumps(account)
+    created = account.pop("created_ms")
     assert abs(created - time.time() * 1000) < 60_000
-    assert standing == {
+    assert account == {
         "id": vendor.key.id,
         "name": "test",
         "budget_units": 100,
@@ -82,10 +82,10 @@ async def test_key_shows_what_is_left(vendor: Vendor) -> None:
 
 async def test_key_shows_its_period_and_what_that_has_used(vendor: Vendor) -> None:
     key = vendor.another_key(budget=9, period="day", max_concurrent=2)
-    standing = (await vendor.http.get("/v1/key", headers=vendor.of(key))).json()
-    assert (standing["period"], standing["max_concurrent"]) == ("day", 2)
-    assert standing["period_start_ms"] % 86_400_000 == 0
-    assert (standing["allowance_units"], standing["used_units"]) == (9, 0)
+    account = (await vendor.http.get("/v1/key", headers=vendor.of(key))).json()
+    assert (account["period"], account["max_concurrent"]) == ("day", 2)
+    assert account["period_start_ms"] % 86_400_000 == 0
+    assert (account["allowance_units"], account["used_units"]) == (9, 0)
 
 
 async def test_usage_adds_up_charges_by_bucket(vendor: Vendor) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
 from teacher_server.ledger.account import LAST_MS
-from teacher_server.ledger.keys import MAX_GRANTED
+from teacher_server.ledger.append import MAX_GRANTED
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,14 @@ async def test_a_field_that_is_unknown_or_senseless_is_refused_and_no_key_made(
     assert len(office.vendor.ledger.keys.all()) == 2
 
 
-async def test_what_is_wrong_with_a_field_is_said_as_for_a_purchase(office: Office) -> None:
+async def test_an_invalid_field_is_reported_as_for_a_purchase(office: Office) -> None:
     answer = await office.ask("POST", "/keys", json={"budget_units": 1, "colour": "red"})
     assert answer.json()["detail"].startswith("`name` is missing.")
     answer = await office.ask("POST", "/keys", json={"name": "n", "budget_units": 1, "colour": 1})
     assert answer.json()["detail"].startswith("`colour` is not a known field.")
 
 
-async def test_limits_are_changed_one_by_one_and_null_gives_the_vendors_back(
+async def test_limits_are_changed_one_at_a_time_and_null_restores_the_default(
     office: Office,
 ) -> None:
     made = await office.create(requests_per_minute=5)
@@ -151,7 +151,7 @@ async def test_an_expired_and_a_revoked_key_are_as_unknown(office: Office) -> No
         assert answer.json()["detail"] == answers[0].json()["detail"]
 
 
-async def test_a_rotated_key_keeps_its_books_and_loses_its_old_secret(office: Office) -> None:
+async def test_a_rotated_key_keeps_its_ledger_and_loses_its_old_secret(office: Office) -> None:
     made = await office.create()
     await office.embed(made["key"])
     answer = await office.ask("POST", f"/keys/{made['id']}/rotate")
@@ -215,8 +215,8 @@ async def test_a_wrong_charge_is_corrected_by_a_new_entry(office: Office) -> Non
         "/v1/ledger", headers={"Authorization": f"Bearer {made['key']}"}
     )
     assert [json.loads(line) for line in ledger.iter_lines()][1:] == [receipt, entry]
-    standing = (await office.ask("GET", f"/keys/{made['id']}")).json()
-    assert (standing["spent_units"], standing["remaining_units"]) == (1, 8)
+    record = (await office.ask("GET", f"/keys/{made['id']}")).json()
+    assert (record["spent_units"], record["remaining_units"]) == (1, 8)
     over = await office.correct("c-2", **correction | {"units": 2}, reason="again")
     refused(over, 400, "invalid_request")
     assert office.vendor.audit.faults == ()
@@ -256,7 +256,7 @@ async def test_a_correction_is_made_once_however_often_it_is_sent(office: Office
     assert office.vendor.audit.faults == ()
 
 
-async def test_the_books_are_checked_over_http(office: Office) -> None:
+async def test_the_ledger_is_verified_over_http(office: Office) -> None:
     await office.embed((await office.create())["key"])
     assert (await office.ask("GET", "/ledger/verify")).json() == {
         "balanced": True,
@@ -268,7 +268,7 @@ async def test_the_books_are_checked_over_http(office: Office) -> None:
     }
 
 
-async def test_a_body_that_is_no_json_is_refused_and_a_strangers_is_not_read(
+async def test_a_body_that_is_not_json_is_refused_and_an_unauthenticated_one_is_not_read(
     office: Office,
 ) -> None:
     text = {"content": b"name=n", "headers": {"Content-Type": "text/plain"}}

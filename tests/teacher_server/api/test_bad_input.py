@@ -19,7 +19,7 @@ from benchmarks.support.vendor_in_process import (
     picture,
     vendor_at,
 )
-from teacher_server.api.problems import KINDS, Code
+from teacher_server.api.problem_types import PROBLEM_TYPES, Code
 
 LIMITS: dict[str, Any] = {
     "max_items": 4,
@@ -49,7 +49,7 @@ def image(data: bytes) -> list[dict[str, str]]:
 async def refused(vendor: Vendor, response: httpx.Response, code: str) -> dict[str, Any]:
     """Assert that the response is this problem, cost nothing, and that the next request works."""
     document: dict[str, Any] = response.json()
-    kind = KINDS[Code(code)]
+    kind = PROBLEM_TYPES[Code(code)]
     assert (document["code"], response.status_code) == (code, kind.status)
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["x-should-retry"] == ("true" if kind.is_retriable else "false")
@@ -113,7 +113,7 @@ async def test_the_model_never_saw_the_bad_input(
 ) -> None:
     before = len(hashing.batches)
     await vendor.embed(BAD_ITEMS[name][0])
-    # The canary's batches, one image and one text, are all that may run beside it.
+    # The readiness probe's batches, one image and one text, are all that may run beside it.
     assert set(hashing.batches[before:]) <= {1}
     assert vendor.account.spent_units == 0
 
@@ -128,7 +128,9 @@ async def test_the_model_never_saw_the_bad_input(
         (["a", "b", {"image": b64(flat((101, 100)))}], "image_too_many_pixels"),
     ],
 )
-async def test_the_problem_names_the_guilty_item(vendor: Vendor, given: object, code: str) -> None:
+async def test_the_problem_names_the_item_at_fault(
+    vendor: Vendor, given: object, code: str
+) -> None:
     document = await refused(vendor, await vendor.embed(given), code)
     assert document["index"] == 2
     assert document["error"]["param"] == "input"

@@ -15,9 +15,9 @@ from benchmarks.support.vendor_in_process import HashEncoder, b64, ledger_at, pi
 from teacher_server.api import parse_request as intake
 from teacher_server.api.app import create_app
 from teacher_server.inference.decode_image import ImageLimits, decode_image
-from teacher_server.ledger.charges import Purchase, Reservation
-from teacher_server.ledger.keys import Account, ApiKey
-from teacher_server.ledger.price import Price
+from teacher_server.ledger.account import Account
+from teacher_server.ledger.api_key import ApiKey
+from teacher_server.ledger.purchase import Price, Purchase, Reservation
 from teacher_server.settings import VendorSettings
 
 PRICE = Price(version="p", micro_usd_per_unit=1)
@@ -38,7 +38,7 @@ async def test_the_last_unit_can_be_spent_and_the_next_request_is_exhausted(
         assert vendor.account.spent_units == 3
 
 
-async def test_a_request_over_what_is_left_is_told_what_is_left(
+async def test_a_request_over_the_remaining_budget_learns_what_remains(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, budget=5) as vendor:
@@ -68,12 +68,12 @@ async def test_402_comes_before_anything_is_tokenized_decoded_or_embedded(
         assert (await vendor.embed("d")).json()["code"] == "budget_exhausted"
         assert (await vendor.embed([image])).json()["code"] == "budget_exhausted"
     assert len(decoded) == 1
-    # The canary's own text and image, and the one that was paid for.
+    # The readiness probe's own text and image, and the one that was paid for.
     assert set(hashing.texts.values()) <= {"a canary"}
     assert sum(hashing.batches) <= 3
 
 
-async def test_402_comes_before_an_image_is_found_to_be_none(
+async def test_402_comes_before_an_invalid_image_is_detected(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, budget=0) as vendor:
@@ -90,7 +90,7 @@ async def test_what_is_paid_for_is_replayed_to_a_key_that_has_nothing_left(
         assert (again.status_code, again.content) == (200, bought.content)
 
 
-async def test_a_top_up_while_the_body_comes_counts(tmp_path: Path, hashing: HashEncoder) -> None:
+async def test_a_top_up_while_the_body_arrives_counts(tmp_path: Path, hashing: HashEncoder) -> None:
     async with vendor_at(tmp_path, hashing, budget=0) as vendor:
 
         async def body() -> AsyncIterator[bytes]:
@@ -103,7 +103,7 @@ async def test_a_top_up_while_the_body_comes_counts(tmp_path: Path, hashing: Has
         assert answer.status_code == 200
 
 
-async def test_a_period_that_begins_while_the_body_comes_counts(
+async def test_a_period_that_begins_while_the_body_arrives_counts(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     now = [20_000 * 86_400_000 - 5_000]
@@ -132,7 +132,7 @@ async def test_a_period_that_begins_while_the_body_comes_counts(
 async def test_a_retry_that_finds_the_budget_spent_by_its_own_purchase_is_answered_by_it(
     tmp_path: Path, hashing: HashEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a client would be told for good that it cannot afford what it has."""
+    """Otherwise a client would be refused for good although it has the budget."""
     async with vendor_at(tmp_path, hashing, budget=1) as vendor:
         keys, charges = vendor.ledger.keys, vendor.ledger.charges
         names = {"request_id": "other", "idempotency_key": "other", "payload_sha256": "0" * 64}
@@ -155,14 +155,14 @@ async def test_a_budget_that_requests_in_flight_hold_is_worth_a_retry(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, budget=3) as vendor:
-        hashing.gate.clear()
+        hashing.may_encode.clear()
         held = asyncio.create_task(vendor.embed(["a", "b"]))
         while vendor.account.reserved_units == 0:
             await asyncio.sleep(0)
         refused = await vendor.embed(["c", "d"])
         assert (refused.status_code, refused.json()["code"]) == (429, "budget_in_flight")
         assert (refused.headers["x-should-retry"], refused.headers["Retry-After"]) == ("true", "1")
-        hashing.gate.set()
+        hashing.may_encode.set()
         assert (await held).status_code == 200
         assert (vendor.account.spent_units, vendor.account.reserved_units) == (2, 0)
 

@@ -74,7 +74,7 @@ async def test_a_vector_does_not_depend_on_its_batch_mates(vendor: Vendor) -> No
     np.testing.assert_allclose(together, np.stack(alone), rtol=0, atol=1e-5)
 
 
-async def test_float_and_base64_say_the_same_numbers_exactly(vendor: Vendor) -> None:
+async def test_float_and_base64_encode_exactly_the_same_numbers(vendor: Vendor) -> None:
     floats = vectors(await vendor.embed(["a", "b"]))
     packed = vectors(await vendor.embed(["a", "b"], encoding_format="base64"))
     np.testing.assert_array_equal(floats, packed)
@@ -109,7 +109,7 @@ async def test_usage_counts_images_texts_tokens_units_and_cost(vendor: Vendor) -
     }
 
 
-async def test_the_receipt_is_the_ledger_line_itself(vendor: Vendor) -> None:
+async def test_the_receipt_is_the_ledger_entry_itself(vendor: Vendor) -> None:
     receipt = (await vendor.embed(["a", "b"], idempotency_key="k1")).json()["receipt"]
     lines = [json.loads(line) for line in (await vendor.http.get("/v1/ledger")).iter_lines()]
     assert [line["kind"] for line in lines] == ["grant", "charge"]

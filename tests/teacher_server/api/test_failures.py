@@ -15,10 +15,10 @@ from sqlalchemy import text
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, ledger_at, vendor_at
 from teacher_server.api.uncancelled import run_uncancelled
-from teacher_server.database.engine import writing
-from teacher_server.ledger.charges import Charges, Purchase, Reservation
-from teacher_server.ledger.keys import ApiKey
-from teacher_server.ledger.price import Price
+from teacher_server.database.engine import write_transaction
+from teacher_server.ledger.api_key import ApiKey
+from teacher_server.ledger.charges import Charges
+from teacher_server.ledger.purchase import Price, Purchase, Reservation
 
 PRICE = Price(version="p", micro_usd_per_unit=1)
 
@@ -55,26 +55,26 @@ async def test_the_failed_request_can_be_bought_under_the_same_key(
 async def test_neighbours_of_a_failing_request_are_served(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
-    hashing.gate.clear()
+    hashing.may_encode.clear()
     tasks = [asyncio.create_task(vendor.embed([t])) for t in ("a", hashing.poison, "b")]
     while vendor.account.reserved_units < 3:
         await asyncio.sleep(0)
-    hashing.gate.set()
+    hashing.may_encode.set()
     answers = await asyncio.gather(*tasks)
     assert [answer.status_code for answer in answers] == [200, 500, 200]
     assert vendor.account.spent_units == 2
 
 
 async def test_a_full_queue_is_429_and_free(vendor: Vendor, hashing: HashEncoder) -> None:
-    while sum(hashing.batches) < 2:  # the canary is through
+    while sum(hashing.batches) < 2:  # the readiness probe has finished
         await asyncio.sleep(0)
-    hashing.gate.clear()
+    hashing.may_encode.clear()
     tasks = [asyncio.create_task(vendor.embed([f"t{i}"])) for i in range(8)]
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     refused = done.pop().result()
     assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
     assert refused.headers["Retry-After"] == "1"
-    hashing.gate.set()
+    hashing.may_encode.set()
     answers = await asyncio.gather(*tasks)
     num_sold = sum(answer.status_code == 200 for answer in answers)
     assert {answer.status_code for answer in answers} == {200, 429}
@@ -84,7 +84,7 @@ async def test_a_full_queue_is_429_and_free(vendor: Vendor, hashing: HashEncoder
 async def test_a_cancelled_request_gives_its_units_back(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
-    hashing.gate.clear()
+    hashing.may_encode.clear()
     task = asyncio.create_task(vendor.embed(["a", "b"]))
     while vendor.account.reserved_units == 0:
         await asyncio.sleep(0)
@@ -92,12 +92,12 @@ async def test_a_cancelled_request_gives_its_units_back(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (vendor.account.spent_units, vendor.account.reserved_units) == (0, 0)
-    hashing.gate.set()
+    hashing.may_encode.set()
     assert (await vendor.embed("a")).status_code == 200
 
 
 async def test_a_database_that_fails_at_the_charge_costs_nothing(vendor: Vendor) -> None:
-    with writing(vendor.engine) as connection:
+    with write_transaction(vendor.engine) as connection:
         connection.execute(
             text(
                 "CREATE TRIGGER broken BEFORE INSERT ON ledger_entries WHEN NEW.kind = 'charge' "
@@ -150,7 +150,7 @@ def test_a_restart_voids_what_a_dead_server_had_reserved(tmp_path: Path) -> None
         assert ledger.keys.get(key.id).remaining_units == 0
     with ledger_at(tmp_path) as (_, ledger):
         assert ledger.keys.get(key.id).remaining_units == 5
-        assert ledger.books.verify().faults == ()
+        assert ledger.records.verify().faults == ()
 
 
 async def test_after_a_restart_the_same_request_is_bought_once(
@@ -221,10 +221,10 @@ async def test_a_client_that_hangs_up_while_it_sends_is_no_failure_of_the_server
 WHOLE = {"type": "http.request", "body": b'{"model":"hash","input":"a"}', "more_body": False}
 
 
-async def test_a_purchase_that_a_stopping_server_cuts_off_is_told_so_and_costs_nothing(
+async def test_a_purchase_cut_off_by_a_stopping_server_gets_a_problem_and_costs_nothing(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
-    hashing.gate.clear()
+    hashing.may_encode.clear()
     sent: list[dict[str, Any]] = []
     # As uvicorn does it at the end of the grace.
     task = asyncio.create_task(asked(vendor, WHOLE, sent=sent))
@@ -233,7 +233,7 @@ async def test_a_purchase_that_a_stopping_server_cuts_off_is_told_so_and_costs_n
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    hashing.gate.set()
+    hashing.may_encode.set()
     start, body = sent
     problem = json.loads(body["body"])
     assert (start["status"], problem["code"], problem["charged_units"]) == (503, "not_ready", 0)

@@ -17,8 +17,8 @@ from benchmarks.support.vendor_in_process import (
     picture,
     vendor_at,
 )
-from teacher_server.ledger.keys import ApiKey
-from teacher_server.ledger.ledger import unix_ms
+from teacher_server.ledger.api_key import ApiKey
+from teacher_server.ledger.clock import unix_ms
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ async def test_a_key_reused_for_another_payload_is_refused(
 
 
 async def in_flight(vendor: Vendor, hashing: HashEncoder) -> asyncio.Task[httpx.Response]:
-    hashing.gate.clear()
+    hashing.may_encode.clear()
     task = asyncio.create_task(vendor.embed(["slow"], idempotency_key="k"))
     while vendor.account.reserved_units == 0:
         await asyncio.sleep(0)
@@ -100,7 +100,7 @@ async def test_a_request_in_flight_is_a_conflict_worth_a_retry(
     assert (again.headers["Retry-After"], again.headers["x-should-retry"]) == ("1", "true")
     other = await vendor.embed(["other"], idempotency_key="k")
     assert other.json()["code"] == "idempotency_key_reused"
-    hashing.gate.set()
+    hashing.may_encode.set()
     assert (await task).status_code == 200
     assert (await vendor.embed(["slow"], idempotency_key="k")).content == task.result().content
     assert vendor.account.spent_units == 1
@@ -120,23 +120,23 @@ async def test_a_paid_answer_can_be_fetched_again(vendor: Vendor) -> None:
     assert found.headers["Idempotent-Replayed"] == "true"
 
 
-async def test_an_answer_paid_without_a_key_is_found_by_its_ledger_line(vendor: Vendor) -> None:
+async def test_an_answer_paid_without_a_key_is_found_by_its_ledger_entry(vendor: Vendor) -> None:
     first = await vendor.embed(["a"])
-    (line,) = vendor.ledger.books.entries(vendor.key.id, after=1)
+    (line,) = vendor.ledger.records.entries(vendor.key.id, after=1)
     found = await vendor.http.get(f"/v1/requests/{line.idempotency_key}")
     assert found.content == first.content
 
 
 async def test_a_purged_answer_is_gone_but_never_charged_again(vendor: Vendor) -> None:
     await vendor.embed(["a"], idempotency_key="k")
-    assert vendor.ledger.books.purge(unix_ms() + 1) == 1
+    assert vendor.ledger.records.purge(unix_ms() + 1) == 1
     for answer in (
         await vendor.embed(["a"], idempotency_key="k"),
         await vendor.http.get("/v1/requests/k"),
     ):
         assert (answer.status_code, answer.json()["code"]) == (410, "answer_purged")
         assert answer.headers["x-should-retry"] == "false"
-        assert "was charged when it was answered" in answer.json()["detail"]
+        assert "was charged when it was first answered" in answer.json()["detail"]
         assert answer.json()["charged_units"] == 0
     other = await vendor.embed(["b"], idempotency_key="k")
     assert other.json()["code"] == "idempotency_key_reused"
@@ -145,7 +145,7 @@ async def test_a_purged_answer_is_gone_but_never_charged_again(vendor: Vendor) -
     assert vendor.audit.faults == ()
 
 
-async def test_an_answer_in_flight_or_unknown_is_said_so(
+async def test_an_open_or_unknown_request_is_reported_as_such(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
     unknown = await vendor.http.get("/v1/requests/k")
@@ -154,7 +154,7 @@ async def test_an_answer_in_flight_or_unknown_is_said_so(
     pending = await vendor.http.get("/v1/requests/k")
     assert (pending.status_code, pending.json()["code"]) == (409, "request_in_flight")
     assert pending.headers["Retry-After"] == "1"
-    hashing.gate.set()
+    hashing.may_encode.set()
     await task
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.support.vendor_in_process import Vendor
 from teacher_server.api.app import openapi_document
-from teacher_server.api.problems import KINDS
+from teacher_server.api.problem_types import PROBLEM_TYPES
 from teacher_server.api.schemas import EmbeddingRequest, EmbeddingResponse, ProblemDocument
 from teacher_server.cli import main
 
@@ -73,7 +73,7 @@ def test_every_problem_example_is_a_problem_document_of_its_status(
                 problem = ProblemDocument.model_validate(example["value"])
                 assert (problem.code, str(problem.status)) == (code, status)
                 seen.add(code)
-    assert seen == {code.value for code in KINDS} - {"not_found", "method_not_allowed"}
+    assert seen == {code.value for code in PROBLEM_TYPES} - {"not_found", "method_not_allowed"}
 
 
 def test_the_examples_of_request_and_answer_hold(document: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ async def test_a_real_answer_has_the_documented_shape(vendor: Vendor) -> None:
         EmbeddingResponse.model_validate_json(response.content)
 
 
-async def test_a_slash_too_many_is_not_found_and_leads_to_no_other_host(vendor: Vendor) -> None:
+async def test_a_trailing_slash_is_not_found_and_does_not_redirect(vendor: Vendor) -> None:
     """Starlette would redirect it, which is documented nowhere, to the host that was asked for."""
     for path in ("/v1/key/", "/livez/", "/admin/keys/"):
         answer = await vendor.http.get(path, headers={"Host": "evil.example"})

@@ -6,24 +6,25 @@ import json
 
 import pytest
 
-from teacher_server.api.problems import KINDS, Code, Problem
+from teacher_server.api.problem_types import PROBLEM_TYPES, Code
+from teacher_server.api.problems import Problem
 
 
 def test_every_code_has_a_sentence_and_402_is_never_retriable_and_429_always() -> None:
-    for code, kind in KINDS.items():
+    for code, kind in PROBLEM_TYPES.items():
         assert kind.title
         assert kind.advice.endswith(".")
         assert kind.is_retriable == (kind.status in {408, 409, 429, 500, 503}), code
     assert json.dumps(Code.OVERLOADED) == '"overloaded"'
-    assert set(KINDS) == set(Code)
+    assert set(PROBLEM_TYPES) == set(Code)
 
 
 @pytest.mark.parametrize("code", Code)
 def test_a_document_says_what_happened_that_it_was_free_and_what_to_do(code: Code) -> None:
     problem = Problem(code, "it rained", param="input", index=3)
     document = problem.document("req_1")
-    advice = KINDS[code].advice
-    assert document["detail"] == f"It rained. {KINDS[code].cost} {advice}"
+    advice = PROBLEM_TYPES[code].advice
+    assert document["detail"] == f"It rained. {PROBLEM_TYPES[code].cost} {advice}"
     assert document["detail"].startswith("It rained. Nothing was charged")
     assert document["error"]["message"] == document["detail"]
     assert (document["request_id"], document["index"]) == ("req_1", 3)
@@ -42,7 +43,7 @@ def test_a_purged_answer_is_said_to_have_been_charged_before() -> None:
     purged = Problem(Code.ANSWER_PURGED, "it is gone").document("req_1")
     assert (purged["status"], purged["retriable"], purged["charged_units"]) == (410, False, 0)
     assert "Nothing was charged." not in purged["detail"]
-    assert "was charged when it was answered" in purged["detail"]
+    assert "was charged when it was first answered" in purged["detail"]
 
 
 def test_a_known_wait_stands_in_for_the_codes_own() -> None:
@@ -55,5 +56,5 @@ def test_headers_agree_with_the_document(code: Code) -> None:
     problem = Problem(code, "it rained")
     retriable = problem.document("req_1")["retriable"]
     assert problem.headers["x-should-retry"] == ("true" if retriable else "false")
-    assert ("Retry-After" in problem.headers) == (problem.kind.status in {409, 429, 503})
-    assert ("WWW-Authenticate" in problem.headers) == (problem.kind.status == 401)
+    assert ("Retry-After" in problem.headers) == (problem.problem_type.status in {409, 429, 503})
+    assert ("WWW-Authenticate" in problem.headers) == (problem.problem_type.status == 401)

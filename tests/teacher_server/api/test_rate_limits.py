@@ -1,4 +1,4 @@
-"""Scopes, rates and concurrency of a key, and the headers that tell of them."""
+"""Scopes, rates and concurrency of a key, and the headers that report them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
 from teacher_server.api.rate_limits import duration
-from teacher_server.ledger.keys import MAX_GRANTED
+from teacher_server.ledger.append import MAX_GRANTED
 from tests.support.structured_fields import parse_list
 
 MINUTE_NS = 60 * 10**9
@@ -73,7 +73,7 @@ async def test_an_exhausted_budget_and_a_failing_model_carry_them_too(
         assert parse_list(answer.headers["RateLimit"])["budget"] == {"r": 100}
 
 
-async def test_a_stranger_learns_nothing_of_any_limit(vendor: Vendor) -> None:
+async def test_an_unauthenticated_client_learns_no_limits(vendor: Vendor) -> None:
     vendor.http.headers["Authorization"] = f"Bearer sk_{vendor.key.id}_{'0' * 43}"
     answer = await vendor.embed("a")
     assert answer.status_code == 401
@@ -89,7 +89,7 @@ async def test_a_budget_beyond_an_integer_of_a_structured_field_is_still_one(
     assert parse_list(answer.headers["RateLimit"])["budget"]["r"] == 10**15 - 1
 
 
-async def test_a_budget_with_a_period_tells_its_window_and_when_it_ends(vendor: Vendor) -> None:
+async def test_a_budget_with_a_period_states_its_window_and_when_it_ends(vendor: Vendor) -> None:
     for period, longest in (("day", 86_400), ("month", 31 * 86_400)):
         key = vendor.another_key(budget=7, period=period)
         answer = await vendor.http.post(
@@ -106,7 +106,7 @@ async def test_a_budget_with_a_period_tells_its_window_and_when_it_ends(vendor: 
         assert abs(start + window - ends - datetime.now(UTC).timestamp()) < 60
 
 
-async def test_the_request_over_the_rate_is_told_how_long_to_wait(
+async def test_a_request_over_the_rate_learns_how_long_to_wait(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, limits={"requests_per_minute": 2}) as vendor:
@@ -139,11 +139,11 @@ async def test_the_rate_is_checked_before_the_body_is_read(
         refused(answer, 429, "rate_limited")
 
 
-async def test_more_at_a_time_than_allowed_are_sent_away_and_a_place_comes_free(
+async def test_requests_over_the_concurrency_limit_are_refused_until_one_finishes(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, limits={"max_concurrent": 2}) as vendor:
-        hashing.gate.clear()
+        hashing.may_encode.clear()
         held = [asyncio.create_task(vendor.embed([f"t{i}"])) for i in range(2)]
         while vendor.account.reserved_units < 2:
             await asyncio.sleep(0)
@@ -153,7 +153,7 @@ async def test_more_at_a_time_than_allowed_are_sent_away_and_a_place_comes_free(
         assert parse_list(answer.headers["RateLimit"])["concurrent"] == {"r": 0}
         held[0].cancel()
         await asyncio.wait({held[0]})
-        hashing.gate.set()
+        hashing.may_encode.set()
         assert (await held[1]).status_code == 200
         assert (await vendor.embed("c")).status_code == 200
         assert (vendor.account.spent_units, vendor.account.reserved_units) == (2, 0)

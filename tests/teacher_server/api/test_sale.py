@@ -21,11 +21,10 @@ from starlette.requests import Request
 import teacher_server
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, picture, vendor_at
 from teacher_server.api.scopes import Buyer
-from teacher_server.database.engine import reading
+from teacher_server.database.engine import read_transaction
 from teacher_server.database.tables import requests
 from teacher_server.inference.info import Prepared, Vectors
-from teacher_server.ledger.charges import Purchase, Reservation
-from teacher_server.ledger.price import Price
+from teacher_server.ledger.purchase import Price, Purchase, Reservation
 from tests.support.vendor_routes import routes_of
 
 ALL = ("embed", "read", "admin")
@@ -40,7 +39,7 @@ class WatchedEncoder(HashEncoder):
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         if self.engines:
-            with reading(self.engines[0]) as connection:
+            with read_transaction(self.engines[0]) as connection:
                 held = connection.execute(
                     select(requests.c.request_id, requests.c.units).where(
                         requests.c.state == "reserved"
@@ -60,7 +59,7 @@ async def vendor(tmp_path: Path, watched: WatchedEncoder) -> AsyncIterator[Vendo
     async with vendor_at(tmp_path, watched, limits={"scopes": ALL}) as running:
         while (await running.http.get("/readyz")).status_code != 200:
             continue
-        # From here on the canary is quiet: what runs, a request has asked for.
+        # From here on the readiness probe is idle: whatever runs, a request has caused.
         watched.engines.append(running.engine)
         yield running
 
@@ -106,7 +105,7 @@ async def test_the_walk_reaches_every_route_that_the_document_names(vendor: Vend
     assert named <= reached
 
 
-def test_only_the_gate_and_those_who_build_and_watch_it_know_the_models_thread() -> None:
+def test_only_the_metered_encoder_and_its_probe_import_the_batcher() -> None:
     package = Path(teacher_server.__file__).parent
     knowing = {
         str(path.relative_to(package))
@@ -140,12 +139,12 @@ def add_passthrough(app: FastAPI, vendor: Vendor, encoder: WatchedEncoder) -> No
     app.mount("/openai_passthrough", inner)
 
 
-def add_past_the_gate(app: FastAPI, vendor: Vendor, encoder: WatchedEncoder) -> None:
+def add_bypass(app: FastAPI, vendor: Vendor, encoder: WatchedEncoder) -> None:
     router = APIRouter()
 
     @router.get("/v1/similarity")
     async def similarity(request: Request) -> int:
-        batcher = request.app.state.services.gate._batcher
+        batcher = request.app.state.services.metered_encoder._batcher
         return len(await batcher.encode([encoder.prepare_text("free")]))
 
     app.include_router(router)
@@ -160,7 +159,7 @@ def add_past_the_gate(app: FastAPI, vendor: Vendor, encoder: WatchedEncoder) -> 
             ["POST /openai_passthrough/{endpoint:path}"],
             id="litellm_36646",
         ),
-        pytest.param(add_past_the_gate, ["GET /v1/similarity"], id="litellm_38176"),
+        pytest.param(add_bypass, ["GET /v1/similarity"], id="litellm_38176"),
     ],
 )
 async def test_the_walk_catches_a_route_that_reaches_the_model_past_the_meter(

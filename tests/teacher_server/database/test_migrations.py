@@ -1,4 +1,4 @@
-"""The schema: what the migrations build, and that they carry existing books over."""
+"""The schema: what the migrations build, and that they keep existing ledgers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sqlalchemy import CheckConstraint, Engine, inspect, text
 
 import teacher_server.database.migrate as migrations
 from benchmarks.support.postgresql import Postgres
-from teacher_server.database.engine import open_engine, reading, writing
+from teacher_server.database.engine import open_engine, read_transaction, write_transaction
 from teacher_server.database.tables import metadata
+from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.entry import GENESIS, LedgerEntry
-from teacher_server.ledger.keys import ApiKey
-from tests.support.ledger_operations import Books, body_of, books_at, meddle
+from tests.support.ledger_operations import OneKeyLedger, body_of, one_key_ledger, tamper
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -36,7 +36,7 @@ def migrate_to(engine: Engine, revision: str) -> None:
     folder = Path(migrations.__file__).parent / "migrations"
     config.set_main_option("script_location", str(folder))
     config.set_main_option("path_separator", "os")
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
@@ -54,7 +54,7 @@ def trade_as_version_0001(engine: Engine, key: ApiKey) -> list[LedgerEntry]:
         balance_units=2, created_ms=2, prev_hash=grant.hash,
     ).sealed()  # fmt: skip
     old_hash = hashlib.sha256(f"{key.id}\0{key.secret}".encode()).hexdigest()
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             text(
                 "INSERT INTO accounts VALUES "
@@ -86,36 +86,36 @@ def trade_as_version_0001(engine: Engine, key: ApiKey) -> list[LedgerEntry]:
     return [grant, charge]
 
 
-def test_books_of_version_0001_are_carried_over_with_every_row(bare_dsn: str) -> None:
+def test_a_ledger_of_version_0001_is_migrated_with_every_row(bare_dsn: str) -> None:
     engine, key = open_engine(bare_dsn), ApiKey.new()
     migrate_to(engine, "0001")
     entries = trade_as_version_0001(engine, key)
     engine.dispose()
-    with books_at(bare_dsn) as books:
-        books.key, books.number = key, 10
-        assert books.entries == entries
+    with one_key_ledger(bare_dsn) as one_key:
+        one_key.key, one_key.number = key, 10
+        assert one_key.entries == entries
         # The reservation was another boot's, and is given back.
-        assert books.standing == (10, 8, 0)
-        assert books.faults == ()
-        account = books.ledger.keys.authenticate(key)
+        assert one_key.state == (10, 8, 0)
+        assert one_key.faults == ()
+        account = one_key.ledger.keys.authenticate(key)
         assert account is not None
         assert (account.scopes, account.budget_period) == (("embed", "read"), "none")
-        assert books.ledger.books.answer(key.id, "k1") is not None
-        assert books.buy(2).prev_hash == entries[-1].hash
-        assert books.faults == ()
-        with reading(books.engine) as connection:
+        assert one_key.ledger.records.answer(key.id, "k1") is not None
+        assert one_key.buy(2).prev_hash == entries[-1].hash
+        assert one_key.faults == ()
+        with read_transaction(one_key.engine) as connection:
             states = connection.execute(
                 text("SELECT state FROM requests WHERE boot_id = 'boot_0' ORDER BY request_id")
             )
             assert states.scalars().all() == ["posted", "voided", "voided"]
 
 
-def test_the_guards_of_version_0001_still_stand_after_the_migration(bare_dsn: str) -> None:
+def test_the_triggers_of_version_0001_still_work_after_the_migration(bare_dsn: str) -> None:
     engine, key = open_engine(bare_dsn), ApiKey.new()
     migrate_to(engine, "0001")
     trade_as_version_0001(engine, key)
     engine.dispose()
-    with books_at(bare_dsn) as books:
+    with one_key_ledger(bare_dsn) as one_key:
         for statement in (
             "UPDATE ledger_entries SET units = 0",
             "DELETE FROM ledger_entries",
@@ -128,11 +128,11 @@ def test_the_guards_of_version_0001_still_stand_after_the_migration(bare_dsn: st
             "UPDATE accounts SET budget_period = 'day'",
             "UPDATE accounts SET period_base_units = spent_units + 1",
         ):
-            books.refused_by_the_database(statement)
+            one_key.assert_database_refuses(statement)
 
 
-def test_migrations_lead_to_the_tables_that_the_code_uses(books: Books) -> None:
-    with books.engine.connect() as connection:
+def test_migrations_lead_to_the_tables_that_the_code_uses(one_key: OneKeyLedger) -> None:
+    with one_key.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         seen = inspect(connection)
         for table in metadata.sorted_tables:
@@ -144,14 +144,14 @@ def test_migrations_lead_to_the_tables_that_the_code_uses(books: Books) -> None:
             }
 
 
-def test_starting_again_migrates_nothing(books: Books) -> None:
-    books.buy(1)
-    migrations.migrate(books.engine)
-    assert books.faults == ()
+def test_starting_again_migrates_nothing(one_key: OneKeyLedger) -> None:
+    one_key.buy(1)
+    migrations.migrate(one_key.engine)
+    assert one_key.faults == ()
 
 
-def test_meddling_is_what_the_guards_refuse_to_others(books: Books) -> None:
-    books.buy(1)
-    books.refused_by_the_database("UPDATE ledger_entries SET texts = 5")
-    meddle(books.engine, "UPDATE ledger_entries SET texts = 5")
-    assert {entry.texts for entry in books.entries} == {5}
+def test_the_triggers_refuse_what_tampering_does(one_key: OneKeyLedger) -> None:
+    one_key.buy(1)
+    one_key.assert_database_refuses("UPDATE ledger_entries SET texts = 5")
+    tamper(one_key.engine, "UPDATE ledger_entries SET texts = 5")
+    assert {entry.texts for entry in one_key.entries} == {5}

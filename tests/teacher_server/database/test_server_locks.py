@@ -9,25 +9,25 @@ import pytest
 from sqlalchemy import text
 
 from benchmarks.support.postgresql import empty
-from teacher_server.database.engine import writing
-from teacher_server.database.server_locks import is_dead, lock_number
+from teacher_server.database.engine import write_transaction
+from teacher_server.database.server_locks import lock_number, server_is_dead
 from teacher_server.errors import ReservationGone
-from teacher_server.ledger.charges import Reservation
 from teacher_server.ledger.ledger import Ledger
-from tests.support.ledger_operations import PRICE, Books, books_at, serving_at
+from teacher_server.ledger.purchase import Reservation
+from tests.support.ledger_operations import PRICE, OneKeyLedger, one_key_ledger, serving_at
 
 
-def test_a_server_that_starts_gives_back_what_a_dead_one_had_reserved(dsn: str) -> None:
-    with books_at(dsn) as books:
-        books.reserve(4)
-        paid = books.buy(2)
-        key = books.key
+def test_a_starting_server_voids_the_reservations_of_a_dead_one(dsn: str) -> None:
+    with one_key_ledger(dsn) as one_key:
+        one_key.reserve(4)
+        paid = one_key.buy(2)
+        key = one_key.key
     # Its end freed its lock, as the kernel and PostgreSQL do for a process that was killed.
     with serving_at(dsn, clock=lambda: 1_000_000) as (_, ledger):
         account = ledger.keys.get(key.id)
         assert (account.spent_units, account.reserved_units) == (2, 0)
-        assert ledger.books.entries(key.id)[-1] == paid
-        assert ledger.books.verify().faults == ()
+        assert ledger.records.entries(key.id)[-1] == paid
+        assert ledger.records.verify().faults == ()
 
 
 class Replicas:
@@ -35,17 +35,17 @@ class Replicas:
 
     def __init__(self, dsn: str) -> None:
         self.stack = ExitStack()
-        self.books = self.stack.enter_context(books_at(dsn))
+        self.records = self.stack.enter_context(one_key_ledger(dsn))
 
     def another(self) -> Ledger:
         _, ledger = self.stack.enter_context(
-            serving_at(self.books.dsn, clock=lambda: self.books.now[0])
+            serving_at(self.records.dsn, clock=lambda: self.records.now[0])
         )
         return ledger
 
     def cut(self, ledger: Ledger) -> None:
         """End the session that holds a server's lock, as its death or a cut cable does."""
-        with writing(self.books.engine) as connection:
+        with write_transaction(self.records.engine) as connection:
             connection.execute(
                 text(
                     "SELECT pg_terminate_backend(pid) FROM pg_locks "
@@ -54,9 +54,9 @@ class Replicas:
                 ),
                 {"number": lock_number(ledger.boot_id)},
             )
-        # The database ends it a moment after it was told to.
-        with writing(self.books.engine) as connection:
-            while not is_dead(connection, ledger.boot_id):
+        # The database ends it a moment after it was asked to.
+        with write_transaction(self.records.engine) as connection:
+            while not server_is_dead(connection, ledger.boot_id):
                 pass
 
 
@@ -68,62 +68,62 @@ def replicas(postgres_dsn: str) -> Iterator[Replicas]:
         yield found
 
 
-def reserve(ledger: Ledger, books: Books, units: int) -> Reservation:
-    outcome = ledger.charges.reserve(books.purchase(units), PRICE)
+def reserve(ledger: Ledger, one_key: OneKeyLedger, units: int) -> Reservation:
+    outcome = ledger.charges.reserve(one_key.purchase(units), PRICE)
     assert isinstance(outcome, Reservation)
     return outcome
 
 
-def test_a_replica_that_lives_keeps_its_reservations(replicas: Replicas) -> None:
-    books, other = replicas.books, replicas.another()
-    others, mine = reserve(other, books, 4), books.reserve(3)
-    assert books.ledger.sweep() == 0
+def test_a_live_replica_keeps_its_reservations(replicas: Replicas) -> None:
+    one_key, other = replicas.records, replicas.another()
+    others, mine = reserve(other, one_key, 4), one_key.reserve(3)
+    assert one_key.ledger.sweep() == 0
     assert other.sweep() == 0
-    assert books.standing == (10, 0, 7)
-    books.post(mine)
-    books.post(others)
-    assert books.faults == ()
+    assert one_key.state == (10, 0, 7)
+    one_key.post(mine)
+    one_key.post(others)
+    assert one_key.faults == ()
 
 
-def test_a_replica_that_died_has_its_reservations_given_back_before_the_lease_ends(
+def test_the_reservations_of_a_dead_replica_are_voided_before_their_lease_ends(
     replicas: Replicas,
 ) -> None:
-    books, other = replicas.books, replicas.another()
-    reserve(other, books, 4)
-    books.reserve(3)
+    one_key, other = replicas.records, replicas.another()
+    reserve(other, one_key, 4)
+    one_key.reserve(3)
     replicas.cut(other)
-    assert books.ledger.sweep() == 1
-    assert books.standing == (10, 0, 3)
+    assert one_key.ledger.sweep() == 1
+    assert one_key.state == (10, 0, 3)
 
 
-def test_a_replica_whose_lock_broke_charges_nothing_that_was_given_back(
+def test_a_replica_that_lost_its_lock_charges_nothing_that_was_voided(
     replicas: Replicas,
 ) -> None:
-    books, other = replicas.books, replicas.another()
-    reservation = books.reserve(4)
-    replicas.cut(books.ledger)
+    one_key, other = replicas.records, replicas.another()
+    reservation = one_key.reserve(4)
+    replicas.cut(one_key.ledger)
     assert other.sweep() == 1
     with pytest.raises(ReservationGone):
-        books.post(reservation)
-    assert books.standing == (10, 0, 0)
+        one_key.post(reservation)
+    assert one_key.state == (10, 0, 0)
     # Its next round takes the lock again, and what it reserves then is safe.
-    books.ledger.sweep()
-    kept = books.reserve(4)
+    one_key.ledger.sweep()
+    kept = one_key.reserve(4)
     assert other.sweep() == 0
-    books.post(kept)
-    assert books.faults == ()
+    one_key.post(kept)
+    assert one_key.faults == ()
 
 
-def test_a_lease_that_ran_out_is_given_back_whoever_lives(replicas: Replicas) -> None:
-    reserve(replicas.another(), replicas.books, 4)
-    replicas.books.now[0] += 60_001
-    assert replicas.books.ledger.sweep() == 1
-    assert replicas.books.standing == (10, 0, 0)
+def test_an_expired_lease_is_voided_even_if_its_server_lives(replicas: Replicas) -> None:
+    reserve(replicas.another(), replicas.records, 4)
+    replicas.records.now[0] += 60_001
+    assert replicas.records.ledger.sweep() == 1
+    assert replicas.records.state == (10, 0, 0)
 
 
-def test_a_replica_that_stops_is_known_to_be_gone_at_once(replicas: Replicas) -> None:
-    books = replicas.books
-    with serving_at(books.dsn, clock=lambda: books.now[0]) as (_, other):
-        reserve(other, books, 4)
-    assert books.ledger.sweep() == 1
-    assert books.standing == (10, 0, 0)
+def test_a_stopped_replica_counts_as_dead_at_once(replicas: Replicas) -> None:
+    one_key = replicas.records
+    with serving_at(one_key.dsn, clock=lambda: one_key.now[0]) as (_, other):
+        reserve(other, one_key, 4)
+    assert one_key.ledger.sweep() == 1
+    assert one_key.state == (10, 0, 0)

@@ -30,7 +30,7 @@ def running(hashing: HashEncoder) -> Iterator[Batcher]:
     made = batcher(hashing)
     made.start()
     yield made
-    hashing.gate.set()
+    hashing.may_encode.set()
     made.stop()
 
 
@@ -76,7 +76,7 @@ async def test_images_and_texts_never_share_a_batch(hashing: HashEncoder) -> Non
     assert seen == [{"image"}, {"text"}]
 
 
-async def test_only_the_guilty_item_of_a_batch_fails(hashing: HashEncoder) -> None:
+async def test_only_the_item_at_fault_fails_in_a_batch(hashing: HashEncoder) -> None:
     made = batcher(hashing)
     words = ["a", "b", "c", hashing.poison, "d", "e", "f"]
     futures = made.submit(texts(hashing, *words))
@@ -99,7 +99,7 @@ async def test_no_failure_ends_the_worker(
     with pytest.raises(EncoderFailed):
         await running.encode(texts(hashing, hashing.poison))
     assert len(await running.encode(texts(hashing, "a"))) == 1
-    assert running.silence < 60
+    assert running.seconds_since_heartbeat < 60
 
 
 class Faulty(HashEncoder):
@@ -162,11 +162,11 @@ def test_stopping_cancels_what_waits_and_refuses_more(hashing: HashEncoder) -> N
         future.result(timeout=5)
     with pytest.raises(QueueFull):
         made.submit(texts(hashing, "b"))
-    assert made.silence == float("inf")
+    assert made.seconds_since_heartbeat == float("inf")
 
 
-def test_a_worker_that_was_never_started_is_silent_for_ever(hashing: HashEncoder) -> None:
-    assert batcher(hashing).silence == float("inf")
+def test_a_worker_that_was_never_started_has_no_heartbeat(hashing: HashEncoder) -> None:
+    assert batcher(hashing).seconds_since_heartbeat == float("inf")
 
 
 def test_a_fingerprint_changes_with_whatever_decides_a_vector(hashing: HashEncoder) -> None:

@@ -116,7 +116,7 @@ def test_pixels_are_counted_before_any_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 101), (101, 1)])
-def test_a_sliver_is_refused(size: tuple[int, int]) -> None:
+def test_an_extreme_aspect_ratio_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ImageRefused):
         decode_image(saved(Image.new("RGB", size)), LIMITS)
     assert decode_image(saved(Image.new("RGB", (1, 100))), LIMITS).size == (1, 100)

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from benchmarks.support.vendor_in_process import picture
 from teacher_server.errors import ModelUnavailable, SettingsError, UnsafeCheckpoint
 from teacher_server.inference import weights
-from teacher_server.inference.encoder import OpenClipEncoder, load_encoder, resolve
+from teacher_server.inference.encoder import OpenClipEncoder, load_encoder, resolve_model
 from teacher_server.inference.info import Vectors
 from teacher_server.inference.weights import require_only_tensors
 
@@ -87,7 +87,7 @@ def test_an_architecture_and_a_checkpoint_file_make_a_pair(tmp_path: Path) -> No
     model = open_clip.create_model("RN50-quickgelu", pretrained=None)
     path = tmp_path / "mine.pt"
     torch.save(model.state_dict(), path)
-    source = resolve("RN50-quickgelu", str(path))
+    source = resolve_model("RN50-quickgelu", str(path))
     assert (source.id, source.checkpoint) == ("RN50-quickgelu/mine", path)
 
 
@@ -182,28 +182,28 @@ def test_a_model_that_does_not_fit_its_device_is_refused_in_one_line(
 def test_a_folder_must_hold_a_configuration_and_one_checkpoint(folder: Path) -> None:
     safe = folder / "open_clip_model.safetensors"
     safe.rename(folder / "a.safetensors")
-    assert resolve(str(folder), None).checkpoint.name == "a.safetensors"
+    assert resolve_model(str(folder), None).checkpoint.name == "a.safetensors"
     shutil.copy(folder / "a.safetensors", folder / "b.pt")
     with pytest.raises(ModelUnavailable, match=r"a\.safetensors, b\.pt"):
-        resolve(str(folder), None)
+        resolve_model(str(folder), None)
     (folder / "open_clip_config.json").unlink()
     with pytest.raises(ModelUnavailable, match="holds no open_clip_config"):
-        resolve(str(folder), None)
+        resolve_model(str(folder), None)
     with pytest.raises(ModelUnavailable, match="TEACHER_PRETRAINED"):
-        resolve(str(folder / "b.pt"), None)
+        resolve_model(str(folder / "b.pt"), None)
 
 
 @pytest.mark.parametrize(
     ("model", "pretrained", "message"),
     [
-        ("no-such-model", None, "neither a folder"),
+        ("no-such-model", None, "not a folder"),
         ("ViT-B-16", None, "TEACHER_PRETRAINED"),
         ("ViT-B-16", "no-such-tag", "no-such-tag"),
-        ("ViT-B-16", "openai", "neither from the hub nor from its cache"),
-        ("hf-hub:no/such", None, "neither from the hub nor from its cache"),
+        ("ViT-B-16", "openai", "neither on the hub nor in its cache"),
+        ("hf-hub:no/such", None, "neither on the hub nor in its cache"),
     ],
 )
-def test_a_model_that_cannot_be_had_is_one_line_and_never_another_model(
+def test_a_model_that_cannot_be_found_is_a_one_line_error_and_never_another_model(
     model: str,
     pretrained: str | None,
     message: str,
@@ -219,8 +219,8 @@ def test_a_model_that_cannot_be_had_is_one_line_and_never_another_model(
     assert "\n" not in str(caught.value)
 
 
-def test_the_ways_out_are_named_where_weights_cannot_be_fetched() -> None:
-    error = str(weights.without_weights("no weights"))
+def test_the_alternatives_are_listed_when_weights_cannot_be_fetched() -> None:
+    error = str(weights.model_unavailable("no weights"))
     for way in ("embedded", "folder", "HF_HOME"):
         assert way in error
 
@@ -242,11 +242,11 @@ def test_a_hub_cache_serves_without_the_hub(tmp_path: Path, checkpoint: Path) ->
     in_hub_cache(tmp_path, "org/tiny", safe, checkpoint / "open_clip_config.json")
     in_hub_cache(tmp_path, "timm/vit_base_patch16_clip_224.openai", safe)
     program = (
-        "from teacher_server.inference.encoder import load_encoder, resolve\n"
+        "from teacher_server.inference.encoder import load_encoder, resolve_model\n"
         "info = load_encoder('hf-hub:org/tiny').info\n"
-        "source = resolve('ViT-B-16', 'openai')\n"
+        "source = resolve_model('ViT-B-16', 'openai')\n"
         "print(info.id, info.weights_sha256, source.id, source.checkpoint.name,\n"
-        "      source.uses_quick_gelu, resolve('ViT-B-16', 'openai').architecture)"
+        "      source.uses_quick_gelu, resolve_model('ViT-B-16', 'openai').architecture)"
     )
     # The client reads these variables when it is imported, so it needs a process of its own.
     environment = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "https://hub.invalid"}
@@ -293,7 +293,7 @@ def test_the_embedded_model_is_sold_as_such() -> None:
     np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-6)
 
 
-def test_an_embedded_model_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_embedded_model_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="embedded model is not installed") as caught:
-        resolve("embedded", None, embedded=tmp_path)
+        resolve_model("embedded", None, embedded=tmp_path)
     assert "\n" not in str(caught.value)

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
 from teacher_server.inference.encoder import OpenClipEncoder
-from teacher_server.inference.tokenizer import bound
+from teacher_server.inference.tokenizer import use_fast_merges
 
-THEIRS, OURS = SimpleTokenizer(), bound(SimpleTokenizer())
+THEIRS, OURS = SimpleTokenizer(), use_fast_merges(SimpleTokenizer())
 ALPHABETS = ("ab", "aeinorst", string.ascii_letters, string.printable, "ĐđÀﬃİ日本語🐶🎉é\u0301")
 
 
-class AccuracyCount(dict[tuple[str, str], int]):
+class CountingRanks(dict[tuple[str, str], int]):
     """Ranks that count how often a pair is looked up."""
 
     lookups = 0
@@ -55,14 +55,14 @@ def test_a_word_twice_as_long_takes_little_more_than_twice_the_work() -> None:
     lookups = []
     for length in (4096, 8192):
         tokenizer = SimpleTokenizer()
-        tokenizer.bpe_ranks = AccuracyCount(tokenizer.bpe_ranks)
-        bound(tokenizer).encode(word(0, length))
+        tokenizer.bpe_ranks = CountingRanks(tokenizer.bpe_ranks)
+        use_fast_merges(tokenizer).encode(word(0, length))
         lookups.append(tokenizer.bpe_ranks.lookups)
     assert lookups[0] < 4 * 4096
     assert lookups[1] < 4 * 8192
 
 
-def test_words_that_are_never_seen_again_are_forgotten(encoder: OpenClipEncoder) -> None:
+def test_the_cache_of_words_is_bounded(encoder: OpenClipEncoder) -> None:
     tokenizer: Any = encoder._tokenize
     before = len(tokenizer.cache)
     for number in range(100):

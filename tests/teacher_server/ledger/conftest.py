@@ -1,4 +1,4 @@
-"""The books on both databases: every test of this folder that asks for them runs on each."""
+"""The ledger on both databases: each test in this folder that uses it runs on both."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.support.postgresql import Postgres, empty, running
-from teacher_server.ledger.ledger import opened
-from tests.support.ledger_operations import Books, books_at
+from teacher_server.ledger.ledger import open_database
+from tests.support.ledger_operations import OneKeyLedger, one_key_ledger
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def postgres_dsn(postgres: Postgres) -> str:
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite database at the newest schema, to copy: quicker than to migrate for each test."""
     path = tmp_path_factory.mktemp("template") / "ledger.db"
-    with opened(f"sqlite:///{path}"):
+    with open_database(f"sqlite:///{path}"):
         return path
 
 
@@ -46,7 +46,7 @@ def dsn(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def books(dsn: str) -> Iterator[Books]:
+def one_key(dsn: str) -> Iterator[OneKeyLedger]:
     """A ledger whose key has 10 units and whose leases last 60 seconds."""
-    with books_at(dsn) as made:
+    with one_key_ledger(dsn) as made:
         yield made

@@ -12,19 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from teacher_server.errors import ReservationGone
-from teacher_server.ledger.charges import InFlight, Purchase, Refused, Replay, Reservation
 from teacher_server.ledger.ledger import Ledger
-from tests.support.ledger_operations import PRICE, Books, body_of, serving_at
+from teacher_server.ledger.purchase import InFlight, Purchase, Refused, Replay, Reservation
+from tests.support.ledger_operations import PRICE, OneKeyLedger, body_of, serving_at
 from tests.support.racing import at_once
 
 
 @pytest.fixture
-def replicas(books: Books) -> Iterator[list[Ledger]]:
-    """Servers of the same books: three on PostgreSQL, one on SQLite, as in production."""
-    others = 2 if books.engine.dialect.name == "postgresql" else 0
+def replicas(one_key: OneKeyLedger) -> Iterator[list[Ledger]]:
+    """Servers of the same ledger: three on PostgreSQL, one on SQLite, as in production."""
+    others = 2 if one_key.engine.dialect.name == "postgresql" else 0
     with ExitStack() as stack:
-        yield [books.ledger] + [
-            stack.enter_context(serving_at(books.dsn, clock=lambda: books.now[0]))[1]
+        yield [one_key.ledger] + [
+            stack.enter_context(serving_at(one_key.dsn, clock=lambda: one_key.now[0]))[1]
             for _ in range(others)
         ]
 
@@ -55,80 +55,82 @@ def buy_or_drop(ledger: Ledger, purchases: list[Purchase], seed: int) -> list[Re
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_threads_against_a_small_budget_never_overshoot_it_nor_leave_a_unit_that_fits(
-    books: Books, replicas: list[Ledger], budget: int, units: list[int], seed: int
+    one_key: OneKeyLedger, replicas: list[Ledger], budget: int, units: list[int], seed: int
 ) -> None:
-    books.open_key(budget)
-    purchases = [books.purchase(number) for number in units]
+    one_key.open_key(budget)
+    purchases = [one_key.purchase(number) for number in units]
     refusals = at_once(
         [
             partial(buy_or_drop, replicas[n % len(replicas)], purchases[n::6], seed + n)
             for n in range(6)
         ]
     )
-    granted, spent, reserved = books.standing
+    granted, spent, reserved = one_key.state
     assert (granted, reserved) == (budget, 0)
     assert spent <= budget
     for refused in (one for some in refusals for one in some):
         # What was refused for good cannot fit now either: spending never comes back.
         assert refused.is_temporary or refused.needed > budget - spent
-    audit = books.ledger.books.verify()
+    audit = one_key.ledger.records.verify()
     assert audit.faults == ()
-    entries = books.entries
+    entries = one_key.entries
     assert sum(entry.units for entry in entries if entry.kind == "charge") == spent
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
 
 
 def test_one_purchase_sent_many_times_at_once_is_charged_once(
-    books: Books, replicas: list[Ledger]
+    one_key: OneKeyLedger, replicas: list[Ledger]
 ) -> None:
     def buy(ledger: Ledger, request_id: str) -> str:
-        purchase = books.purchase(2, request_id=request_id, idempotency_key="the same")
+        purchase = one_key.purchase(2, request_id=request_id, idempotency_key="the same")
         outcome = ledger.charges.reserve(purchase, PRICE)
         if isinstance(outcome, Reservation):
-            books.post(outcome)
+            one_key.post(outcome)
         return type(outcome).__name__
 
     outcomes = at_once([partial(buy, replicas[n % len(replicas)], f"req_{n}") for n in range(12)])
     assert outcomes.count("Reservation") == 1
     assert set(outcomes) <= {"Reservation", InFlight.__name__, Replay.__name__}
-    assert books.standing == (10, 2, 0)
-    assert books.faults == ()
+    assert one_key.state == (10, 2, 0)
+    assert one_key.faults == ()
 
 
-def test_a_post_racing_with_a_void_of_the_same_request_has_one_winner(books: Books) -> None:
-    books.open_key(100)
+def test_a_post_racing_with_a_void_of_the_same_request_has_one_winner(
+    one_key: OneKeyLedger,
+) -> None:
+    one_key.open_key(100)
     for _ in range(8):
-        reservation = books.reserve(1)
+        reservation = one_key.reserve(1)
 
         def post(one: Reservation = reservation) -> bool:
             try:
-                books.post(one)
+                one_key.post(one)
             except ReservationGone:
                 return False
             return True
 
         def void(one: Reservation = reservation) -> bool:
-            return books.ledger.charges.void(one.purchase.request_id)
+            return one_key.ledger.charges.void(one.purchase.request_id)
 
         assert sorted(at_once([post, void])) == [False, True]
-    assert books.account.reserved_units == 0
-    assert books.faults == ()
+    assert one_key.account.reserved_units == 0
+    assert one_key.faults == ()
 
 
-def test_sweeps_posts_and_reserves_at_once_do_not_wait_for_each_other_in_a_circle(
-    books: Books, replicas: list[Ledger]
+def test_sweeps_posts_and_reserves_at_once_do_not_deadlock(
+    one_key: OneKeyLedger, replicas: list[Ledger]
 ) -> None:
     keys = []
     held: list[Reservation] = []
     for _ in range(4):
-        books.open_key(100)
-        keys.append(books.key)
-        held += [books.reserve(1) for _ in range(6)]
-    books.now[0] += 60_001  # every lease is over: sweepers and posters want the same rows
+        one_key.open_key(100)
+        keys.append(one_key.key)
+        held += [one_key.reserve(1) for _ in range(6)]
+    one_key.now[0] += 60_001  # every lease is over: sweepers and posters want the same rows
 
     def post(one: Reservation) -> int:
         try:
-            books.post(one)
+            one_key.post(one)
         except ReservationGone:
             return 0
         return 1
@@ -139,8 +141,8 @@ def test_sweeps_posts_and_reserves_at_once_do_not_wait_for_each_other_in_a_circl
     posts: list[Callable[[], int]] = [partial(post, one) for one in held[:8]]
     at_once(sweeps + posts)
     for key in keys:
-        account = books.ledger.keys.get(key.id)
+        account = one_key.ledger.keys.get(key.id)
         assert account.spent_units <= 6
-    books.ledger.sweep()
-    assert all(books.ledger.keys.get(key.id).reserved_units == 0 for key in keys)
-    assert books.faults == ()
+    one_key.ledger.sweep()
+    assert all(one_key.ledger.keys.get(key.id).reserved_units == 0 for key in keys)
+    assert one_key.faults == ()

@@ -1,4 +1,4 @@
-"""The books against a plain model of them, through any sequence of steps, on both databases.
+"""The ledger against a simple model of it, through random sequences of steps, on both databases.
 
 I1 to I9 are the vendor's promises; each is checked after every step.
 """
@@ -23,18 +23,12 @@ from hypothesis.stateful import (
 
 from benchmarks.support.postgresql import empty
 from teacher_server.errors import CorrectionRefused, GrantReused, ReservationGone
-from teacher_server.ledger.charges import (
-    KeyReused,
-    Purchase,
-    Refused,
-    Reservation,
-)
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.period import period_start
-from teacher_server.ledger.price import Price
+from teacher_server.ledger.purchase import KeyReused, Price, Purchase, Refused, Reservation
 from tests.support.ledger_model import PROMISES, Look, Model, Sale
-from tests.support.ledger_operations import LEASE_SECONDS, Books, books_at, serving_at
+from tests.support.ledger_operations import LEASE_SECONDS, OneKeyLedger, one_key_ledger, serving_at
 
 PRICES = (Price(version="p1", micro_usd_per_unit=100), Price(version="p2", micro_usd_per_unit=7))
 UNITS = st.integers(min_value=1, max_value=6)
@@ -48,27 +42,27 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self, dsn: str) -> None:
         super().__init__()
         self.stack = ExitStack()
-        self.books: Books = self.stack.enter_context(books_at(dsn))
+        self.records: OneKeyLedger = self.stack.enter_context(one_key_ledger(dsn))
         self.seen: list[LedgerEntry] = []
 
     @property
     def ledger(self) -> Ledger:
-        return self.books.ledger
+        return self.records.ledger
 
     @initialize(budget=st.integers(0, 20), period=st.sampled_from(["none", "day", "month"]))
     def open_key(self, budget: int, period: str) -> None:
-        now = self.books.now[0]
-        self.books.open_key(budget, period=period)
+        now = self.records.now[0]
+        self.records.open_key(budget, period=period)
         self.model = Model(period, budget, budget, period_start(period, now))
 
     # What a customer does.
 
     @rule(units=UNITS, price=st.sampled_from(PRICES))
     def reserve(self, units: int, price: Price) -> None:
-        self._reserve(self.books.purchase(units), price)
+        self._reserve(self.records.purchase(units), price)
 
     def _reserve(self, purchase: Purchase, price: Price) -> None:
-        model, now, units = self.model, self.books.now[0], purchase.images
+        model, now, units = self.model, self.records.now[0], purchase.images
         outcome = self.ledger.charges.reserve(purchase, price)
         model.renew(now)
         left = model.granted - model.spent
@@ -83,8 +77,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def post(self, pick: int) -> None:
         sale = self.model.is_open.pop(pick % len(self.model.is_open))
         self.model.work_done += 1
-        sale.receipt = self.books.post(sale.reservation)
-        self.model.renew(self.books.now[0])
+        sale.receipt = self.records.post(sale.reservation)
+        self.model.renew(self.records.now[0])
         self.model.spent += sale.reservation.units
         self.model.posted.append(sale)
 
@@ -93,7 +87,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def post_too_late(self, pick: int) -> None:
         resolved = self.model.gone + self.model.posted
         with pytest.raises(ReservationGone):
-            self.books.post(resolved[pick % len(resolved)].reservation)
+            self.records.post(resolved[pick % len(resolved)].reservation)
 
     @precondition(lambda self: self.model.is_open)
     @rule(pick=PICK)
@@ -108,7 +102,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def retry(self, pick: int, price: Price) -> None:
         live = self.model.live
         sale = live[pick % len(live)]
-        again = self.books.purchase(9, idempotency_key=sale.idempotency_key)
+        again = self.records.purchase(9, idempotency_key=sale.idempotency_key)
         outcome = self.ledger.charges.reserve(again, price)
         assert outcome == sale.answer
 
@@ -120,7 +114,7 @@ class LedgerMachine(RuleBasedStateMachine):
         live = self.model.live
         if all(other.idempotency_key != key for other in live):
             self._reserve(
-                self.books.purchase(sale.reservation.units, idempotency_key=key), PRICES[0]
+                self.records.purchase(sale.reservation.units, idempotency_key=key), PRICES[0]
             )
 
     @precondition(lambda self: self.model.live)
@@ -128,7 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def reuse_a_key_for_another_payload(self, pick: int) -> None:
         live = self.model.live
         first = live[pick % len(live)].reservation.purchase
-        other = replace(self.books.purchase(), payload_sha256="e" * 64)
+        other = replace(self.records.purchase(), payload_sha256="e" * 64)
         other = replace(other, idempotency_key=first.idempotency_key)
         assert self.ledger.charges.reserve(other, PRICES[0]) == KeyReused()
 
@@ -143,7 +137,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self._top_up(units, grant_id)
             return
         self._top_up(units, grant_id)
-        model.renew(self.books.now[0])
+        model.renew(self.records.now[0])
         if before is None:
             model.granted += units
         if grant_id is not None:
@@ -151,7 +145,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _top_up(self, units: int, grant_id: str | None) -> None:
         self.ledger.keys.top_up(
-            self.books.key.id, units=units, price_version="p1", grant_id=grant_id
+            self.records.key.id, units=units, price_version="p1", grant_id=grant_id
         )
 
     @precondition(lambda self: self.model.posted)
@@ -170,20 +164,20 @@ class LedgerMachine(RuleBasedStateMachine):
                 self._correct(receipt, units, cost)
             return
         self._correct(receipt, units, cost)
-        self.model.renew(self.books.now[0])
+        self.model.renew(self.records.now[0])
         sale.given_units += units
         sale.given_cost += cost
         self.model.spent -= units
 
     def _correct(self, receipt: LedgerEntry, units: int, cost: int) -> None:
-        self.ledger.books.correct(
+        self.ledger.records.correct(
             receipt.request_id, units=units, cost_micro_usd=cost, reason="r", actor="ann"
         )
 
     @rule(age=st.sampled_from([0, 30_000]))
     def purge(self, age: int) -> None:
-        moment = self.books.now[0] - age
-        self.ledger.books.purge(moment)
+        moment = self.records.now[0] - age
+        self.ledger.records.purge(moment)
         for sale in self.model.posted:
             assert sale.receipt is not None
             sale.is_purged |= sale.receipt.created_ms < moment
@@ -194,18 +188,18 @@ class LedgerMachine(RuleBasedStateMachine):
         ms=st.sampled_from([1000, 30_000, 60_001, 86_400_000, 40 * 86_400_000, -5000, -86_400_000])
     )
     def turn_the_clock(self, ms: int) -> None:
-        self.books.now[0] = max(0, self.books.now[0] + ms)
+        self.records.now[0] = max(0, self.records.now[0] + ms)
 
     @rule()
     def sweep(self) -> None:
-        late = [s for s in self.model.is_open if s.lease_until < self.books.now[0]]
+        late = [s for s in self.model.is_open if s.lease_until < self.records.now[0]]
         assert self.ledger.sweep() == len(late)
         self._lose(late)
 
     @rule()
     def use_the_key(self) -> None:
-        account = self.ledger.keys.authenticate(self.books.key)
-        self.model.renew(self.books.now[0])
+        account = self.ledger.keys.authenticate(self.records.key)
+        self.model.renew(self.records.now[0])
         assert account is not None
         assert account.allowance_units - account.used_units == self.model.granted - self.model.spent
 
@@ -213,10 +207,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def crash_and_start_again(self) -> None:
         """Whatever was reserved is left as it lies: the lock is all that a dead server frees."""
         self.stack.close()
-        engine, self.books.ledger = self.stack.enter_context(
-            serving_at(self.books.dsn, clock=lambda: self.books.now[0])
+        engine, self.records.ledger = self.stack.enter_context(
+            serving_at(self.records.dsn, clock=lambda: self.records.now[0])
         )
-        self.books.engine = engine
+        self.records.engine = engine
         self._lose(list(self.model.is_open))
 
     def _lose(self, sales: list[Sale]) -> None:
@@ -225,13 +219,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_promise_holds(self) -> None:
-        books, live = self.ledger.books, self.model.live
+        one_key, live = self.ledger.records, self.model.live
         look = Look(
-            account=self.books.account,
-            entries=self.books.entries,
+            account=self.records.account,
+            entries=self.records.entries,
             entries_before=self.seen,
-            answers=[books.answer(self.books.key.id, sale.idempotency_key) for sale in live],
-            audit=books.verify(),
+            answers=[one_key.answer(self.records.key.id, sale.idempotency_key) for sale in live],
+            audit=one_key.verify(),
         )
         self.seen = look.entries
         for promise in PROMISES:

@@ -1,4 +1,4 @@
-"""The pepper: made once, kept private, never replaced in silence."""
+"""The pepper: created once, kept private, never replaced silently."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import pytest
 from sqlalchemy import Engine
 
 from teacher_server.errors import LedgerError
-from teacher_server.ledger.keys import ApiKey, Keys
-from teacher_server.ledger.ledger import opened, serving
+from teacher_server.ledger.api_key import ApiKey
+from teacher_server.ledger.keys import Keys
+from teacher_server.ledger.ledger import open_database, open_ledger
 from teacher_server.ledger.pepper import load_pepper
 from tests.support.racing import at_once
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    with opened(f"sqlite:///{tmp_path}/ledger.db") as engine:
+    with open_database(f"sqlite:///{tmp_path}/ledger.db") as engine:
         yield engine
 
 
@@ -65,7 +66,7 @@ def test_a_lost_pepper_is_not_replaced_while_keys_depend_on_it(engine: Engine, f
     key = make_a_key(engine)
     kept = file.read_text()
     file.unlink()
-    with pytest.raises(LedgerError, match="is gone: put it back"):
+    with pytest.raises(LedgerError, match="is missing: restore it"):
         load_pepper(engine, None)
     assert not file.exists()
     file.write_text(kept)
@@ -84,8 +85,8 @@ def test_a_damaged_pepper_is_refused_without_being_shown(
 
 def test_postgresql_asks_for_a_pepper_that_all_its_servers_share(postgres_dsn: str) -> None:
     with (
-        opened(postgres_dsn) as engine,
+        open_database(postgres_dsn) as engine,
         pytest.raises(LedgerError, match="set TEACHER_PEPPER"),
-        serving(engine, lease_seconds=60),
+        open_ledger(engine, lease_seconds=60),
     ):
         raise AssertionError

@@ -17,7 +17,7 @@ from teacher_server.limits.fair_semaphore import FairSemaphore, QueueTimeout
 
 
 class Crowd:
-    """Requests that hold their place until they are told to go."""
+    """Requests that hold their slot until the test releases them."""
 
     def __init__(self, turns: FairSemaphore) -> None:
         self.turns = turns
@@ -43,17 +43,17 @@ class Crowd:
             await asyncio.sleep(0)
 
     async def _request(self, name: str) -> None:
-        async with self.turns.turn(name[0]):
+        async with self.turns.slot(name[0]):
             self.served.append(name)
             await self.ends[name].wait()
 
 
 @pytest.fixture
 def crowd() -> Crowd:
-    return Crowd(FairSemaphore(1, patience=60))
+    return Crowd(FairSemaphore(1, timeout=60))
 
 
-async def test_keys_take_turns_and_a_key_keeps_its_own_order(crowd: Crowd) -> None:
+async def test_slots_alternate_between_keys_and_keep_the_order_within_a_key(crowd: Crowd) -> None:
     await crowd.come("a1", "a2", "a3", "b1", "b2", "c1")
     for name in ("a1", "b1", "c1", "a2", "b2", "a3"):
         assert crowd.served[-1] == name
@@ -61,8 +61,8 @@ async def test_keys_take_turns_and_a_key_keeps_its_own_order(crowd: Crowd) -> No
     assert crowd.turns.is_idle
 
 
-async def test_a_key_alone_has_all_places_and_the_next_key_the_first_that_comes_free() -> None:
-    crowd = Crowd(FairSemaphore(2, patience=60))
+async def test_a_single_key_gets_all_slots_and_the_next_key_the_first_free_slot() -> None:
+    crowd = Crowd(FairSemaphore(2, timeout=60))
     await crowd.come("a1", "a2", "a3", "a4")
     assert crowd.served == ["a1", "a2"]
     await crowd.come("b1", "b2")
@@ -72,7 +72,7 @@ async def test_a_key_alone_has_all_places_and_the_next_key_the_first_that_comes_
     assert crowd.served[-1] == "a3"
 
 
-async def test_who_stops_waiting_or_is_cut_off_in_its_place_leaves_nothing_behind(
+async def test_a_cancelled_wait_or_holder_leaves_nothing_behind(
     crowd: Crowd,
 ) -> None:
     await crowd.come("a1", "b1", "c1")
@@ -85,7 +85,7 @@ async def test_who_stops_waiting_or_is_cut_off_in_its_place_leaves_nothing_behin
     assert crowd.turns.is_idle
 
 
-async def test_a_place_that_comes_to_one_who_was_just_cut_off_goes_to_the_next(
+async def test_a_slot_assigned_to_a_cancelled_request_goes_to_the_next(
     crowd: Crowd,
 ) -> None:
     await crowd.come("a1", "b1", "c1")
@@ -100,13 +100,13 @@ async def test_a_place_that_comes_to_one_who_was_just_cut_off_goes_to_the_next(
     assert crowd.turns.is_idle
 
 
-async def test_a_wait_has_an_end() -> None:
-    turns = FairSemaphore(1, patience=0)
-    async with turns.turn("a"):
+async def test_waiting_for_a_slot_times_out() -> None:
+    turns = FairSemaphore(1, timeout=0)
+    async with turns.slot("a"):
         with pytest.raises(QueueTimeout):
-            async with turns.turn("b"):
+            async with turns.slot("b"):
                 raise AssertionError
-    async with turns.turn("b"):
+    async with turns.slot("b"):
         pass
     assert turns.is_idle
 
@@ -126,21 +126,21 @@ class Decoder:
         return [self.hashing.prepare_text(str(item)) for item in items]
 
 
-def with_one_place(vendor: Vendor, decoder: Decoder, *, patience: float) -> Services:
+def with_one_slot(vendor: Vendor, decoder: Decoder, *, timeout: float) -> Services:
     """The vendor's collaborators from now on: this decoder, at which there is one place."""
     services: Services = replace(
-        vendor.app.state.services, prepare=decoder, decoding=FairSemaphore(1, patience=patience)
+        vendor.app.state.services, prepare=decoder, decoding_slots=FairSemaphore(1, timeout=timeout)
     )
     vendor.app.state.services = services
     return services
 
 
-async def test_a_keys_images_keep_no_other_keys_request_waiting(
+async def test_images_of_one_key_do_not_delay_requests_of_another(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     decoder, image = Decoder(hashing), {"image": b64(picture())}
     async with vendor_at(tmp_path, hashing) as vendor:
-        services = with_one_place(vendor, decoder, patience=60)
+        services = with_one_slot(vendor, decoder, timeout=60)
         floods = [asyncio.create_task(vendor.embed([image])) for _ in range(8)]
         while not decoder.begun:
             await asyncio.sleep(0)
@@ -153,7 +153,7 @@ async def test_a_keys_images_keep_no_other_keys_request_waiting(
                 headers=vendor.of(vendor.another_key()),
             )
         )
-        while len(services.decoding._waiting) < 2:
+        while len(services.decoding_slots._waiting) < 2:
             await asyncio.sleep(0)
         decoder.leave.release()  # for the one of the flood that is at work
         decoder.leave.release()
@@ -162,16 +162,16 @@ async def test_a_keys_images_keep_no_other_keys_request_waiting(
         decoder.leave.release(7)
         answers = await asyncio.gather(*floods)
         assert {answer.status_code for answer in answers} == {200}
-        assert services.decoding.is_idle
+        assert services.decoding_slots.is_idle
 
 
-async def test_a_request_without_a_turn_in_time_is_429_and_free(
+async def test_a_request_without_a_slot_in_time_is_429_and_free(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     decoder, image = Decoder(hashing), {"image": b64(picture())}
     async with vendor_at(tmp_path, hashing) as vendor:
-        services = with_one_place(vendor, decoder, patience=0)
-        async with services.decoding.turn("another"):
+        services = with_one_slot(vendor, decoder, timeout=0)
+        async with services.decoding_slots.slot("another"):
             refused = await vendor.embed([image])
         assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
         assert refused.headers["Retry-After"] == "1"

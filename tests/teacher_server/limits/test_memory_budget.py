@@ -1,4 +1,4 @@
-"""Bytes of requests in progress are counted, and no more are taken in than there is room for."""
+"""The bytes of open requests are counted and limited."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ BODY = b'{"model":"hash","input":"a"}'
 
 
 def test_the_bytes_of_all_keys_are_counted_until_their_requests_end() -> None:
-    room = MemoryBudget(100)
-    with room.of("a", 30), room.of("b", 40):
-        with pytest.raises(MemoryBudgetExceeded, match="70 bytes of 100"), room.of("c", 31):
+    budget = MemoryBudget(100)
+    with budget.hold("a", 30), budget.hold("b", 40):
+        with pytest.raises(MemoryBudgetExceeded, match="70 of 100 bytes"), budget.hold("c", 31):
             raise AssertionError
-        with room.of("c", 30):
-            assert room.held == 100
-    with pytest.raises(ZeroDivisionError), room.of("a", 30):
+        with budget.hold("c", 30):
+            assert budget.held == 100
+    with pytest.raises(ZeroDivisionError), budget.hold("a", 30):
         _ = 1 // 0
-    assert room.held == 0
+    assert budget.held == 0
 
 
-def test_half_of_the_room_is_the_most_that_one_key_gets() -> None:
-    room = MemoryBudget(100)
-    with room.of("a", 30):
-        with pytest.raises(MemoryBudgetExceeded, match="30 bytes of 50"), room.of("a", 21):
+def test_one_key_gets_at_most_half_of_the_memory_budget() -> None:
+    budget = MemoryBudget(100)
+    with budget.hold("a", 30):
+        with pytest.raises(MemoryBudgetExceeded, match="30 of 50 bytes"), budget.hold("a", 21):
             raise AssertionError
-        with room.of("a", 20), room.of("b", 50):
-            assert room.held == 100
-    assert room.held == 0
+        with budget.hold("a", 20), budget.hold("b", 50):
+            assert budget.held == 100
+    assert budget.held == 0
 
 
-def test_a_request_that_comes_alone_is_let_in_however_large_it_is() -> None:
-    room = MemoryBudget(100)
-    with room.of("a", 1000), pytest.raises(MemoryBudgetExceeded), room.of("b", 1):
+def test_a_request_without_others_is_admitted_however_large_it_is() -> None:
+    budget = MemoryBudget(100)
+    with budget.hold("a", 1000), pytest.raises(MemoryBudgetExceeded), budget.hold("b", 1):
         raise AssertionError
-    with room.of("b", 1000):
-        assert room.held == 1000
+    with budget.hold("b", 1000):
+        assert budget.held == 1000
 
 
 @pytest.fixture
@@ -55,18 +55,18 @@ async def vendor(tmp_path: Path, hashing: HashEncoder) -> AsyncIterator[Vendor]:
         yield running
 
 
-def room_of(vendor: Vendor) -> MemoryBudget:
-    room: MemoryBudget = vendor.app.state.services.room
-    return room
+def budget_of(vendor: Vendor) -> MemoryBudget:
+    budget: MemoryBudget = vendor.app.state.services.memory_budget
+    return budget
 
 
-async def test_a_request_holds_its_declared_bytes_and_one_of_unknown_length_the_most(
+async def test_a_request_counts_its_declared_bytes_or_the_maximum_without_a_length(
     vendor: Vendor,
 ) -> None:
     held: list[int] = []
 
     async def body() -> AsyncIterator[bytes]:
-        held.append(room_of(vendor).held)
+        held.append(budget_of(vendor).held)
         yield BODY
 
     chunked = await vendor.http.post("/v1/embeddings", content=body(), headers=JSON)
@@ -79,13 +79,13 @@ async def test_a_request_holds_its_declared_bytes_and_one_of_unknown_length_the_
     )
     assert [x.status_code for x in (chunked, declared, too_large)] == [200, 200, 413]
     assert held == [200, len(BODY), 200]
-    assert room_of(vendor).held == 0
+    assert budget_of(vendor).held == 0
 
 
-async def test_a_request_without_room_is_429_before_its_body_is_read_and_free(
+async def test_a_request_over_the_memory_budget_is_429_before_its_body_is_read_and_free(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
-    hashing.gate.clear()
+    hashing.may_encode.clear()
     others = [
         asyncio.create_task(
             vendor.http.post(
@@ -94,7 +94,7 @@ async def test_a_request_without_room_is_429_before_its_body_is_read_and_free(
         )
         for _ in range(3)
     ]
-    while room_of(vendor).held < 3 * len(BODY):
+    while budget_of(vendor).held < 3 * len(BODY):
         await asyncio.sleep(0)
 
     async def unread() -> AsyncIterator[bytes]:
@@ -102,13 +102,13 @@ async def test_a_request_without_room_is_429_before_its_body_is_read_and_free(
         yield b""
 
     headers = JSON | {"Content-Length": str(2 * 200 - len(BODY) + 1)}
-    with room_of(vendor).of("another", 2 * 200 - len(BODY)):
+    with budget_of(vendor).hold("another", 2 * 200 - len(BODY)):
         refused = await vendor.http.post("/v1/embeddings", content=unread(), headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
     assert refused.headers["Retry-After"] == "1"
-    hashing.gate.set()
+    hashing.may_encode.set()
     assert {answer.status_code for answer in await asyncio.gather(*others)} == {200}
-    assert room_of(vendor).held == 0
+    assert budget_of(vendor).held == 0
     assert (vendor.account.spent_units, vendor.account.reserved_units) == (0, 0)
     assert (await vendor.embed("a")).status_code == 200
 
@@ -118,7 +118,7 @@ async def test_a_request_that_waits_for_the_model_no_longer_holds_its_body(
 ) -> None:
     async with vendor_at(tmp_path, hashing) as vendor:
         assert (await vendor.embed([{"image": b64(picture())}])).status_code == 200
-        hashing.gate.clear()
+        hashing.may_encode.clear()
         sizes: list[int] = []
         scope = {
             "type": "http",
@@ -149,7 +149,7 @@ async def test_a_request_that_waits_for_the_model_no_longer_holds_its_body(
             after, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        hashing.gate.set()
+        hashing.may_encode.set()
         await task
         file, body = sizes
         assert after - before < file + body // 2

@@ -1,4 +1,4 @@
-"""Readiness is a canary that really ran; metrics count without telling on anybody."""
+"""Readiness follows a real probe; metrics count without naming keys or inputs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from sqlalchemy import text
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
-from teacher_server.database.engine import writing
+from teacher_server.database.engine import write_transaction
 from teacher_server.inference.batcher import Batcher
 from teacher_server.operations.readiness import ReadinessProbe
 
 
-async def test_not_ready_until_the_canary_ran(tmp_path: Path, hashing: HashEncoder) -> None:
-    hashing.gate.clear()
+async def test_not_ready_until_the_probe_passed(tmp_path: Path, hashing: HashEncoder) -> None:
+    hashing.may_encode.clear()
     async with vendor_at(tmp_path, hashing) as vendor:
         vendor.http.headers.pop("Authorization")
         waiting = await vendor.http.get("/readyz")
@@ -23,7 +23,7 @@ async def test_not_ready_until_the_canary_ran(tmp_path: Path, hashing: HashEncod
         assert "canary" in waiting.json()["detail"]
         assert waiting.headers["Retry-After"] == "2"
         assert (await vendor.http.get("/livez")).status_code == 200
-        hashing.gate.set()
+        hashing.may_encode.set()
         while (ready := await vendor.http.get("/readyz")).status_code != 200:
             await asyncio.sleep(0)
         assert ready.json() == {
@@ -32,15 +32,15 @@ async def test_not_ready_until_the_canary_ran(tmp_path: Path, hashing: HashEncod
         }
 
 
-async def test_not_ready_when_the_canary_failed(tmp_path: Path, hashing: HashEncoder) -> None:
+async def test_not_ready_when_the_probe_failed(tmp_path: Path, hashing: HashEncoder) -> None:
     hashing.poison = "a canary"
     async with vendor_at(tmp_path, hashing) as vendor:
-        await vendor.embed("after the canary")
+        await vendor.embed("after the probe")
         assert (await vendor.http.get("/readyz")).status_code == 503
 
 
-async def test_not_ready_when_the_books_take_no_writes(vendor: Vendor) -> None:
-    with writing(vendor.engine) as connection:
+async def test_not_ready_when_the_database_refuses_writes(vendor: Vendor) -> None:
+    with write_transaction(vendor.engine) as connection:
         connection.execute(
             text(
                 "CREATE TRIGGER broken BEFORE UPDATE ON boots "
@@ -52,15 +52,17 @@ async def test_not_ready_when_the_books_take_no_writes(vendor: Vendor) -> None:
     assert "database" in response.json()["detail"]
 
 
-async def test_many_who_ask_at_once_share_one_write_to_the_books(hashing: HashEncoder) -> None:
+async def test_simultaneous_readiness_requests_share_one_database_write(
+    hashing: HashEncoder,
+) -> None:
     batcher = Batcher(hashing, max_batch=1, max_delay=0, max_queue=1)
     may_end, probes = threading.Event(), []
 
     def probe() -> None:
         probes.append(may_end.wait(30))
 
-    canary = ReadinessProbe(hashing, batcher, probe)
-    asked = asyncio.gather(*(canary.health() for _ in range(50)))
+    readiness = ReadinessProbe(hashing, batcher, probe)
+    asked = asyncio.gather(*(readiness.health() for _ in range(50)))
     # Every one of them has asked before the first probe ends.
     await asyncio.sleep(0)
     may_end.set()
@@ -82,7 +84,7 @@ async def test_metrics_count_answers_units_and_batches(vendor: Vendor) -> None:
     assert vendor.key.id not in page
 
 
-async def test_each_app_has_metrics_of_its_own(tmp_path: Path, hashing: HashEncoder) -> None:
+async def test_each_app_has_its_own_metrics(tmp_path: Path, hashing: HashEncoder) -> None:
     async with (
         vendor_at(tmp_path / "a", hashing) as one,
         vendor_at(tmp_path / "b", hashing) as other,

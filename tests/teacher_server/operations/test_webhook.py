@@ -18,10 +18,9 @@ import pytest
 from pydantic import SecretStr
 
 from benchmarks.support.vendor_in_process import HashEncoder, ledger_at, vendor_at
-from teacher_server.ledger.charges import Purchase, Reservation
-from teacher_server.ledger.keys import ApiKey
+from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.ledger import Ledger
-from teacher_server.ledger.price import Price
+from teacher_server.ledger.purchase import Price, Purchase, Reservation
 from teacher_server.operations.webhook import Webhook
 
 SECRET = SecretStr("a secret of the receiver")
@@ -99,7 +98,7 @@ class Shop:
         )
 
     def hook(self, url: str) -> Webhook:
-        return Webhook(url, SECRET, self.ledger.books, clock_ms=lambda: self.now[0])
+        return Webhook(url, SECRET, self.ledger.records, clock_ms=lambda: self.now[0])
 
 
 @pytest.fixture
@@ -111,7 +110,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         yield Shop(ledger, key, now)
 
 
-async def test_both_thresholds_call_once_each(shop: Shop) -> None:
+async def test_both_thresholds_are_posted_once_each(shop: Shop) -> None:
     with receiving() as receiver:
         hook = shop.hook(receiver.url)
         shop.buy(7)
@@ -135,7 +134,7 @@ async def test_both_thresholds_call_once_each(shop: Shop) -> None:
     assert shop.key.secret not in str(receiver.bodies)
 
 
-async def test_a_receiver_that_fails_first_gets_the_same_alert_until_it_takes_it(
+async def test_a_failing_receiver_gets_the_same_alert_until_it_answers_2xx(
     shop: Shop,
 ) -> None:
     with receiving(500, 302, 410) as receiver:
@@ -152,7 +151,7 @@ async def test_a_receiver_that_fails_first_gets_the_same_alert_until_it_takes_it
     assert sorted(delivered.values()) == [80, 100]
 
 
-async def test_a_failed_alert_is_not_hammered(shop: Shop) -> None:
+async def test_a_failed_alert_is_retried_with_backoff(shop: Shop) -> None:
     with receiving(500, 500) as receiver:
         hook = shop.hook(receiver.url)
         shop.buy(8)
@@ -161,7 +160,7 @@ async def test_a_failed_alert_is_not_hammered(shop: Shop) -> None:
         assert len(receiver.bodies) == 1
 
 
-async def test_a_receiver_that_is_not_there_is_tried_again(shop: Shop) -> None:
+async def test_an_unreachable_receiver_is_tried_again(shop: Shop) -> None:
     with receiving() as receiver:
         url = receiver.url
     shop.buy(8)
@@ -189,7 +188,7 @@ async def test_the_signature_is_of_the_bytes_sent_and_their_time(shop: Shop) -> 
     assert receiver.signatures == [f"t={seconds},v1={digest}"]
 
 
-async def test_a_server_that_stops_sees_the_alert_under_way_through(shop: Shop) -> None:
+async def test_a_stopping_server_finishes_the_alert_in_progress(shop: Shop) -> None:
     with receiving() as receiver:
         hook = shop.hook(receiver.url)
         receiver.may_answer.clear()
@@ -207,7 +206,7 @@ async def test_a_server_that_stops_sees_the_alert_under_way_through(shop: Shop) 
         assert len(receiver.bodies) == 1
 
 
-async def test_a_running_vendor_delivers_by_itself(tmp_path: Path, hashing: HashEncoder) -> None:
+async def test_a_running_vendor_delivers_alerts(tmp_path: Path, hashing: HashEncoder) -> None:
     async with vendor_at(tmp_path, hashing, budget=5) as vendor:
         await vendor.embed(["a"] * 5)
         key_id = vendor.key.id

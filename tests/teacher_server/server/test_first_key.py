@@ -13,11 +13,11 @@ import pytest
 from pydantic import SecretStr
 
 from benchmarks.support.vendor_in_process import ledger_at
+from teacher_server.atomic_file import write_atomically
 from teacher_server.errors import LedgerError, SettingsError
+from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.clock import unix_ms
-from teacher_server.ledger.keys import ApiKey
 from teacher_server.ledger.ledger import Ledger
-from teacher_server.ledger.secret_file import create_secret_file
 from teacher_server.server.first_key import ensure_first_key
 from teacher_server.settings import VendorSettings
 from tests.support.racing import at_once
@@ -119,7 +119,7 @@ def test_a_key_that_was_written_but_not_registered_is_registered_at_the_next_sta
 ) -> None:
     key = ApiKey.new()
     file.parent.mkdir()
-    create_secret_file(file, key.token + "\n")  # the vendor was killed here
+    write_atomically(file, key.token + "\n", overwrite=False)  # the vendor was killed here
     assert start(ledger, first_key_file=file) == []
     assert ledger.keys.authenticate(key) is not None
 
@@ -154,7 +154,7 @@ def test_a_file_with_the_key_of_another_ledger_is_named(
 ) -> None:
     ledger.keys.create(ApiKey.new(), name="lab", budget=1, price_version="p")
     file.parent.mkdir()
-    create_secret_file(file, ApiKey.new("elsewhere").token)
+    write_atomically(file, ApiKey.new("elsewhere").token, overwrite=False)
     start(ledger, first_key_file=file)
     assert "the key elsewhere is not in this ledger" in caplog.text
     assert len(ledger.keys.all()) == 1
@@ -186,7 +186,7 @@ def test_of_servers_with_files_of_their_own_one_makes_a_key_and_the_others_leave
 def test_a_budget_that_the_ledger_refuses_leaves_no_key_in_the_file(
     ledger: Ledger, file: Path
 ) -> None:
-    with pytest.raises(LedgerError, match="a budget is"):
+    with pytest.raises(LedgerError, match="a budget must be"):
         start(ledger, first_key_file=file, first_key_budget=2**60)
     assert not file.exists()
 

@@ -131,7 +131,9 @@ def test_the_openai_sdk_retrieves_the_model_and_raises_typed_errors(sdk: openai.
         sdk.with_options(api_key="sk_first_wrongwrongwrong").models.list()
 
 
-def test_the_openai_sdk_does_not_retry_an_empty_purse(sdk: openai.OpenAI, server: Server) -> None:
+def test_the_openai_sdk_does_not_retry_an_exhausted_budget(
+    sdk: openai.OpenAI, server: Server
+) -> None:
     with pytest.raises(openai.APIStatusError) as refused:
         sdk.embeddings.create(model="tiny-clip", input=["a"] * 51)
     assert (refused.value.status_code, refused.value.code) == (402, "request_exceeds_budget")
@@ -184,7 +186,7 @@ def test_no_secret_is_in_the_log_and_requests_are(server: Server) -> None:
     assert TOKEN.split("_")[2] not in log
 
 
-def test_a_restart_keeps_the_books_the_key_and_the_paid_answers(
+def test_a_restart_keeps_the_ledger_the_key_and_the_paid_answers(
     tmp_path: Path, checkpoint: Path
 ) -> None:
     body = {"model": "tiny-clip", "input": ["a", "b"]}
@@ -205,8 +207,8 @@ def test_a_restart_keeps_the_books_the_key_and_the_paid_answers(
         assert second.stderr.splitlines()[-1].startswith("error: another server is using")
         assert first.stop() == 0
     with server_at(tmp_path, checkpoint) as again, again.http() as http:
-        standing = http.get("/v1/key").json()
-        assert (standing["budget_units"], standing["spent_units"]) == (50, 2)
+        account = http.get("/v1/key").json()
+        assert (account["budget_units"], account["spent_units"]) == (50, 2)
         replay = http.post("/v1/embeddings", json=body, headers=headers)
         assert replay.content == paid.content
         assert http.get("/v1/key").json()["spent_units"] == 2
@@ -220,4 +222,4 @@ def test_a_restart_keeps_the_books_the_key_and_the_paid_answers(
         text=True,
         check=True,
     )
-    assert verified.stdout == "1 keys, 2 entries, 2 queries charged: the books balance\n"
+    assert verified.stdout == "1 keys, 2 entries, 2 queries charged: the ledger balances\n"

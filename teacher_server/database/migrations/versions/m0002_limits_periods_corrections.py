@@ -37,7 +37,7 @@ def _widen_accounts() -> None:
         sa.Column("period_base_seq", sa.BigInteger, nullable=False, server_default="0"),
     ):
         op.add_column("accounts", column)
-    # A CHECK can come in place only with the column that it is written at.
+    # A CHECK can only be added in place together with its column.
     op.execute(
         "ALTER TABLE accounts ADD COLUMN budget_period VARCHAR(8) DEFAULT 'none' NOT NULL "
         "CONSTRAINT ck_accounts_period_known CHECK (budget_period IN ('none', 'day', 'month') "
@@ -69,7 +69,7 @@ def _let_answers_be_purged(dialect: str) -> None:
 
 
 def _requests_0001() -> sa.Table:
-    # SQLite rebuilds the table from this: what it cannot reflect (the CHECKs) must be said.
+    # SQLite rebuilds the table from this, and cannot reflect CHECKs, so they are listed here.
     not_voided = sa.text("state <> 'voided'")
     return sa.Table(
         "requests",

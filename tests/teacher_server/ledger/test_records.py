@@ -1,4 +1,4 @@
-"""Verifying the books: untouched ones balance, and a forged line is named."""
+"""Verifying the ledger: an unaltered ledger balances, and a forged entry is named."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text, update
 
-from teacher_server.database.engine import reading, writing
+from teacher_server.database.engine import read_transaction, write_transaction
 from teacher_server.database.tables import requests
-from tests.support.ledger_operations import Books, body_of, meddle
+from tests.support.ledger_operations import OneKeyLedger, body_of, tamper
 
 
 @pytest.fixture
-def traded(books: Books) -> Books:
+def traded(one_key: OneKeyLedger) -> OneKeyLedger:
     """A grant (seq 1), charges of 2, 1 and 2 units (2 to 4), 1 of the first given back (5)."""
-    first = books.buy(2)
-    books.buy(1)
-    books.buy(2)
-    books.ledger.books.correct(
+    first = one_key.buy(2)
+    one_key.buy(1)
+    one_key.buy(2)
+    one_key.ledger.records.correct(
         first.request_id, units=1, cost_micro_usd=100, reason="wrong price", actor="ann"
     )
-    return books
+    return one_key
 
 
-def test_untouched_books_balance(traded: Books) -> None:
-    audit = traded.ledger.books.verify()
+def test_an_unaltered_ledger_balances(traded: OneKeyLedger) -> None:
+    audit = traded.ledger.records.verify()
     assert (audit.keys, audit.entries, audit.faults) == (1, 5, ())
     assert (audit.units_charged, audit.units_corrected) == (5, 1)
 
@@ -54,17 +54,17 @@ def test_untouched_books_balance(traded: Books) -> None:
         ("UPDATE requests SET idempotency_key = 'x' WHERE request_id LIKE '%_2'", "_2: charged un"),
         ("UPDATE requests SET texts = 1 WHERE request_id LIKE '%_2'", "_2: charged for other ima"),
         ("DELETE FROM corrections", "seq 5: corrects 'req_"),
-        ("UPDATE corrections SET corrects = 'req_x'", "for which no reason is on record"),
-        ("UPDATE ledger_entries SET units = -3 WHERE seq = 5", "seq 5: gives back more than"),
-        ("UPDATE ledger_entries SET units = 3 WHERE seq = 5", "a correction that takes instead"),
+        ("UPDATE corrections SET corrects = 'req_x'", "but no reason is recorded"),
+        ("UPDATE ledger_entries SET units = -3 WHERE seq = 5", "seq 5: refunds more than"),
+        ("UPDATE ledger_entries SET units = 3 WHERE seq = 5", "a correction that charges instead"),
         (
             "INSERT INTO corrections VALUES ('corr_x', 'req_x', 'none', 'eve', 1)",
-            "correction corr_x of req_x: its reason is on record, its entry is not",
+            "correction corr_x of req_x: its reason is recorded, but its entry is missing",
         ),
     ],
 )
-def test_a_forged_line_is_named(traded: Books, statement: str, fault: str) -> None:
-    meddle(traded.engine, statement)
+def test_a_forged_entry_is_named(traded: OneKeyLedger, statement: str, fault: str) -> None:
+    tamper(traded.engine, statement)
     assert any(fault in one for one in traded.faults), traded.faults
 
 
@@ -80,81 +80,83 @@ FORGED: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("forgery", FORGED)
-def test_a_stored_answer_with_another_receipt_is_named(traded: Books, forgery: str) -> None:
+def test_a_stored_answer_with_another_receipt_is_named(traded: OneKeyLedger, forgery: str) -> None:
     entry = traded.entries[2]
     forged = FORGED[forgery](body_of(entry))
     assert forged != body_of(entry)
-    with writing(traded.engine) as connection:
+    with write_transaction(traded.engine) as connection:
         connection.execute(
             update(requests).where(requests.c.request_id == entry.request_id).values(body=forged)
         )
-    fault = f"request {entry.request_id}: its stored answer does not carry its ledger entry"
+    fault = f"request {entry.request_id}: the receipt in its stored answer is not its ledger entry"
     assert [fault in one for one in traded.faults] == [True], traded.faults
 
 
-def test_answers_are_verified_in_portions_and_purged_ones_not_at_all(books: Books) -> None:
-    books.open_key(100)
+def test_answers_are_verified_in_portions_and_purged_ones_not_at_all(one_key: OneKeyLedger) -> None:
+    one_key.open_key(100)
     for _ in range(40):
-        books.buy(1)
-    assert books.faults == ()
-    with writing(books.engine) as connection:
+        one_key.buy(1)
+    assert one_key.faults == ()
+    with write_transaction(one_key.engine) as connection:
         connection.execute(update(requests).values(body=b"forged"))
-    assert len(books.faults) == 40
-    books.ledger.books.purge(2**60)
-    assert books.faults == ()
+    assert len(one_key.faults) == 40
+    one_key.ledger.records.purge(2**60)
+    assert one_key.faults == ()
 
 
-def test_a_forged_alert_is_named(books: Books) -> None:
-    books.buy(8)
-    meddle(books.engine, "UPDATE alerts SET used_units = 1")
-    assert any("80 % of 10 units were used by 1" in one for one in books.faults)
+def test_a_forged_alert_is_named(one_key: OneKeyLedger) -> None:
+    one_key.buy(8)
+    tamper(one_key.engine, "UPDATE alerts SET used_units = 1")
+    assert any("1 units are not 80% of 10" in one for one in one_key.faults)
 
 
-def test_a_line_forged_with_its_hash_recomputed_breaks_the_next(traded: Books) -> None:
+def test_an_entry_forged_with_its_hash_recomputed_breaks_the_next(traded: OneKeyLedger) -> None:
     entry = traded.entries[2]
-    meddle(traded.engine, "UPDATE ledger_entries SET texts = 7 WHERE seq = 3")
+    tamper(traded.engine, "UPDATE ledger_entries SET texts = 7 WHERE seq = 3")
     forged = traded.entries[2].sealed()
-    meddle(traded.engine, f"UPDATE ledger_entries SET hash = '{forged.hash}' WHERE seq = 3")
+    tamper(traded.engine, f"UPDATE ledger_entries SET hash = '{forged.hash}' WHERE seq = 3")
     assert forged.hash != entry.hash
     assert any("seq 4: prev_hash" in fault for fault in traded.faults)
 
 
-def test_a_reader_sees_one_moment_of_the_books_whatever_is_charged_meanwhile(
-    books: Books,
+def test_a_reader_sees_one_snapshot_whatever_is_charged_meanwhile(
+    one_key: OneKeyLedger,
 ) -> None:
     count = text("SELECT count(*), max(seq) FROM ledger_entries")
-    with reading(books.engine) as connection:
+    with read_transaction(one_key.engine) as connection:
         before = connection.execute(count).one()
-        books.buy(2)
+        one_key.buy(2)
         assert connection.execute(count).one() == before
-    with reading(books.engine) as connection:
+    with read_transaction(one_key.engine) as connection:
         assert connection.execute(count).one() != before
 
 
-def test_usage_sums_charges_by_time_and_takes_off_what_was_given_back(books: Books) -> None:
-    books.now[0] = 3_600_000 * 10
-    first = books.buy(3)
-    books.buy(2)
-    books.now[0] += 3_600_000
-    books.buy(1)
-    books.ledger.books.correct(
+def test_usage_sums_charges_by_time_and_subtracts_corrections(
+    one_key: OneKeyLedger,
+) -> None:
+    one_key.now[0] = 3_600_000 * 10
+    first = one_key.buy(3)
+    one_key.buy(2)
+    one_key.now[0] += 3_600_000
+    one_key.buy(1)
+    one_key.ledger.records.correct(
         first.request_id, units=2, cost_micro_usd=200, reason="r", actor="ann"
     )
-    buckets = books.ledger.books.usage(
-        books.key.id, start_time=36_000, end_time=36_000 + 5_400, width=3_600
+    buckets = one_key.ledger.records.usage(
+        one_key.key.id, start_time=36_000, end_time=36_000 + 5_400, width=3_600
     )
     assert [(b.start_time, b.end_time, b.images, b.units, b.cost_micro_usd) for b in buckets] == [
         (36_000, 39_600, 5, 5, 500),
         (39_600, 41_400, 1, -1, -100),
     ]
     assert [b.num_model_requests for b in buckets] == [2, 1]
-    assert sum(b.units for b in buckets) == books.account.spent_units
+    assert sum(b.units for b in buckets) == one_key.account.spent_units
 
 
-def test_entries_are_read_page_by_page(traded: Books) -> None:
-    pages = [traded.ledger.books.entries(traded.key.id, after=n, limit=2) for n in (0, 2, 4, 5)]
+def test_entries_are_read_page_by_page(traded: OneKeyLedger) -> None:
+    pages = [traded.ledger.records.entries(traded.key.id, after=n, limit=2) for n in (0, 2, 4, 5)]
     assert [[entry.seq for entry in page] for page in pages] == [[1, 2], [3, 4], [5], []]
 
 
-def test_the_probe_writes(books: Books) -> None:
-    books.ledger.books.probe()
+def test_the_probe_writes(one_key: OneKeyLedger) -> None:
+    one_key.ledger.records.probe()

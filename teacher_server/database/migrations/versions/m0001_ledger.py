@@ -128,7 +128,7 @@ def _create_entries() -> None:
 
 
 def _refuse_changes(dialect: str) -> None:
-    # The application never changes an entry; these hold against everybody else's SQL, too.
+    # The application never changes an entry; these triggers also refuse SQL of other programs.
     if dialect == "postgresql":
         op.execute(
             "CREATE FUNCTION ledger_is_append_only() RETURNS trigger LANGUAGE plpgsql AS "

@@ -1,4 +1,4 @@
-"""Reading the books: entries, stored answers, usage; and what changes them outside a sale."""
+"""Reads the ledger: entries, stored answers, usage; and changes it outside of sales."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, case, func, select, text, update
 
-from teacher_server.database.engine import reading, writing
+from teacher_server.database.engine import read_transaction, write_transaction
 from teacher_server.database.tables import entries, requests
 from teacher_server.ledger import alerts as outbox
 from teacher_server.ledger.alerts import Alert
-from teacher_server.ledger.audit import Audit, audited, entry_of
-from teacher_server.ledger.charges import InFlight, Purged, Replay, outcome_of
+from teacher_server.ledger.audit import Audit, audit_ledger, entry_from_row
+from teacher_server.ledger.charges import outcome_of
 from teacher_server.ledger.clock import Clock, unix_ms
-from teacher_server.ledger.corrections import Correction, correct, corrections_of
+from teacher_server.ledger.corrections import Correction, CorrectionRequest, correct, corrections_of
 from teacher_server.ledger.entry import LedgerEntry
+from teacher_server.ledger.purchase import InFlight, Purged, Replay
 
-__all__ = ["Alert", "Audit", "Books", "Correction", "UsageBucket"]
-
-# Answers purged in one transaction, of some 200 kB each: sales wait no longer than that takes.
+# Answers of about 200 kB that are purged in one transaction, for which sales have to wait.
 _PURGED_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageBucket:
-    """What a key bought in one span of time (Unix seconds, the end not included).
+    """What a key bought in a span of time (Unix seconds, the end exclusive).
 
-    Corrections made in it count against units and cost, which may so be negative.
+    Corrections made in it are subtracted from units and cost, which may become negative.
     """
 
     start_time: int
@@ -38,8 +37,8 @@ class UsageBucket:
     num_model_requests: int
 
 
-class Books:
-    """What is on record; a key only ever sees its own lines."""
+class Records:
+    """Queries and administrative changes of the ledger."""
 
     def __init__(self, engine: Engine, *, clock: Clock = unix_ms) -> None:
         self._engine = engine
@@ -47,21 +46,21 @@ class Books:
 
     def entries(self, key_id: str, *, after: int = 0, limit: int = 1000) -> list[LedgerEntry]:
         """The key's entries with seq > after, in order, at most `limit`."""
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             rows = connection.execute(
                 select(entries)
                 .where(entries.c.key_id == key_id, entries.c.seq > after)
                 .order_by(entries.c.seq)
                 .limit(limit)
             )
-            return [entry_of(row) for row in rows]
+            return [entry_from_row(row) for row in rows]
 
     def answer(self, key_id: str, idempotency_key: str) -> Replay | Purged | InFlight | None:
-        """The stored answer of a paid request, InFlight while it is worked on, or None.
+        """The stored answer of a paid request, InFlight while it is in progress, or None.
 
-        Purged when it was charged and the answer is kept no longer.
+        Purged if it was charged and its answer was deleted because of its age.
         """
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             row = connection.execute(
                 select(requests.c.request_id, requests.c.state, requests.c.body).where(
                     requests.c.key_id == key_id,
@@ -77,7 +76,7 @@ class Books:
         """Charges by buckets of `width` seconds from `start_time`; empty buckets are left out."""
         number = (entries.c.created_ms // 1000 - start_time) // width
         is_charge = case((entries.c.kind == "charge", 1), else_=0)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             rows = connection.execute(
                 select(
                     number.label("number"),
@@ -93,7 +92,7 @@ class Books:
                     entries.c.created_ms >= start_time * 1000,
                     entries.c.created_ms < end_time * 1000,
                 )
-                # By name: PostgreSQL takes the same expression with other parameters for another.
+                # By name: PostgreSQL treats the same expression with other parameters as different.
                 .group_by(text("number"))
                 .order_by(text("number"))
             ).all()
@@ -111,18 +110,17 @@ class Books:
         ]
 
     def probe(self) -> None:
-        """Prove that the database takes writes; raises what the driver raises when it does not."""
-        with writing(self._engine) as connection:
+        """Write to the database; raises the driver's error if that fails."""
+        with write_transaction(self._engine) as connection:
             connection.execute(text("UPDATE boots SET note = note"))
 
     def verify(self) -> Audit:
-        """Recompute every chain and balance, and hold every request and the receipt in every stored
-        answer against its entry, in one snapshot of the database.
+        """Audit the whole ledger in one snapshot of the database.
 
-        The embeddings in an answer are in no chain: forged ones are not noticed.
+        No chain covers the embeddings in an answer, so forged ones are not detected.
         """
-        with reading(self._engine) as connection:
-            return audited(connection)
+        with read_transaction(self._engine) as connection:
+            return audit_ledger(connection)
 
     def correct(
         self,
@@ -134,39 +132,38 @@ class Books:
         actor: str,
         correction_id: str | None = None,
     ) -> LedgerEntry:
-        """Give units and cost of the charge `request_id` back, as a new entry; it is returned.
+        """Refund units and cost of the charge `request_id`; returns the new entry.
 
-        The entry carries them negative, and the charge's request id as its idempotency_key. Under
-        one `correction_id` a charge is corrected once, however often it is asked. Raises
-        ChargeUnknown, CorrectionRefused for more than is left of the charge uncorrected, and
-        CorrectionReused when the `correction_id` came with other figures.
+        The entry has negative figures, and the charge's request id as its idempotency_key. A
+        repetition with the same `correction_id` refunds nothing. Raises ChargeUnknown,
+        CorrectionRefused if more is refunded than is left of the charge, or CorrectionReused if
+        the `correction_id` was used with other figures.
         """
-        with writing(self._engine) as connection:
-            return correct(
-                connection,
-                request_id,
-                units=units,
-                cost_micro_usd=cost_micro_usd,
-                reason=reason,
-                actor=actor,
-                correction_id=correction_id,
-                now=self._clock(),
-            )
+        wanted = CorrectionRequest(
+            charge_id=request_id,
+            units=units,
+            cost_micro_usd=cost_micro_usd,
+            reason=reason,
+            actor=actor,
+            correction_id=correction_id,
+        )
+        with write_transaction(self._engine) as connection:
+            return correct(connection, wanted, self._clock())
 
     def corrections(self, request_id: str | None = None) -> list[Correction]:
-        """Every correction, of this charge or of all, oldest first, with its reason."""
-        with reading(self._engine) as connection:
+        """All corrections, or those of one charge, oldest first."""
+        with read_transaction(self._engine) as connection:
             return corrections_of(connection, request_id)
 
     def purge(self, older_than_ms: int) -> int:
-        """Forget the answers charged before this moment (Unix milliseconds); how many.
+        """Delete the answers charged before this time (Unix milliseconds); returns how many.
 
-        The request, its Idempotency-Key and its charge stay for ever: asking again finds Purged,
-        and is never charged a second time.
+        The request, its Idempotency-Key and its charge stay forever, so that a repetition finds
+        Purged and is never charged a second time.
         """
         purged = 0
         while True:
-            with writing(self._engine) as connection:
+            with write_transaction(self._engine) as connection:
                 old = connection.scalars(
                     select(requests.c.request_id)
                     .where(
@@ -187,19 +184,19 @@ class Books:
                 return purged
 
     def pending_alerts(self, limit: int) -> list[Alert]:
-        """The undelivered alerts that are due, oldest first, for this caller to deliver.
+        """Lease the undelivered alerts that are due, oldest first, for one minute.
 
-        It has a minute, in which nobody else is handed them; say then what became of each.
+        Report the outcome of each with `alert_delivered` or `alert_failed`.
         """
-        with writing(self._engine) as connection:
-            return outbox.claim(connection, limit=limit, now=self._clock())
+        with write_transaction(self._engine) as connection:
+            return outbox.lease_alerts(connection, limit=limit, now=self._clock())
 
     def alert_delivered(self, alert_id: str) -> None:
-        """It is never handed out again."""
-        with writing(self._engine) as connection:
+        """Record that the alert was delivered; it is never leased again."""
+        with write_transaction(self._engine) as connection:
             outbox.mark_delivered(connection, alert_id, self._clock())
 
     def alert_failed(self, alert_id: str) -> None:
-        """It is handed out again later: after 2 s, 4 s, 8 s, … up to an hour."""
-        with writing(self._engine) as connection:
+        """Schedule the next attempt: after 2 s, 4 s, 8 s, … up to an hour."""
+        with write_transaction(self._engine) as connection:
             outbox.mark_failed(connection, alert_id, self._clock())

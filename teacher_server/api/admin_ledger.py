@@ -1,0 +1,69 @@
+"""Admin routes for the ledger: corrections, and the check of all entries."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from starlette.requests import Request
+
+from teacher_server.api.admin_changes import (
+    BODY_PROBLEMS,
+    IDEMPOTENCY_KEY_HEADER,
+    apply_change,
+    required_idempotency_key,
+)
+from teacher_server.api.admin_schemas import NewCorrection, Verification
+from teacher_server.api.body import read_json, request_body
+from teacher_server.api.dependencies import ServicesDep
+from teacher_server.api.openapi import problem_responses
+from teacher_server.api.problem_types import Code
+from teacher_server.api.schemas import Receipt
+from teacher_server.api.scopes import REFUSALS, Admin
+
+router = APIRouter(prefix="/admin", tags=["admin"])
+
+
+@router.post(
+    "/corrections",
+    summary="Refund a wrong charge",
+    status_code=201,
+    responses=problem_responses(Code.UNKNOWN_REQUEST, Code.IDEMPOTENCY_KEY_REUSED, *BODY_PROBLEMS),
+    openapi_extra=request_body(NewCorrection) | IDEMPOTENCY_KEY_HEADER,
+)
+async def correct_charge(
+    request: Request,
+    admin: Admin,
+    services: ServicesDep,
+    idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Receipt:
+    """Appends an entry with negative figures to the ledger of the charge's key; a repetition with
+    the same Idempotency-Key appends nothing."""
+    correction_id = required_idempotency_key(idempotency_key)
+    body = await read_json(request, NewCorrection)
+    correct = partial(
+        services.ledger.records.correct,
+        body.request_id,
+        units=body.units,
+        cost_micro_usd=body.cost_micro_usd,
+        reason=body.reason,
+        actor=f"key {admin.id}",
+        correction_id=correction_id,
+    )
+    return Receipt(**(await apply_change(correct)).document())
+
+
+@router.get("/ledger/verify", summary="Check the ledger", responses=problem_responses(*REFUSALS))
+async def verify_ledger(admin: Admin, services: ServicesDep) -> Verification:
+    """Recomputes the hash chain, balance and stored receipts of all keys, in one snapshot."""
+    audit = await asyncio.to_thread(services.ledger.records.verify)
+    return Verification(
+        balanced=not audit.faults,
+        keys=audit.keys,
+        entries=audit.entries,
+        units_charged=audit.units_charged,
+        units_corrected=audit.units_corrected,
+        faults=list(audit.faults),
+    )

@@ -1,0 +1,1 @@
+"""The admin subcommands of `teacher-server`: keys and ledger."""

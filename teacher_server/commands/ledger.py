@@ -1,0 +1,72 @@
+"""`teacher-server ledger`: verify, purge, correct, and list corrections."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from teacher_server.commands.output import DAY_MS, CommandOutput, format_minute
+from teacher_server.errors import SettingsError
+from teacher_server.ledger.clock import unix_ms
+from teacher_server.ledger.ledger import open_database
+from teacher_server.ledger.records import Records
+from teacher_server.settings import VendorSettings
+
+
+def verify(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
+    """Recompute all hash chains, balances and receipts; exit code 1 if there is a fault."""
+    with open_database(settings.database) as engine:
+        audit = Records(engine).verify()
+    lines = [f"FAULT {fault}" for fault in audit.faults]
+    refunded = f" ({audit.units_corrected} refunded)" if audit.units_corrected else ""
+    verdict = f"{len(audit.faults)} faults" if audit.faults else "the ledger balances"
+    lines.append(
+        f"{audit.keys} keys, {audit.entries} entries, {audit.units_charged} queries "
+        f"charged{refunded}: {verdict}"
+    )
+    return CommandOutput("\n".join(lines), code=1 if audit.faults else 0)
+
+
+def purge(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
+    """Delete old stored answers; their charges and Idempotency-Keys stay forever."""
+    now = unix_ms()
+    oldest = now // DAY_MS  # days since 1970, where Unix time starts
+    if not 0 <= arguments.older_than_days <= oldest:
+        message = f"--older-than-days must be from 0 to {oldest}, not {arguments.older_than_days}"
+        raise SettingsError(message)
+    with open_database(settings.database) as engine:
+        purged = Records(engine).purge(now - arguments.older_than_days * DAY_MS)
+    return CommandOutput(
+        f"{purged} answers older than {arguments.older_than_days} days were purged"
+    )
+
+
+def correct(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
+    """Refund queries or cost of a charge, as a new ledger entry."""
+    with open_database(settings.database) as engine:
+        entry = Records(engine).correct(
+            arguments.request_id,
+            units=arguments.units,
+            cost_micro_usd=arguments.cost_micro_usd,
+            reason=arguments.reason,
+            actor=f"command line, uid {os.getuid()}",
+            correction_id=arguments.correction_id,
+        )
+    return CommandOutput(
+        f"{entry.request_id} refunds {-entry.units} queries and {-entry.cost_micro_usd} "
+        f"micro-USD of {arguments.request_id}; {entry.balance_units} queries are unspent"
+    )
+
+
+def corrections(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
+    """List the corrections of one charge or of all: how much, by whom and why."""
+    with open_database(settings.database) as engine:
+        found = Records(engine).corrections(arguments.request_id)
+    lines = (
+        f"{format_minute(correction.created_ms)}  {correction.request_id} refunds "
+        f"{correction.units} queries and {correction.cost_micro_usd} micro-USD of "
+        # Quoted, so that free text cannot break the line or control the terminal.
+        f"{correction.corrects}, by {correction.actor}: {correction.reason!r}"
+        for correction in found
+    )
+    return CommandOutput("\n".join(lines) or "there are no corrections")
