@@ -15,8 +15,6 @@ from cache import commands
 CACHE_VARIABLE: Final = "DISTILL_CACHE"
 DEFAULT_CACHE: Final = "./paid-cache"
 
-_Command = argparse.ArgumentParser
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0 if all is well, 1 on differences or problems, 2 on errors."""
@@ -70,20 +68,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[..., int]) -> _Command:
+    def command(name: str, run: Callable[..., int]) -> argparse.ArgumentParser:
         text = run.__doc__ or ""
         parents = [] if run is commands.merge else [cache_option]
         added = subparsers.add_parser(
             name, help=text.split("\n")[0].rstrip("."), description=text, parents=parents
         )
         added.set_defaults(run=run, old_name=None)
+        if run is not commands.export:
+            added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
-    def json_option(added: _Command) -> None:
-        added.add_argument("--json", action="store_true", help="print JSON")
-
-    json_option(command("summary", commands.summary))
-    json_option(command("by-day", commands.by_day))
+    command("summary", commands.summary)
+    command("by-day", commands.by_day)
     verify = command("verify", commands.verify)
     verify.add_argument(
         "--repair",
@@ -91,23 +88,24 @@ def _parser() -> argparse.ArgumentParser:
         help="move corrupt records to DIR/quarantine and restore what receipts.jsonl proves;"
         " stop all runs first",
     )
-    json_option(verify)
     merge = command("merge", commands.merge)
     merge.add_argument("into", metavar="A", type=Path, help="cache folder to add to")
     merge.add_argument("source", metavar="B", type=Path, help="cache folder to read; not changed")
-    json_option(merge)
     write_off = command("write-off", commands.write_off)
-    # Without help, so that the list of commands has only the new name.
-    give_up = subparsers.add_parser("give-up", parents=[cache_option])
+    write_off.add_argument(
+        "key",
+        metavar="IDEMPOTENCY_KEY",
+        help="idempotency key of an open purchase, or its first characters (see summary)",
+    )
+    # Without a help text, so that the list of commands has only the new name.
+    give_up = subparsers.add_parser("give-up", parents=[write_off], add_help=False)
     give_up.set_defaults(run=commands.write_off, old_name="give-up", new_name="write-off")
-    for added in (write_off, give_up):
-        added.add_argument(
-            "key",
-            metavar="IDEMPOTENCY_KEY",
-            help="idempotency key of an open purchase, or its first characters (see summary)",
-        )
-        json_option(added)
-    export = command("export", commands.export)
+    _add_export_options(command("export", commands.export))
+    _add_audit_options(command("audit", commands.audit))
+    return parser
+
+
+def _add_export_options(export: argparse.ArgumentParser) -> None:
     export.add_argument("--format", choices=("csv", "json"), required=True, help="output format")
     export.add_argument(
         "--what",
@@ -118,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--out", metavar="FILE", type=Path, help="output file (default: standard output)"
     )
-    audit = command("audit", commands.audit)
+
+
+def _add_audit_options(audit: argparse.ArgumentParser) -> None:
     audit.add_argument("--vendor", metavar="URL", required=True, help="address of the vendor")
     audit.add_argument(
         "--key-file",
@@ -126,8 +126,6 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help=f"file with the vendor's API key (default: the key in ${commands.KEY_VARIABLE})",
     )
-    json_option(audit)
-    return parser
 
 
 def _drop_output() -> None:

@@ -1,8 +1,4 @@
-"""What was bought and what it cost, as typed JSON values made from the cache alone.
-
-The keys of these dictionaries are the output of `cache-report summary --json` and `by-day --json`.
-Scripts read them, so they never change.
-"""
+"""What was bought and what it cost, as typed JSON values made from the cache alone."""
 
 from __future__ import annotations
 
@@ -10,106 +6,15 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 from cache.records.money import dollars
 from cache.records.purchase_records import RunRecord, StoredReceipt
 from cache.records.receipt import Receipt
+from cache.reports.spend_schema import DaySpend, RunSpend, SpendSummary, Totals
 from cache.storage.reader import CacheReader
 
 Name = TypeVar("Name", str, tuple[str, str])
-
-
-class Totals(TypedDict):
-    """Receipts added up: `units` are queries, times are ISO 8601 in UTC."""
-
-    receipts: int
-    images: int
-    texts: int
-    units: int
-    cost_micro_usd: int
-    cost_usd: str
-    first_purchase: str | None
-    last_purchase: str | None
-
-
-class ModelSpend(Totals):
-    """The purchases of one model."""
-
-    model: str
-    model_fingerprint: str
-
-
-class AccountSpend(Totals):
-    """The purchases of one account (a vendor's address and a key id)."""
-
-    account: str
-
-
-class DaySpend(Totals):
-    """The purchases of one day (UTC)."""
-
-    day: str
-
-
-class RunSpend(Totals):
-    """The purchases of one run. The other fields are None if the run did not record itself."""
-
-    run: str
-    started: str | None
-    command: str | None
-    model: str | None
-    planned: int | None
-    already_paid: int | None
-    saved_micro_usd: int
-
-
-class OpenPurchase(TypedDict):
-    """A purchase whose outcome is not known yet."""
-
-    idempotency_key: str
-    run: str
-    items: int
-    units: int
-    created: str | None
-
-
-class RefusedItem(TypedDict):
-    """An item that the vendor refuses to embed."""
-
-    item: str
-    modality: str
-    view: str
-    code: str
-    detail: str
-    created: str | None
-
-
-class WrittenOff(TypedDict):
-    """A purchase that was written off."""
-
-    idempotency_key: str
-    run: str
-    items: int
-    units: int
-    detail: str
-    created: str | None
-
-
-class SpendSummary(TypedDict):
-    """Everything about the spend; `lost` lists the write-offs, `bought_twice` counts embeddings."""
-
-    total: Totals
-    in_flight_units: int
-    lost_units: int
-    receipts_digest: str
-    models: list[ModelSpend]
-    accounts: list[AccountSpend]
-    runs: list[RunSpend]
-    open_intents: list[OpenPurchase]
-    refused: list[RefusedItem]
-    lost: list[WrittenOff]
-    bought_twice: int
 
 
 @dataclass(slots=True)

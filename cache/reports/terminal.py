@@ -14,7 +14,7 @@ from cache.integrity.repair import Repair
 from cache.integrity.verify import Verification
 from cache.maintenance.merge import Merged
 from cache.records.money import dollars
-from cache.reports.spend import DaySpend, OpenPurchase, SpendSummary, WrittenOff
+from cache.reports.spend_schema import DaySpend, OpenPurchase, SpendSummary, WrittenOff
 
 _TOTALS = ("images", "texts", "units", "cost_micro_usd", "cost_usd")
 _NUMBERS = frozenset((*_TOTALS, "planned", "already_paid", "saved_micro_usd", "items", "receipts"))

@@ -105,7 +105,7 @@ class PurchaseSession:
             "that run is alive: wait until it ends"
             if self.cache.is_running(intent.run)
             else f"run again with the key that made it, which settles it, or write it off with "
-            f"`cache-report --cache {folder} give-up {name}`"
+            f"`cache-report --cache {folder} write-off {name}`"
         )
         return (
             f"{count} embeddings that the run needs are part of the open purchase {name} of run "

@@ -1,4 +1,4 @@
-"""A cache of one's own for each test."""
+"""Fixtures: each test has its own cache."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def folder(empty_cache: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(folder: Path) -> Iterator[PaidCache]:
-    """An open, empty cache in `folder` whose clock stands still."""
+    """An open, empty cache in `folder` with a fixed clock."""
     with PaidCache.open(folder, patience_s=2.0, clock=lambda: NOON) as cache:
         yield cache
 

@@ -39,7 +39,7 @@ def test_summary_shows_what_was_bought(capsys: pytest.CaptureFixture[str]) -> No
 def test_summary_shows_open_and_refused_purchases(
     cache: PaidCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Markup in the vendor's words is shown, not obeyed."""
+    """Markup in the vendor's text is printed as it is."""
     cache.reserve(intent_of(image(8), name="a-very-long-idempotency-key"), budget=100)
     cache.refuse(image(9), code="invalid_image", detail="[bold]torn[/bold]")
     assert main(["summary"]) == 0
@@ -50,7 +50,7 @@ def test_summary_shows_open_and_refused_purchases(
 
 @pytest.mark.usefixtures("bought")
 @pytest.mark.parametrize("command", ["summary", "by-day", "verify"])
-def test_json_is_json_and_nothing_else(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_is_valid_json(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Scripts read it."""
     assert main([command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
@@ -64,13 +64,13 @@ def test_by_day_shows_each_day(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("bought")
-def test_verify_of_a_sound_cache_is_zero(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_exits_with_0_for_a_sound_cache(capsys: pytest.CaptureFixture[str]) -> None:
     """And says what was checked."""
     assert main(["verify"]) == 0
     assert "3 embeddings and 2 receipts checked: sound." in capsys.readouterr().out
 
 
-def test_verify_of_a_corrupt_cache_is_one_and_names_the_row(
+def test_verify_exits_with_1_for_a_corrupt_cache_and_names_the_row(
     bought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In full, however long the name."""
@@ -91,7 +91,7 @@ def test_the_cache_can_be_named_before_or_after_the_command(
     assert main([*named, "verify"] if place == "before" else ["verify", *named]) == 0
 
 
-def test_without_a_name_the_cache_is_looked_for_in_the_working_folder(
+def test_the_default_cache_is_in_the_working_folder(
     bought: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As ./paid-cache."""
@@ -100,7 +100,7 @@ def test_without_a_name_the_cache_is_looked_for_in_the_working_folder(
     assert main(["verify"]) == 0
 
 
-def test_a_cache_that_is_not_there_is_two_and_a_sentence(
+def test_a_missing_cache_exits_with_2_and_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No empty report, no traceback, no new folder."""
@@ -109,7 +109,7 @@ def test_a_cache_that_is_not_there_is_two_and_a_sentence(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_corrupt_receipt_makes_a_summary_two_and_names_it(
+def test_a_summary_exits_with_2_for_a_corrupt_receipt_and_names_it(
     bought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A sum that leaves it out would be wrong."""
@@ -121,7 +121,7 @@ def test_a_corrupt_receipt_makes_a_summary_two_and_names_it(
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["export"], ["audit"], ["export", "-x"]])
-def test_a_wrong_command_line_is_two(
+def test_a_wrong_command_line_exits_with_2(
     arguments: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the usage."""
@@ -133,7 +133,7 @@ def test_a_wrong_command_line_is_two(
 
 @pytest.mark.usefixtures("bought")
 def test_export_writes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing but the data, receipts unless told otherwise."""
+    """Only the data; receipts by default."""
     assert main(["export", "--format", "csv"]) == 0
     records = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [record["units"] for record in records] == ["2", "1"]
@@ -152,7 +152,7 @@ def test_export_writes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.usefixtures("bought")
-def test_an_export_that_cannot_be_written_is_two(
+def test_an_export_that_cannot_be_written_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And a sentence."""
@@ -162,7 +162,9 @@ def test_an_export_that_cannot_be_written_is_two(
 
 
 @pytest.mark.usefixtures("bought")
-def test_an_audit_that_balances_is_zero(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_audit_without_differences_exits_with_0(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It shows both sides' sums, and never the key."""
     with vendor_of(ledger.entries).serving() as url:
         assert main(["audit", "--vendor", url]) == 0
@@ -175,10 +177,10 @@ def test_an_audit_that_balances_is_zero(ledger: Ledger, capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("bought")
-def test_an_audit_that_differs_is_one_and_names_the_line(
+def test_an_audit_with_a_difference_exits_with_1_and_names_the_entry(
     ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Here one that the cache has and the vendor has not."""
+    """Here an entry that only the cache has."""
     with vendor_of(ledger.entries[:-1]).serving() as url:
         assert main(["audit", "--vendor", url]) == 1
         shown = capsys.readouterr().out
@@ -213,7 +215,7 @@ def test_the_key_may_come_from_a_file(
 
 
 @pytest.mark.usefixtures("bought")
-def test_an_audit_that_cannot_be_made_is_two_and_a_sentence(
+def test_an_impossible_audit_exits_with_2_and_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong key, no vendor, no key file, no key: never "balanced" and never "differs"."""

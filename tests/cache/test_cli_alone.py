@@ -1,4 +1,4 @@
-"""`cache-report` on a machine that has nothing else, in a process of its own."""
+"""`cache-report` in a process of its own, with only this package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.support.cache_command import ROOT, run
 
 
-def test_the_key_cannot_be_given_where_others_can_read_it() -> None:
+def test_the_api_key_cannot_be_an_argument() -> None:
     """Arguments are in the process list and in the shell's history."""
     shown = run("audit", "--help")
     assert shown.returncode == 0
@@ -18,7 +18,7 @@ def test_the_key_cannot_be_given_where_others_can_read_it() -> None:
 
 
 @pytest.mark.usefixtures("bought")
-def test_a_reader_that_stops_half_way_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     """As in `cache-report export | head`."""
     command = [sys.executable, "-u", "-m", "cache.cli", "export", "--format", "json"]
     with subprocess.Popen(
@@ -31,8 +31,8 @@ def test_a_reader_that_stops_half_way_is_no_error() -> None:
     assert export.returncode == 0
 
 
-def test_help_names_every_report() -> None:
-    """And ends well."""
+def test_help_lists_every_command() -> None:
+    """And exits with 0."""
     shown = run("--help")
     assert shown.returncode == 0
     for command in ("summary", "by-day", "verify", "merge", "write-off", "export", "audit"):
@@ -40,7 +40,7 @@ def test_help_names_every_report() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    """So that it answers at once."""
+    """So that it prints at once."""
     script = "import sys, cache.cli; cache.cli._parser(); print(*sys.modules)"
     shown = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

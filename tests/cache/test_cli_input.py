@@ -1,4 +1,4 @@
-"""What `cache-report` cannot make sense of is two and a line, never "differs" and a traceback."""
+"""Invalid input and output of `cache-report`: exit status 2 and one line, no traceback."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from tests.support.cache_purchases import SECRET
 @pytest.mark.parametrize(
     "url", ["http://[", "http://[::1", "http://", "http://vendor:port", "http://127.0.0.1/\u00fc"]
 )
-def test_an_address_that_is_none_is_two(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever reads 1 takes the books for unbalanced."""
+def test_an_invalid_vendor_address_exits_with_2(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1 would mean that differences were found."""
     assert main(["audit", "--vendor", url]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -31,10 +33,10 @@ def test_an_address_that_is_none_is_two(url: str, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("bought")
-def test_a_key_file_that_is_no_text_is_two(
+def test_a_key_file_that_is_not_text_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its name is said, its bytes are not."""
+    """The message has its name and not its content."""
     (tmp_path / "key").write_bytes(b"\xff\xfe" + SECRET.encode())
     key = ["--key-file", str(tmp_path / "key")]
     assert main(["audit", "--vendor", "http://127.0.0.1:9", *key]) == 2
@@ -44,13 +46,13 @@ def test_a_key_file_that_is_no_text_is_two(
 
 @pytest.mark.usefixtures("bought")
 @pytest.mark.parametrize("out", [".", "", "folder", "loop"])
-def test_an_export_to_what_is_no_file_is_two_and_leaves_nothing(
+def test_an_export_to_a_folder_exits_with_2_and_leaves_nothing(
     out: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neither here nor beside it."""
+    """No file is created."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.chdir(tmp_path)
@@ -63,10 +65,10 @@ def test_an_export_to_what_is_no_file_is_two_and_leaves_nothing(
 @pytest.mark.parametrize(
     "arguments", [["--cache", "X", "merge", "A", "B"], ["merge", "A", "B", "--cache", "X"]]
 )
-def test_a_merge_takes_no_third_cache(
+def test_merge_rejects_the_cache_option(
     arguments: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It would be ignored, and whoever named it thinks of another cache."""
+    """It would be ignored."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
@@ -76,8 +78,8 @@ def test_a_merge_takes_no_third_cache(
 @pytest.mark.usefixtures("bought")
 @pytest.mark.parametrize("output", [">&-", ">/dev/full"])
 @pytest.mark.parametrize("command", ["summary", "verify --json"])
-def test_an_output_that_takes_nothing_is_two(command: str, output: str) -> None:
-    """Nobody has been told that all is well."""
+def test_an_unwritable_standard_output_exits_with_2(command: str, output: str) -> None:
+    """The result was not printed."""
     shell = f"exec {sys.executable} -m cache.cli {command} {output}"
     # Buffered, as it is where nobody says otherwise: a full disk is met when it is flushed.
     buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -89,10 +91,10 @@ def test_an_output_that_takes_nothing_is_two(command: str, output: str) -> None:
 
 
 @pytest.mark.usefixtures("bought")
-def test_a_fault_of_the_program_itself_is_two(
+def test_a_bug_in_the_program_exits_with_2(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With where it is, for whoever mends it."""
+    """With a traceback."""
 
     def broken(_: object) -> None:
         raise RecursionError

@@ -40,7 +40,7 @@ def expected(keys: Sequence[EmbeddingKey]) -> np.ndarray[tuple[int, int], np.dty
 def test_a_table_holds_exactly_what_was_paid_for_row_by_row(
     cache: PaidCache, ledger: Ledger, tmp_path: Path
 ) -> None:
-    """In the order of the keys, repeated where they are."""
+    """In the order of the keys, with their repeats."""
     buy(cache, ledger, *images(*range(10)), text("a cat"))
     keys = [*images(7, 3, 3, 9), text("a cat"), image(0)]
     table = materialise(cache, keys, tmp_path / "table")
@@ -54,7 +54,7 @@ def test_a_table_holds_exactly_what_was_paid_for_row_by_row(
 def test_any_choice_of_keys_comes_back_in_its_order(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[int]
 ) -> None:
-    """Aligned to a data set, whatever it is."""
+    """Rows are aligned to any data set."""
     folder = tmp_path_factory.mktemp("choice")
     with PaidCache.open(folder / "cache") as cache:
         buy(cache, Ledger(), *images(*range(20)))
@@ -121,7 +121,7 @@ def test_a_current_table_needs_no_cache_at_all(
 def test_a_stale_table_is_refused_and_built_again(
     cache: PaidCache, ledger: Ledger, tmp_path: Path, keys: tuple[EmbeddingKey, ...]
 ) -> None:
-    """Rows of another data set would pair images with others' embeddings."""
+    """Rows of another data set would give images wrong embeddings."""
     buy(cache, ledger, *images(1, 2, 3))
     materialise(cache, images(1, 2), tmp_path)
     with pytest.raises(StaleTable, match="other embeddings"):
@@ -237,7 +237,7 @@ def test_a_corrupt_row_is_named_and_leaves_no_table(
 def test_a_table_is_of_one_model(
     cache: PaidCache, tmp_path: Path, keys: tuple[EmbeddingKey, ...]
 ) -> None:
-    """Not of none and not of two."""
+    """Neither of no model nor of two."""
     with pytest.raises(ValueError, match="embeddings of one model"):
         materialise(cache, keys, tmp_path)
 
@@ -257,7 +257,7 @@ def test_embeddings_of_two_lengths_do_not_make_a_table(
 def test_a_table_of_more_rows_than_are_read_at_once_is_whole(
     cache: PaidCache, ledger: Ledger, tmp_path: Path
 ) -> None:
-    """The chunks join without a seam."""
+    """The chunks are joined correctly."""
     count = table_module._ROWS_PER_READ + 3
     buy(cache, ledger, *images(*range(500)))
     keys = [image(number % 500) for number in range(count)]

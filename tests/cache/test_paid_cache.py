@@ -71,7 +71,7 @@ def test_more_keys_than_sqlite_takes_in_one_query_can_be_asked_for(
     assert cache.fetch(images(*range(1200))).keys() == set(images(*range(0, 1200, 2)))
 
 
-def test_nothing_is_missing_of_nothing(cache: PaidCache) -> None:
+def test_no_keys_have_no_missing_keys(cache: PaidCache) -> None:
     """No keys, no query."""
     assert cache.missing([]) == []
     assert cache.fetch([]) == {}
@@ -102,7 +102,7 @@ def test_a_refused_item_is_remembered_with_the_reason(cache: PaidCache) -> None:
     assert cache.spend_on_record() == Spend()
 
 
-def test_runs_are_kept_and_a_run_s_last_word_counts(cache: PaidCache) -> None:
+def test_the_last_record_of_a_run_replaces_earlier_records(cache: PaidCache) -> None:
     """Recorded at the start with the plan, at the end with the outcome."""
     cache.record_run(run_record("run-1", bought_units=0))
     cache.record_run(run_record("run-2"))
@@ -111,10 +111,8 @@ def test_runs_are_kept_and_a_run_s_last_word_counts(cache: PaidCache) -> None:
     assert run_record().saved_micro_usd == 400
 
 
-def test_a_run_saved_what_its_hits_cost_and_not_how_many_they_were(
-    cache: PaidCache, folder: Path
-) -> None:
-    """An image may cost several queries; a record from before that was told is read as ever."""
+def test_a_run_s_savings_are_the_price_of_its_hits(cache: PaidCache, folder: Path) -> None:
+    """An image may cost several queries; older records count one query each."""
     record = run_record(already_paid=4, paid_units=10)
     cache.record_run(record)
     assert [run.saved_micro_usd for run in cache.runs()] == [1000]
@@ -124,8 +122,10 @@ def test_a_run_saved_what_its_hits_cost_and_not_how_many_they_were(
     assert [run.saved_micro_usd for run in cache.runs()] == [400]
 
 
-def test_a_row_filed_under_a_name_is_no_row(cache: PaidCache, ledger: Ledger, folder: Path) -> None:
-    """Rows are filed under their digests."""
+def test_a_row_stored_under_a_text_name_is_corrupt(
+    cache: PaidCache, ledger: Ledger, folder: Path
+) -> None:
+    """Rows are stored under their digests."""
     buy(cache, ledger, image(1))
     tamper(folder, "UPDATE Cache SET key = 'x' WHERE tag = 'row'")
     with pytest.raises(CorruptRow, match="stored record x is corrupt"):
@@ -149,7 +149,7 @@ def test_rows_come_in_the_order_in_which_they_were_bought(cache: PaidCache, ledg
 
 
 def test_a_cache_can_be_opened_twice_in_one_process(folder: Path, ledger: Ledger) -> None:
-    """What one has committed the other sees at once."""
+    """Each sees at once what the other has committed."""
     with PaidCache.open(folder) as one, PaidCache.open(folder) as other:
         buy(one, ledger, image(1))
         assert other.missing(images(1, 2)) == [image(2)]
@@ -157,7 +157,7 @@ def test_a_cache_can_be_opened_twice_in_one_process(folder: Path, ledger: Ledger
 
 
 def test_every_error_is_a_cache_error() -> None:
-    """A command line has one root to catch."""
+    """A command line catches one base class."""
     for error in (AlreadyPaid, ClientBudgetExceeded, CorruptRow, InconsistentAnswer):
         assert issubclass(error, CacheError)
 

@@ -51,6 +51,6 @@ def test_every_public_name_has_a_docstring() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    """As of any module."""
+    """As with any module."""
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         cache.nonsense  # noqa: B018

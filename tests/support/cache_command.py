@@ -1,4 +1,4 @@
-"""Asking the reports: as a command, or as functions whose answers are easy to compare."""
+"""Reports as a command, or as functions whose results are easy to compare."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def problems(cache: PaidCache) -> list[tuple[str, str]]:
 
 
 def store_receipt(folder: Path, receipt: Receipt, *, at: Receipt) -> None:
-    """Put `receipt`, sealed as it should be, where the one of `at` is."""
+    """Store `receipt`, with a valid checksum, under the name of the receipt `at`."""
     stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=receipt)
     overwrite(
         folder,

@@ -1,4 +1,4 @@
-"""Merges of folders, and what two caches must have in common to be the same."""
+"""Merges of folders, and the content that equal caches have in common."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def join(source: Path, into: Path) -> Merged:
 
 
 def everything(folder: Path) -> object:
-    """All that money stands on, in no order."""
+    """The complete content of a cache, without its order."""
     with CacheReader.open(folder) as records:
         assert verify(records).problems == ()
         return (

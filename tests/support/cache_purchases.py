@@ -67,7 +67,7 @@ def vector_of(key: EmbeddingKey, dim: int = DIM) -> NDArray[np.float32]:
 
 
 def rows_of(intent: Intent, receipt: Receipt, *, dim: int = DIM) -> list[PaidEmbedding]:
-    """What the vendor answers to `intent`."""
+    """The vendor's answer to `intent`."""
     return [
         PaidEmbedding(
             key=key,
@@ -173,7 +173,7 @@ def buy(
 
 
 def run_record(run: str = "run-1", **changes: Any) -> RunRecord:
-    """What a run tells of itself."""
+    """A run's record."""
     record = RunRecord(
         run=run,
         started_ms=NOON,
@@ -190,7 +190,7 @@ def run_record(run: str = "run-1", **changes: Any) -> RunRecord:
 
 
 def tamper(folder: Path, sql: str, *values: object) -> int:
-    """Change the database behind the cache's back, past its triggers; how many rows it changed."""
+    """Change the database without its triggers; return the number of changed rows."""
     with closing(sqlite3.connect(folder / DATABASE)) as connection, connection:
         for trigger in ("paid_is_kept", "paid_is_immutable", "loss_is_kept", "loss_is_immutable"):
             connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
@@ -211,7 +211,7 @@ def count_free_pages(folder: Path, pages: int) -> None:
 
 @dataclass
 class FakeVendor:
-    """The vendor's routes that an audit asks, over a real socket."""
+    """The vendor's routes that an audit uses, over a real socket."""
 
     lines: list[str]
     key: dict[str, Any] = field(default_factory=lambda: {"id": KEY_ID, "spent_units": 0})
@@ -222,7 +222,7 @@ class FakeVendor:
 
     @contextmanager
     def serving(self) -> Iterator[str]:
-        """The address at which it answers while the block lasts."""
+        """Serve until the block ends; yields the address."""
         vendor = self
 
         class Handler(BaseHTTPRequestHandler):

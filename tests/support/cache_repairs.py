@@ -1,4 +1,4 @@
-"""Repairs whose clock stands still, and what they leave behind."""
+"""Repairs with a fixed clock, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.support.cache_purchases import (
 
 
 def repair(folder: Path) -> Repair:
-    """A repair whose clock stands still."""
+    """A repair with a fixed clock."""
     return repair_now(folder, patience_s=2.0, clock=lambda: NOON)
 
 
 def quarantined(folder: Path) -> list[dict[str, Any]]:
-    """What lies in quarantine."""
+    """The entries in quarantine."""
     files = sorted((folder / "quarantine").glob("*.jsonl"))
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 

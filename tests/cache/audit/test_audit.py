@@ -38,10 +38,10 @@ FIELDS = {
 }
 
 
-def test_the_same_lines_on_both_sides_balance(
+def test_equal_entries_on_both_sides_balance(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
-    """Line by line and in sum; the grant is on the vendor's side only."""
+    """Entry by entry and in sum; only the vendor has the grant."""
     result = audited(cache, vendor_of(ledger.entries))
     assert result.differences == ()
     assert result.is_balanced
@@ -57,7 +57,9 @@ def test_an_unused_key_balances(cache: PaidCache) -> None:
 
 
 @pytest.mark.usefixtures("receipts")
-def test_the_ledger_is_read_page_by_page_to_the_empty_one(cache: PaidCache, ledger: Ledger) -> None:
+def test_the_ledger_is_read_page_by_page_until_an_empty_page(
+    cache: PaidCache, ledger: Ledger
+) -> None:
     """Whatever a page holds."""
     for page_lines, pages in ((1, 5), (2, 3), (3, 3), (4, 2), (1000, 2)):
         vendor = vendor_of(ledger.entries)
@@ -85,7 +87,7 @@ def test_a_field_altered_at_the_vendor_is_named_with_both_values(
 def test_a_field_altered_in_the_cache_is_named_with_both_values(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path, field: str
 ) -> None:
-    """Even under a checksum that is right; the vendor's chain is whole."""
+    """Even with a valid checksum; the vendor's chain is intact."""
     forged = altered(receipts[1], **{field: FIELDS[field]})
     stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=forged)
     name = record_types.receipt_name(ACCOUNT, receipts[1].request_id)
@@ -104,7 +106,7 @@ def test_a_field_altered_in_the_cache_is_named_with_both_values(
 def test_a_byte_altered_in_the_cache_s_file_is_named(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path
 ) -> None:
-    """Its checksum is wrong, and what it says now is compared all the same."""
+    """Its checksum is wrong, and its content is compared all the same."""
     name = record_types.receipt_name(ACCOUNT, receipts[0].request_id)
     (record,) = [record for record in cache.scan(record_types.Tag.RECEIPT) if record.name == name]
     changed = record.content().replace(b'"units":2', b'"units":1')
@@ -130,10 +132,10 @@ def test_a_receipt_that_cannot_be_read_at_all_is_named_and_missing(
     assert found[f"seq 2, request {receipts[0].request_id}"] == "missing in the cache"
 
 
-def test_a_line_missing_in_the_cache_is_named(
+def test_an_entry_missing_in_the_cache_is_named(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path
 ) -> None:
-    """The vendor says that it was paid."""
+    """The vendor's ledger has the charge."""
     name = record_types.receipt_name(ACCOUNT, receipts[1].request_id)
     tamper(folder, "DELETE FROM Cache WHERE key = ?", name)
     assert differences(cache, vendor_of(ledger.entries)) == [
@@ -143,10 +145,10 @@ def test_a_line_missing_in_the_cache_is_named(
     ]
 
 
-def test_a_line_missing_in_the_ledger_is_named(
+def test_an_entry_missing_in_the_ledger_is_named(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
-    """In the middle it also breaks the chain, at the end only the cache knows of it."""
+    """In the middle it also breaks the chain; at the end only the cache has it."""
     found = differences(cache, vendor_of(ledger.entries[:-1]))
     assert found == [
         (f"seq 4, request {receipts[2].request_id}", "missing in the vendor's ledger"),

@@ -1,4 +1,4 @@
-"""Audits of several accounts, of purchases in flight and of the sums."""
+"""Audits of several accounts, of open purchases and of the sums."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from tests.support.cache_purchases import (
 )
 
 
-def test_a_charge_whose_answer_never_arrived_is_paid_but_not_yet_collected(
+def test_a_charge_of_an_open_purchase_is_reported_as_not_stored_yet(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
-    """Its intent is open: the next run asks for it under the same key, free of charge."""
+    """The next run fetches it under the same key, free of charge."""
     assert receipts
     intent = intent_of(*images(7, 8))
     cache.reserve(intent, budget=100)
@@ -47,7 +47,7 @@ def test_a_charge_whose_answer_never_arrived_is_paid_but_not_yet_collected(
 def test_receipts_of_another_account_are_listed_and_not_compared(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
-    """They are lines of a ledger that this key cannot see."""
+    """They belong to a ledger that this key cannot read."""
     assert receipts
     buy(cache, Ledger(), image(50), account="http://vendor:8000#k2", name="other")
     result = audited(cache, vendor_of(ledger.entries))
@@ -56,10 +56,10 @@ def test_receipts_of_another_account_are_listed_and_not_compared(
     assert result.receipts == 3
 
 
-def test_a_vendor_that_moved_is_still_the_same_account(
+def test_a_vendor_at_a_new_address_is_the_same_account(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
-    """A demo vendor has another port each time; the move is said, the lines are compared."""
+    """A demo vendor has a new port each time; its receipts are compared all the same."""
     vendor = vendor_of(ledger.entries)
     with vendor.serving() as url:
         buy(cache, ledger, image(60), account=account_name(url, KEY_ID))
@@ -70,7 +70,7 @@ def test_a_vendor_that_moved_is_still_the_same_account(
     assert result.account == account_name(url, KEY_ID)
 
 
-def test_a_vendor_that_counts_more_as_spent_than_its_ledger_charges_is_named(
+def test_a_spent_figure_above_the_ledger_s_charges_is_a_difference(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
     """Its books do not add up, whatever the receipts say."""
@@ -82,7 +82,7 @@ def test_a_vendor_that_counts_more_as_spent_than_its_ledger_charges_is_named(
     ]
 
 
-def test_the_same_charge_twice_in_the_ledger_is_one_too_many(
+def test_a_charge_twice_in_the_ledger_is_a_difference(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
     """A vendor that bills one request twice."""
@@ -109,7 +109,7 @@ def test_a_field_that_only_one_side_has_differs() -> None:
     assert found.detail == "field region differs: None in the cache, 'eu' in the vendor's ledger"
 
 
-def test_the_key_is_sent_to_the_vendor_and_shown_to_nobody(cache: PaidCache) -> None:
+def test_the_key_is_sent_to_the_vendor_and_never_shown(cache: PaidCache) -> None:
     """Not in a repr, which ends up in logs."""
     vendor = vendor_of([])
     with vendor.serving() as url:

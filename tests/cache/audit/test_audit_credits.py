@@ -1,4 +1,4 @@
-"""Audits of what the vendor gave back and of what was paid for and lost."""
+"""Audits of credits, write-offs and missing rows."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_correction_of_the_price_alone_is_a_credit_too(
         (0, -5, "takes 0 queries and 5 micro-USD more"),
     ],
 )
-def test_a_correction_that_is_no_gift_is_named(
+def test_a_correction_that_takes_queries_is_named(
     cache: PaidCache,
     ledger: Ledger,
     receipts: list[Receipt],
@@ -82,12 +82,12 @@ def test_a_correction_that_is_no_gift_is_named(
     cost_micro_usd: int,
     detail: str,
 ) -> None:
-    """A vendor must not take through the back door what it cannot charge."""
+    """A correction must not be a hidden charge."""
     ledger.correct(receipts[0], units=units, cost_micro_usd=cost_micro_usd)
     assert ("seq 5, request corr_0005", detail) in differences(cache, vendor_of(ledger.entries))
 
 
-def test_a_correction_of_nothing_is_named(cache: PaidCache, ledger: Ledger) -> None:
+def test_a_correction_of_an_unknown_request_is_named(cache: PaidCache, ledger: Ledger) -> None:
     """It names a request that this ledger never charged."""
     ledger.correct(rehashed(ledger.entries[0], request_id="req_x"), units=0, cost_micro_usd=0)
     assert differences(cache, vendor_of(ledger.entries)) == [
@@ -95,7 +95,7 @@ def test_a_correction_of_nothing_is_named(cache: PaidCache, ledger: Ledger) -> N
     ]
 
 
-def test_what_counts_as_spent_may_go_down_by_a_credit_and_not_up(
+def test_the_spent_figure_may_go_down_by_a_credit_but_not_up(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
     """Read before the credit or after it, but never above the charges."""
@@ -110,10 +110,10 @@ def test_what_counts_as_spent_may_go_down_by_a_credit_and_not_up(
     ]
 
 
-def test_a_charge_whose_answer_the_vendor_purged_is_named_as_a_loss(
+def test_a_charge_whose_answer_the_vendor_deleted_is_named_as_a_write_off(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
-    """It is on record on both sides, so the books agree; the money is gone all the same."""
+    """Both sides agree on it, so it is no difference, but it is reported."""
     assert receipts
     intent = intent_of(*images(7, 8))
     charge = ledger.charge(intent)
@@ -129,10 +129,10 @@ def test_a_charge_whose_answer_the_vendor_purged_is_named_as_a_loss(
     ]
 
 
-def test_a_loss_excuses_one_charge_of_its_size_and_no_more(
+def test_a_write_off_explains_one_charge_of_its_size_and_no_more(
     cache: PaidCache, ledger: Ledger
 ) -> None:
-    """Or a vendor could charge what it likes and say that the answer is purged."""
+    """Otherwise a vendor could charge anything and claim that the answer is deleted."""
     intent = intent_of(*images(7, 8))
     dear = ledger.charge(intent_of(*images(7, 8), units=9))
     second = ledger.charge(intent)
@@ -145,8 +145,8 @@ def test_a_loss_excuses_one_charge_of_its_size_and_no_more(
     assert (f"seq 3, request {second.request_id}", "missing in the cache") in found
 
 
-def test_a_loss_that_was_never_charged_is_named(cache: PaidCache, ledger: Ledger) -> None:
-    """It blocks units of the client's budget for nothing."""
+def test_a_write_off_that_was_never_charged_is_named(cache: PaidCache, ledger: Ledger) -> None:
+    """It takes queries from the client's budget for nothing."""
     intent = intent_of(image(7), name="never")
     cache.write_off(intent, account=ACCOUNT, detail="purged")
     cache.write_off(intent_of(image(8), name="other"), account="http://v#k2", detail="purged")
@@ -160,10 +160,10 @@ def test_a_loss_that_was_never_charged_is_named(cache: PaidCache, ledger: Ledger
     ]
 
 
-def test_a_receipt_whose_rows_are_gone_is_named_with_the_remedy(
+def test_missing_rows_are_named_with_the_remedy(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path
 ) -> None:
-    """A free replay, as long as the vendor has the answer; afterwards a loss."""
+    """A free replay, as long as the vendor has the answer."""
     tamper(folder, "DELETE FROM Cache WHERE key = ?", image(2).digest)
     vendor = vendor_of(ledger.entries)
     name = f"request {receipts[0].request_id}"
@@ -177,8 +177,10 @@ def test_a_receipt_whose_rows_are_gone_is_named_with_the_remedy(
     assert result.is_balanced
 
 
-def test_a_loss_whose_answer_came_after_all_is_none(cache: PaidCache, ledger: Ledger) -> None:
-    """The receipt speaks for itself."""
+def test_a_write_off_whose_answer_came_later_is_not_reported(
+    cache: PaidCache, ledger: Ledger
+) -> None:
+    """Its receipt counts."""
     intent = intent_of(image(1))
     cache.write_off(intent, account=ACCOUNT, detail="purged")
     receipt = ledger.charge(intent)
@@ -187,10 +189,10 @@ def test_a_loss_whose_answer_came_after_all_is_none(cache: PaidCache, ledger: Le
     assert (result.is_balanced, result.write_offs, result.missing_rows) == (True, (), ())
 
 
-def test_an_audit_goes_on_past_damaged_rows_and_intents(
+def test_an_audit_continues_past_damaged_rows_and_open_purchases(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path
 ) -> None:
-    """They are for verify to name."""
+    """verify reports those."""
     assert receipts
     cache.reserve(intent_of(image(9)), budget=100)
     overwrite(folder, record_types.intent_name(intent_of(image(9)).idempotency_key), b"rubbish")
@@ -198,7 +200,7 @@ def test_an_audit_goes_on_past_damaged_rows_and_intents(
     assert audited(cache, vendor_of(ledger.entries)).is_balanced
 
 
-def test_credits_and_losses_are_shown(
+def test_credits_and_write_offs_are_shown(
     cache: PaidCache, ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each in a line of its own."""
@@ -218,7 +220,7 @@ def test_credits_and_losses_are_shown(
 def test_an_altered_correction_breaks_the_ledger_s_chain(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
-    """It is a line like any other."""
+    """It is an entry like any other."""
     ledger.correct(receipts[1], units=1, cost_micro_usd=100)
     ledger.entries[-1] = altered(ledger.entries[-1], cost_micro_usd=-50)
     assert ("vendor's ledger", "seq 5: its hash is not the hash of its fields") in differences(

@@ -1,4 +1,4 @@
-"""Asking a vendor for its ledger, and every way in which that fails."""
+"""Reading a vendor's ledger, and every way in which that can fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.cache_purchases import (
 
 
 class Answering(FakeVendor):
-    """A vendor that gives one answer to everything."""
+    """A vendor that gives the same response to every request."""
 
     def __init__(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         super().__init__(lines=[])
@@ -34,7 +34,7 @@ class Answering(FakeVendor):
 
 
 def failure(vendor: FakeVendor, call: str = "account") -> str:
-    """The sentence with which the call fails."""
+    """The message of the error that the call raises."""
     with vendor.serving() as url, pytest.raises(AuditImpossible) as caught:
         getattr(VendorLedger(url=url, key=SECRET, timeout_s=10), call)()
     assert SECRET not in str(caught.value)
@@ -60,7 +60,7 @@ def test_entries_are_the_ledger_s_lines_in_order() -> None:
         assert VendorLedger(url=url, key=SECRET).entries() == ledger.entries
 
 
-def test_a_refusal_is_told_in_the_vendor_s_words() -> None:
+def test_an_error_of_the_vendor_is_reported_in_its_words() -> None:
     """As its problem document says."""
     vendor = vendor_of([])
     vendor.secret = "sk_k1_another"
@@ -85,7 +85,7 @@ def test_a_refusal_is_told_in_the_vendor_s_words() -> None:
         (200, b"\xff\xfe", "the response of VENDOR/v1/key is not an account"),
     ],
 )
-def test_an_answer_that_is_none_is_told_in_a_sentence(
+def test_an_invalid_response_is_reported_in_a_sentence(
     status: int, body: bytes, sentence: str
 ) -> None:
     """Not in a traceback."""
@@ -93,7 +93,7 @@ def test_an_answer_that_is_none_is_told_in_a_sentence(
 
 
 def test_a_redirect_is_not_followed_with_the_key() -> None:
-    """urllib would send it along to any host that it is pointed to."""
+    """urllib would send the key to whatever host the redirect names."""
     thief = vendor_of([])
     with thief.serving() as elsewhere:
         vendor = Answering(302, b"", {"Location": f"{elsewhere}/v1/key"})
@@ -101,7 +101,7 @@ def test_a_redirect_is_not_followed_with_the_key() -> None:
     assert thief.asked == []
 
 
-def test_a_line_that_is_no_entry_is_named_by_its_place() -> None:
+def test_an_invalid_entry_is_named_by_its_position() -> None:
     """The page before it was read."""
     ledger = Ledger()
     ledger.charge(intent_of(image(1)))
@@ -111,20 +111,20 @@ def test_a_line_that_is_no_entry_is_named_by_its_place() -> None:
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "null", '{"seq": 1}'])
-def test_a_broken_line_is_told_in_a_sentence(line: str) -> None:
-    """Whatever it is."""
+def test_a_broken_connection_is_reported_in_a_sentence(line: str) -> None:
+    """Whatever the fault is."""
     vendor = vendor_of([])
     vendor.lines = [line]
     assert "is not an entry" in failure(vendor, "entries")
 
 
-def test_a_ledger_that_gives_the_same_page_for_ever_ends_the_audit() -> None:
-    """It does not hang."""
+def test_a_ledger_that_repeats_a_page_ends_the_audit() -> None:
+    """The audit does not hang."""
     line = json.dumps(Ledger().entries[0].entry()).encode()
     assert "repeats entries after seq 1" in failure(Answering(200, line), "entries")
 
 
-def test_an_answer_without_end_is_cut_off() -> None:
+def test_an_endless_response_is_cut_off() -> None:
     """It would fill the memory."""
     with Answering(200, b"x" * 1000).serving() as url:
         ledger = VendorLedger(url=url, key=SECRET, max_response_bytes=999)
@@ -132,10 +132,10 @@ def test_an_answer_without_end_is_cut_off() -> None:
             ledger.account()
 
 
-def test_a_vendor_elsewhere_is_asked_through_the_proxy_of_the_environment(
+def test_a_remote_vendor_is_reached_through_the_configured_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As in a company; a vendor on this machine is asked directly."""
+    """A vendor on this machine is reached directly."""
     vendor = vendor_of([])
     with vendor.serving() as proxy:
         monkeypatch.setenv("http_proxy", proxy)
@@ -148,13 +148,13 @@ def test_a_vendor_elsewhere_is_asked_through_the_proxy_of_the_environment(
         assert vendor.asked == ["http://vendor.invalid/v1/key"]
 
 
-def test_blank_lines_are_no_entries() -> None:
-    """A trailing line break is none either."""
+def test_blank_lines_are_ignored() -> None:
+    """As is a trailing line break."""
     with Answering(200, b"\n \n").serving() as url:
         assert VendorLedger(url=url, key=SECRET).entries() == []
 
 
-def test_a_vendor_that_is_not_there_is_told_in_a_sentence() -> None:
+def test_an_unreachable_vendor_is_reported_in_a_sentence() -> None:
     """With the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -163,8 +163,8 @@ def test_a_vendor_that_is_not_there_is_told_in_a_sentence() -> None:
         VendorLedger(url=url, key=SECRET).account()
 
 
-def test_a_vendor_that_never_answers_ends_in_bounded_time() -> None:
-    """It listens, takes the call and says nothing."""
+def test_a_silent_vendor_times_out() -> None:
+    """It accepts the connection and sends nothing."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -176,15 +176,15 @@ def test_a_vendor_that_never_answers_ends_in_bounded_time() -> None:
 @pytest.mark.parametrize(
     "url", ["", "vendor:8000", "ftp://vendor", "file:///etc/passwd", "http://", "http://u:p@host"]
 )
-def test_only_a_web_address_is_asked(url: str) -> None:
+def test_only_http_addresses_are_accepted(url: str) -> None:
     """urllib would open a file as well."""
     with pytest.raises(AuditImpossible, match="not an http or https address"):
         VendorLedger(url=url, key=SECRET)
 
 
 @pytest.mark.parametrize("key", ["", "a b", "sk_\n", "sk_\r\nX-Evil: 1", "schlüssel"])
-def test_a_key_that_is_no_key_is_refused_without_repeating_it(key: str) -> None:
-    """http.client would quote the whole header in its complaint."""
+def test_an_invalid_key_is_rejected_without_repeating_it(key: str) -> None:
+    """The error of http.client would quote the whole header."""
     with pytest.raises(AuditImpossible) as caught:
         VendorLedger(url="http://vendor", key=key)
     expected: Any = "the vendor's key is empty, or has blanks or non-ASCII characters"

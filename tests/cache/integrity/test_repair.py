@@ -33,8 +33,8 @@ from tests.support.cache_purchases import (
 from tests.support.cache_repairs import is_sound, quarantined, receipt_record, repair
 
 
-def test_nothing_is_done_to_a_sound_cache(cache: PaidCache, receipt: Receipt, folder: Path) -> None:
-    """Not a byte is written beside the locks."""
+def test_a_sound_cache_is_not_changed(cache: PaidCache, receipt: Receipt, folder: Path) -> None:
+    """Only lock files are written."""
     assert receipt
     before = list(cache.scan_all())
     result = repair(folder)
@@ -44,10 +44,10 @@ def test_nothing_is_done_to_a_sound_cache(cache: PaidCache, receipt: Receipt, fo
     assert not (folder / "quarantine").exists()
 
 
-def test_a_corrupt_row_is_moved_aside_and_comes_back_by_a_free_replay(
+def test_a_corrupt_row_is_quarantined_and_restored_by_a_free_replay(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """Its bytes are kept, what it cost is said, and the replay makes the cache sound."""
+    """Its bytes are kept, its price is reported, and the replay makes the cache sound."""
     overwrite(folder, image(3).digest, b"rubbish")
     result = repair(folder)
     assert [one.name for one in result.moved] == [image(3).digest.hex()]
@@ -78,10 +78,10 @@ def test_a_corrupt_receipt_is_restored_from_the_second_copy(
     assert is_sound(folder)
 
 
-def test_a_corrupt_receipt_without_a_second_copy_proves_itself_by_the_vendor_s_hash(
+def test_a_corrupt_receipt_without_a_second_copy_is_proven_by_its_hash(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """Damage beside the receipt itself, as here in the run, loses nothing that counts."""
+    """Here the run is damaged and the receipt itself is not."""
     (folder / RECEIPTS).unlink()
     (record,) = cache.named(receipt_record(receipt))
     overwrite(folder, record.name, record.content().replace(b'"run":"run-1"', b'"run":"run-x"'))
@@ -91,10 +91,10 @@ def test_a_corrupt_receipt_without_a_second_copy_proves_itself_by_the_vendor_s_h
     assert is_sound(folder)
 
 
-def test_a_corrupt_receipt_that_nothing_proves_stays_where_it_is(
+def test_an_unproven_corrupt_receipt_is_left_in_place(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """It is all that is left of the money: named, not moved; the audit decides."""
+    """It is the only trace of the charge: reported, not moved; the audit decides."""
     (folder / RECEIPTS).unlink()
     (record,) = cache.named(receipt_record(receipt))
     changed = record.content().replace(b'"units":2', b'"units":1')
@@ -105,7 +105,7 @@ def test_a_corrupt_receipt_that_nothing_proves_stays_where_it_is(
     assert receipt_record(receipt) in [one.name for one in result.verification.problems]
 
 
-def test_a_receipt_with_a_false_hash_gives_way_to_its_second_copy(
+def test_a_receipt_with_a_false_hash_is_replaced_by_its_second_copy(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
     """Only one of them is what the vendor signed."""
@@ -116,7 +116,7 @@ def test_a_receipt_with_a_false_hash_gives_way_to_its_second_copy(
     assert is_sound(folder)
 
 
-def test_two_receipts_that_are_both_whole_are_left_to_the_audit(
+def test_two_intact_receipts_are_left_to_the_audit(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
     """Nothing here can tell which one the vendor gave."""
@@ -126,10 +126,10 @@ def test_two_receipts_that_are_both_whole_are_left_to_the_audit(
     assert receipt_record(receipt) in [one.name for one in result.verification.problems]
 
 
-def test_a_receipt_under_another_one_s_name_is_put_right(
+def test_a_receipt_under_a_wrong_name_is_restored(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """Both are there again afterwards."""
+    """Both receipts exist afterwards."""
     before = list(cache.receipts())
     store_receipt(folder, receipt, at=before[0])
     repair(folder)
@@ -137,10 +137,10 @@ def test_a_receipt_under_another_one_s_name_is_put_right(
     assert is_sound(folder)
 
 
-def test_a_row_under_another_row_s_name_is_filed_where_it_belongs(
+def test_a_row_under_a_wrong_name_is_stored_under_its_own(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
-    """It is whole; only its place is wrong."""
+    """It is intact; only its name is wrong."""
     buy(cache, ledger, image(1))
     (row,) = cache.rows()
     tamper(folder, "UPDATE Cache SET key = ? WHERE tag = 'row'", image(9).digest)
@@ -150,8 +150,8 @@ def test_a_row_under_another_row_s_name_is_filed_where_it_belongs(
     assert is_sound(folder)
 
 
-def test_a_planted_pickle_is_moved_aside_and_never_run(cache: PaidCache, folder: Path) -> None:
-    """CVE-2025-69872: whoever finds it in quarantine gets base64, not an object."""
+def test_a_planted_pickle_is_quarantined_and_never_run(cache: PaidCache, folder: Path) -> None:
+    """CVE-2025-69872: quarantine holds it as base64 text."""
     bomb = pickle.dumps({"a": 1})
     for raw, mode in ((0, 1), (1, 4)):
         tamper(
@@ -168,10 +168,10 @@ def test_a_planted_pickle_is_moved_aside_and_never_run(cache: PaidCache, folder:
     assert cache.spend_on_record() == Spend()
 
 
-def test_damaged_lines_of_the_second_copy_are_moved_aside_and_written_anew(
+def test_damaged_lines_of_the_second_copy_are_quarantined_and_rewritten(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """The database has the receipt, and the rows tell what it paid for."""
+    """The database has the receipt, and the rows have the keys that it paid for."""
     first, second = (folder / RECEIPTS).read_bytes().splitlines(keepends=True)
     (folder / RECEIPTS).write_bytes(b"rubbish\n" + second)
     result = repair(folder)
@@ -187,7 +187,7 @@ def test_damaged_lines_of_the_second_copy_are_moved_aside_and_written_anew(
 def test_a_cache_from_before_the_second_copy_gets_one(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """With the keys of the rows that are there, in the order in which they were bought."""
+    """With the keys of the stored rows, in the order of purchase."""
     before = (folder / RECEIPTS).read_bytes()
     (folder / RECEIPTS).unlink()
     tamper(folder, "DELETE FROM Cache WHERE key = ?", image(4).digest)
@@ -202,10 +202,10 @@ def test_a_cache_from_before_the_second_copy_gets_one(
     assert not repair(folder).changed
 
 
-def test_a_repair_refuses_while_a_run_is_alive(
+def test_a_repair_is_refused_while_a_run_is_running(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """It would take rows from under it."""
+    """The run reads the rows that a repair removes."""
     overwrite(folder, receipt_record(receipt), b"rubbish")
     with cache.hold_run_lock("run-1"), pytest.raises(CacheUnavailable, match="in use by run-1"):
         repair(folder)
@@ -215,7 +215,7 @@ def test_a_repair_refuses_while_a_run_is_alive(
 def test_a_repair_that_cannot_keep_what_it_moves_changes_nothing(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """The disk is full, or something else is in the place."""
+    """The disk is full, or a file has the name of the folder."""
     overwrite(folder, receipt_record(receipt), b"rubbish")
     (folder / "quarantine").write_text("in the way")
     before = list(cache.scan_all())
@@ -238,15 +238,17 @@ def test_rows_are_protected_again_after_a_repair(
     assert list(cache.query(sql)) == [(4,)]
 
 
-def test_a_folder_that_is_no_cache_is_not_repaired(tmp_path: Path) -> None:
+def test_a_folder_without_a_cache_is_not_repaired(tmp_path: Path) -> None:
     """Nothing is made in it."""
     with pytest.raises(CacheUnavailable, match="no cache in"):
         repair(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_repaired_row_is_not_needed_twice(cache: PaidCache, ledger: Ledger, folder: Path) -> None:
-    """Bought again instead of replayed, both are paid and only one is short."""
+def test_a_row_restored_from_a_wrong_name_is_not_fetched_again(
+    cache: PaidCache, ledger: Ledger, folder: Path
+) -> None:
+    """Bought again instead of replayed: both are paid, and only the first has missing rows."""
     first = buy(cache, ledger, image(1))
     overwrite(folder, image(1).digest, encode_row(replace(next(cache.rows()), request_id="x"))[:-1])
     repair(folder)

@@ -15,7 +15,9 @@ from cache.storage.missing_rows import find_missing_rows
 from tests.support.cache_purchases import ACCOUNT, image, intent_of, overwrite, rows_of, tamper
 
 
-def test_repair_of_a_sound_cache_is_zero(bought: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repair_exits_with_0_for_a_sound_cache(
+    bought: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And changes nothing."""
     assert bought.is_dir()
     assert main(["verify", "--repair"]) == 0
@@ -24,10 +26,10 @@ def test_repair_of_a_sound_cache_is_zero(bought: Path, capsys: pytest.CaptureFix
     assert "3 embeddings and 2 receipts checked: sound." in shown
 
 
-def test_repair_says_what_it_moved_and_what_having_it_again_costs(
+def test_repair_prints_what_it_moved_and_the_price_of_buying_it_again(
     bought: Path, cache: PaidCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One while a paid row is missing, zero when the client's next run has replayed it."""
+    """Exit status 1 while a paid row is missing, 0 after the client's next run has fetched it."""
     overwrite(bought, image(1).digest, b"rubbish")
     assert main(["verify", "--repair"]) == 1
     shown = capsys.readouterr().out
@@ -42,7 +44,7 @@ def test_repair_says_what_it_moved_and_what_having_it_again_costs(
     assert main(["verify", "--repair"]) == 0
 
 
-def test_repair_speaks_json(bought: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repair_prints_json(bought: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With everything that it did."""
     tamper(bought, "UPDATE Cache SET value = x'00' WHERE tag IN ('receipt', 'totals')")
     assert main(["verify", "--repair", "--json"]) == 0
@@ -52,10 +54,10 @@ def test_repair_speaks_json(bought: Path, capsys: pytest.CaptureFixture[str]) ->
     assert {one["name"] for one in result["restored"]} >= {"totals"}
 
 
-def test_repair_mends_a_database_that_verify_cannot_open(
+def test_repair_rebuilds_a_database_that_verify_cannot_open(
     bought: Path, cache: PaidCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two, then a repair."""
+    """verify exits with 2, then the repair succeeds."""
     cache.close()
     (bought / DATABASE).write_bytes(os.urandom(100_000))
     assert main(["verify"]) == 2
@@ -64,7 +66,7 @@ def test_repair_mends_a_database_that_verify_cannot_open(
     assert main(["summary"]) == 0
 
 
-def test_repair_while_a_run_is_alive_is_two_and_names_it(
+def test_repair_exits_with_2_while_a_run_is_running_and_names_it(
     bought: Path, cache: PaidCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is touched."""
@@ -74,10 +76,10 @@ def test_repair_while_a_run_is_alive_is_two_and_names_it(
     assert "in use by run-7: stop it first" in capsys.readouterr().err
 
 
-def test_verify_says_how_many_receipts_have_no_second_copy(
+def test_verify_counts_receipts_without_a_second_copy(
     bought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is no fault, and --repair writes them."""
+    """It is not a problem, and --repair adds the copies."""
     (bought / RECEIPTS).unlink()
     assert main(["verify"]) == 0
     assert "2 receipts have no second copy" in capsys.readouterr().out
@@ -88,7 +90,7 @@ def test_verify_says_how_many_receipts_have_no_second_copy(
 
 
 @pytest.mark.usefixtures("bought")
-def test_lost_answers_are_shown(cache: PaidCache, capsys: pytest.CaptureFixture[str]) -> None:
+def test_write_offs_are_shown(cache: PaidCache, capsys: pytest.CaptureFixture[str]) -> None:
     """By verify and by the summary."""
     cache.write_off(intent_of(image(9), name="lost-one"), account=ACCOUNT, detail="purged")
     assert main(["verify"]) == 0
@@ -102,7 +104,7 @@ def test_lost_answers_are_shown(cache: PaidCache, capsys: pytest.CaptureFixture[
 def test_nothing_is_repaired_where_there_is_no_cache(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong name makes no folder."""
+    """A wrong name creates no folder."""
     assert main(["--cache", str(tmp_path / "x"), "verify", "--repair"]) == 2
     assert "there is no cache in" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

@@ -1,4 +1,4 @@
-"""Repairs of what the spend is counted from: no unit is lost or counted twice."""
+"""Repairs of the records of money: no query is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.cache_purchases import (
 from tests.support.cache_repairs import is_sound, repair
 
 
-def test_a_deleted_receipt_comes_back_with_its_mark(
+def test_a_deleted_receipt_is_restored_and_marked_as_paid(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
     """It can be deleted only past the triggers, and the second copy still has it."""
@@ -43,7 +43,7 @@ def test_a_deleted_receipt_comes_back_with_its_mark(
 def test_wrong_totals_are_counted_again(
     cache: PaidCache, receipt: Receipt, folder: Path, wrong: Spend | None
 ) -> None:
-    """From the receipts, intents and losses."""
+    """From the receipts, open purchases and write-offs."""
     assert receipt
     spend = cache.spend_on_record()
     content = b"rubbish" if wrong is None else record_types.encode_totals(wrong)
@@ -53,10 +53,10 @@ def test_wrong_totals_are_counted_again(
     assert is_sound(folder)
 
 
-def test_a_damaged_intent_that_the_totals_confirm_is_kept(
+def test_a_damaged_open_purchase_that_the_totals_confirm_is_kept(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """It is asked about as if nothing had happened."""
+    """The client settles it as usual."""
     assert receipt
     (intent,) = cache.open_intents()
     (record,) = cache.named(record_types.intent_name(intent.idempotency_key))
@@ -66,10 +66,10 @@ def test_a_damaged_intent_that_the_totals_confirm_is_kept(
     assert is_sound(folder)
 
 
-def test_an_unreadable_intent_stays_counted_as_a_loss(
+def test_an_unreadable_open_purchase_is_written_off_and_stays_counted(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """It may have been charged: the budget must not forget it, the audit looks for its key."""
+    """It may have been charged: it counts against the budget, and the audit looks for its key."""
     assert receipt
     (intent,) = cache.open_intents()
     spend = cache.spend_on_record()
@@ -83,7 +83,7 @@ def test_an_unreadable_intent_stays_counted_as_a_loss(
     assert is_sound(folder)
 
 
-def test_an_unreadable_intent_whose_receipt_was_copied_is_paid(
+def test_an_unreadable_open_purchase_with_a_copied_receipt_is_paid(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
     """Killed between the line and the commit, and then damaged: the line proves the charge."""
@@ -100,10 +100,10 @@ def test_an_unreadable_intent_whose_receipt_was_copied_is_paid(
     assert is_sound(folder)
 
 
-def test_an_intent_that_stayed_open_beside_its_receipt_is_ended(
+def test_a_purchase_that_stayed_open_beside_its_receipt_is_closed(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """It blocked its units of the budget for ever."""
+    """It would count against the budget for ever."""
     intent = intent_of(*images(3, 4))
     assert intent.idempotency_key == receipt.idempotency_key
     tamper(
@@ -118,8 +118,8 @@ def test_an_intent_that_stayed_open_beside_its_receipt_is_ended(
 
 
 @pytest.mark.parametrize("damage", ["flip", "rubbish"])
-def test_a_damaged_loss_stays_a_loss(cache: PaidCache, folder: Path, damage: str) -> None:
-    """Of the units that the totals count."""
+def test_a_damaged_write_off_stays_a_write_off(cache: PaidCache, folder: Path, damage: str) -> None:
+    """With the queries that the totals count."""
     intent = intent_of(*images(1, 2))
     cache.write_off(intent, account=ACCOUNT, detail="purged")
     (record,) = cache.named(record_types.write_off_name(intent.idempotency_key))
@@ -139,7 +139,7 @@ def test_a_damaged_loss_stays_a_loss(cache: PaidCache, folder: Path, damage: str
 def test_after_any_damage_and_the_replays_everything_is_as_it_was(
     cache: PaidCache, folder: Path, data: st.DataObject
 ) -> None:
-    """Records flipped, emptied or deleted: money to the last unit, and every row, come back."""
+    """Records are flipped, emptied or deleted: every query and every row is restored."""
     records = list(cache.scan_all())
     try:
         _damage_and_repair(cache, folder, records, data)

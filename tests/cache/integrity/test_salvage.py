@@ -35,13 +35,13 @@ PAGE = 16384
 
 
 def repair(folder: Path) -> Repair:
-    """A repair whose clock stands still."""
+    """A repair with a fixed clock."""
     return repair_now(folder, patience_s=2.0, clock=lambda: NOON)
 
 
 @pytest.fixture(scope="session")
 def big_cache(empty_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A closed cache of 90 purchases and one in flight, over many pages of the file."""
+    """A closed cache of 90 purchases and one open purchase, over many pages of the file."""
     folder = Path(shutil.copytree(empty_cache, tmp_path_factory.mktemp("big") / "paid-cache"))
     ledger = Ledger()
     with PaidCache.open(folder) as cache:
@@ -66,7 +66,7 @@ def wipe_pages(folder: Path, *pages: int, content: bytes | None = None) -> None:
 
 
 def replayed(folder: Path) -> tuple[Spend, int]:
-    """The spend and the rows after every lost answer has been replayed; the cache is sound then."""
+    """The spend and the rows after all missing rows are replayed; the cache is sound then."""
     with PaidCache.open(folder) as cache:
         for lost in find_missing_rows(cache):
             cache.restore(lost.purchase, rows_of(lost.purchase.intent, lost.purchase.receipt))
@@ -95,8 +95,8 @@ def test_a_malformed_database_is_rebuilt_without_losing_a_receipt(
     assert not repair(malformed).changed
 
 
-def test_a_wiped_index_costs_no_row(malformed: Path) -> None:
-    """The table itself is whole."""
+def test_a_wiped_index_loses_no_row(malformed: Path) -> None:
+    """The table itself is intact."""
     with closing(sqlite3.connect(malformed / DATABASE)) as connection:
         sql = "SELECT rootpage FROM sqlite_master WHERE name = 'Cache_expire_time'"
         ((page,),) = connection.execute(sql).fetchall()
@@ -110,14 +110,14 @@ def test_a_wiped_index_costs_no_row(malformed: Path) -> None:
     )
 
 
-def test_a_false_header_costs_nothing(malformed: Path) -> None:
+def test_a_false_header_loses_nothing(malformed: Path) -> None:
     """Every record can still be read."""
     count_free_pages(malformed, 5)
     assert repair(malformed).verification.is_sound
 
 
 @pytest.mark.parametrize("damage", ["header", "schema", "empty", "gone"])
-def test_a_database_of_which_nothing_can_be_read_is_made_anew_from_the_second_copies(
+def test_an_unreadable_database_is_rebuilt_from_the_second_copies(
     malformed: Path, damage: str
 ) -> None:
     """All receipts at once, all rows by free replay."""
@@ -140,10 +140,10 @@ def test_a_database_of_which_nothing_can_be_read_is_made_anew_from_the_second_co
     assert (spend.receipt_units, rows) == (180, 180)
 
 
-def test_units_in_flight_of_which_nothing_is_left_stay_counted(
+def test_open_queries_without_a_record_stay_counted(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
-    """The totals survived, the journal did not: the budget must not forget it."""
+    """The totals survived and the open purchases did not: they count against the budget."""
     for number in range(200):
         cache.reserve(intent_of(image(number), name=f"p{number}"), budget=1000)
     buy(cache, ledger, image(1000))
@@ -160,10 +160,10 @@ def test_units_in_flight_of_which_nothing_is_left_stay_counted(
         assert verify(rebuilt).is_sound
 
 
-def test_a_repair_that_is_killed_before_its_last_step_is_finished_by_the_next(
+def test_a_repair_killed_before_its_last_step_is_completed_by_the_next(
     malformed: Path,
 ) -> None:
-    """The new database was whole, the old one already aside."""
+    """The new database was complete, the old one already in quarantine."""
     wipe_pages(malformed, 3)
     copy = malformed.parent / "copy"
     shutil.copytree(malformed, copy)
@@ -177,8 +177,8 @@ def test_a_repair_that_is_killed_before_its_last_step_is_finished_by_the_next(
     assert not (malformed / "rebuilt").exists()
 
 
-def test_a_repair_that_is_killed_while_it_reads_begins_anew(malformed: Path) -> None:
-    """Half a new database is none."""
+def test_a_repair_killed_while_reading_starts_again(malformed: Path) -> None:
+    """An incomplete new database is discarded."""
     wipe_pages(malformed, 3)
     (malformed / "rebuilding").mkdir()
     (malformed / "rebuilding" / DATABASE).write_bytes(b"half")
@@ -187,7 +187,7 @@ def test_a_repair_that_is_killed_while_it_reads_begins_anew(malformed: Path) -> 
 
 
 def test_a_file_that_was_never_a_cache_is_left_alone(tmp_path: Path) -> None:
-    """It may be something of value."""
+    """It may be another program's file."""
     (tmp_path / DATABASE).write_bytes(b"dear diary" * 100)
     with pytest.raises(CacheUnavailable, match="not a cache"):
         repair(tmp_path)

@@ -29,7 +29,7 @@ from tests.support.cache_purchases import (
 
 
 @pytest.mark.usefixtures("receipt")
-def test_a_cache_that_nobody_touched_is_sound(cache: PaidCache) -> None:
+def test_an_untouched_cache_is_sound(cache: PaidCache) -> None:
     """And the counts are of what was checked."""
     result = verify(cache)
     assert result.problems == ()
@@ -38,7 +38,7 @@ def test_a_cache_that_nobody_touched_is_sound(cache: PaidCache) -> None:
 
 
 def test_an_empty_cache_is_sound(cache: PaidCache) -> None:
-    """Nothing is wrong with nothing."""
+    """It has no record that could be wrong."""
     assert verify(cache).is_sound
 
 
@@ -108,7 +108,7 @@ def test_one_deleted_record_is_found(cache: PaidCache, folder: Path, data: st.Da
 def test_a_row_under_another_row_s_name_is_found(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """Its checksum is right, its place is not."""
+    """Its checksum is valid, its name is wrong."""
     overwrite(folder, image(3).digest, encode_row(replace(_row(cache), key=image(9))))
     name, detail = problems(cache)[0]
     assert name == image(3).digest.hex()
@@ -119,7 +119,7 @@ def test_a_row_under_another_row_s_name_is_found(
 def test_a_receipt_under_another_receipt_s_name_is_found(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """Two copies of one cannot stand for two."""
+    """A copy of one receipt cannot replace another."""
     first = next(cache.receipts())
     store_receipt(folder, receipt, at=first)
     assert any("its content belongs under the name" in detail for _, detail in problems(cache))
@@ -141,7 +141,7 @@ def test_a_receipt_under_another_receipt_s_name_is_found(
         ("row", "row", seal({}), "its payload is not the vector"),
     ],
 )
-def test_a_record_that_says_nothing_is_found(
+def test_an_unreadable_record_is_found(
     cache: PaidCache, folder: Path, key: str, tag: str | None, content: bytes, detail: str
 ) -> None:
     """Whatever it claims to be."""
@@ -173,7 +173,7 @@ def test_damage_below_the_records_is_found(cache: PaidCache, ledger: Ledger, fol
 
 
 def test_a_false_header_of_the_database_is_found(cache: PaidCache, folder: Path) -> None:
-    """Every record is still whole."""
+    """Every record is still intact."""
     cache.close()
     count_free_pages(folder, 5)
     with CacheReader.open(folder) as records:

@@ -27,10 +27,10 @@ from tests.support.cache_purchases import (
 )
 
 
-def test_an_altered_receipt_under_a_right_checksum_is_found_by_its_hash(
+def test_an_altered_receipt_with_a_valid_checksum_is_found_by_its_hash(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """The vendor's hash is not ours to make."""
+    """The hash is the vendor's."""
     store_receipt(folder, altered(receipt, price_version="other"), at=receipt)
     assert problems(cache) == [
         (
@@ -58,7 +58,7 @@ def test_a_forged_receipt_with_a_right_hash_breaks_its_account_s_chain(
     ]
 
 
-def test_a_gap_in_the_chain_is_no_fault(cache: PaidCache, ledger: Ledger) -> None:
+def test_a_gap_in_the_chain_is_allowed(cache: PaidCache, ledger: Ledger) -> None:
     """Grants, corrections and other clients' charges are not in this cache."""
     buy(cache, ledger, image(1))
     ledger.charge(intent_of(image(50)))
@@ -73,7 +73,7 @@ def test_chains_of_two_accounts_are_not_mixed(cache: PaidCache) -> None:
     assert verify(cache).is_sound
 
 
-def test_two_receipts_on_one_line_of_a_ledger_are_found(cache: PaidCache) -> None:
+def test_two_receipts_with_one_sequence_number_are_found(cache: PaidCache) -> None:
     """A vendor that gives one sequence number twice is cheating or broken."""
     buy(cache, Ledger(), image(1), name="a")
     intent = intent_of(image(2), name="b")
@@ -110,7 +110,7 @@ def test_totals_that_do_not_add_up_are_found(cache: PaidCache, folder: Path, wro
     assert "the records add up to Spend(receipt_units=5, open_units=1" in detail
 
 
-def test_an_intent_that_stayed_open_after_its_receipt_is_found(
+def test_a_purchase_that_stayed_open_after_its_receipt_is_found(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
     """It would block its units for ever."""
@@ -139,7 +139,7 @@ def test_embeddings_of_one_model_with_two_lengths_are_found(
     assert detail == "its embeddings have different lengths: [8, 9]"
 
 
-def test_rows_that_nobody_paid_for_are_found(cache: PaidCache, folder: Path) -> None:
+def test_rows_without_a_receipt_are_found(cache: PaidCache, folder: Path) -> None:
     """A planted row has no receipt."""
     intent = intent_of(image(1))
     (row,) = rows_of(intent, Ledger().charge(intent))

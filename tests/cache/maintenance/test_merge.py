@@ -1,4 +1,4 @@
-"""Two caches joined into one."""
+"""Merges of two caches."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def other(empty_cache: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(empty_cache, tmp_path / "other"))
 
 
-def test_everything_of_the_second_cache_is_in_the_first(folder: Path, other: Path) -> None:
-    """Receipts, rows, rows bought twice, open purchases, losses, refusals and runs."""
+def test_a_merge_adds_everything_in_the_second_cache(folder: Path, other: Path) -> None:
+    """Receipts, rows, rows bought twice, open purchases, write-offs, refusals and runs."""
     ledger = Ledger()
     with PaidCache.open(folder) as first, PaidCache.open(other) as second:
         buy(first, ledger, *images(1, 2))
@@ -102,7 +102,7 @@ def test_the_source_is_not_written_to(folder: Path, other: Path) -> None:
 def test_one_request_with_two_receipts_is_refused_and_nothing_is_written(
     folder: Path, other: Path
 ) -> None:
-    """Which of them the vendor gave is for an audit to say."""
+    """Only an audit can tell which one the vendor issued."""
     ledger = Ledger()
     with PaidCache.open(folder) as first, PaidCache.open(other) as second:
         receipt = buy(first, ledger, image(1))
@@ -116,7 +116,7 @@ def test_one_request_with_two_receipts_is_refused_and_nothing_is_written(
     assert everything(folder) == before
 
 
-def test_one_open_purchase_that_is_two_is_refused_and_nothing_is_written(
+def test_a_key_with_two_open_purchases_is_refused_and_nothing_is_written(
     folder: Path, other: Path
 ) -> None:
     """One key would ask for both."""
@@ -165,7 +165,7 @@ def test_a_damaged_source_is_refused_and_nothing_is_written(folder: Path, other:
     assert everything(folder) == before
 
 
-def test_rows_that_the_first_cache_lost_come_back_from_the_second(
+def test_missing_rows_of_the_first_cache_are_restored_from_the_second(
     folder: Path, other: Path
 ) -> None:
     """A copy of a cache is a backup of it."""
@@ -179,8 +179,8 @@ def test_rows_that_the_first_cache_lost_come_back_from_the_second(
     assert everything(folder) == everything(other)
 
 
-def test_no_merge_while_a_run_is_alive_on_either(folder: Path, other: Path) -> None:
-    """It buys into what is being joined."""
+def test_a_merge_is_refused_while_a_run_uses_either_cache(folder: Path, other: Path) -> None:
+    """It writes to a cache that is being merged."""
     with PaidCache.open(folder) as first, PaidCache.open(other) as second:
         for cache in (first, second):
             with (
@@ -204,7 +204,7 @@ def test_second_copies_of_a_purchase_that_both_have_are_joined(folder: Path, oth
     assert everything(folder) == everything(other)
 
 
-def test_the_command_says_what_was_added(
+def test_the_command_prints_what_was_added(
     folder: Path, other: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And makes no cache where there is none."""

@@ -78,7 +78,7 @@ def test_an_answer_committed_again_from_another_address_is_the_same_purchase(
     assert cache.spend_on_record().receipt_units == 4
 
 
-def test_a_second_copy_is_taken_over_under_the_address_of_the_stored_receipt(
+def test_a_second_copy_is_added_under_the_address_of_the_stored_receipt(
     folder: Path, empty_cache: Path, tmp_path: Path
 ) -> None:
     """The first cache is from before there were any: lost rows are found by the line."""

@@ -1,4 +1,4 @@
-"""However a history is split over caches, merged they are one and the same."""
+"""Merges of a history that is split over several caches."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_caches_merged_in_any_order_are_one_and_the_same(
     history: History,
     order: list[int],
 ) -> None:
-    """However a history is split over them and however the parts overlap."""
+    """However the history is split and however the parts overlap."""
     root = tmp_path_factory.mktemp("merge")
     ledger = Ledger()
     bought: list[Receipt] = []

@@ -1,4 +1,4 @@
-"""An open purchase that nobody can settle any more, ended by hand."""
+"""Writing off open purchases that no run can settle."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from tests.support.cache_repairs import repair
 
 @given(states=st.lists(st.sampled_from(["open", "given up", "paid", "charged"]), max_size=5))
 @settings(max_examples=12)
-def test_what_is_given_up_stays_counted_and_can_be_bought_again(
+def test_a_written_off_purchase_stays_counted_and_can_be_bought_again(
     empty_cache: Path, tmp_path_factory: pytest.TempPathFactory, states: list[str]
 ) -> None:
-    """Not a unit more or less is committed; verify and audit agree with all of it."""
+    """The committed queries stay the same, and verify and audit find no problem."""
     folder = Path(shutil.copytree(empty_cache, tmp_path_factory.mktemp("give-up") / "cache"))
     ledger = Ledger()
     with PaidCache.open(folder) as cache:
@@ -68,8 +68,10 @@ def test_what_is_given_up_stays_counted_and_can_be_bought_again(
     assert not repair(folder).changed
 
 
-def test_an_answer_that_comes_after_all_counts_once(cache: PaidCache, ledger: Ledger) -> None:
-    """Its receipt takes the place of the loss."""
+def test_an_answer_that_comes_after_the_write_off_counts_once(
+    cache: PaidCache, ledger: Ledger
+) -> None:
+    """Its receipt replaces the write-off in the totals."""
     intent = intent_of(*images(1, 2))
     cache.reserve(intent, budget=10)
     write_off(cache, intent.idempotency_key)
@@ -79,10 +81,10 @@ def test_an_answer_that_comes_after_all_counts_once(cache: PaidCache, ledger: Le
     assert verify(cache).is_sound
 
 
-def test_a_purchase_whose_line_was_written_can_be_given_up(
+def test_a_purchase_with_a_line_in_receipts_jsonl_can_be_written_off(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
-    """The cache opens afterwards: the line is of a commit that never happened."""
+    """The cache opens afterwards: the line belongs to a commit that did not happen."""
     intent = intent_of(image(1))
     cache.reserve(intent, budget=10)
     stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=ledger.charge(intent))
@@ -92,7 +94,7 @@ def test_a_purchase_whose_line_was_written_can_be_given_up(
     PaidCache.open(folder).close()
 
 
-def test_a_merge_ends_what_the_other_cache_gave_up(folder: Path, tmp_path: Path) -> None:
+def test_a_merge_closes_what_the_other_cache_wrote_off(folder: Path, tmp_path: Path) -> None:
     """And its units count once."""
     with PaidCache.open(folder) as cache:
         cache.reserve(intent_of(*images(1, 2), name="p"), budget=10)
@@ -104,8 +106,8 @@ def test_a_merge_ends_what_the_other_cache_gave_up(folder: Path, tmp_path: Path)
         assert merged.spend_on_record() == Spend(written_off_units=2)
 
 
-def test_what_a_living_run_waits_for_is_not_given_up(cache: PaidCache) -> None:
-    """It is being charged there, or its answer is on its way."""
+def test_a_purchase_of_a_running_run_is_not_written_off(cache: PaidCache) -> None:
+    """The run may be receiving its answer right now."""
     intent = intent_of(image(1), run="run-1")
     cache.reserve(intent, budget=10)
     with cache.hold_run_lock("run-1"), pytest.raises(CacheUnavailable, match="run-1 is running"):
@@ -114,8 +116,8 @@ def test_what_a_living_run_waits_for_is_not_given_up(cache: PaidCache) -> None:
     write_off(cache, intent.idempotency_key)
 
 
-def test_the_beginning_of_a_key_will_do_when_it_is_of_one_purchase(cache: PaidCache) -> None:
-    """Summary shows no more of it; a whole key is that purchase, whatever begins with it."""
+def test_an_unambiguous_prefix_of_a_key_is_enough(cache: PaidCache) -> None:
+    """The summary shows only a prefix; a complete key matches only its own purchase."""
     for name in ("buy1-aa", "buy1-ab", "buy1-abc"):
         cache.reserve(intent_of(image(1), name=name), budget=10)
     for unclear in ("buy1-", "", "…", "buy2-", "buy1-abcd"):
@@ -128,7 +130,7 @@ def test_the_beginning_of_a_key_will_do_when_it_is_of_one_purchase(cache: PaidCa
         write_off(cache, "buy1-aa")
 
 
-def test_the_command_says_what_it_did(
+def test_the_command_prints_what_it_did(
     bought: Path, cache: PaidCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And makes no cache where there is none."""
@@ -154,7 +156,7 @@ def test_the_command_says_what_it_did(
 def test_the_old_command_name_still_works_and_names_the_new_name(
     cache: PaidCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Scripts use it; what they read on standard output is not disturbed."""
+    """Scripts use it and read standard output, which stays the same."""
     cache.reserve(intent_of(*images(7, 8), name="first"), budget=100)
     assert main(["give-up", "first", "--json"]) == 0
     shown = capsys.readouterr()

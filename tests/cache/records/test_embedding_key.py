@@ -1,4 +1,4 @@
-"""What makes two purchases the same purchase."""
+"""The key of an embedding."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ keys = st.builds(
 
 @given(key=keys)
 def test_a_digest_is_the_sha256_of_the_tagged_canonical_fields(key: EmbeddingKey) -> None:
-    """Anybody can compute it again from the exported fields."""
+    """Any program can compute it from the exported fields."""
     fields = json.dumps(key.fields(), sort_keys=True, separators=(",", ":"))
     assert key.digest == hashlib.sha256(b"emb/v1\0" + fields.encode()).digest()
 
@@ -68,7 +68,7 @@ def test_changing_any_field_makes_another_purchase(key: EmbeddingKey, data: st.D
 
 
 @given(fields=st.lists(words, min_size=3, max_size=3), cut=st.integers(0, 3))
-def test_fields_cannot_run_into_each_other(fields: list[str], cut: int) -> None:
+def test_the_boundaries_of_fields_are_part_of_the_digest(fields: list[str], cut: int) -> None:
     """Moving characters over a field's border changes the digest."""
     fingerprint, view, params = fields
     moved = fingerprint + view[:cut]
@@ -89,7 +89,7 @@ def test_a_text_is_the_same_item_in_every_unicode_form(words: str) -> None:
 
 
 @pytest.mark.parametrize(("left", "right"), [("cat", "cat "), ("cat", "Cat"), ("", " ")])
-def test_a_text_is_otherwise_taken_as_it_is(left: str, right: str) -> None:
+def test_a_text_is_not_changed_otherwise(left: str, right: str) -> None:
     """Nothing is stripped or folded: the vendor sees the difference too."""
     assert text_item(left) != text_item(right)
 
@@ -137,6 +137,6 @@ def test_a_surrogate_has_no_bytes_and_so_no_item() -> None:
         text_item("\ud800")
 
 
-def test_keys_serve_in_sets_and_dictionaries() -> None:
+def test_keys_can_be_used_in_sets_and_dictionaries() -> None:
     """A plan removes duplicates with them."""
     assert len({image(1), image(1), image(2), text("a"), text("a")}) == 3

@@ -1,4 +1,4 @@
-"""The vendor's receipt, which is the vendor's ledger line."""
+"""The vendor's receipt, which is a copy of the vendor's ledger entry."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.support.cache_purchases import Ledger, altered, image, intent_of, reh
 
 
 def ledger_of(charges: int) -> list[Receipt]:
-    """A grant and so many charges."""
+    """A grant and that many charges."""
     ledger = Ledger()
     for number in range(charges):
         ledger.charge(intent_of(image(number)))
     return ledger.entries
 
 
-def test_the_hash_is_that_of_the_wire_contract() -> None:
-    """Computed here from the contract's words, not by the package."""
+def test_the_hash_is_computed_as_the_api_contract_says() -> None:
+    """The test computes it from the text of the contract, without the package."""
     entry = ledger_of(1)[1].entry()
     rest = {name: value for name, value in entry.items() if name != "hash"}
     line = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -74,8 +74,8 @@ def test_a_field_of_a_newer_vendor_is_kept_because_the_hash_covers_it() -> None:
         ("model", None),
     ],
 )
-def test_a_line_that_breaks_the_contract_is_not_read(name: str, value: object) -> None:
-    """Money is never guessed from text or a fraction."""
+def test_an_entry_that_breaks_the_contract_is_rejected(name: str, value: object) -> None:
+    """Text and fractions are not accepted as amounts."""
     entry: dict[str, Any] = {**ledger_of(1)[1].entry(), name: value}
     with pytest.raises(ValidationError, match=name):
         Receipt.model_validate(entry)
@@ -83,7 +83,7 @@ def test_a_line_that_breaks_the_contract_is_not_read(name: str, value: object) -
 
 @pytest.mark.parametrize("name", sorted(Receipt.model_fields))
 def test_every_field_is_needed(name: str) -> None:
-    """A line without one of them is not a ledger line."""
+    """A line without any of them is not an entry."""
     entry = ledger_of(1)[1].entry()
     del entry[name]
     with pytest.raises(ValidationError, match=name):
@@ -91,7 +91,7 @@ def test_every_field_is_needed(name: str) -> None:
 
 
 def test_a_receipt_cannot_be_changed() -> None:
-    """It is the vendor's word."""
+    """It is evidence."""
     receipt = ledger_of(1)[1]
     with pytest.raises(ValidationError, match="frozen"):
         receipt.units = 0  # type: ignore[misc]
@@ -104,7 +104,7 @@ def test_a_whole_ledger_has_no_breaks() -> None:
 
 
 @given(gone=st.integers(0, 4))
-def test_a_line_taken_out_of_a_ledger_is_a_gap(gone: int) -> None:
+def test_an_entry_removed_from_a_ledger_is_a_gap(gone: int) -> None:
     """Wherever it was, except at the end, which only the balance shows."""
     entries = ledger_of(5)
     del entries[gone]
@@ -112,21 +112,21 @@ def test_a_line_taken_out_of_a_ledger_is_a_gap(gone: int) -> None:
     assert f"seq {gone + 2}: follows seq {gone}" in fault
 
 
-def test_an_altered_line_is_named() -> None:
+def test_an_altered_entry_is_named() -> None:
     """By its sequence number, once."""
     entries = ledger_of(3)
     entries[2] = altered(entries[2], units=99)
     assert list(chain_breaks(entries)) == ["seq 3: its hash is not the hash of its fields"]
 
 
-def test_an_altered_line_with_a_new_hash_breaks_the_link_after_it() -> None:
-    """Forging one line takes forging all that follow."""
+def test_an_altered_entry_with_a_new_hash_breaks_the_next_link() -> None:
+    """A forger would have to forge all later entries."""
     entries = ledger_of(3)
     entries[2] = rehashed(entries[2], units=99)
     assert list(chain_breaks(entries)) == ["seq 4: prev_hash is not the hash of seq 3"]
 
 
-def test_two_lines_that_changed_places_are_noticed() -> None:
+def test_swapped_entries_are_noticed() -> None:
     """Order is part of a ledger."""
     entries = ledger_of(3)
     entries[1], entries[2] = entries[2], entries[1]
@@ -134,7 +134,7 @@ def test_two_lines_that_changed_places_are_noticed() -> None:
 
 
 def test_a_ledger_that_starts_with_another_hash_is_noticed() -> None:
-    """The first line stands on zeros."""
+    """The first entry links to zeros."""
     (entry, *_) = ledger_of(0)
     assert list(chain_breaks([rehashed(entry, prev_hash="1" * 64)])) == [
         "seq 1: prev_hash is not the hash of seq 0"
@@ -150,8 +150,8 @@ def test_a_ledger_that_starts_with_another_hash_is_noticed() -> None:
         ("https://api.example.com/clip/", "https://api.example.com/clip#k1"),
     ],
 )
-def test_one_account_has_one_name_however_its_address_is_written(vendor: str, account: str) -> None:
-    """Else its receipts would fall apart in two ledgers."""
+def test_an_account_has_one_name_however_its_address_is_written(vendor: str, account: str) -> None:
+    """Otherwise its receipts would count for two accounts."""
     assert account_name(vendor, "k1") == account
     assert key_id_of(account) == "k1"
 

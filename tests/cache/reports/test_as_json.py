@@ -46,7 +46,7 @@ def test_verify_prints_the_keys_of_version_0_1(
 def test_repair_prints_the_keys_of_version_0_1(
     bought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A shortage is listed with what it takes to end it."""
+    """Shortages are listed with their price."""
     tamper(bought, "DELETE FROM Cache WHERE key = ?", image(1).digest)
     result = printed(capsys, "verify", "--repair")
     assert list(result) == [
@@ -64,7 +64,7 @@ def test_repair_prints_the_keys_of_version_0_1(
 def test_merge_prints_the_keys_of_version_0_1(
     bought: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Counts, and what was added was worth."""
+    """Counts of records, queries and micro-USD."""
     other = shutil.copytree(bought, tmp_path / "other")
     assert list(printed(capsys, "merge", str(bought), str(other))) == [
         *("receipts", "units", "cost_micro_usd", "rows", "intents", "intents_ended"),

@@ -1,4 +1,4 @@
-"""What is in a cache, for other programs."""
+"""Exports for other programs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def as_json(cache: PaidCache, what: What) -> list[dict[str, object]]:
     return records
 
 
-def test_exported_receipts_are_the_vendor_s_lines_again(cache: PaidCache, ledger: Ledger) -> None:
+def test_exported_receipts_are_the_vendor_s_entries(cache: PaidCache, ledger: Ledger) -> None:
     """Their hashes can be checked from the export alone."""
     receipts = [buy(cache, ledger, image(1)), buy(cache, ledger, *images(2, 3), run="run-2")]
     exported = as_json(cache, "receipts")
@@ -58,8 +58,8 @@ def test_exported_receipts_are_the_vendor_s_lines_again(cache: PaidCache, ledger
     assert all(receipt.verify() for receipt in back)
 
 
-def test_csv_and_json_say_the_same(cache: PaidCache, ledger: Ledger) -> None:
-    """Of receipts, rows and runs; what a run did not tell is an empty field."""
+def test_csv_and_json_have_the_same_content(cache: PaidCache, ledger: Ledger) -> None:
+    """For receipts, rows and runs; what a run did not record is an empty field."""
     buy(cache, ledger, image(1), text("a"))
     cache.record_run(run_record())
     whats: tuple[What, ...] = ("receipts", "rows", "runs")
@@ -89,7 +89,7 @@ def test_exported_rows_lead_back_to_their_keys_and_receipts(
         assert row["dim"] == 8
 
 
-def test_exported_runs_say_what_they_saved(cache: PaidCache) -> None:
+def test_exported_runs_show_what_they_saved(cache: PaidCache) -> None:
     """Beside what they were."""
     cache.record_run(run_record(already_paid=3))
     (run,) = as_json(cache, "runs")
@@ -98,7 +98,7 @@ def test_exported_runs_say_what_they_saved(cache: PaidCache) -> None:
 
 @pytest.mark.parametrize("what", ["receipts", "rows", "runs"])
 def test_an_empty_cache_exports_nothing(cache: PaidCache, what: What) -> None:
-    """Which is still an answer in both formats."""
+    """The output is valid in both formats."""
     assert as_json(cache, what) == []
     assert as_csv(cache, what) == []
 
@@ -115,7 +115,7 @@ def test_names_with_commas_quotes_and_line_breaks_survive_csv(
 def test_a_field_that_only_some_receipts_have_does_not_break_csv(
     cache: PaidCache, ledger: Ledger
 ) -> None:
-    """A newer vendor adds one half way; JSON keeps it."""
+    """A newer vendor may add a field; JSON keeps it."""
     buy(cache, ledger, image(1))
     intent = intent_of(image(2))
     receipt = rehashed(ledger.charge(intent), region="eu")
@@ -124,8 +124,8 @@ def test_a_field_that_only_some_receipts_have_does_not_break_csv(
     assert as_json(cache, "receipts")[1]["region"] == "eu"
 
 
-def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path: Path) -> None:
-    """What failed half way leaves the old one, and nothing beside it."""
+def test_an_output_file_is_replaced_only_when_it_is_complete(tmp_path: Path) -> None:
+    """A failed write leaves the old file and nothing else."""
     path = tmp_path / "out.csv"
     path.write_text("old")
 
@@ -143,8 +143,8 @@ def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_link_is_written_through(tmp_path: Path, is_there: bool) -> None:
-    """It stays a link, to a file that may not be there yet."""
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path, is_there: bool) -> None:
+    """The target may not exist yet."""
     (tmp_path / "far").mkdir()
     target, link = tmp_path / "far" / "target", tmp_path / "link"
     if is_there:

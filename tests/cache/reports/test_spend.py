@@ -1,4 +1,4 @@
-"""What the money bought."""
+"""The spend reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from cache.paid_cache import PaidCache
 from cache.reports.markdown import markdown_report
-from cache.reports.spend import SpendSummary, iso_time, receipts_digest, spend_by_day, spend_summary
+from cache.reports.spend import iso_time, receipts_digest, spend_by_day, spend_summary
+from cache.reports.spend_schema import SpendSummary
 from tests.support.cache_purchases import (
     ACCOUNT,
     FINGERPRINT,
@@ -65,7 +66,7 @@ def test_the_total_is_the_sum_of_the_receipts(summary: SpendSummary) -> None:
     assert summary["bought_twice"] == 0
 
 
-def test_each_model_has_its_own_bill(summary: SpendSummary) -> None:
+def test_the_spend_of_each_model_is_listed(summary: SpendSummary) -> None:
     """A new fingerprint under the old name is another model."""
     assert [
         (m["model"], m["model_fingerprint"], m["units"], m["images"], m["texts"])
@@ -73,7 +74,7 @@ def test_each_model_has_its_own_bill(summary: SpendSummary) -> None:
     ] == [(MODEL, FINGERPRINT, 4, 3, 1), (MODEL, "sha256:new", 1, 1, 0)]
 
 
-def test_each_account_has_its_own_bill(summary: SpendSummary) -> None:
+def test_the_spend_of_each_account_is_listed(summary: SpendSummary) -> None:
     """As it is audited."""
     assert {a["account"]: a["units"] for a in summary["accounts"]} == {ACCOUNT: 4, "http://b#k2": 1}
     assert ACCOUNT.endswith(f"#{KEY_ID}")
@@ -82,7 +83,7 @@ def test_each_account_has_its_own_bill(summary: SpendSummary) -> None:
 def test_a_run_shows_its_plan_its_purchases_and_what_the_cache_saved(
     cache: PaidCache, ledger: Ledger
 ) -> None:
-    """The second run pays for nothing and says what that was worth."""
+    """The second run pays nothing and shows what that saved."""
     cache.record_run(run_record("one", planned=2, already_paid=0))
     buy(cache, ledger, *images(1, 2), run="one")
     cache.record_run(run_record("two", planned=2, already_paid=2, started_ms=NOON + 1))
@@ -103,7 +104,7 @@ def test_a_run_shows_its_plan_its_purchases_and_what_the_cache_saved(
     assert second["command"] == "distill-client --budget 50000"
 
 
-def test_a_run_that_was_killed_before_it_could_tell_is_shown_by_its_receipts(
+def test_a_killed_run_is_shown_by_its_receipts(
     summary: SpendSummary,
 ) -> None:
     """Money is never missing from the runs."""
@@ -160,7 +161,7 @@ def test_a_summary_is_plain_json(summary: SpendSummary) -> None:
 
 
 def test_days_are_days_in_utc(cache: PaidCache, ledger: Ledger) -> None:
-    """One bill each, oldest first, and together the whole."""
+    """One entry for each day, oldest first."""
     midnight = NOON - NOON % (24 * HOUR) + 24 * HOUR
     for number, created_ms in enumerate((midnight, midnight - 1, midnight + 1)):
         intent = intent_of(image(number))
@@ -205,7 +206,7 @@ def test_a_name_cannot_break_the_markdown_table(cache: PaidCache, ledger: Ledger
 
 @given(created_ms=st.integers(-(10**30), 10**30))
 def test_no_time_that_a_vendor_may_give_breaks_a_report(created_ms: int) -> None:
-    """What no calendar has is shown as the number that it is."""
+    """A time out of range is shown as the bare number."""
     shown = iso_time(created_ms)
     assert shown is not None
     assert shown.endswith("Z") or shown == str(created_ms)
@@ -214,7 +215,7 @@ def test_no_time_that_a_vendor_may_give_breaks_a_report(created_ms: int) -> None
 def test_a_receipt_dated_in_nanoseconds_is_shown_like_any_other(
     cache: PaidCache, ledger: Ledger
 ) -> None:
-    """It is paid, stored and never changed: the reports have to live with it."""
+    """It is paid, stored and never changed, so the reports must show it."""
     buy(cache, ledger, image(1))
     intent, odd = intent_of(*images(2, 3)), NOON * 10**6
     receipt = ledger.charge(intent, created_ms=odd)

@@ -1,4 +1,4 @@
-"""How a record looks on disk."""
+"""The format of a stored record."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_embedding_comes_back_bit_by_bit(
 
 
 @given(header=headers, payload=st.binary(max_size=100))
-def test_what_is_sealed_is_unsealed_unchanged(header: dict[str, object], payload: bytes) -> None:
+def test_a_record_decodes_to_what_was_encoded(header: dict[str, object], payload: bytes) -> None:
     """Whatever the header and payload are."""
     assert unseal("x", seal(header, payload)) == (header, payload)
 
@@ -71,15 +71,15 @@ def test_no_bit_can_change_unnoticed(data: st.DataObject) -> None:
 
 
 @given(length=st.integers(0, len(encode_row(paid())) - 1))
-def test_a_torn_record_is_corrupt_at_every_length(length: int) -> None:
-    """Half a row is no row."""
+def test_a_truncated_record_is_corrupt_at_every_length(length: int) -> None:
+    """Part of a record is not a record."""
     row = paid()
     with pytest.raises(CorruptRow):
         decode_row(row.key.digest, encode_row(row)[:length])
 
 
 @given(noise=st.binary(max_size=300))
-def test_noise_is_corrupt_and_nothing_worse(noise: bytes) -> None:
+def test_random_bytes_are_corrupt(noise: bytes) -> None:
     """No input makes the reader fail in another way."""
     with pytest.raises(CorruptRow):
         unseal("x", noise)
@@ -88,13 +88,13 @@ def test_noise_is_corrupt_and_nothing_worse(noise: bytes) -> None:
 
 
 @given(tail=st.binary(min_size=1, max_size=40))
-def test_a_record_with_something_behind_it_is_corrupt(tail: bytes) -> None:
+def test_a_record_with_extra_bytes_is_corrupt(tail: bytes) -> None:
     """Its length is stated."""
     with pytest.raises(CorruptRow):
         unseal("x", encode_row(paid()) + tail)
 
 
-def test_a_record_explains_itself_without_this_program() -> None:
+def test_a_record_can_be_decoded_without_this_program() -> None:
     """Its layout is the one that the module's docstring states."""
     row = paid()
     record = encode_row(row)
@@ -159,8 +159,8 @@ def test_a_vector_is_stored_little_endian_on_any_machine() -> None:
     assert encode_row(big) == encode_row(paid())
 
 
-def test_what_was_paid_for_is_read_only() -> None:
-    """A caller cannot scale it by mistake for everybody."""
+def test_a_decoded_vector_is_read_only() -> None:
+    """A caller cannot change it for others by mistake."""
     back = decode_row(image(1).digest, encode_row(paid()))
     with pytest.raises(ValueError, match="read-only"):
         back.vector[0] = 0.0
@@ -178,7 +178,7 @@ def test_what_was_paid_for_is_read_only() -> None:
         ({"dtype": "<f4", "dim": 1, "key": 7}, b"\0" * 4, "its header cannot be read"),
     ],
 )
-def test_a_sealed_record_that_is_no_row_is_corrupt(
+def test_a_valid_record_that_is_not_a_row_is_corrupt(
     header: dict[str, object], payload: bytes, reason: str
 ) -> None:
     """A right checksum does not make it one."""
@@ -186,7 +186,7 @@ def test_a_sealed_record_that_is_no_row_is_corrupt(
         decode_row(image(1).digest, seal(header, payload))
 
 
-def test_a_record_of_a_newer_format_says_so() -> None:
+def test_a_record_of_a_newer_format_is_reported() -> None:
     """It is not taken for damage."""
     record = bytearray(seal({}))
     record[4] = VERSION + 1
@@ -203,14 +203,14 @@ def test_a_record_of_a_newer_format_says_so() -> None:
         (seal({}) + b"\0", "its length is not the length that it states"),
     ],
 )
-def test_a_record_that_is_none_says_what_it_lacks(record: bytes, reason: str) -> None:
-    """A pickle, for one, starts otherwise."""
+def test_an_invalid_record_is_reported_with_its_fault(record: bytes, reason: str) -> None:
+    """A pickle, for example, starts with other bytes."""
     with pytest.raises(CorruptRow, match=reason):
         unseal_damaged("x", record)
 
 
 @pytest.mark.parametrize("text", [b"[]", b"1", b"{", b"\xff"])
-def test_a_header_that_is_no_object_is_corrupt(text: bytes) -> None:
+def test_a_header_that_is_not_an_object_is_corrupt(text: bytes) -> None:
     """Whatever else it is."""
     record = struct.pack("<4sB3xII", MAGIC, VERSION, len(text), 0) + text + b"\0" * 16
     with pytest.raises(CorruptRow, match="its header is not"):
@@ -226,7 +226,7 @@ def test_a_damaged_record_can_still_be_read_for_a_report() -> None:
 
 
 def test_embeddings_are_equal_only_bit_by_bit() -> None:
-    """And serve in sets."""
+    """And can be put in sets."""
     near = paid(vector=np.nextafter(vector_of(image(1)), np.float32(2)))
     assert paid() == paid()
     assert paid() != near

@@ -1,4 +1,4 @@
-"""diskcache, fenced. Each test is named after what goes wrong without the fence."""
+"""FencedCache: each test is named after a failure of plain diskcache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.cache_purchases import (
 
 
 def test_eviction_deletes_paid_rows_in_a_plain_diskcache(tmp_path: Path) -> None:
-    """The control: this is what the fence is for, and the next test's load triggers it."""
+    """The control: the load of the next test triggers eviction in plain diskcache."""
     with diskcache.Cache(str(tmp_path), size_limit=2**20, sqlite_synchronous=0) as plain:
         with plain.transact():
             for number in range(600):
@@ -34,7 +34,7 @@ def test_eviction_deletes_paid_rows_in_a_plain_diskcache(tmp_path: Path) -> None
         assert len(plain) < 600
 
 
-def test_eviction_deletes_no_paid_row_here(folder: Path) -> None:
+def test_eviction_deletes_no_paid_row_in_this_cache(folder: Path) -> None:
     """However many there are: the limits are off, and culling and expiring find nothing."""
     with FencedCache(folder, patience_s=2.0) as store:
         with store.exclusive():
@@ -65,7 +65,7 @@ def test_another_program_with_evicting_settings_cannot_delete_paid_rows(
 def test_a_stored_row_or_receipt_cannot_be_changed_by_hand(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
-    """Whoever does must first take the trigger away, which is no accident."""
+    """Only after its trigger is dropped, which does not happen by accident."""
     buy(cache, ledger, image(1))
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
         for tag in ("row", "receipt", "paid"):
@@ -74,7 +74,7 @@ def test_a_stored_row_or_receipt_cannot_be_changed_by_hand(
 
 
 def test_the_settings_are_those_that_lose_nothing() -> None:
-    """Each alone keeps rows from being deleted, unsynced or written to files; so all of them."""
+    """Each setting keeps rows from being deleted, unsynced or written to separate files."""
     assert SETTINGS == {
         "eviction_policy": "none",
         "cull_limit": 0,
@@ -90,7 +90,7 @@ def test_the_settings_are_those_that_lose_nothing() -> None:
 
 
 def test_settings_that_persist_are_put_back_when_the_cache_is_opened(folder: Path) -> None:
-    """diskcache keeps settings in the file and obeys them for ever after."""
+    """diskcache keeps settings in the file and uses them from then on."""
     with diskcache.Cache(
         str(folder), size_limit=2**20, cull_limit=10, eviction_policy="least-recently-used"
     ) as plain:
@@ -120,7 +120,7 @@ def test_settings_that_persist_and_were_changed_meanwhile_are_noticed(
         assert [problem.name for problem in verify(cache).problems] == [f"setting {name}"]
 
 
-def test_a_new_connection_that_would_not_sync_is_not_written_through(folder: Path) -> None:
+def test_a_connection_that_would_not_sync_is_not_written_to(folder: Path) -> None:
     """Each thread's connection reads the settings anew: NORMAL loses the last rows in a power cut.
 
     Nothing is reserved, so nothing is bought.

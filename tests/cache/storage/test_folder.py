@@ -1,4 +1,4 @@
-"""Where a cache may live."""
+"""The folder of a cache."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_the_deepest_mount_above_a_folder_decides(folder: str, kind: str) -> Non
     assert file_system_of(Path(folder), MOUNTS) == kind
 
 
-def test_what_was_mounted_last_on_a_place_hides_what_was_there() -> None:
+def test_the_last_mount_on_a_mount_point_decides() -> None:
     """As the kernel sees it."""
     mounts = "/dev/a /data ext4 rw 0 0\nnas:/x /data nfs rw 0 0\n"
     assert file_system_of(Path("/data/cache"), mounts) == "nfs"
 
 
-def test_a_machine_that_lists_no_mounts_is_trusted() -> None:
-    """There is nothing to go by."""
+def test_a_machine_without_a_list_of_mounts_is_accepted() -> None:
+    """The file system is unknown then."""
     assert file_system_of(Path("/data"), "") == ""
 
 
@@ -62,14 +62,14 @@ def test_a_network_file_system_is_refused(tmp_path: Path, kind: str) -> None:
     assert not folder.exists()
 
 
-def test_a_folder_shared_with_a_host_is_warned_of(tmp_path: Path) -> None:
+def test_a_folder_shared_with_a_host_gives_a_warning(tmp_path: Path) -> None:
     """It works while one side uses it at a time."""
     with pytest.warns(FolderWarning, match="9p"):
         prepare_folder(tmp_path / "cache", mounts=f"host {tmp_path} 9p rw 0 0\n")
     assert (tmp_path / "cache").is_dir()
 
 
-def test_a_folder_with_other_things_in_it_is_not_taken_over(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     """A mistyped path would make a home folder private and fill it."""
     (tmp_path / "thesis.tex").write_text("x")
     mode = tmp_path.stat().st_mode
@@ -79,7 +79,7 @@ def test_a_folder_with_other_things_in_it_is_not_taken_over(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_fresh_volume_is_a_good_place(tmp_path: Path) -> None:
+def test_a_new_volume_is_accepted(tmp_path: Path) -> None:
     """An ext4 volume comes with a folder of its own."""
     (tmp_path / "lost+found").mkdir()
     PaidCache.open(tmp_path).close()
@@ -87,15 +87,15 @@ def test_a_fresh_volume_is_a_good_place(tmp_path: Path) -> None:
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
-def test_a_file_in_the_place_of_the_folder_is_said(tmp_path: Path) -> None:
-    """In a sentence."""
+def test_a_file_instead_of_the_folder_is_reported(tmp_path: Path) -> None:
+    """The message names the fault."""
     (tmp_path / "cache").write_text("x")
     with pytest.raises(CacheUnavailable, match="as a cache: File exists"):
         PaidCache.open(tmp_path / "cache")
 
 
-def test_a_folder_of_another_user_that_is_open_to_others_is_warned_of(tmp_path: Path) -> None:
-    """Its mode is not ours to change."""
+def test_a_readable_folder_of_another_user_gives_a_warning(tmp_path: Path) -> None:
+    """Its mode cannot be changed."""
     tmp_path.chmod(0o755)
     with pytest.warns(FolderWarning, match="another user"):
         prepare_folder(tmp_path, mounts="", user=os.geteuid() + 1)
@@ -144,14 +144,14 @@ def test_reading_writes_nothing(folder: Path) -> None:
     assert (folder / DATABASE).read_bytes() == before
 
 
-def test_reading_makes_no_cache_where_there_is_none(tmp_path: Path) -> None:
+def test_reading_creates_no_cache(tmp_path: Path) -> None:
     """A report on a mistyped folder is an error, not an empty report."""
     with pytest.raises(CacheUnavailable, match="there is no cache in"):
         CacheReader.open(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_reading_a_file_that_is_no_cache_says_so(tmp_path: Path) -> None:
+def test_reading_a_file_that_is_not_a_cache_is_reported(tmp_path: Path) -> None:
     """Also when it is a database of something else."""
     (tmp_path / DATABASE).write_bytes(b"dear diary" * 100)
     with pytest.raises(CacheUnavailable, match="cannot read"):
@@ -163,7 +163,7 @@ def test_reading_a_file_that_is_no_cache_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "a?b", "a#b", "a%41b"])
 def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
-    """SQLite takes an address here, in which such characters mean something."""
+    """The name becomes part of a URI, in which such characters have a meaning."""
     PaidCache.open(tmp_path / name).close()
     with CacheReader.open(tmp_path / name) as records:
         assert records.open_intents() == []

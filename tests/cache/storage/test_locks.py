@@ -1,4 +1,4 @@
-"""Locks, transactions and damaged files: bounded, whole or said so."""
+"""Locks, transactions and damaged files: bounded waits, all or nothing, clear errors."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tests.support.cache_purchases import (
 
 @contextmanager
 def stuck_lock(folder: Path) -> Iterator[None]:
-    """Another process that holds the write lock and never lets go."""
+    """Another process that holds the write lock and never releases it."""
     with closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
 
 
 def test_an_unbounded_retry_does_not_hang_a_reservation(cache: PaidCache, folder: Path) -> None:
-    """diskcache's retry=True spins for ever; here it ends before anything is spent."""
+    """diskcache's retry=True retries for ever; this cache gives up before anything is spent."""
     with PaidCache.open(folder, patience_s=0.2) as impatient, stuck_lock(folder):
         began = time.monotonic()
         with pytest.raises(CacheUnavailable, match="locked"):
@@ -49,7 +49,7 @@ def test_an_unbounded_retry_does_not_hang_a_reservation(cache: PaidCache, folder
 def test_an_unbounded_retry_does_not_hang_a_commit_and_the_answer_is_not_lost(
     folder: Path, ledger: Ledger
 ) -> None:
-    """The intent stays open, and the same answer is stored when the lock is free again."""
+    """The purchase stays open, and the same answer is stored when the lock is free again."""
     intent = intent_of(image(1))
     receipt = ledger.charge(intent)
     rows = rows_of(intent, receipt)
@@ -72,7 +72,7 @@ def test_an_unbounded_retry_does_not_hang_the_opening(folder: Path) -> None:
 
 
 def test_a_waiting_writer_gets_its_turn(cache: PaidCache, folder: Path) -> None:
-    """A lock that is let go of within the patience is no error."""
+    """A lock that is released in time is not an error."""
     is_held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -92,7 +92,7 @@ def test_a_waiting_writer_gets_its_turn(cache: PaidCache, folder: Path) -> None:
 def test_a_new_cache_opens_although_another_process_writes_to_it_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """diskcache lays out a new file with no patience at all, and half of it without a retry."""
+    """diskcache creates a new file without waiting for locks, and partly without a retry."""
     lay_out = FencedCache.create_tag_index
     attempts = []
 
@@ -108,9 +108,7 @@ def test_a_new_cache_opens_although_another_process_writes_to_it_meanwhile(
     assert len(attempts) == 2
 
 
-def test_a_transaction_shuts_out_other_writers_from_its_beginning(
-    cache: PaidCache, folder: Path
-) -> None:
+def test_a_transaction_blocks_other_writers_from_its_start(cache: PaidCache, folder: Path) -> None:
     """BEGIN IMMEDIATE: what reserve has read cannot change before it writes."""
     with (
         cache._store.exclusive(),
@@ -120,7 +118,9 @@ def test_a_transaction_shuts_out_other_writers_from_its_beginning(
         other.execute("BEGIN IMMEDIATE")
 
 
-def test_a_full_disk_is_said_at_once_and_changes_nothing(cache: PaidCache, ledger: Ledger) -> None:
+def test_a_full_disk_is_reported_at_once_and_changes_nothing(
+    cache: PaidCache, ledger: Ledger
+) -> None:
     """SQLite is told that it may not grow: the same error as on a full disk."""
     buy(cache, ledger, image(1))
     spend = cache.spend_on_record()
@@ -134,7 +134,7 @@ def test_a_full_disk_is_said_at_once_and_changes_nothing(cache: PaidCache, ledge
     cache.reserve(intent_of(*keys, name="big"), budget=1000)
 
 
-def test_an_error_inside_a_transaction_takes_everything_back(folder: Path) -> None:
+def test_an_error_inside_a_transaction_rolls_everything_back(folder: Path) -> None:
     """Half a commit is none."""
 
     def write_and_fail(store: FencedCache, sql: str) -> None:
@@ -174,7 +174,7 @@ def test_a_commit_that_fails_leaves_no_transaction_open(folder: Path) -> None:
         assert "y" in store
 
 
-def test_a_database_with_a_false_header_is_not_spent_into(cache: PaidCache, folder: Path) -> None:
+def test_a_database_with_a_false_header_is_not_written(cache: PaidCache, folder: Path) -> None:
     """SQLite itself would go on; its quick check does not."""
     cache.close()
     count_free_pages(folder, 5)
@@ -182,7 +182,7 @@ def test_a_database_with_a_false_header_is_not_spent_into(cache: PaidCache, fold
         PaidCache.open(folder)
 
 
-def test_a_database_torn_in_the_schema_is_said_to_be(cache: PaidCache, folder: Path) -> None:
+def test_a_database_with_a_damaged_schema_is_reported(cache: PaidCache, folder: Path) -> None:
     """Found while diskcache opens it."""
     cache.close()
     with (folder / DATABASE).open("r+b") as file:
@@ -191,7 +191,7 @@ def test_a_database_torn_in_the_schema_is_said_to_be(cache: PaidCache, folder: P
         PaidCache.open(folder)
 
 
-def test_a_malformed_database_is_not_spent_into(cache: PaidCache, folder: Path) -> None:
+def test_a_malformed_database_is_not_written(cache: PaidCache, folder: Path) -> None:
     """The damage is found before a query is bought, and named."""
     cache.close()
     path = folder / DATABASE
@@ -203,8 +203,8 @@ def test_a_malformed_database_is_not_spent_into(cache: PaidCache, folder: Path) 
         PaidCache.open(folder)
 
 
-def test_a_file_that_is_no_database_is_not_overwritten(tmp_path: Path) -> None:
-    """It may be something of value."""
+def test_a_file_that_is_not_a_database_is_not_overwritten(tmp_path: Path) -> None:
+    """It may be another program's file."""
     (tmp_path / DATABASE).write_bytes(b"dear diary" * 100)
     with pytest.raises(CacheUnavailable, match="not a database"):
         PaidCache.open(tmp_path)

@@ -42,13 +42,13 @@ def lose_rows(folder: Path, *numbers: int) -> None:
         assert tamper(folder, "DELETE FROM Cache WHERE key = ?", image(number).digest) == 1
 
 
-def test_nothing_is_lost_of_a_whole_cache(cache: PaidCache, receipt: Receipt) -> None:
+def test_a_complete_cache_has_no_missing_rows(cache: PaidCache, receipt: Receipt) -> None:
     """Told without reading a row."""
     assert receipt
     assert find_missing_rows(cache) == []
 
 
-def test_a_purchase_with_missing_rows_is_found_with_what_to_ask_for(
+def test_a_purchase_with_missing_rows_is_found_with_their_keys(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
     """Its own idempotency key, keys and order: asking again is free."""
@@ -61,7 +61,7 @@ def test_a_purchase_with_missing_rows_is_found_with_what_to_ask_for(
     assert lost.purchase.intent.run == "run-1"
 
 
-def test_a_free_replay_puts_the_rows_back(cache: PaidCache, receipt: Receipt, folder: Path) -> None:
+def test_a_free_replay_restores_the_rows(cache: PaidCache, receipt: Receipt, folder: Path) -> None:
     """Bit for bit, with the receipt that was there, and the spend as before."""
     before, spend = list(cache.rows()), cache.spend_on_record()
     lose_rows(folder, 3, 4)
@@ -75,7 +75,7 @@ def test_a_free_replay_puts_the_rows_back(cache: PaidCache, receipt: Receipt, fo
     assert verify(cache).is_sound
 
 
-def test_a_row_bought_again_is_found_and_put_back_too(
+def test_a_missing_row_bought_again_is_restored_too(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
     """Both were paid for; the key itself is not missing."""
@@ -89,7 +89,7 @@ def test_a_row_bought_again_is_found_and_put_back_too(
     assert verify(cache).is_sound
 
 
-def test_an_answer_with_another_vector_than_a_surviving_row_is_not_put_back(
+def test_an_answer_that_contradicts_a_stored_row_is_not_restored(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
     """A vendor that answers otherwise now, or an order that is not the one that was sent."""
@@ -102,7 +102,7 @@ def test_an_answer_with_another_vector_than_a_surviving_row_is_not_put_back(
     assert cache.missing(images(4)) == [image(4)]
 
 
-def test_only_the_whole_answer_to_a_stored_receipt_is_put_back(
+def test_only_the_complete_answer_to_a_stored_receipt_is_restored(
     cache: PaidCache, receipt: Receipt, ledger: Ledger, folder: Path
 ) -> None:
     """Half of it, another receipt's or an unknown one's changes nothing."""
@@ -122,7 +122,7 @@ def test_only_the_whole_answer_to_a_stored_receipt_is_put_back(
     assert cache.missing(images(4)) == [image(4)]
 
 
-def test_a_purchase_whose_keys_are_not_known_is_not_asked_for(
+def test_a_purchase_with_unknown_keys_is_not_requested(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
     """A cache from before the second copy: verify still counts what is missing."""
@@ -132,7 +132,7 @@ def test_a_purchase_whose_keys_are_not_known_is_not_asked_for(
     assert problems(cache)[0][0] == record_types.receipt_name(ACCOUNT, receipt.request_id)
 
 
-def test_a_lost_answer_stays_counted_as_spent(cache: PaidCache) -> None:
+def test_a_write_off_stays_counted_as_spent(cache: PaidCache) -> None:
     """The vendor charged it; the budget holds over it as over a receipt."""
     intent = intent_of(*images(1, 2))
     cache.reserve(intent, budget=3)
@@ -155,7 +155,7 @@ def test_a_lost_answer_stays_counted_as_spent(cache: PaidCache) -> None:
     assert verify(cache).write_offs == 1
 
 
-def test_a_lost_answer_is_lost_once(cache: PaidCache) -> None:
+def test_a_purchase_is_written_off_once(cache: PaidCache) -> None:
     """And its key buys nothing any more."""
     intent = intent_of(*images(1, 2))
     for _ in range(2):
@@ -167,7 +167,9 @@ def test_a_lost_answer_is_lost_once(cache: PaidCache) -> None:
     cache.reserve(intent_of(*images(1, 2), name="again"), budget=4)
 
 
-def test_a_lost_answer_that_comes_after_all_counts_once(cache: PaidCache, ledger: Ledger) -> None:
+def test_a_written_off_answer_that_comes_later_counts_once(
+    cache: PaidCache, ledger: Ledger
+) -> None:
     """The receipt takes the loss's place in the sums; the record of it stays."""
     intent = intent_of(*images(1, 2))
     receipt = ledger.charge(intent)
@@ -178,7 +180,7 @@ def test_a_lost_answer_that_comes_after_all_counts_once(cache: PaidCache, ledger
     assert verify(cache).is_sound
 
 
-def test_a_lost_answer_whose_receipt_is_stored_counts_once_and_is_not_asked_for(
+def test_a_write_off_with_a_receipt_counts_once_and_is_not_requested(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
     """Its rows are gone and the vendor has purged them: only buying them again helps."""
@@ -193,7 +195,7 @@ def test_a_lost_answer_whose_receipt_is_stored_counts_once_and_is_not_asked_for(
     ]
 
 
-def test_a_loss_cannot_be_deleted_or_changed_by_hand(cache: PaidCache, folder: Path) -> None:
+def test_a_write_off_cannot_be_deleted_or_changed_by_hand(cache: PaidCache, folder: Path) -> None:
     """It stands for money, as a receipt does; also in a file that an older program made."""
     cache.write_off(intent_of(image(1)), account=ACCOUNT, detail="purged")
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
@@ -203,7 +205,7 @@ def test_a_loss_cannot_be_deleted_or_changed_by_hand(cache: PaidCache, folder: P
             connection.execute("UPDATE Cache SET value = x'00' WHERE tag = 'loss'")
 
 
-def test_a_damaged_loss_is_named(cache: PaidCache, folder: Path) -> None:
+def test_a_damaged_write_off_is_named(cache: PaidCache, folder: Path) -> None:
     """As any record."""
     intent = intent_of(image(1))
     cache.write_off(intent, account=ACCOUNT, detail="purged")
@@ -214,7 +216,7 @@ def test_a_damaged_loss_is_named(cache: PaidCache, folder: Path) -> None:
     ]
 
 
-def test_losses_are_in_the_reports(cache: PaidCache) -> None:
+def test_write_offs_are_in_the_reports(cache: PaidCache) -> None:
     """With the purchase and the reason."""
     cache.write_off(intent_of(image(1), name="k"), account=ACCOUNT, detail="purged")
     summary = spend_summary(cache)
@@ -223,7 +225,7 @@ def test_losses_are_in_the_reports(cache: PaidCache) -> None:
     assert "Written off: 1." in markdown_report(cache)
 
 
-def test_totals_of_an_older_cache_have_no_losses(cache: PaidCache, folder: Path) -> None:
+def test_totals_of_an_older_cache_have_no_write_offs(cache: PaidCache, folder: Path) -> None:
     """A record without that field is read, and written with it at the next change."""
     overwrite(
         folder,

@@ -95,9 +95,7 @@ def start(script: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("kills", [3])
-def test_a_client_killed_in_the_middle_of_commits_loses_nothing_and_tears_nothing(
-    folder: Path, kills: int
-) -> None:
+def test_a_client_killed_between_commits_loses_nothing(folder: Path, kills: int) -> None:
     """kill -9, again and again on one cache: every commit that returned is whole, at once."""
     returned: list[int] = []
     for round_ in range(kills):
@@ -136,7 +134,7 @@ def test_a_client_killed_inside_a_commit_has_committed_nothing(folder: Path) -> 
 
 
 @pytest.mark.parametrize("budget", [61])
-def test_several_processes_never_pass_one_budget_and_use_its_last_unit(
+def test_several_processes_spend_one_budget_exactly_to_its_last_query(
     folder: Path, budget: int
 ) -> None:
     """Purchases of one to four queries, some committed, some left open."""

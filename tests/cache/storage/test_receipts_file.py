@@ -95,7 +95,7 @@ def test_a_line_that_cannot_be_written_stops_the_commit(
     assert verify(cache).is_sound
 
 
-def test_a_line_of_a_commit_that_did_not_happen_is_no_fault(
+def test_a_line_of_a_commit_that_did_not_happen_is_accepted(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
     """Killed between the line and the commit: the intent is open, and settles as any other."""
@@ -110,7 +110,7 @@ def test_a_line_of_a_commit_that_did_not_happen_is_no_fault(
 
 
 @given(cut=st.integers(0, 2000))
-def test_a_torn_last_line_is_tolerated_and_mended(
+def test_an_incomplete_last_line_is_accepted_and_repaired(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     """Whatever a kill left of it, also nothing but the line break missing."""
@@ -130,7 +130,7 @@ def test_a_torn_last_line_is_tolerated_and_mended(
     assert list(read_copies(folder).purchases.values()) == [*read, after]
 
 
-def test_a_torn_line_longer_than_one_read_is_mended(tmp_path: Path) -> None:
+def test_an_incomplete_line_longer_than_one_read_is_repaired(tmp_path: Path) -> None:
     """The end of the last whole line is looked for as far back as it takes."""
     receipt = Ledger().charge(intent_of(image(1)))
     (tmp_path / RECEIPTS).write_bytes(encode_line(purchase_of(receipt, 1)) + b"x" * 200_000)
@@ -189,7 +189,7 @@ def test_a_cache_from_before_the_second_copy_is_sound(
     assert len(lines(folder)) == 1
 
 
-def test_a_second_copy_that_may_not_be_read_is_said(folder: Path, cache: PaidCache) -> None:
+def test_an_unreadable_second_copy_is_reported(folder: Path, cache: PaidCache) -> None:
     """A sentence and not a traceback."""
     os.mkdir(folder / RECEIPTS)  # noqa: PTH102
     with pytest.raises(CacheUnavailable, match="cannot read"):

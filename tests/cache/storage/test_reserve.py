@@ -36,7 +36,7 @@ def contents(cache: PaidCache) -> list[StoredRecord]:
     return list(cache.scan_all())
 
 
-def test_an_open_intent_survives_until_it_is_settled(folder: Path) -> None:
+def test_a_purchase_stays_open_until_it_is_settled(folder: Path) -> None:
     """It is journalled before the send, so that a killed client can ask again."""
     intent = intent_of(image(1), text("a"), run="run-7")
     with PaidCache.open(folder) as cache:
@@ -46,7 +46,7 @@ def test_an_open_intent_survives_until_it_is_settled(folder: Path) -> None:
         assert cache.spend_on_record() == Spend(open_units=2)
 
 
-def test_the_last_unit_of_the_budget_can_be_used_and_not_one_more(
+def test_the_budget_can_be_spent_to_its_last_query_and_no_further(
     cache: PaidCache, ledger: Ledger
 ) -> None:
     """Receipts and open intents count alike."""
@@ -80,7 +80,7 @@ def test_a_refused_reservation_leaves_no_trace(cache: PaidCache) -> None:
     assert contents(cache) == before
 
 
-def test_reserving_an_open_intent_again_changes_nothing(cache: PaidCache) -> None:
+def test_reserving_an_open_purchase_again_changes_nothing(cache: PaidCache) -> None:
     """Even when the budget is full of it, and from another run."""
     intent = intent_of(image(1))
     cache.reserve(intent, budget=1)
@@ -111,7 +111,7 @@ def test_a_finished_purchase_cannot_be_reserved_again(cache: PaidCache, ledger: 
     assert cache.spend_on_record() == Spend(receipt_units=1, cost_micro_usd=100)
 
 
-def test_an_abandoned_purchase_gives_its_units_back(cache: PaidCache) -> None:
+def test_an_abandoned_purchase_frees_its_queries(cache: PaidCache) -> None:
     """The vendor has said that it did not charge."""
     intent = intent_of(*images(1, 2))
     cache.reserve(intent, budget=2)
@@ -146,13 +146,13 @@ def test_a_finished_purchase_cannot_be_abandoned(cache: PaidCache, ledger: Ledge
     [{"keys": ()}, {"keys": images(1, 1)}, {"idempotency_key": ""}, {"units": -1}],
     ids=str,
 )
-def test_an_intent_that_makes_no_sense_cannot_be_made(change: dict[str, Any]) -> None:
+def test_an_invalid_purchase_is_rejected(change: dict[str, Any]) -> None:
     """Nothing asked for, the same asked for twice, no name, or a negative price."""
     with pytest.raises(ValueError, match="a purchase"):
         replace(intent_of(image(1)), **change)
 
 
-def test_totals_that_are_gone_are_counted_again_when_the_cache_is_opened(
+def test_missing_totals_are_counted_when_the_cache_is_opened(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
     """A budget is never computed from nothing."""
@@ -171,7 +171,7 @@ def test_a_cache_without_totals_can_still_be_read(cache: PaidCache, folder: Path
     assert cache.spend_on_record() == Spend()
 
 
-def test_damaged_totals_stop_the_spending(cache: PaidCache, folder: Path) -> None:
+def test_damaged_totals_stop_purchases(cache: PaidCache, folder: Path) -> None:
     """A wrong remainder would overspend."""
     overwrite(folder, "totals", b"rubbish")
     with pytest.raises(CorruptRow, match="totals"):

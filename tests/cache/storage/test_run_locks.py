@@ -1,4 +1,4 @@
-"""Runs that are known to be alive, and nobody once their process is gone."""
+"""Run locks: held while a run is running, free when its process ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ with PaidCache.open(Path(sys.argv[1])) as cache, cache.hold_run_lock(sys.argv[2]
 
 @contextmanager
 def living(folder: Path, run: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that is alive as `run` until its input ends."""
+    """Another process that holds the lock of `run` until its input ends."""
     with start(LIVING, folder, run) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == "alive\n"
@@ -39,8 +39,8 @@ def living(folder: Path, run: str) -> Iterator[subprocess.Popen[str]]:
             client.communicate("\n")
 
 
-def test_a_run_is_alive_while_its_block_lasts(cache: PaidCache, folder: Path) -> None:
-    """For whoever asks, also without a right to write."""
+def test_a_run_is_running_while_its_block_lasts(cache: PaidCache, folder: Path) -> None:
+    """Every process sees it, also without permission to write."""
     assert not cache.is_running("run-1")
     with cache.hold_run_lock("run-1"), CacheReader.open(folder) as records:
         assert records.is_running("run-1")
@@ -50,8 +50,8 @@ def test_a_run_is_alive_while_its_block_lasts(cache: PaidCache, folder: Path) ->
     assert active_runs(folder) == []
 
 
-def test_a_killed_client_is_dead_at_once(cache: PaidCache, folder: Path) -> None:
-    """The kernel knows; no lease has to run out and nothing has to be cleaned up."""
+def test_a_killed_client_releases_its_lock_at_once(cache: PaidCache, folder: Path) -> None:
+    """The kernel frees the lock; no lease has to expire and nothing has to be cleaned up."""
     with living(folder, "run-1") as client:
         assert cache.is_running("run-1")
         client.send_signal(signal.SIGKILL)
@@ -61,14 +61,14 @@ def test_a_killed_client_is_dead_at_once(cache: PaidCache, folder: Path) -> None
             assert active_runs(folder) == ["run-1"]
 
 
-def test_several_runs_are_alive_beside_each_other(cache: PaidCache, folder: Path) -> None:
+def test_several_runs_can_run_at_the_same_time(cache: PaidCache, folder: Path) -> None:
     """They share one budget."""
     with living(folder, "a"), cache.hold_run_lock("b"):
         assert active_runs(folder) == ["a", "b"]
 
 
-def test_one_run_is_alive_once(cache: PaidCache, folder: Path) -> None:
-    """Two processes of one name would settle each other's purchases."""
+def test_a_run_cannot_run_twice(cache: PaidCache, folder: Path) -> None:
+    """Two processes with the same run name would settle each other's purchases."""
     with (
         living(folder, "run-1"),
         pytest.raises(CacheUnavailable, match="run-1 is running already"),
@@ -77,7 +77,7 @@ def test_one_run_is_alive_once(cache: PaidCache, folder: Path) -> None:
         pass
 
 
-def test_a_run_may_have_any_name_that_a_file_could_not(cache: PaidCache, folder: Path) -> None:
+def test_a_run_may_have_a_name_that_a_file_cannot_have(cache: PaidCache, folder: Path) -> None:
     """Its file stays in its folder."""
     for run in ("../../etc", ".", "", "a/b", "ä b%2F", "gate"):
         with cache.hold_run_lock(run):
@@ -88,8 +88,8 @@ def test_a_run_may_have_any_name_that_a_file_could_not(cache: PaidCache, folder:
         pass
 
 
-def test_a_forked_child_keeps_its_run_alive(cache: PaidCache) -> None:
-    """It may be sending; the run is dead when the last of them is."""
+def test_a_forked_child_keeps_the_lock_of_its_run(cache: PaidCache) -> None:
+    """It may be sending; the run ends with the last of its processes."""
     reading, writing = os.pipe()
     with cache.hold_run_lock("run-1"):
         child = os.fork()
@@ -108,7 +108,7 @@ def test_a_forked_child_keeps_its_run_alive(cache: PaidCache) -> None:
 
 
 def test_no_run_starts_while_the_cache_is_repaired(cache: PaidCache, folder: Path) -> None:
-    """And no repair while one is alive."""
+    """And no repair starts while a run is running."""
     with (
         exclude_runs(folder),
         pytest.raises(CacheUnavailable, match="repaired or merged"),
@@ -125,8 +125,8 @@ def test_no_run_starts_while_the_cache_is_repaired(cache: PaidCache, folder: Pat
         pass
 
 
-def test_files_of_killed_runs_are_swept_and_not_mistaken(cache: PaidCache, folder: Path) -> None:
-    """What a killed run leaves behind is an unlocked file."""
+def test_lock_files_of_killed_runs_are_ignored_and_removed(cache: PaidCache, folder: Path) -> None:
+    """A killed run leaves an unlocked file behind."""
     with living(folder, "run-1") as client:
         client.send_signal(signal.SIGKILL)
         client.wait()

@@ -1,4 +1,4 @@
-"""The arithmetic of reserve, commit and abandon against a model that fits in a head."""
+"""The arithmetic of reserve, commit and abandon against a simple model."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class SpendMachine(RuleBasedStateMachine):
 
     @property
     def in_flight(self) -> int:
-        """What the model has in flight."""
+        """The model's queries in open purchases."""
         return sum(intent.units for intent in self.open.values())
 
     @property
     def written_off_units(self) -> int:
-        """What the model has paid for without ever getting a receipt."""
+        """The model's written-off queries without a receipt."""
         return sum(one.units for name, one in self.lost.items() if name not in self.receipts)
 
     def intent(self, name: str) -> Intent:
@@ -103,7 +103,7 @@ class SpendMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def commit(self, name: str) -> None:
-        """As often as one likes, with or without a reservation: it counts once."""
+        """Any number of times, with or without a reservation: it counts once."""
         intent, receipt = self.charged.get(name) or (self.intent(name), None)
         receipt = receipt or self.ledger.charge(intent)
         self.charged[name] = (intent, receipt)
@@ -120,14 +120,14 @@ class SpendMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def write_off(self, name: str) -> None:
-        """Open or not, answered already or not: it is on record once, and counts once."""
+        """Open or not, answered or not: it is written off once and counts once."""
         self.cache.write_off(self.intent(name), account=ACCOUNT, detail="purged")
         self.lost[name] = self.intent(name)
         self.open.pop(name, None)
 
     @rule(name=names, is_corrupt=st.booleans())
     def damage_repair_and_replay(self, name: str, is_corrupt: bool) -> None:
-        """A row and a receipt go, or are no longer what they were: all of it comes back."""
+        """A row and a receipt are deleted or damaged: both are restored."""
         if name not in self.receipts:
             return
         key, receipt = self.intent(name).keys[0], self.receipts[name]
@@ -150,7 +150,7 @@ class SpendMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_spend_is_the_sum_of_the_receipts_and_of_the_open_intents(self) -> None:
-        """To the last unit and micro-USD."""
+        """To the last query and micro-USD."""
         assert self.cache.spend_on_record() == Spend(
             receipt_units=self.paid_units,
             open_units=self.in_flight,

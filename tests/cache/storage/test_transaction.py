@@ -70,8 +70,10 @@ def test_two_accounts_may_use_the_same_request_id(cache: PaidCache) -> None:
     assert len({receipt.request_id for receipt in cache.receipts()}) == 1
 
 
-def test_a_paid_answer_is_kept_even_without_its_intent(cache: PaidCache, ledger: Ledger) -> None:
-    """The money is gone, whoever abandoned the intent meanwhile."""
+def test_a_paid_answer_is_stored_even_if_its_purchase_is_not_open(
+    cache: PaidCache, ledger: Ledger
+) -> None:
+    """It is charged, even if another process abandoned the purchase."""
     intent = intent_of(image(1))
     receipt = ledger.charge(intent)
     cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
@@ -79,7 +81,9 @@ def test_a_paid_answer_is_kept_even_without_its_intent(cache: PaidCache, ledger:
     assert cache.spend_on_record() == Spend(receipt_units=1, cost_micro_usd=100)
 
 
-def test_the_vendor_s_price_counts_not_the_quote(cache: PaidCache, ledger: Ledger) -> None:
+def test_the_receipt_s_price_counts_and_not_the_quoted_one(
+    cache: PaidCache, ledger: Ledger
+) -> None:
     """What was reserved is released in full, what was charged is added."""
     intent = intent_of(*images(1, 2), units=4)
     cache.reserve(intent, budget=4)
@@ -89,7 +93,7 @@ def test_the_vendor_s_price_counts_not_the_quote(cache: PaidCache, ledger: Ledge
 
 
 def test_an_embedding_bought_twice_is_kept_twice(cache: PaidCache, ledger: Ledger) -> None:
-    """Two processes raced: both were charged, and the books must say so."""
+    """Two processes raced: both were charged, and both receipts count."""
     first, second = intent_of(*images(1, 2)), intent_of(*images(2, 3))
     for intent in (first, second):
         cache.reserve(intent, budget=10)
@@ -109,7 +113,7 @@ def test_an_embedding_bought_twice_is_kept_twice(cache: PaidCache, ledger: Ledge
 def test_a_charge_beside_a_damaged_row_is_kept(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
-    """The damaged row cannot say who bought it, and is evidence: it stays."""
+    """The damaged row does not show who bought it, and it is evidence: it stays."""
     buy(cache, ledger, image(1))
     overwrite(folder, image(1).digest, b"rubbish")
     again = buy(cache, ledger, image(1), name="again")
@@ -118,7 +122,7 @@ def test_a_charge_beside_a_damaged_row_is_kept(
         cache.get(image(1))
 
 
-def test_a_replayed_answer_puts_back_rows_that_are_gone(
+def test_a_replayed_answer_restores_missing_rows(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
     """And charges nothing: its receipt is known."""
@@ -163,7 +167,7 @@ WRONG: dict[str, tuple[Callable[[Answer], Answer], str]] = {
 def test_an_answer_whose_parts_do_not_belong_together_is_not_stored(
     cache: PaidCache, ledger: Ledger, name: str
 ) -> None:
-    """All or nothing; the intent stays open, so that the vendor can be asked again."""
+    """All or nothing; the purchase stays open, so that it can be requested again."""
     change, reason = WRONG[name]
     intent = intent_of(*images(1, 2))
     cache.reserve(intent, budget=2)
@@ -176,7 +180,7 @@ def test_an_answer_whose_parts_do_not_belong_together_is_not_stored(
     assert contents(cache) == before
 
 
-def test_a_receipt_of_nobody_s_account_is_not_stored(cache: PaidCache, ledger: Ledger) -> None:
+def test_a_receipt_without_an_account_is_not_stored(cache: PaidCache, ledger: Ledger) -> None:
     """It could never be audited."""
     intent = intent_of(image(1))
     receipt = ledger.charge(intent)
@@ -202,7 +206,7 @@ def test_a_vector_that_cannot_be_stored_leaves_nothing_behind(
 def test_a_purchase_under_a_model_that_changed_meanwhile_is_kept_under_the_new_name(
     cache: PaidCache, ledger: Ledger
 ) -> None:
-    """The intent named the old one; it is settled all the same, and nothing is mixed."""
+    """The purchase named the old model; it is settled all the same, and nothing is mixed."""
     intent = intent_of(image(1), name="changed")
     cache.reserve(intent, budget=1)
     changed = replace(intent, keys=(image(1, fingerprint="sha256:new"),))

@@ -1,4 +1,4 @@
-"""The rest of diskcache's traps, each with a control that shows it snap."""
+"""Other pitfalls of diskcache, each with a control that shows the failure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_files() -> int:
 
 
 def test_a_fanout_cache_drops_a_write_under_a_lock_without_an_error(tmp_path: Path) -> None:
-    """The control: set answers False, and the paid answer is gone."""
+    """The control: set returns False, and the paid answer is gone."""
     with diskcache.FanoutCache(str(tmp_path), shards=1, timeout=0.01) as plain:
         with closing(sqlite3.connect(tmp_path / "000" / DATABASE, isolation_level=None)) as lock:
             lock.execute("BEGIN IMMEDIATE")
@@ -32,8 +32,8 @@ def test_a_fanout_cache_drops_a_write_under_a_lock_without_an_error(tmp_path: Pa
         assert plain.get("paid") is None
 
 
-def test_a_write_under_a_lock_is_never_dropped_here(folder: Path, ledger: Ledger) -> None:
-    """It raises, so that nobody takes it for stored; and nothing is stored."""
+def test_a_write_under_a_lock_is_never_dropped_in_this_cache(folder: Path, ledger: Ledger) -> None:
+    """It raises, and nothing is stored."""
     intent = intent_of(image(1))
     receipt = ledger.charge(intent)
     with PaidCache.open(folder, patience_s=0.1) as cache:
@@ -53,10 +53,8 @@ def test_tuple_keys_of_a_plain_diskcache_are_pickles_of_unstable_bytes(tmp_path:
         assert plain.get((shared, "".join(["model", "-a"]))) is None
 
 
-def test_equal_keys_find_the_same_row_here_however_they_were_made(
-    cache: PaidCache, ledger: Ledger
-) -> None:
-    """A digest of canonical bytes does not depend on who shares a string with whom."""
+def test_equal_keys_find_the_same_row_in_this_cache(cache: PaidCache, ledger: Ledger) -> None:
+    """A digest of canonical bytes does not depend on the identity of strings."""
     buy(cache, ledger, image(1))
     again = image(1, fingerprint="".join(["sha256:", "f" * 64]))
     assert cache.missing([again]) == []
@@ -72,7 +70,7 @@ def test_reads_do_not_write(cache: PaidCache, ledger: Ledger, folder: Path) -> N
 
 
 def test_reads_of_a_plain_diskcache_with_statistics_write(tmp_path: Path) -> None:
-    """The control: a get that cannot have the lock gives up."""
+    """The control: a get that cannot take the lock fails."""
     with diskcache.Cache(str(tmp_path), statistics=True, timeout=0.01) as plain:
         plain.set("x", b"x")
         with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as lock:
@@ -81,8 +79,8 @@ def test_reads_of_a_plain_diskcache_with_statistics_write(tmp_path: Path) -> Non
                 plain.get("x")
 
 
-def test_threads_that_are_gone_leave_no_files_open(cache: PaidCache, ledger: Ledger) -> None:
-    """One connection a thread: a pool that changes its threads would run out of files."""
+def test_ended_threads_leave_no_files_open(cache: PaidCache, ledger: Ledger) -> None:
+    """Each thread has a connection: a pool that replaces threads would run out of files."""
     buy(cache, ledger, image(1))
 
     def look_in_a_thread() -> None:

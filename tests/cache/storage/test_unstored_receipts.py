@@ -1,4 +1,4 @@
-"""A database that is not the one that receipts.jsonl was written beside is not bought into."""
+"""A database that lacks receipts of receipts.jsonl is not used for purchases."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MOVED = account_name("http://127.0.0.1:8000", KEY_ID)
 
 
 def refused(folder: Path) -> str:
-    """What is said instead of buying."""
+    """The message of the refusal to open."""
     with pytest.raises(CacheUnavailable, match="nothing was bought") as caught:
         PaidCache.open(folder, patience_s=5.0)
     return str(caught.value)
@@ -48,7 +48,7 @@ def refused(folder: Path) -> str:
 def test_a_database_that_lacks_receipts_is_refused_until_it_is_repaired(
     folder: Path, tmp_path: Path, damage: str
 ) -> None:
-    """Else all of it would be paid again, with the whole budget before it."""
+    """Otherwise everything would be bought again, from the full budget."""
     ledger, older = Ledger(), tmp_path / "older.db"
     with PaidCache.open(folder) as cache:
         buy(cache, ledger, *images(1, 2))
@@ -79,7 +79,7 @@ def test_a_database_that_lacks_receipts_is_refused_until_it_is_repaired(
 def test_an_older_database_is_refused_exactly_when_it_lacks_a_receipt(
     empty_cache: Path, tmp_path_factory: pytest.TempPathFactory, kept: int, ends: list[str]
 ) -> None:
-    """A purchase that was open already settles as any other: the vendor gives its answer again."""
+    """A purchase that was open already is settled as usual: the vendor sends its answer again."""
     folder = Path(shutil.copytree(empty_cache, tmp_path_factory.mktemp("stray") / "cache"))
     ledger = Ledger()
     reserved = [intent_of(image(number), name=f"p{number}") for number in range(3)]
@@ -102,7 +102,7 @@ def test_an_older_database_is_refused_exactly_when_it_lacks_a_receipt(
     assert "1 receipts" in refused(folder)
 
 
-def test_a_purchase_on_record_as_lost_never_had_its_receipt(
+def test_a_written_off_purchase_needs_no_receipt(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
     """Its commit failed after the line, and then the vendor deleted the answer."""
@@ -117,7 +117,7 @@ def test_a_purchase_on_record_as_lost_never_had_its_receipt(
     assert not repair(folder).changed
 
 
-def test_a_receipt_under_another_address_of_its_key_is_no_stray(
+def test_a_receipt_under_another_address_of_its_key_is_stored(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
     """Its first commit failed after the line; the next run reached the vendor elsewhere."""
@@ -139,8 +139,8 @@ def test_a_receipt_under_another_address_of_its_key_is_no_stray(
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
-def test_a_line_whose_commit_is_being_made_is_waited_for(folder: Path, is_kept: bool) -> None:
-    """As a merge's, which has no intent for it: only the lock tells whether it is half way."""
+def test_a_line_of_a_commit_in_progress_is_waited_for(folder: Path, is_kept: bool) -> None:
+    """As of a merge, which has no open purchase: only the lock shows whether it is done."""
     ledger = Ledger()
     intent = intent_of(image(1))
     receipt = ledger.charge(intent)
@@ -171,7 +171,7 @@ def test_a_line_whose_commit_is_being_made_is_waited_for(folder: Path, is_kept: 
 
 
 def test_a_cache_that_others_buy_into_meanwhile_can_be_opened_at_any_time(folder: Path) -> None:
-    """No false alarm, however often one looks."""
+    """There is no false alarm, however often it is opened."""
     with start(BUYER, folder, 0) as client:
         assert client.stdout is not None
         for _ in range(12):
@@ -181,10 +181,10 @@ def test_a_cache_that_others_buy_into_meanwhile_can_be_opened_at_any_time(folder
     PaidCache.open(folder, patience_s=60.0).close()
 
 
-def test_a_merge_gives_a_cache_its_receipts_back(
+def test_a_merge_restores_the_receipts_of_a_cache(
     folder: Path, empty_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A backup is as good as a repair, and brings the rows, too; it must be whole itself."""
+    """A backup restores the rows too; it must be complete itself."""
     with PaidCache.open(folder) as cache:
         buy(cache, Ledger(), *images(1, 2))
     emptied = Path(shutil.copytree(empty_cache, tmp_path / "emptied"))
@@ -200,7 +200,7 @@ def test_a_merge_gives_a_cache_its_receipts_back(
         assert verify(mended).is_sound
 
 
-def test_a_damaged_line_is_no_lost_receipt(folder: Path) -> None:
+def test_a_damaged_line_is_not_an_unstored_receipt(folder: Path) -> None:
     """It proves nothing: the cache opens, and verify names it."""
     with PaidCache.open(folder) as cache:
         buy(cache, Ledger(), image(1))

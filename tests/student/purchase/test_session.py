@@ -142,7 +142,7 @@ async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
     assert "Only with that key can the vendor say whether its 2 queries were charged" in told
     assert (vendor.spent, vendor.posts) == (0, [])
     # What the message says to do helps.
-    assert f"give-up {theirs.idempotency_key}" in told
+    assert f"write-off {theirs.idempotency_key}" in told
     with PaidCache.open(settings.purchase.cache) as cache:
         write_off(cache, theirs.idempotency_key)
     await bought(settings, vendor)
