@@ -13,6 +13,46 @@ _INTRO = """\
 What the packages export. Anything else may change without notice. Importing a package is
 cheap: a name is imported when it is first used.
 
+Plan and buy embeddings of images and texts:
+
+<!-- run -->
+```python
+import os
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from student import EmbeddingBuyer
+
+images = sorted(Path("data/sketch/bird").glob("*.png"))
+buyer = EmbeddingBuyer(
+    vendor="http://127.0.0.1:8000",
+    key=SecretStr(os.environ["TEACHER_API_KEY"]),
+    cache=Path("paid-cache"),
+    budget=1000,
+)
+print(buyer.plan(images, ["a photo of a bird"]).units, "queries would be bought")
+bought = buyer.buy(images, ["a photo of a bird"])
+print(len(bought.images), "image embeddings,", bought.summary.units, "queries charged")
+```
+
+Load a student and predict (no vendor needed):
+
+<!-- run -->
+```python
+from pathlib import Path
+
+from student import load_student, predict_images
+
+network, meta = load_student(Path("runs/student"))
+print(meta["classes"])
+images = sorted(Path("data/sketch/bird").glob("*.png"))
+for prediction in predict_images(images, Path("runs/student")):
+    print(prediction.image.name, prediction.class_name, f"{prediction.confidence:.1%}")
+```
+
+Open a cache:
+
 <!-- run -->
 ```python
 from cache import CacheReader, verify
@@ -22,7 +62,7 @@ with CacheReader.open("paid-cache") as cache:
     print(len(list(cache.rows())), "embeddings, sound:", verify(cache).is_sound)
 ```
 """
-_MODULES = ("cache",)
+_MODULES = ("student", "cache")
 WIDTH = 88  # columns of a signature on one line
 
 
