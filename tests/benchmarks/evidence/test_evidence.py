@@ -70,12 +70,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 def test_without_rows_every_figure_is_said_to_be_missing(tmp_path: Path) -> None:
     text = page_of([], tmp_path)
     assert "| VL2V-ADiP-1q, 1 view |  |  |  |  | not yet run |" in text
-    assert "±" not in text.split("## Styles", 1)[1]
+    assert "±" not in text.split("## Unlabelled styles", 1)[1]
     assert not list(tmp_path.glob("images/*"))
 
 
 def test_with_every_row_nothing_is_missing(full: tuple[str, Path]) -> None:
-    assert "not yet run" not in full[0].split("## Styles", 1)[1]
+    assert "not yet run" not in full[0].split("## Unlabelled styles", 1)[1]
     names = ["ablation", "curves", "headline", "methods", "teachers"]
     drawn = sorted(path.name for path in (full[1] / "images").iterdir())
     assert drawn == [f"evidence-{name}.png" for name in names]
