@@ -64,7 +64,7 @@ method; a method that reads image embeddings has four views of each image unless
 otherwise. "Images as VL2V-ADiP-1q" shows another method the images as VL2V-ADiP-1q shows them,
 line drawings included: what is left between the two is the value of the teacher's embeddings. The
 options of VL2V-ADiP-1q are changed one at a time on one style (Windows). Options with which the
-product can no longer train (align ridge, mix, averaging ema, schedule cosine) are shown as they
+product can no longer train (align ridge, mix, averaging ema) are shown as they
 were measured. Lines without an interval are from one seed.
 """
 BY_CHANCE = """\

@@ -41,7 +41,6 @@ RETIRED: Mapping[str, Retired] = MappingProxyType(
         "align": Retired(values=("ridge",), neutral="sgd", advice="leave the option out"),
         "mix": Retired(values=("mixup", "cutmix"), neutral="none", advice="leave the option out"),
         "averaging": Retired(values=("ema",), advice="use swad (the default) or none"),
-        "schedule": Retired(values=("cosine",), advice="use constant (the default) or one-cycle"),
     }
 )
 

@@ -32,6 +32,8 @@ class Stage:
         """The learning rate at a step: a function of the step, so that resuming needs no state."""
         if self.schedule == "constant":
             return self.lr
+        if self.schedule == "cosine":
+            return _cosine(self.lr, 0.0, step / self.steps)
         start, end = self.lr / _START_DIVISOR, self.lr / _START_DIVISOR / _END_DIVISOR
         peak = _WARM_UP * self.steps - 1
         if step <= peak:

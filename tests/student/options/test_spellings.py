@@ -93,7 +93,6 @@ def test_the_old_name_of_the_method_is_read_from_the_environment(
         ["--mix=cutmix"],
         ["--align", "ridge"],
         ["--averaging", "ema"],
-        ["--schedule", "cosine"],
     ],
 )
 def test_what_has_left_the_product_is_refused_with_the_version_and_what_to_do(

@@ -53,7 +53,7 @@ def test_a_method_may_choose_everything_that_identifies_a_run_but_itself_and_its
         ({"lr": 0.0}, "lr: Input should be greater than 0"),
         ({"lr": float("inf")}, "lr: Input should be a finite number"),
         ({"threads": -1}, "threads: Input should be greater than or equal to 0"),
-        ({"schedule": "linear"}, "schedule: Input should be 'constant' or 'one-cycle'"),
+        ({"schedule": "linear"}, "schedule: Input should be 'constant', 'one-cycle' or 'cosine'"),
         ({"averaging": "mean"}, "averaging: Input should be 'swad' or 'none'"),
         ({"method": "magic"}, "method: Input should be 'vl2v-adip'"),
         ({"mean_target_prob": 1.1}, "mean-target-prob: Input should be less than or equal to 1"),

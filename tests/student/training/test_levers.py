@@ -24,6 +24,7 @@ from tests.support.training_tasks import task_of
 ADIP = METHODS["vl2v-adip"]
 LEVERS: dict[str, dict[str, Any]] = {
     "one-cycle": {"schedule": "one-cycle"},
+    "cosine": {"schedule": "cosine"},
     "no averaging": {"averaging": "none"},
     "mean target": {"mean_target_prob": 0.5},
     "clean": {"clean_prob": 0.5},

@@ -148,6 +148,17 @@ def test_the_one_cycle_rate_is_torchs(steps: int) -> None:
             schedule.step()
 
 
+@pytest.mark.parametrize("steps", [1, 10, 101])
+def test_the_cosine_rate_is_torchs(steps: int) -> None:
+    stage = Stage(name="x", trains="all", steps=steps, lr=0.1, schedule="cosine")
+    optimiser = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
+    for step in range(steps):
+        assert stage.rate(step) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-12)
+        optimiser.step()
+        schedule.step()
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_the_shortest_stages_have_a_rate_too(steps: int) -> None:
     stage = Stage(name="x", trains="all", steps=steps, lr=0.1, schedule="one-cycle")
