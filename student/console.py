@@ -1,4 +1,4 @@
-"""What a person sees while a job runs: the plan, progress bars, warnings. Plain where piped."""
+"""Terminal output of a run: lines, tables, warnings and progress bars; plain text when piped."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,29 +11,29 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-LOG_SECONDS = 20  # between two lines of a bar where nothing can be redrawn
+LOG_SECONDS = 20  # between two lines of a bar where the output is not a terminal
 
 
 class Terminal:
-    """Prints to a console; bars redraw on a terminal and are a few lines in a log."""
+    """Prints to a console. Bars are redrawn on a terminal, and print a few lines into a log."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def say(self, text: str) -> None:
-        """One line of what is happening."""
+        """Print a line about the progress."""
         self._console.print(text, highlight=False, markup=False)
 
     def warn(self, text: str) -> None:
-        """One line that a person should not overlook."""
+        """Print a line as a warning."""
         self._console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)
 
     def heading(self, text: str) -> None:
-        """The name of the next part."""
+        """Print the title of the next section."""
         self._console.print(f"\n{text}", style="bold", highlight=False, markup=False)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Left-aligned first column, right-aligned figures."""
+        """Print a table: the first column left-aligned, the others right-aligned."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for index, column in enumerate(columns):
             table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
@@ -42,12 +42,12 @@ class Terminal:
         self._console.print(table)
 
     def markdown(self, text: str) -> None:
-        """A section of a report."""
+        """Print a section of a report."""
         self._console.print(Markdown(text))
 
     @contextmanager
     def bar(self, label: str) -> Iterator[Callable[[int, int, str], None]]:
-        """A progress bar; call what it yields with done, total, and a word on the state."""
+        """A progress bar; call what it yields with done, total and a note."""
         with self.bars([label]) as update:
             yield partial(update, label)
 
@@ -55,7 +55,7 @@ class Terminal:
     def bars(
         self, labels: Sequence[str], *, is_shown: bool = True
     ) -> Iterator[Callable[[str, int, int, str], None]]:
-        """Several bars at once; call what it yields with a label first."""
+        """Several progress bars; call what it yields with label, done, total and a note."""
         in_a_log = is_shown and not self._console.is_terminal
         last: dict[str, str] = {}
         said_at = time.monotonic()
@@ -88,5 +88,5 @@ class Terminal:
 
 
 def quiet() -> Terminal:
-    """A terminal that nobody reads."""
+    """A terminal whose output is discarded."""
     return Terminal(Console(file=StringIO()))

@@ -1,21 +1,21 @@
-"""Everything that can go wrong for the client, as one tree.
+"""The client's errors.
 
 StudentError                  1   the root: a CLI catches this and exits with `exit_code`
-├── BadInput                  2   an option, a file or a folder cannot be used: free of charge
+├── BadInput                  2   an option, a file or a folder cannot be used
 │   └── DataError             2   the data set: its layout, its images, its splits
-├── TrainingError             8   training could not go on
-└── PurchaseError             4   buying could not go on
+├── TrainingError             8   training failed
+└── PurchaseError             4   the purchase failed
     ├── PlanExceedsBudget     3   the plan does not fit the budget or the account; nothing was sent
     └── VendorError           4   the vendor refused, failed, or was not understood
         ├── BudgetExhausted   3   the account at the vendor cannot pay (402)
-        ├── VendorUnreachable 5   no answer in the attempts and the time allowed
-        ├── AnswerPurged      4   it was charged once, and the vendor has deleted the answer (410)
-        ├── VendorMisbehaved  6   an answer came, and its bytes are not what was promised
+        ├── VendorUnreachable 5   no answer within the limits on attempts and time
+        ├── AnswerPurged      4   the purchase was charged and its answer is deleted (410)
+        ├── VendorMisbehaved  6   an answer came and failed a check
         ├── ModelChanged      7   the vendor answers with another model than the planned one
         └── PriceChanged      7   the vendor charges by another price list than the planned one
 
-Each vendor error knows what happened to the money: `charged` is True, False, or None where only
-the vendor can tell; then the journal keeps the purchase and the next run asks under the same key.
+Each vendor error says what was charged: `charged` is True, False, or None if only the vendor knows.
+Then the purchase stays open, and the next run asks the vendor for it under the same key.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ BudgetLimit = Literal["client budget", "vendor budget"]
 
 
 class StudentError(Exception):
-    """The client cannot do what it was asked; the message says why and what to do."""
+    """Root of the client's errors; the message says what happened and what to do."""
 
     exit_code: ClassVar[int] = 1
 
 
 class BadInput(StudentError):
-    """An option, a file or a folder cannot be used: it cost nothing, and what was bought before it
-    was found out is stored."""
+    """An option, a file or a folder cannot be used. Nothing was charged for it, and everything that
+    was bought before is stored."""
 
     exit_code = 2
 
 
 class DataError(BadInput):
-    """The data set cannot be used as it stands."""
+    """The data set cannot be used as it is."""
 
 
 class TrainingError(StudentError):
-    """Training could not go on."""
+    """Training failed."""
 
     exit_code = 8
 
 
 class PurchaseError(StudentError):
-    """Buying could not go on."""
+    """The purchase failed."""
 
     exit_code = 4
 
@@ -82,8 +82,8 @@ _MONEY = {
     False: "Nothing was charged.",
     True: "It was charged.",
     None: (
-        "Whether it was charged only the vendor knows: the journal keeps the purchase, and the "
-        "next run asks for it under the same key, so that it is paid once."
+        "Only the vendor knows whether it was charged: the purchase stays open, and the next run "
+        "asks for it under the same key, so that it is paid once."
     ),
 }
 
@@ -91,8 +91,8 @@ _MONEY = {
 class VendorError(PurchaseError):
     """The vendor refused, failed, or was not understood.
 
-    `status` is 0 where no HTTP status came, `code` the vendor's machine-readable word, `index`
-    the guilty item of the batch where the vendor named one.
+    `status` is 0 if there was no HTTP response, `code` is the vendor's problem code, and `index` is
+    the item of the batch that caused the problem, if the vendor named it.
     """
 
     def __init__(
@@ -147,30 +147,30 @@ class BudgetExhausted(VendorError):
 
 
 class VendorUnreachable(VendorError):
-    """The vendor gave no answer in the attempts and the time allowed."""
+    """The vendor gave no answer within the limits on attempts and time."""
 
     exit_code = 5
 
 
 class AnswerPurged(VendorError):
-    """The purchase was charged once and its answer is no longer kept: what it bought is lost."""
+    """The purchase was charged and the vendor has deleted its answer, which is written off."""
 
     exit_code = 4
 
 
 class VendorMisbehaved(VendorError):
-    """An answer came and its bytes are not what was promised; none of it is stored."""
+    """An answer came and failed a check; none of it is stored."""
 
     exit_code = 6
 
 
 class ModelChanged(VendorError):
-    """The vendor answers with another model than the planned one: two spaces must not mix."""
+    """The vendor answers with another model than the plan's; two embedding spaces must not mix."""
 
     exit_code = 7
 
 
 class PriceChanged(VendorError):
-    """The vendor charges by another price list than the planned one."""
+    """The vendor charges by another price list than the plan's."""
 
     exit_code = 7

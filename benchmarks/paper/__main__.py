@@ -25,10 +25,10 @@ from benchmarks.paper.datasets import DATASETS, find
 from benchmarks.paper.recipe import STUDENTS, Recipe, clear_scratch, targets_of
 from benchmarks.paper.reports import read_reports
 from benchmarks.paper.tables import render
+from cache.storage.atomic_file import replace_file
 from student.console import Terminal
 from student.data.image_folder import discover
 from student.errors import BadInput, PlanExceedsBudget, StudentError, VendorError
-from student.models.saved import replace_file
 from student.options import Options
 from student.options.purchase import api_key
 from student.options.spellings import current_method

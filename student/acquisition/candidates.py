@@ -1,4 +1,4 @@
-"""What a selector may look at: what is free, and what has been bought so far.
+"""The inputs of a selector: what is free, and what has been bought so far.
 
 Shapes: N images, F features of the student, D teacher dimensions, C classes.
 """
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 AcquisitionRounds = Generator[list[int], "Answers", None]
-"""Asks for rows of images, round after round, and is sent the answers to all it has asked for."""
+"""Yields rows of images to buy, round by round, and is sent the answers to all rows so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidates:
-    """The images that could be bought, by row. All of it is free.
+    """The images that could be bought, by row. Computing it costs no query.
 
     features (N, F) float32 of the student's backbone before training, labels and domains (N,)
-    int64. Raises ValueError where shapes disagree.
+    int64. Raises ValueError if the shapes disagree.
     """
 
     features: NDArray[np.float32]
@@ -47,11 +47,11 @@ class Candidates:
 
     @property
     def num_classes(self) -> int:
-        """How many classes the rows have."""
+        """The number of classes among the rows."""
         return len(np.unique(self.labels))
 
     def directions(self) -> NDArray[np.float32]:
-        """The features at unit length (N, F), so that distances are of cosines."""
+        """The features at unit length (N, F), so that distances depend on cosines."""
         length = np.linalg.norm(self.features, axis=1, keepdims=True)
         unit: NDArray[np.float32] = self.features / np.maximum(length, np.float32(1e-12))
         return unit
@@ -59,15 +59,15 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answers:
-    """The bought embeddings: images (N, D), of which the rows of `known` (N,) are to be read, and
-    the class texts (C, D), row by label."""
+    """The bought embeddings: images (N, D), valid only in the rows of `known` (N,), and the class
+    texts (C, D), row by label."""
 
     texts: NDArray[np.float32]
     images: NDArray[np.float32]
     known: NDArray[np.bool_]
 
     def of(self, rows: Sequence[int]) -> Answers:
-        """The same, with the images outside `rows` forgotten."""
+        """The same, with only the images of `rows` known."""
         asked = np.zeros_like(self.known)
         asked[list(rows)] = True
         return Answers(texts=self.texts, images=self.images, known=self.known & asked)

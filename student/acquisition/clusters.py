@@ -1,13 +1,13 @@
-"""One image of every cluster, with twice as many clusters in each round: centroid and TypiClust.
+"""An image of every cluster, with twice as many clusters in each round: centroid and TypiClust.
 
-Which image stands for a cluster is the difference. Both are cold starts of active learning on
+They differ in the image that represents a cluster. Both are cold starts of active learning on
 features that a network has already: S. R. Gupte et al., "Revisiting active learning in the
 era of vision foundation models" (ALFM, arXiv 2401.14555), for centroids; G. Hacohen et al., "Active
 learning on a budget" (TypiClust, ICML 2022, arXiv 2202.02794) for typicality.
 
-Their clusterings are made for one budget. Here the number of clusters doubles from round to round
-whatever the budget is, and a round goes on from what the rounds before it chose: so a bigger budget
-buys a superset.
+The published clusterings are made for a fixed budget. Here the number of clusters doubles from
+round to round whatever the budget is, and each round continues from the choices of the rounds
+before it, so that a larger budget buys a superset.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ NEIGHBOURS = 20
 _BLOCK = 1024
 
 Ranking = Callable[[NDArray[np.float32], Sequence[int], int], list[int]]
-"""Ranks a cluster's points (M, F), of which some places are chosen: so many new places."""
+"""Ranks a cluster's points (M, F): given the places already chosen, the next `count` places."""
 
 
 def centroid_order(candidates: Candidates, *, seed: int, length: int) -> list[int]:
-    """The image nearest to the centre of each cluster; further ones of a cluster are herded."""
+    """The image nearest to the centre of each cluster; further images of a cluster by herding."""
     return _covering(candidates, _central, seed=seed, length=length, smallest=1)
 
 
@@ -51,7 +51,7 @@ def _covering(
     while len(order) < length:
         size = min(size, len(points))
         clusters = k_means(points, min(size, MOST_CLUSTERS), seed=(seed, number))
-        # To the round's own end, so that the next round starts from the same images.
+        # Always a whole round, so that the next round starts from the same images.
         order += _one_round(points, clusters, order, rank, count=size - len(order), least=smallest)
         size, number = 2 * size, number + 1
     return order[:length]
@@ -66,7 +66,7 @@ def _one_round(
     count: int,
     least: int,
 ) -> list[int]:
-    """The next `count` rows: of the cluster with the fewest chosen first, of those the largest."""
+    """The next `count` rows, from the cluster with the fewest chosen; of equals, the largest."""
     is_chosen = np.zeros(len(points), dtype=bool)
     is_chosen[list(chosen)] = True
     ranked: dict[int, list[int]] = {}
@@ -98,7 +98,7 @@ def _typical(points: NDArray[np.float32], chosen: Sequence[int], count: int) -> 
     spread = np.zeros(len(points))
     for at in range(0, len(points) if neighbours else 0, _BLOCK):
         near = points[at : at + _BLOCK] @ points.T
-        # The point itself is no neighbour: nothing is less alike than this.
+        # The point itself is not a neighbour: -2 is below every cosine.
         near[np.arange(len(near)), np.arange(at, at + len(near))] = -2.0
         closest = np.partition(near, -neighbours, axis=1)[:, -neighbours:]
         spread[at : at + _BLOCK] = np.sqrt(np.maximum(2.0 - 2.0 * closest, 0.0)).mean(axis=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cache.storage.atomic_file import replacing
 from student.models.backbone import load_network
 from student.models.student import with_head
 from student.models.timm_backbone import weights_name
@@ -34,16 +34,17 @@ def frozen_features(
 ) -> NDArray[np.float32]:
     """The backbone's features (N, F) of clean images (N, S, S, 3), before it is trained.
 
-    `digests` name the images by content, row for row. The file in `folder` is named after all that
-    decides the features, so that another backbone, size or image finds none and computes them.
-    `progress(done, total)` counts images. Raises BadInput and TrainingError as the backbone does.
+    `digests` are the images' SHA-256 digests, row by row. The name of the file in `folder` is a
+    digest of everything that decides the features, so that another backbone, size or image uses
+    another file. `progress(done, total)` counts images. Raises BadInput and TrainingError as
+    `load_network` does.
     """
     size = int(pixels.shape[1])
     path = folder / f"{_name(digests, options, size, seed)}.npy"
     if (stored := _read(path, len(digests))) is not None:
         return stored
     with training_device(options) as device:
-        torch.manual_seed(torch_seed(seed))  # of a backbone without weights
+        torch.manual_seed(torch_seed(seed))  # for a backbone with random weights
         student = with_head(
             load_network(options.backbone, options.weights, image_size=size),
             backbone=options.backbone,
@@ -57,12 +58,8 @@ def frozen_features(
             progress(min(at + _CHUNK, len(pixels)), len(pixels))
     features = np.concatenate(chunks)
     folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as file:
+    with replacing(path) as file:
         np.save(file, features, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
     return features
 
 
@@ -75,7 +72,7 @@ def _name(digests: Sequence[str], options: TrainingOptions, size: int, seed: int
 
 
 def _read(path: Path, rows: int) -> NDArray[np.float32] | None:
-    """What is kept; None where there is nothing, or a file that is not it."""
+    """The stored features; None if there is no file or it does not fit."""
     try:
         stored = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -18,9 +18,9 @@ from student.acquisition.stratified import stratified_order
 def herd(
     features: NDArray[np.float32], *, chosen: Sequence[int] = (), length: int | None = None
 ) -> list[int]:
-    """Rows in the order in which each brings the mean of the chosen closest to the mean of all.
+    """Rows in the order in which each brings the mean of the chosen rows closest to that of all.
 
-    Goes on from the rows of `chosen`, which are not given again; `length` new ones at most.
+    Continues from the rows of `chosen`, which are not returned again; at most `length` new rows.
     """
     left = np.ones(len(features), dtype=bool)
     left[list(chosen)] = False
@@ -41,9 +41,9 @@ def herd(
 
 
 def herding_order(candidates: Candidates, *, seed: int, length: int) -> list[int]:
-    """Every prefix balanced over class x domain, and herded inside each of them.
+    """Every prefix is balanced over class x domain, and herded inside each of them.
 
-    Which class and domain comes next is the seed's choice, as in the stratified random order.
+    The seed decides which class and domain comes next, as in the stratified random order.
     """
     strata = candidates.strata
     places = stratified_order(strata, seed)

@@ -1,4 +1,4 @@
-"""k-center greedy: always the image that is farthest from all chosen ones.
+"""k-center greedy: always the image that is farthest from all chosen images.
 
 O. Sener and S. Savarese, "Active learning for convolutional neural networks: a core-set approach",
 ICLR 2018 (arXiv 1708.00489), after T. Gonzalez, 1985.
@@ -13,7 +13,7 @@ from student.acquisition.stratified import stratified_order
 
 
 def k_center_order(candidates: Candidates, *, seed: int, length: int) -> list[int]:
-    """Farthest first, from an image that the seed chooses; of equals, the first row."""
+    """Farthest first, starting from an image that the seed chooses; of equals, the first row."""
     if length == 0:
         return []
     points = candidates.directions()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STEPS = 15
-_SAME = 1e-7  # rounding alone puts copies of a point of length 1 so far apart, squared
+_SAME = 1e-7  # squared distance that rounding alone puts between copies of a unit vector
 
 
 def k_means(points: NDArray[np.float32], k: int, *, seed: tuple[int, ...]) -> NDArray[np.int64]:
@@ -31,7 +31,7 @@ def k_means(points: NDArray[np.float32], k: int, *, seed: tuple[int, ...]) -> ND
 def _spread(
     points: NDArray[np.float32], k: int, source: np.random.Generator
 ) -> NDArray[np.float32]:
-    """k rows to start from, each drawn by its squared distance to those before."""
+    """k initial centres, each drawn by its squared distance to the centres before it."""
     squares = (points**2).sum(axis=1)
     rows = [int(source.integers(len(points)))]
     nearest = np.full(len(points), np.inf)
@@ -41,7 +41,7 @@ def _spread(
         nearest = np.minimum(nearest, np.maximum(distance, 0.0))
         nearest[rows[-1]] = 0.0
         total = nearest.sum()
-        if total <= _SAME * len(points):  # every point is a centre already, or a copy of one
+        if total <= _SAME * len(points):  # every point is a centre already, or a copy of a centre
             rows.append(int(source.integers(len(points))))
             continue
         at = int(np.searchsorted(np.cumsum(nearest), source.random() * total, side="right"))

@@ -1,10 +1,10 @@
-"""Margin in rounds: the images that the teacher is expected to be least sure of.
+"""Margin sampling in rounds: the images on which the teacher is expected to be least certain.
 
-A ridge regression from the student's free features to the embeddings bought so far guesses the
-embeddings of the other images. Their cosines to the class texts are what the teacher would classify
-by; the smallest margin between the best two comes first: T. Scheffer et al., "Active hidden Markov
-models for information extraction", IDA 2001, which ALFM (arXiv 2401.14555) finds strong on features
-of foundation models.
+A ridge regression from the student's free features to the embeddings bought so far predicts the
+embeddings of the other images. Their cosines to the class texts predict the teacher's
+classification; the smallest margin between the best two classes comes first: T. Scheffer et al.,
+"Active hidden Markov models for information extraction", IDA 2001, which ALFM (arXiv 2401.14555)
+finds strong on features of foundation models.
 
 The first round is random and of one percent of the images, or as many as there are classes; each
 round doubles what was chosen, whatever the budget is, so that a bigger budget buys a superset.
@@ -43,7 +43,7 @@ def hybrid_rounds(candidates: Candidates, *, seed: int) -> AcquisitionRounds:
 
 
 def margins(candidates: Candidates, answers: Answers) -> NDArray[np.float32]:
-    """How much closer each image is thought to be to its best class than to the next: (N,)."""
+    """The predicted margin of each image between its best and its second class: (N,)."""
     features = torch.from_numpy(candidates.directions())
     rows = np.flatnonzero(answers.known)
     weight, bias = solve_projection(
@@ -76,7 +76,7 @@ def _rounds(candidates: Candidates, free: Sequence[int], *, typical: float) -> A
             left = np.array(sorted(set(fresh) - set(by_free)), dtype=np.int64)
             unsure = left[np.argsort(margins(candidates, known)[left], kind="stable")].tolist()
             asked = by_free + unsure[: count - len(by_free)]
-        else:  # none of what was asked for came: there is nothing to judge by
+        else:  # nothing that was requested could be bought: there is nothing to fit
             asked = fresh[: size - len(chosen)]
         chosen += asked
         answers = yield asked

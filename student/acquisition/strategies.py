@@ -1,6 +1,6 @@
-"""The selectors by name. Each gives one order of all images, whatever the budget is.
+"""The selectors by name. Each gives an order of all images that does not depend on the budget.
 
-| name       | looks at                      | rule                                                |
+| name       | reads                         | rule                                                |
 | ---------- | ----------------------------- | --------------------------------------------------- |
 | random     | class and domain              | stratified random                                   |
 | herding    | class, domain, own features   | keeps the mean of each class x domain               |
@@ -10,10 +10,10 @@
 | margin     | own features, what was bought | least sure between two classes, in doubling rounds  |
 | hybrid     | class, domain, features, what was bought | half herding, half margin in each round  |
 
-The features are those of the student's backbone before training: free, unlike the teacher's
-embeddings, which are what is being bought. What a budget buys is a prefix of the order, so that a
-bigger budget buys a superset. The papers are named where each rule is written. Random is the line
-to beat: with distillation it is as good as elaborate pruning at every fraction (arXiv 2403.07854).
+The features are those of the student's backbone before training. They are free, unlike the
+teacher's embeddings. A budget buys a prefix of the order, so that a larger budget buys a superset.
+Each module names its paper. Random is the baseline: with distillation it is as good as elaborate
+pruning at every fraction (arXiv 2403.07854).
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from student.errors import BadInput
 
 
 class Ranked(Protocol):
-    """The first `length` rows of an order that nothing bought changes."""
+    """The first `length` rows of an order that does not depend on what is bought."""
 
     def __call__(self, candidates: Candidates, *, seed: int, length: int) -> list[int]: ...
 
 
 class InRounds(Protocol):
-    """An order that is made while buying goes on."""
+    """An order that is made during the purchase."""
 
     def __call__(self, candidates: Candidates, *, seed: int) -> AcquisitionRounds: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selector:
-    """A name and its rule: one of `ranked` and `in_rounds`."""
+    """A name and its rule: either `ranked` or `in_rounds`."""
 
     name: str
     ranked: Ranked | None = None
@@ -75,7 +75,7 @@ SELECTORS: Mapping[str, Selector] = MappingProxyType(
 
 
 def selector(name: str) -> Selector:
-    """The selector of this name; BadInput, naming them all, where there is none."""
+    """The selector of this name. Raises BadInput, listing all names, if there is none."""
     if name not in SELECTORS:
         message = f"no selector {name}; there are {', '.join(SELECTORS)}"
         raise BadInput(message)
@@ -92,9 +92,9 @@ def order(
 ) -> list[int]:
     """Every row once, best first; a budget for n images buys the first n.
 
-    Only the first `length` need to be ranked by the rule (all where None): the others follow at
-    random. A rule in rounds is replayed on `answers`, which hold what a full purchase would; it
-    reads of them what it has chosen before. BadInput where it gets none.
+    Only the first `length` rows (None: all) are ranked by the rule; the others follow at random. A
+    rule in rounds is replayed on `answers`, which hold a full purchase; it reads only what it has
+    chosen before. Raises BadInput if it gets no answers.
     """
     chosen = selector(name)
     most = len(candidates) if length is None else min(length, len(candidates))
@@ -110,7 +110,7 @@ def _replayed(
     chosen: Selector, candidates: Candidates, *, seed: int, answers: Answers | None, length: int
 ) -> list[int]:
     if answers is None:
-        message = f"the selector {chosen.name} reads what was bought, and nothing was"
+        message = f"the selector {chosen.name} reads what was bought, and nothing was bought"
         raise BadInput(message)
     assert chosen.in_rounds is not None  # one of the two is given
     rounds = chosen.in_rounds(candidates, seed=seed)

@@ -1,4 +1,4 @@
-"""Which images to buy first when the budget does not reach all of them."""
+"""A seeded order of which every prefix is balanced over strata."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ def stratified_order(strata: Sequence[Hashable], seed: int) -> list[int]:
     """The indices of `strata` in an order of which every prefix is balanced over the strata.
 
     A prefix of n items out of N holds, of a stratum of s items, more than n*s/N - 1 and fewer than
-    n*s/N + 1: no order can promise more. One order serves every budget, so a bigger budget buys a
-    superset. Inside a stratum, and among strata equally due, the seed decides.
+    n*s/N + 1 items; no order can guarantee more. The order does not depend on the budget, so a
+    larger budget buys a superset. The seed decides inside a stratum and among strata equally due.
 
-    The j-th item of a stratum may come once fewer would be short of its share and must come before
-    it would fall a whole item behind; the earliest deadline first meets all of them (unit jobs with
-    integer windows on one machine).
+    The j-th item of a stratum is released when the stratum's share of the prefix exceeds j - 1
+    items, and is due before the share reaches j. Earliest deadline first meets all deadlines (unit
+    jobs with integer windows on one machine).
     """
     total = len(strata)
     members: dict[Hashable, list[int]] = {}
     for index, stratum in enumerate(strata):
         members.setdefault(stratum, []).append(index)
-    # A choice that can be repeated, not a secret.
+    # For a reproducible choice, not for a secret.
     shuffle = random.Random(seed)
     pools = list(members.values())
     for pool in pools:
         shuffle.shuffle(pool)
 
-    # (release, deadline, lot, pool, place): release and deadline count prefix lengths.
+    # (release, deadline, tie-break, pool, place): release and deadline count prefix lengths.
     waiting = [(0, -(-total // len(pool)), shuffle.random(), n, 0) for n, pool in enumerate(pools)]
     heapq.heapify(waiting)
     ready: list[tuple[int, float, int, int]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cache.storage.atomic_file import replace_file
 from student.bench.charts import Curve, against_queries
 from student.bench.constants import ZERO_SHOT
 from student.bench.rows import Option, Row, read_rows
@@ -12,7 +13,6 @@ from student.bench.run import Grid, Run, new_run
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table
 from student.data.image_folder import discover
-from student.models.saved import replace_file
 from student.options import Options
 
 COMPARED = ("erm", "vl2v-adip")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
+import portalocker
+from portalocker import LockFlags
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from student.errors import BadInput
@@ -87,8 +89,8 @@ def add_row(path: Path, row: Row) -> None:
     """Appends a row under a file lock, and flushes it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        _drop_torn_end(file.fileno())
+        portalocker.lock(file, LockFlags.EXCLUSIVE)
+        _drop_torn_end(file)
         file.write(row.model_dump_json().encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -101,9 +103,11 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
                 yield line
 
 
-def _drop_torn_end(descriptor: int) -> None:
-    size = os.fstat(descriptor).st_size
-    written = os.pread(descriptor, size, 0)
+def _drop_torn_end(file: BinaryIO) -> None:
+    """Truncate a last line that a killed process left without an end."""
+    file.seek(0)
+    written = file.read()
     whole = written.rfind(b"\n") + 1
-    if whole < size:
-        os.ftruncate(descriptor, whole)
+    if whole < len(written):
+        file.truncate(whole)
+    file.seek(0, os.SEEK_END)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from cache.records.canonical_json import json_sha256
 from student.acquisition.strategies import selector
 from student.bench.constants import NO_TEACHER, ZERO_SHOT
 from student.bench.rows import Option
@@ -185,8 +184,7 @@ def identity(run: Run, base: Options) -> str:
             "terms": unlike_defaults(asdict(method.terms_for(trained)), TERMS),
         }
         told["training"] = _stored(trained, options) | run.retired
-    canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return json_sha256(told)[:16]
 
 
 def _stored(trained: TrainingOptions, options: Options) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from student.errors import BadInput
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 UNSEEN_FILE = "unseen.csv"
-"""Names items that must never be trained on: columns `name` (a file's, or its stem) and `group`."""
+"""Lists images that are never trained on: columns `name` (of a file, or its stem) and `group`."""
 
 LAYOUT = (
     "expected DATA/<domain>/<class>/<image> or DATA/<class>/<image> "
@@ -21,7 +21,7 @@ LAYOUT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One image file; its identity is the content of the file, never its name."""
+    """An image file, identified by its content and not by its name."""
 
     path: Path
     domain: str
@@ -32,7 +32,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """Every image under a root, in path order, and what they are named after."""
+    """Every image under a root in path order, with the names of all domains and classes."""
 
     root: Path
     domains: tuple[str, ...]
@@ -43,8 +43,8 @@ class Catalogue:
 def discover(root: Path) -> Catalogue:
     """Every labelled image under `root`, hashed.
 
-    Raises BadInput, naming the layout, where there is no folder, no image, or one class only, and
-    where a folder could be a domain as well as a class, or a file cannot be opened.
+    Raises BadInput, with the expected layout, if there is no folder, no image or only one class, if
+    a folder could be both a domain and a class, or if a file cannot be opened.
     """
     if not root.is_dir():
         message = f"no data folder {root}; {LAYOUT}"
@@ -76,8 +76,8 @@ def _labelled(root: Path) -> Iterator[tuple[Path, str, str]]:
         classes = _folders(first)
         if classes and (beside := _images(first)):
             message = (
-                f"{first} holds images ({beside[0].name}) beside folders ({classes[0].name}), and "
-                f"so could be a class or a domain: move one of the two away; {LAYOUT}"
+                f"{first} holds images ({beside[0].name}) and folders ({classes[0].name}), so it "
+                f"could be a class or a domain: move the images or the folders away; {LAYOUT}"
             )
             raise BadInput(message)
         for class_folder in classes:
@@ -101,7 +101,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _is_no_file(path: Path) -> bool:
-    """A folder or a pipe; a link that leads nowhere is a file that is missing."""
+    """Whether it is a folder or a pipe; a broken link counts as a missing file."""
     return path.exists() and not path.is_file()
 
 
@@ -128,7 +128,7 @@ def _unseen(path: Path, images: Set[Path]) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        # A spreadsheet puts a mark before the first column's name.
+        # utf-8-sig: spreadsheets write a byte order mark before the first column's name.
         with path.open(newline="", encoding="utf-8-sig") as source:
             reader = csv.DictReader(source)
             if not {"name", "group"} <= set(reader.fieldnames or ()):
@@ -138,9 +138,9 @@ def _unseen(path: Path, images: Set[Path]) -> dict[str, str]:
     except (UnicodeError, csv.Error) as error:
         message = f"{path} is not a table in UTF-8: {error}"
         raise BadInput(message) from error
-    # Either would be trained on, which is what the file is there to prevent.
+    # Images of such rows would be trained on, which the file is meant to prevent.
     there = {name for image in images for name in (image.stem, image.name)}
     if lost := [name for name, group in groups.items() if not group or name not in there]:
-        message = f"{path} gives {', '.join(map(repr, lost[:5]))} no group, or names no image"
+        message = f"{path}: {', '.join(map(repr, lost[:5]))} has no group or names no image"
         raise BadInput(message)
     return groups

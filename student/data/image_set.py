@@ -1,4 +1,4 @@
-"""From a data folder to splits and pixels, before anything is bought."""
+"""Reads a data folder into splits and pixels, before anything is bought."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from student.options import DataOptions, RunOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImageSet:
-    """The readable images of a job. `stored` pixels (N, K, S, S, 3) are those of `training`, the
-    images that some split trains on; `clean` pixels (M, 1, S, S, 3) are those of `measured`."""
+    """The readable images of a run.
+
+    `training` are the images that at least one split trains on, `stored` (N, K, S, S, 3) their
+    views. `measured` are the validation and test images, `clean` (M, 1, S, S, 3) their pixels.
+    """
 
     catalogue: Catalogue
     splits: tuple[Split, ...]
@@ -35,7 +38,7 @@ class ImageSet:
 
 
 def load_image_set(options: DataOptions, run: RunOptions, terminal: Terminal) -> ImageSet:
-    """Finds, splits and renders the images; unreadable ones are named and left out.
+    """Find, split and render the images; unreadable images are reported and left out.
 
     Raises BadInput for a folder that cannot be used.
     """
@@ -71,8 +74,8 @@ def render_views(
         clean = pixel_table(
             measured, size=size, views=1, folder=folder, progress=lambda d, t: update(d, t, "")
         )
-    for why in dict.fromkeys((*stored.unreadable.values(), *clean.unreadable.values())):
-        terminal.warn(f"left out: {why}")
+    for reason in dict.fromkeys((*stored.unreadable.values(), *clean.unreadable.values())):
+        terminal.warn(f"left out: {reason}")
     broken = {training[row] for row in stored.unreadable} | {
         measured[row] for row in clean.unreadable
     }
@@ -87,7 +90,7 @@ def render_views(
 
 
 def _target_choices(catalogue: Catalogue, named: Sequence[str]) -> list[list[str]]:
-    """The named domains at once; else leave-one-domain-out; else, with one domain, none."""
+    """All named domains together; without names each domain in turn; with one domain none."""
     if named:
         return [list(named)]
     if len(catalogue.domains) == 1:
@@ -103,8 +106,8 @@ def _warn_of_copies(splits: Sequence[Split], terminal: Terminal) -> None:
     if most:
         counts = ", ".join(f"{part} {count:,}" for part, count in most.items())
         terminal.warn(
-            f"pictures that are, byte for byte, trained on as well as measured: {counts}; accuracy "
-            "there is partly that of remembering"
+            f"images that are both trained on and measured, byte for byte: {counts}; part of the "
+            "accuracy there is memorisation"
         )
 
 
@@ -117,7 +120,7 @@ def _kept(items: Sequence[Item], table: PixelTable) -> tuple[Item, ...]:
 
 
 def _kept_pixels(table: PixelTable) -> NDArray[np.uint8]:
-    # A whole table stays memory-mapped; only one with gaps is copied.
+    # A complete table stays memory-mapped; a table with gaps is copied.
     return table.pixels if not table.unreadable else table.pixels[table.readable()]
 
 
@@ -137,5 +140,5 @@ def _without(one: Split, broken: set[Item]) -> Split:
 
 
 def rows_by_path(items: Sequence[Item]) -> dict[Path, int]:
-    """The row of each item by its path, which is what tells two copies of one picture apart."""
+    """The row of each item by its path, because two copies of an image have the same digest."""
     return {item.path: row for row, item in enumerate(items)}

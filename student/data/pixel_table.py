@@ -1,8 +1,7 @@
-"""The pixels that training reads: every image's views, rendered once into a memory-mapped table."""
+"""Every image's views, rendered once into a memory-mapped table that training reads."""
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,22 +12,23 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from cache.storage.atomic_file import replace_file, replacing
 from student.data.image_folder import Item
 from student.data.views import RECIPE, open_rgb, render
 from student.errors import DataError
 
-_READING = "reading/2"  # how a file becomes a picture; 2: 16-bit grey
+_READING = "reading/2"  # how a file is decoded; version 2: 16-bit grey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelTable:
-    """uint8 pixels (N, K, S, S, 3), row for row with the items; rows of `unreadable` are blank."""
+    """uint8 pixels (N, K, S, S, 3), row by row with the items; rows of `unreadable` are blank."""
 
     pixels: NDArray[np.uint8]
-    unreadable: dict[int, str]  # row -> why
+    unreadable: dict[int, str]  # row -> reason
 
     def readable(self) -> NDArray[np.bool_]:
-        """Which rows hold a picture: (N,)."""
+        """Which rows hold an image: (N,)."""
         mask = np.ones(len(self.pixels), dtype=bool)
         mask[list(self.unreadable)] = False
         return mask
@@ -44,19 +44,19 @@ def pixel_table(
 ) -> PixelTable:
     """The items' first `views` views at `size` pixels; `folder` keeps them for the next run.
 
-    A table is named after all that decides its pixels, written under a temporary name, synced,
-    then renamed: a killed run leaves no half table. `progress(done, total)` counts images.
-    An unreadable image is a row of `unreadable`, not an error: one broken file stops nobody.
+    The name of a table is a digest of everything that decides its pixels, and tables are written
+    atomically: a killed run leaves no partial table. `progress(done, total)` counts images. An
+    unreadable image is listed in `unreadable` and raises no error, so that a broken file does not
+    stop the run.
     """
     name = _name(items, size=size, views=views)
     path, meta = folder / f"{name}.npy", folder / f"{name}.json"
     if not meta.exists():
         folder.mkdir(parents=True, exist_ok=True)
         unreadable = _render_all(items, path, size=size, views=views, progress=progress)
-        part = meta.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps({str(row): why for row, why in unreadable.items()}))
-        part.replace(meta)
-    stored = {int(row): why for row, why in json.loads(meta.read_text()).items()}
+        described = json.dumps({str(row): reason for row, reason in unreadable.items()})
+        replace_file(meta, described.encode())
+    stored = {int(row): reason for row, reason in json.loads(meta.read_text()).items()}
     if not items:
         return PixelTable(pixels=np.zeros((0, views, size, size, 3), np.uint8), unreadable={})
     return PixelTable(pixels=np.load(path, mmap_mode="r"), unreadable=stored)
@@ -81,16 +81,28 @@ def _render_all(
     views: int,
     progress: Callable[[int, int], None],
 ) -> dict[int, str]:
+    """Write the table of all views, and return why each unreadable row is blank."""
     if not items:
         return {}
-    part = path.with_suffix(f".{os.getpid()}.part")
+    with replacing(path) as file:
+        return _fill(items, Path(file.name), size=size, views=views, progress=progress)
+
+
+def _fill(
+    items: Sequence[Item],
+    path: Path,
+    *,
+    size: int,
+    views: int,
+    progress: Callable[[int, int], None],
+) -> dict[int, str]:
     shape = (len(items), views, size, size, 3)
     table: np.memmap[Any, np.dtype[np.uint8]] = open_memmap(
-        part, mode="w+", dtype=np.uint8, shape=shape
+        path, mode="w+", dtype=np.uint8, shape=shape
     )
     unreadable: dict[int, str] = {}
 
-    def fill(row: int) -> str | None:
+    def render_row(row: int) -> str | None:
         item = items[row]
         try:
             image = open_rgb(item.path)
@@ -101,12 +113,9 @@ def _render_all(
         return None
 
     with ThreadPoolExecutor() as pool:
-        for row, why in enumerate(pool.map(fill, range(len(items)))):
-            if why is not None:
-                unreadable[row] = why
+        for row, reason in enumerate(pool.map(render_row, range(len(items)))):
+            if reason is not None:
+                unreadable[row] = reason
             progress(row + 1, len(items))
     table.flush()
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    part.replace(path)
     return unreadable

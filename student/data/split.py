@@ -1,4 +1,4 @@
-"""Who trains, who validates, who is only ever tested: a seeded, stratified split."""
+"""A seeded, stratified split into training, validation and test images."""
 
 import random
 from collections import defaultdict
@@ -9,7 +9,7 @@ from student.data.image_folder import Catalogue, Item
 from student.errors import BadInput
 
 VALIDATION = "source validation"
-"""What a person would call the part that students are chosen on."""
+"""The display name of the part on which weights are chosen."""
 HOLDOUT = 0.2  # DomainBed's holdout_fraction: one fifth of each source domain validates
 
 
@@ -21,13 +21,13 @@ class Split:
     targets: tuple[str, ...]
     train: tuple[Item, ...]
     validation: tuple[Item, ...]
-    tests: dict[str, tuple[Item, ...]]  # what a person would call the part -> its items
+    tests: dict[str, tuple[Item, ...]]  # display name of the part -> its items
 
     def copies(self) -> dict[str, int]:
-        """How many pictures of each part are, byte for byte, also trained on; parts without none.
+        """How many images of each part are also trained on, byte for byte; only parts with any.
 
-        They are measured all the same: what a folder holds is the user's, and a picture that two
-        domains share is of both.
+        They are measured all the same: the user decides what a folder holds, and an image that two
+        domains share belongs to both.
         """
         trained = {item.digest for item in self.train}
         parts = {VALIDATION: self.validation, **self.tests}
@@ -38,11 +38,11 @@ class Split:
 def split(
     catalogue: Catalogue, *, targets: Collection[str], seed: int, holdout: float = HOLDOUT
 ) -> Split:
-    """Holds out the target domains whole and a stratified fifth of each source domain.
+    """Hold out the target domains completely, and a stratified fifth of each source domain.
 
-    Stratified by domain and class; a class keeps at least one item to train on. Items of
-    `unseen.csv` are in no training or validation part, in whatever domain they are.
-    Raises BadInput for a target that is no domain, or where no source domain is left.
+    Stratified by domain and class; a class keeps at least one item for training. Items listed in
+    `unseen.csv` are in no training or validation part, whatever their domain. Raises BadInput for a
+    target that is not a domain, or if no source domain is left.
     """
     if unknown := sorted(set(targets) - set(catalogue.domains)):
         message = f"no domain {', '.join(unknown)}; the domains are {', '.join(catalogue.domains)}"

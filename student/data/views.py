@@ -1,8 +1,8 @@
-"""The K replayable pictures of one image that the teacher is asked about and the student sees.
+"""The K reproducible views of an image that are bought from the teacher and shown to the student.
 
 View 0 is the image itself. The others are seeded crops, flips and colour changes with the paper's
 ranges (section 4: RandomResizedCrop .7-1, flip, ColorJitter .3, grayscale .1), drawn from the
-image's own digest: teacher and student are shown the same pixels, on any machine, for ever.
+image's own digest: teacher and student see the same pixels, on any machine, at any time.
 """
 
 import io
@@ -17,22 +17,22 @@ from student.errors import DataError
 from student.transforms.parameters import LUMA, NUM_UNIFORMS, draw_views
 
 RECIPE = "crop-flip-colour/1"
-"""Part of every bought view's identity: a change to this file that changes a pixel bumps it.
+"""Part of every view's key: a change to this file that changes a pixel needs a new version.
 
-Not bumped when 16-bit grey was no longer read as white: everybody's views would be bought again.
+Not changed when 16-bit grey was no longer read as white, because all views would have to be bought
+again.
 """
 
 
 def view_name(k: int, size: int) -> str:
-    """What view `k` at `size` pixels is called in the cache; view 0 is the file as it is."""
+    """The name of view `k` at `size` pixels in the cache; view 0 is the file as it is."""
     return "original" if k == 0 else f"{RECIPE}@{size}#{k}"
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """The image as a person sees it: EXIF orientation applied, transparency over white, 16-bit grey
-    in eight bits.
+    """The image in RGB: EXIF orientation applied, transparency over white, 16-bit grey in 8 bits.
 
-    Raises DataError where the file is no complete image.
+    Raises DataError if the file is not a complete image.
     """
     try:
         with Image.open(path) as opened:
@@ -78,13 +78,13 @@ def render(image: Image.Image, digest: str, k: int, size: int) -> NDArray[np.uin
 def _inside(
     box: tuple[float, float, float, float], size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """The box less what rounding put beyond the edge, which Pillow refuses."""
+    """The box without what rounding put beyond the edge, which Pillow refuses."""
     left, top, right, bottom = box
     return max(left, 0.0), max(top, 0.0), min(right, float(size[0])), min(bottom, float(size[1]))
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """The bytes that are sent for a rendered view, lossless."""
+    """The bytes that are sent for a rendered view: a lossless PNG."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, format="PNG")
     return out.getvalue()

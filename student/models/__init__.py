@@ -1,1 +1,1 @@
-"""The student network: its backbone, its heads, and its files."""
+"""The student network: its backbone, its heads and its files."""

@@ -1,8 +1,7 @@
-"""The paper's white box, VL2V-SD: where the teacher's weights are at hand, its own image tower is
-the student, without a projection, trained by the same loop and the same terms.
+"""The image tower of the teacher's CLIP as the student's network: the paper's white box, VL2V-SD.
 
-The only importer of open_clip on the client's side, and only once a tower is asked for: it comes
-with the extra `whitebox`.
+It needs the teacher's weights and no projection, and is trained by the same loop and loss. The only
+module of the client that imports open_clip (extra `whitebox`), and only when a tower is asked for.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from student.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architectur
 from student.models.timm_backbone import fill, read_tensors
 
 PREFIX = "open_clip:"
-"""A backbone's name begins with it here; open_clip's architecture or local-dir:FOLDER follows."""
+"""Prefix of a tower's name; open_clip's architecture or local-dir:FOLDER follows."""
 LOCAL, CONFIG = "local-dir:", "open_clip_config.json"
-"""open_clip's own words: for a folder, and for the file there that says what to make."""
+"""open_clip's prefix for a folder, and the file in it that describes the architecture."""
 
 _TOWER = "visual."
 _NOT_FILES = ("hub", "wheel")
@@ -35,8 +34,8 @@ _OF_WEIGHTS = (
 
 
 class Tower(nn.Module):
-    """CLIP's image tower: images normalised by ImageNet's mean and deviation, as a Student gives
-    them, to embeddings (B, D) of the teacher's space, not normalised."""
+    """CLIP's image tower: maps images that are normalised by ImageNet's mean and deviation, as a
+    Student does, to embeddings (B, D) in the teacher's space, which are not normalised."""
 
     gain: Tensor
     shift: Tensor
@@ -58,8 +57,8 @@ class Tower(nn.Module):
 
 
 def load_tower(backbone: str, weights: str, *, image_size: int) -> Tower:
-    """The image tower of the CLIP that `backbone` names, with the weights of a file of the whole
-    CLIP, or "none" (random). Raises BadInput."""
+    """The image tower of the CLIP that `backbone` names. `weights` is a file of the whole CLIP, or
+    "none" for random weights. Raises BadInput."""
     if weights in _NOT_FILES:
         message = (
             f"the weights of {backbone} come from a file of the teacher's, not from {weights!r}: "
@@ -82,22 +81,22 @@ def load_tower(backbone: str, weights: str, *, image_size: int) -> Tower:
 
 
 def embedding_dim(backbone: str) -> int:
-    """How many numbers the tower gives an image, by its configuration. Raises BadInput."""
+    """The size of the tower's embeddings, from its configuration. Raises BadInput."""
     return int(_open_clip(backbone).get_model_config(backbone.removeprefix(PREFIX))["embed_dim"])
 
 
 def clip_network(architecture: Architecture) -> nn.Module:
-    """The tower of a saved student, its weights yet to come. Raises BadInput."""
+    """The tower of a saved student, before its weights are loaded. Raises BadInput."""
     return _tower(architecture.backbone, architecture.image_size)
 
 
 def _open_clip(backbone: str) -> Any:  # a module without types
-    """open_clip, if it is installed and may know the CLIP of this name. Raises BadInput."""
+    """open_clip, if it is installed and knows a CLIP of this name. Raises BadInput."""
     try:
         import open_clip
     except ModuleNotFoundError as error:
         message = (
-            f"{backbone} takes open_clip, which is not installed: "
+            f"{backbone} needs open_clip, which is not installed: "
             "pip install '.[whitebox]' in a clone"
         )
         raise BadInput(message) from error
@@ -130,8 +129,8 @@ def _tower(backbone: str, image_size: int) -> Tower:
 
 @contextmanager
 def _unwarned() -> Iterator[None]:
-    """Without what open_clip tells the root logger of weights: it was asked for none, and they are
-    filled in afterwards, or wanted random."""
+    """Suppress open_clip's warnings about missing weights, which are loaded afterwards or wanted
+    random."""
 
     def matters(record: logging.LogRecord) -> bool:
         return not str(record.msg).startswith(_OF_WEIGHTS)

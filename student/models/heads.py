@@ -1,4 +1,4 @@
-"""What turns features into logits: by the teacher's texts, from them, or by itself.
+"""Heads that turn features into logits: by cosine to the class texts, or by a linear layer.
 
 Shapes: B batch, F features, D teacher dimensions, C classes.
 """
@@ -18,9 +18,8 @@ from student.models.architecture import LOGIT_SCALE
 class EmbeddingHead(nn.Module):
     """Projects features into the teacher's space and predicts by cosine to the class texts.
 
-    `scale` multiplies the cosines; where it is learned, this is where it starts, and it is not
-    bounded, as CLIP's is: CLIP's bound is where it starts by default. `projection` None takes a new
-    linear layer.
+    `scale` multiplies the cosines. A learned scale starts there and has no upper bound, unlike
+    CLIP's, whose bound is the default start. Without a `projection` a new linear layer is used.
     """
 
     text_CD: Tensor  # noqa: N815 # carries its shape, as every tensor here
@@ -53,12 +52,12 @@ class EmbeddingHead(nn.Module):
 
 
 class TextHead(EmbeddingHead):
-    """Projects into the teacher's space and predicts by a linear classifier there, which is trained
-    and starts as the class texts: RISE's head (ICCV 2023)."""
+    """Projects into the teacher's space and predicts there by a trained linear classifier, which
+    starts as the class texts: the head of RISE (ICCV 2023)."""
 
     def __init__(self, num_features: int, text_CD: Tensor) -> None:
         super().__init__(num_features, text_CD)
-        # Read by the loss alone: the student that is kept predicts without it.
+        # Only the loss reads it; the saved student predicts without it.
         self.register_buffer("text_CD", self.text_CD, persistent=False)
         self.classifier = nn.Linear(text_CD.shape[1], text_CD.shape[0])
         with torch.no_grad():

@@ -1,10 +1,9 @@
-"""The student on disk: its tensors in one file, their meaning as JSON beside it."""
+"""The student on disk: its tensors in student.safetensors, their description in meta.json."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from cache.storage.atomic_file import replace_file
 from student.errors import BadInput
 from student.models.architecture import Architecture
 from student.models.backbone import empty_network, tower_config
@@ -44,7 +44,7 @@ def save_student(student: Student, folder: Path, meta: Mapping[str, Any]) -> Non
 def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     """The student of a folder, ready to predict, and its meta.json.
 
-    Raises BadInput where a file is missing, damaged, or not the other's.
+    Raises BadInput if a file is missing or damaged, or if the two do not belong together.
     """
     from safetensors.torch import load
 
@@ -54,7 +54,7 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
         architecture = Architecture(**meta["architecture"])
         expected = meta["weights_sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"{folder} holds no student: it takes student.safetensors and meta.json ({error})"
+        message = f"{folder} holds no student: it needs student.safetensors and meta.json ({error})"
         raise BadInput(message) from error
     if hashlib.sha256(weights).hexdigest() != expected:
         message = f"{folder}/student.safetensors is not the file that meta.json describes"
@@ -74,13 +74,3 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     )
     student.load_state_dict(load(weights))
     return student.eval(), meta
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes under a temporary name, synced, then renamed: no reader ever sees half a file."""
-    part = path.with_suffix(f"{path.suffix}.{os.getpid()}.part")
-    with part.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)

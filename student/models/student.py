@@ -26,7 +26,7 @@ _MEAN, _STD = (tuple(value * 255 for value in values) for values in (IMAGENET_ME
 
 
 class Student(nn.Module):
-    """Images in, logits out: uint8 or float pixels (B, S, S, 3) between 0 and 255 to (B, C)."""
+    """Maps uint8 or float pixels (B, S, S, 3) between 0 and 255 to logits (B, C)."""
 
     mean: Tensor
     std: Tensor
@@ -57,12 +57,12 @@ class Student(nn.Module):
         return cast("Tensor", self.head(self.features(pixels_BSS3)))
 
     def loss_parameters(self) -> list[nn.Parameter]:
-        """What the loss learns of itself in every stage, whichever part the stage names."""
+        """Parameters that belong to the loss and are trained in every stage, whatever its part."""
         scale = self.head.log_scale if isinstance(self.head, EmbeddingHead) else None
         return [] if scale is None else [scale]
 
     def part(self, name: Part) -> nn.Module:
-        """What a stage that trains `name` may move."""
+        """The module that a stage which trains `name` may change. Raises BadInput."""
         if name == "all":
             return self
         if name == "projection":
@@ -111,22 +111,22 @@ def with_head(
     logit_scale: float = LOGIT_SCALE,
     learns_scale: bool = False,
 ) -> Student:
-    """A student of this network, called `backbone`, and a new head.
+    """A student on this network, whose name is `backbone`, with a new head.
 
-    Without `head`, text embeddings (C, D) make an embedding head, and none a class head. Raises
-    BadInput.
+    Without `head`, it gets an embedding head if there are text embeddings (C, D), and a class head
+    otherwise. Raises BadInput if the head does not fit the network or the embeddings.
     """
     num_features = count_features(network, image_size)
     kind = head or ("class" if text_embeddings is None else "embedding")
     if kind == "class":
         text_embeddings = None
     elif text_embeddings is None:
-        message = f"a head of the kind {kind!r} is made of text embeddings"
+        message = f"a head of the kind {kind!r} needs text embeddings"
         raise BadInput(message)
     elif kind == "identity" and text_embeddings.shape[1] != num_features:
         message = (
             f"the backbone gives {num_features} features and the teacher {text_embeddings.shape[1]}"
-            ": without a projection they must be of one space"
+            ": without a projection both must be of one space"
         )
         raise BadInput(message)
     architecture = Architecture(
@@ -159,11 +159,11 @@ def _head(architecture: Architecture, text_CD: Tensor | None) -> EmbeddingHead |
 
 @torch.no_grad()
 def count_features(backbone: nn.Module, image_size: int) -> int:
-    """How many features a backbone gives an image, pooled; raises BadInput where it gives a map."""
+    """The number of pooled features per image. Raises BadInput if the backbone does not pool."""
     was_training = backbone.training
     shape = backbone.eval()(torch.zeros(1, 3, image_size, image_size)).shape
     backbone.train(was_training)
     if len(shape) != 2:
-        message = f"the backbone gives features of the shape {tuple(shape)}, not one row an image"
+        message = f"the backbone gives features of the shape {tuple(shape)}, not a row per image"
         raise BadInput(message)
     return int(shape[1])

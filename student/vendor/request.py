@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cache.records.canonical_json import json_sha256
 from cache.records.purchase_records import Intent
 from cache.records.receipt import key_id_of
 from student.vendor.schemas import Modality, Model, Prices
@@ -130,8 +131,7 @@ def purchase_key(
         "items": [digest.hex() for digest in digests],
         "model_fingerprint": model_fingerprint,
     }
-    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-    return "buy1-" + hashlib.sha256(canonical.encode()).hexdigest()
+    return "buy1-" + json_sha256(facts)
 
 
 def belongs_to(account: str, intent: Intent) -> bool:

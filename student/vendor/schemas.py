@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from cache.records.canonical_json import json_sha256
 
 Modality = Literal["image", "text"]
 
@@ -49,8 +49,10 @@ class Model(_Schema):
             "dim": self.dim,
             "normalized": True,
         }
-        canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-        return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+        try:
+            return f"sha256:{json_sha256(facts)}"
+        except ValueError:  # a NaN or an infinity, which no fingerprint fits
+            return ""
 
 
 class ModelList(_Schema):

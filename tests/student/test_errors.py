@@ -36,7 +36,7 @@ def test_no_error_of_this_tree_exits_with_success() -> None:
 
 @pytest.mark.parametrize(
     ("charged", "sentence"),
-    [(False, "Nothing was charged."), (True, "It was charged."), (None, "only the vendor knows")],
+    [(False, "Nothing was charged."), (True, "It was charged."), (None, "Only the vendor knows")],
 )
 def test_a_vendor_error_says_what_happened_to_the_money(
     charged: bool | None, sentence: str

@@ -1,4 +1,4 @@
-"""Lays the emoji out as `root/<style>/<class>/<name>.png`, the DomainBed layout."""
+"""Writes the emoji as `root/<style>/<class>/<name>.png`, the DomainBed layout."""
 
 import csv
 import re
@@ -17,7 +17,7 @@ Knower = Literal["student", "teacher", "nobody"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emoji:
-    """One emoji: who may train on it is fixed in `emoji.csv`, never drawn at run time."""
+    """An emoji; `emoji.csv` fixes who may train on it."""
 
     codepoints: str
     name: str
@@ -45,9 +45,9 @@ def all_emoji() -> list[Emoji]:
 
 
 def lay_out(root: Path, *, progress: Callable[[str, int], None] = lambda *_: None) -> int:
-    """Writes every style's pictures and `unseen.csv`; returns the number of pictures.
+    """Write every style's pictures and `unseen.csv`; returns the number of pictures.
 
-    A picture that is there already is left as it is. `progress(style, pictures)` is called
+    An existing picture is left as it is. `progress(style, pictures)` is called
     after each style. Raises BadInput where the wheels are missing.
     """
     emoji = all_emoji()
@@ -61,6 +61,7 @@ def lay_out(root: Path, *, progress: Callable[[str, int], None] = lambda *_: Non
                 if image is None:
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
+                # Not synced to disk: thousands of small files that can be written again.
                 part = path.with_suffix(".part")
                 image.save(part, format="PNG")
                 part.replace(path)

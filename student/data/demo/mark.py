@@ -1,4 +1,4 @@
-"""Tells the emoji demo data from a user's own images."""
+"""Marks the folder of the emoji demo data, to distinguish it from a user's own images."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ MARK = ".emoji-demo"
 
 
 def mark(root: Path) -> None:
-    """Says that this folder holds the demo data."""
+    """Mark this folder as the demo data."""
     (root / MARK).touch()
 
 
 def is_demo_data(root: Path) -> bool:
-    """Whether `mark` was here."""
+    """Whether the folder is marked."""
     return (root / MARK).exists()

@@ -70,7 +70,7 @@ def test_a_folder_that_holds_images_beside_folders_is_refused(tmp_path: Path) ->
     for seed in range(4):
         write_picture(tmp_path / f"c{seed % 2}" / f"{seed}.png", seed)
     (tmp_path / "c0" / "thumbs").mkdir()
-    with pytest.raises(BadInput, match=r"c0 holds images \(0\.png\) beside folders \(thumbs\)"):
+    with pytest.raises(BadInput, match=r"c0 holds images \(0\.png\) and folders \(thumbs\)"):
         discover(tmp_path)
 
 
@@ -100,7 +100,7 @@ def test_an_unseen_file_that_would_let_an_item_be_trained_on_is_refused(
 ) -> None:
     root = write_domains(tmp_path / "set")
     (root / "unseen.csv").write_text(f"name,group\n{line}\n")
-    with pytest.raises(BadInput, match="no group, or names no image"):
+    with pytest.raises(BadInput, match="no group or names no image"):
         discover(root)
 
 

@@ -102,7 +102,7 @@ def test_a_backbone_without_pooled_features_is_refused() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images
 
-    with pytest.raises(BadInput, match="not one row an image"):
+    with pytest.raises(BadInput, match="not a row per image"):
         count_features(Map(), SIZE)
 
 
@@ -173,7 +173,7 @@ def test_a_head_that_its_parts_cannot_make_is_refused() -> None:
             head=head,
         )
 
-    with pytest.raises(BadInput, match="made of text embeddings"):
+    with pytest.raises(BadInput, match="needs text embeddings"):
         make("text", None)
     with pytest.raises(BadInput, match="of one space"):
         make("identity", torch.eye(CLASSES, DIM))

@@ -110,7 +110,7 @@ def test_files_that_are_missing_empty_or_not_tensors_are_refused(tmp_path: Path)
     with pytest.raises(BadInput, match="it lacks"):
         load_backbone(TINY, str(tmp_path / "other.safetensors"))
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(BadInput, match="no safetensors file"):
+    with pytest.raises(BadInput, match="not a safetensors file"):
         load_backbone(TINY, str(tmp_path / "text.safetensors"))
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(BadInput, match="no table of named tensors"):
