@@ -35,8 +35,8 @@ def stratified_order(strata: Sequence[Hashable], seed: int) -> list[int]:
     order: list[int] = []
     while len(order) < total:
         while waiting and waiting[0][0] <= len(order):
-            _, deadline, lot, number, place = heapq.heappop(waiting)
-            heapq.heappush(ready, (deadline, lot, number, place))
+            _, deadline, tie, number, place = heapq.heappop(waiting)
+            heapq.heappush(ready, (deadline, tie, number, place))
         _, _, number, place = heapq.heappop(ready)
         pool = pools[number]
         order.append(pool[place])
