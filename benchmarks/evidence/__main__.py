@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             run_grid(
                 Grid(name=one.name, base=on_device, runs=_current(one.runs)),
                 rows,
-                counters=local_vendors(FOLDER / "vendor", budget=options.budget),
+                endpoints=local_vendors(FOLDER / "vendor", budget=options.budget),
                 budget=options.budget,
                 processes=options.processes,
                 source=source,

@@ -59,20 +59,20 @@ def buy_for(
     runs: Sequence[Run],
     base: Options,
     material: BenchDataset,
-    chooser: Selection,
+    selection: Selection,
     *,
     check: Callable[[str, str], None],
-    counters: VendorEndpoints,
+    endpoints: VendorEndpoints,
     budget: int | None,
     command: str,
     terminal: Terminal,
 ) -> dict[str, BoughtEmbeddings]:
-    """What these runs read, by teacher; what the cache has is not bought again.
+    """Buy what these runs read, and return it by teacher; the cache's content is not bought again.
 
-    All of it or nothing: a grid with holes compares nothing. A dry run gives nothing, and without
-    a budget the account at the vendor is the wall. `check` is given each teacher and the
-    fingerprint that is sold by that name, and may refuse it. Raises PlanExceedsBudget before
-    anything is sent, StudentError and CacheError.
+    Buys everything or nothing, because an incomplete grid cannot be compared. A dry run returns
+    nothing. Without a budget, the account at the vendor is the limit. `check` gets each teacher
+    with the fingerprint that is sold under its name, and may refuse it. Raises PlanExceedsBudget
+    before anything is sent, StudentError and CacheError.
     """
     by_teacher: dict[str, list[Run]] = {}
     for run in runs:
@@ -81,8 +81,10 @@ def buy_for(
     bought: dict[str, BoughtEmbeddings] = {}
     with PaidCache.open(base.purchase.cache) as cache:
         for teacher, of_one in by_teacher.items():
-            with counters(teacher) as endpoint:
-                purchase = _BenchPurchase(base, material, chooser, cache, check, terminal, command)
+            with endpoints(teacher) as endpoint:
+                purchase = _BenchPurchase(
+                    base, material, selection, cache, check, terminal, command
+                )
                 got = asyncio.run(purchase.purchase(endpoint, of_one, budget, teacher))
                 if got is not None:
                     bought[teacher] = got
@@ -94,7 +96,7 @@ class _BenchPurchase:
         self,
         base: Options,
         material: BenchDataset,
-        chooser: Selection,
+        selection: Selection,
         cache: PaidCache,
         check: Callable[[str, str], None],
         terminal: Terminal,
@@ -102,7 +104,7 @@ class _BenchPurchase:
     ) -> None:
         self._base = base
         self._material = material
-        self._chooser = chooser
+        self._selection = selection
         self._cache = cache
         self._check = check
         self._terminal = terminal
@@ -155,7 +157,7 @@ class _BenchPurchase:
     def _asked(self, run: Run) -> list[Item]:
         if in_rounds(run):  # which images it chooses depends on the answers to any of them
             return list(self._material.split_of(run).train)
-        return self._chooser.chosen(run, None)
+        return self._selection.chosen(run, None)
 
     def _everything(self, fingerprint: str) -> list[EmbeddingRequest]:
         scanned = self._material.scanned

@@ -44,7 +44,7 @@ def run_grid(
     grid: Grid,
     rows: Path,
     *,
-    counters: VendorEndpoints,
+    endpoints: VendorEndpoints,
     budget: int | None,
     processes: int,
     source: Source,
@@ -68,14 +68,14 @@ def run_grid(
         return 0
     _check_runs(runs, grid.base)
     material = gather(grid, terminal, catalogue)
-    chooser = Selection(material, grid.base, terminal)
+    selection = Selection(material, grid.base, terminal)
     bought = buy_for(
         runs,
         grid.base,
         material,
-        chooser,
+        selection,
         check=lambda teacher, sold: check_teacher(earlier, rows, teacher, sold),
-        counters=counters,
+        endpoints=endpoints,
         budget=budget,
         command=source.command,
         terminal=terminal,
@@ -87,7 +87,7 @@ def run_grid(
         teacher: (one.paid.table.folder, tuple(one.paid.rows)) for teacher, one in bought.items()
     }
     clerk = _RowWriter(grid, material, bought, source, rows)
-    tasks = [_task(run, grid, material, chooser, bought.get(run.teacher)) for run in runs]
+    tasks = [_task(run, grid, material, selection, bought.get(run.teacher)) for run in runs]
     terminal.heading(f"training {len(tasks)} runs, {processes} at a time")
     for done, (task, outcome) in enumerate(
         _outcomes(tasks, Shared(grid=grid, tables=tables), processes), start=1
@@ -122,10 +122,10 @@ def _task(
     run: Run,
     grid: Grid,
     material: BenchDataset,
-    chooser: Selection,
+    selection: Selection,
     bought: BoughtEmbeddings | None,
 ) -> Task:
-    items = chooser.chosen(run, bought.paid if bought else None)
+    items = selection.chosen(run, bought.paid if bought else None)
     return Task(run=run, keys=tuple(keys_of(run, grid.base, material, items, bought)))
 
 

@@ -64,7 +64,7 @@ def run_bench(
     run_grid(
         grid,
         rows,
-        counters=counter,
+        endpoints=counter,
         budget=options.purchase.budget,
         processes=own.processes,
         source=Source(command=command, commit=_version()),

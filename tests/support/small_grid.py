@@ -73,7 +73,7 @@ def make(
     run_grid(
         one,
         rows,
-        counters=sold_by(vendor),
+        endpoints=sold_by(vendor),
         budget=budget,
         processes=processes,
         source=SOURCE,

@@ -31,7 +31,7 @@ def said_by(one: Grid, vendor: LedgerVendor) -> str:
     run_grid(
         one,
         one.base.run.out / "rows.jsonl",
-        counters=sold_by(vendor),
+        endpoints=sold_by(vendor),
         budget=1000,
         processes=1,
         source=SOURCE,
