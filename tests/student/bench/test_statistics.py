@@ -7,6 +7,7 @@ import statistics
 import pytest
 
 from student.bench.statistics import (
+    Mean,
     Place,
     difference,
     mean_of,
@@ -24,7 +25,7 @@ def test_the_interval_is_students() -> None:
     found = mean_of(values)
     assert found.value == pytest.approx(statistics.mean(values))
     # 4.303 is the 97.5% point at two degrees of freedom.
-    assert found.reach == pytest.approx(4.303 * statistics.stdev(values) / 3**0.5)
+    assert found.reach == pytest.approx(4.303 * statistics.stdev(values) / 3**0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_one_seed_has_no_interval() -> None:
 
 
 def test_nothing_has_no_mean() -> None:
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match="empty sequence"):
         mean_of([])
     assert over_seeds({}) is None
 
@@ -93,3 +94,19 @@ def test_what_another_seed_does_is_pooled_over_places_and_not_over_their_means()
 
 def test_one_seed_at_each_place_does_not_say_what_another_would_do() -> None:
     assert reach_of_one_seed({(A, 0): 0.6, (B, 1): 0.8}, {(A, 0): 0.5, (B, 1): 0.1}) is None
+
+
+# Student's t at 97.5% by degrees of freedom, as printed in tables and as version 0.1 used it.
+TABLE = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160)
+
+
+@pytest.mark.parametrize(("freedom", "t"), list(enumerate(TABLE, start=1)))
+def test_intervals_are_those_of_version_0_1_to_the_last_printed_digit(
+    freedom: int, t: float
+) -> None:
+    values = [0.5 + 0.01 * ((7 * number) % 5) for number in range(freedom + 1)]
+    mean = mean_of(values)
+    reach = t * statistics.stdev(values) / len(values) ** 0.5
+    before = Mean(value=mean.value, reach=reach, count=len(values))
+    assert mean.percent() == before.percent()
+    assert mean.reach == pytest.approx(reach, rel=1e-9)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -93,3 +95,16 @@ def test_the_cost_of_a_student_is_its_numbers_and_its_milliseconds(student: Stud
     trained = sum(parameter.numel() for parameter in student.parameters())
     assert num_parameters(student) == trained + 4 * 6
     assert 0 < latency(student, repeats=3, warm_up=1) < 10_000
+
+
+@pytest.mark.parametrize("total", [1, 3, 10, 448])
+def test_the_interval_is_that_of_wilsons_formula(total: int) -> None:
+    """E. Wilson, 1927; version 0.1 computed it by hand."""
+    z = 1.959963984540054  # the 97.5% point of the normal distribution
+    for correct in {0, 1, total // 2, total}:
+        share, spread = correct / total, z**2 / total
+        centre = (share + spread / 2) / (1 + spread)
+        reach = z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
+        interval = wilson_interval(correct, total)
+        assert interval.low == pytest.approx(max(0.0, centre - reach), abs=1e-12)
+        assert interval.high == pytest.approx(min(1.0, centre + reach), abs=1e-12)
