@@ -2,7 +2,7 @@
 
 StudentError                  1   the root: a CLI catches this and exits with `exit_code`
 ├── BadInput                  2   an option, a file or a folder cannot be used
-│   └── DataError             2   the data set: its layout, its images, its splits
+│   └── DataError             2   the data set: its layout, its images or its splits
 ├── TrainingError             8   training failed
 └── PurchaseError             4   the purchase failed
     ├── PlanExceedsBudget     3   the plan does not fit the budget or the account; nothing was sent

@@ -28,7 +28,7 @@ _LINE: dict[str, Any] = {"markersize": 5, "linewidth": 1.4, "capsize": 2, "eline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """Series of one kind at ever more queries, joined by a line where there are several."""
+    """Series of one kind at increasing numbers of queries, joined by a line."""
 
     label: str
     points: Sequence[Series]
@@ -120,7 +120,7 @@ def bars(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """A named point with an interval each way; both are shares."""
+    """A named point with an interval on both axes; both values are shares."""
 
     name: str
     x: Mean
@@ -181,7 +181,7 @@ def _legend(figure: Figure, axis: Axes) -> None:
 
 
 def ticks(counts: Iterable[float]) -> list[float]:
-    """Of counts of queries, rising, those whose labels do not run into the one before.
+    """The counts of queries, ascending, whose labels do not overlap on the axis.
 
     The first always stays; a later one does from a third more on, on an axis of logarithms.
     """

@@ -1,6 +1,6 @@
-"""Words that stand in rows in the place of a method's or a teacher's name."""
+"""Sentinel names in result rows."""
 
 ZERO_SHOT = "zero-shot"
-"""The teacher itself, asked about every test image: a line to compare with, not a student."""
+"""The teacher itself, on every test image: a reference, not a student."""
 NO_TEACHER = "none"
-"""Of a method that asks a teacher nothing."""
+"""The teacher of a method that has none."""

@@ -1,4 +1,4 @@
-"""Rows stand beside rows of the same images and the same teachers alone."""
+"""Checks that rows are only compared with rows of the same images and the same teachers."""
 
 from __future__ import annotations
 

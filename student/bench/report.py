@@ -1,4 +1,4 @@
-"""The bench on a user's own folder: its grid, and the report on it."""
+"""The bench on a user's own folder: its grid and its report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from student.data.image_folder import discover
 from student.options import Options
 
 COMPARED = ("erm", "vl2v-adip")
-"""What every other line is set against, where it was run."""
+"""The methods with which all others are compared, if they were run."""
 Kind = tuple[str, int, float, str, tuple[tuple[str, Option], ...]]
 
 
@@ -27,8 +27,8 @@ def folder_grid(
     seeds: Sequence[int],
     shares: Sequence[float],
 ) -> Grid:
-    """Every method at the settings' views on each choice of held-out domains and each seed; the
-    settings' own method also at each share of the images.
+    """Every method on each choice of held-out domains and each seed; the method of the options also
+    at each share of the images.
 
     Raises BadInput for a folder, a method or a share that cannot be used.
     """
@@ -57,7 +57,7 @@ def folder_grid(
 
 
 def write_report(grid: Grid, rows: Path, out: Path) -> Path:
-    """Writes bench.md and its chart under `out`, wholly from the rows; where the page is."""
+    """Writes bench.md and its chart under `out`, from the rows alone; returns the page's path."""
     found = read_rows(rows)
     lines = {kind: _series(grid, kind, found) for kind in dict.fromkeys(map(_kind, grid.runs))}
     ours = [row for one in lines.values() for row in one.rows.values()]

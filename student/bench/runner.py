@@ -1,4 +1,4 @@
-"""Makes the missing rows of a grid: buys once, then trains, several processes side by side."""
+"""Makes the missing rows of a grid: buys once, then trains in several processes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from student.training.student_factory import check_networks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What a row says of how it was made."""
+    """The command and the commit that made a row."""
 
     command: str
     commit: str
 
 
 def missing_runs(grid: Grid, rows: Path) -> list[Run]:
-    """The runs of the grid that have no row yet, in its order, each once."""
+    """The runs of the grid that have no row yet, in order, each once."""
     done = read_rows(rows)
     return [run for name, run in grid.ids().items() if name not in done]
 
@@ -110,7 +110,7 @@ def _check_runs(runs: Sequence[Run], base: Options) -> None:
 
 
 def summary(row: Row) -> str:
-    """A line on a finished run."""
+    """One line about a finished run."""
     scores = ", ".join(f"{part} {one.accuracy:.1%}" for part, one in row.accuracies.items())
     return (
         f"{row.method}, {'+'.join(row.targets)}, seed {row.seed}, {row.queries:,} queries, "
@@ -130,7 +130,7 @@ def _task(
 
 
 class _RowWriter:
-    """Writes the rows; the one writer of the file."""
+    """Writes the rows; no other process writes the file."""
 
     def __init__(
         self,
@@ -196,7 +196,7 @@ def recipe(run: Run, base: Options) -> str:
 
 
 def machine_name(device: str) -> str:
-    """What trained, in words."""
+    """The name of the device that trained, for a row."""
     import torch
 
     if device != "cpu" and torch.cuda.is_available():
@@ -205,7 +205,7 @@ def machine_name(device: str) -> str:
 
 
 _trainer: list[Trainer] = []
-"""In a child process: what it trains with. A pool has no other place for it."""
+"""The trainer of a child process; a pool has no other place for it."""
 
 
 def _begin(shared: Shared) -> None:
@@ -228,8 +228,10 @@ def _outcomes(tasks: list[Task], shared: Shared, processes: int) -> Iterator[tup
 def _side_by_side(
     tasks: list[Task], shared: Shared, processes: int
 ) -> Iterator[tuple[Task, Outcome]]:
-    """Each task with its outcome, as they end. An error of one ends the others' queue, and is
-    raised when those that run have ended and are given."""
+    """Each task with its outcome, as they end.
+
+    After an error no further task is started; the error is raised when the running ones have ended.
+    """
     context = get_context("spawn")  # a fork of a process that has threads may never end
     workers = min(processes, len(tasks))
     with ProcessPoolExecutor(

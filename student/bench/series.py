@@ -1,4 +1,4 @@
-"""A line of a table or a chart: the runs that differ in seed and targets alone, and their rows."""
+"""A line of a table or a chart: runs that differ in seed and held-out domains only."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from student.options import Options
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A figure of a row, a share between 0 and 1; None where the row has no such part."""
+    """A figure of a row, a share between 0 and 1; None if the row has no such part."""
 
     title: str
     of: Callable[[Row], float | None]
 
 
 def parts(title: str, choose: Callable[[Row], Sequence[str]]) -> Column:
-    """The mean accuracy on the parts that are chosen of a row, each part counting alike."""
+    """The mean accuracy on the chosen parts of a row, each part with equal weight."""
 
     def of(row: Row) -> float | None:
         found = [row.accuracies[part].accuracy for part in choose(row) if part in row.accuracies]
@@ -39,19 +39,19 @@ VALIDATION = Column(title="source validation", of=lambda row: row.validation.acc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Runs under one title, and the rows that there are of them."""
+    """Runs under one title, and those of their rows that exist."""
 
     title: str
     planned: int
     rows: Mapping[Place, Row]
 
     def values(self, column: Column) -> dict[Place, float]:
-        """The column's figure wherever there is one."""
+        """The column's figure of each row that has it."""
         found = {at: column.of(row) for at, row in self.rows.items()}
         return {at: value for at, value in found.items() if value is not None}
 
     def mean(self, column: Column) -> Mean | None:
-        """Over the seeds; None where no row has the figure."""
+        """The mean over the seeds; None if no row has the figure."""
         return over_seeds(self.values(column))
 
     def above(self, other: Series, column: Column) -> Mean | None:
@@ -59,19 +59,19 @@ class Series:
         return difference(self.values(column), other.values(column))
 
     def of_targets(self, *names: str) -> Series:
-        """The part of it in which all these styles are held out."""
+        """The part of the series in which all these domains are held out."""
         held_out = {at: row for at, row in self.rows.items() if set(names) <= set(at[0])}
         return replace(self, planned=len(held_out), rows=held_out)
 
     @property
     def queries(self) -> float | None:
-        """The queries of a run, on average."""
+        """The mean number of queries of a run."""
         counts = [row.queries for row in self.rows.values()]
         return sum(counts) / len(counts) if counts else None
 
 
 def series(title: str, runs: Sequence[Run], base: Options, rows: Mapping[str, Row]) -> Series:
-    """The series of these runs, of which no two are at one place."""
+    """The series of these runs; no two of them have the same held-out domains and seed."""
     found: dict[Place, Row] = {}
     for run in runs:
         if (row := rows.get(identity(run, base))) is not None:

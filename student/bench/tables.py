@@ -1,4 +1,4 @@
-"""Markdown tables of series; a figure that no row gives is said to be missing."""
+"""Markdown tables of series; a missing figure is marked as not yet run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOT_YET = "not yet run"
 
 
 def accuracy_table(lines: Sequence[Series], columns: Sequence[Column]) -> list[str]:
-    """Accuracy in percent with half its 95% interval over seeds, a row a series."""
+    """Accuracy in percent ± half of its 95% interval over seeds, one row for each series."""
     titles = ["", "queries", *(column.title for column in columns), "runs"]
     return table(
         titles,
@@ -51,7 +51,7 @@ def difference_table(
 def held_out_table(
     lines: Sequence[Series], held_out: Sequence[str], column: Column, *, gain: tuple[Series, Series]
 ) -> list[str]:
-    """A row a held-out domain: every series there, and the first of `gain` above the second."""
+    """One row for each held-out domain: every series, and the first of `gain` above the second."""
     ours, other = gain
     return table(
         ["held out", *(one.title for one in lines), f"{ours.title} above {other.title}"],

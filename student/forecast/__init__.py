@@ -1,1 +1,1 @@
-"""What more queries would add."""
+"""Forecasts of the accuracy that more queries would add."""

@@ -1,4 +1,4 @@
-"""Accuracy against queries, from the rows of a bench or the folders of finished jobs."""
+"""Accuracy against queries, from the rows of a bench or the folders of finished runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COLUMNS_OF_A_CURVE = frozenset({"seed", "target_domain", "method", "views", "se
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Title:
-    """What the points of a curve have in common; `rest` is what no column shows."""
+    """What the points of a curve have in common; `rest` holds what no column shows."""
 
     data: str
     method: str
@@ -45,14 +45,14 @@ class Title:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """Points of one title."""
+    """The points of one title."""
 
     title: Title
     points: tuple[Point, ...]
 
     @property
     def num_levels(self) -> int:
-        """At how many budgets it was measured."""
+        """The number of budgets at which it was measured."""
         return len({point.level for point in self.points})
 
 
@@ -121,7 +121,7 @@ def _levels(counts: Iterable[int]) -> dict[int, float]:
 def forecast_curves(
     curves: Sequence[Curve], *, further: int, seed: int = 0
 ) -> list[tuple[Title, Forecast]]:
-    """A forecast for each curve that has budgets enough; BadInput where none has."""
+    """A forecast for each curve with enough budgets. Raises BadInput if none has enough."""
     told = [
         (one.title, forecast(one.points, further=further, seed=seed))
         for one in curves
@@ -158,7 +158,7 @@ def cells(title: Title, told: Forecast) -> list[str]:
 
 
 def as_json(title: Title, told: Forecast) -> dict[str, Any]:
-    """A forecast with all its figures."""
+    """A forecast with all its figures, as JSON."""
     errors = {
         "mean_error": told.mean_error,
         "mean_error_of_no_change": told.mean_error_of_no_change,

@@ -1,4 +1,4 @@
-"""What more queries would add: a saturating power law through what has been measured.
+"""A saturating power law, fitted to the measured accuracies, that forecasts larger budgets.
 
 accuracy(q) = top - gap (1 + q / scale)^-power, with gap >= 0 and top <= 1: it rises, ever more
 slowly, towards a ceiling. After J. Machnio et al., PALM (arXiv 2507.15381), who forecast the rest
@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One trained student: what it cost in queries, and how many of its test images were right.
+    """One trained student: its cost in queries, and its number of correct test images.
 
     Points of one `level` had the same budget; students of one `seed` share their luck.
     """
@@ -54,9 +54,9 @@ class Law:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBack:
-    """A level that the law was not shown: what it said from the smaller ones, and what came.
+    """A level that was held back from the fit: the forecast from smaller levels, and the result.
 
-    `unchanged` is what "it stays as it is" would have said: the level before.
+    `unchanged` is the forecast of no change: the accuracy of the level before.
     """
 
     queries: float
@@ -66,12 +66,12 @@ class HeldBack:
 
     @property
     def error(self) -> float:
-        """Of the law; above 0 it promised too much."""
+        """The error of the forecast; above 0 the forecast was too high."""
         return self.predicted - self.measured
 
     @property
     def error_of_no_change(self) -> float:
-        """Of saying that nothing would be added."""
+        """The error of forecasting no change."""
         return self.unchanged - self.measured
 
 
@@ -94,12 +94,12 @@ class Forecast:
 
     @property
     def mean_error(self) -> float | None:
-        """The mean absolute error on what was held back; None where nothing was."""
+        """The mean absolute error on the held-back levels; None if there are none."""
         return _mean([abs(one.error) for one in self.held_back])
 
     @property
     def mean_error_of_no_change(self) -> float | None:
-        """The same of forecasting no change."""
+        """The same for forecasting no change."""
         return _mean([abs(one.error_of_no_change) for one in self.held_back])
 
 
@@ -137,7 +137,7 @@ def forecast(points: Sequence[Point], *, further: int, seed: int = 0) -> Forecas
 
 
 def fit(points: Sequence[Point]) -> Law:
-    """The law with the least squared error, each test image counting alike."""
+    """The law with the least squared error, each test image with equal weight."""
     return _Grid(points).fit(
         np.array([point.correct / point.images for point in points]),
         np.array([point.images for point in points], dtype=np.float64),
@@ -145,7 +145,7 @@ def fit(points: Sequence[Point]) -> Law:
 
 
 class _Grid:
-    """The bends (scale, power) that are tried; for each the best top and gap are a regression."""
+    """The pairs (scale, power) that are tried; for each, top and gap follow by regression."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         queries = np.array([point.queries for point in points], dtype=np.float64)
@@ -176,7 +176,7 @@ class _Grid:
 
 
 def _redrawn(points: Sequence[Point], seed: int) -> list[Law]:
-    """The laws of as many sets of points as might have been measured instead."""
+    """The laws of bootstrap samples of the points."""
     source = np.random.default_rng(seed)
     grid = _Grid(points)
     images = np.array([point.images for point in points])

@@ -1,1 +1,1 @@
-"""What a job leaves behind: the student, its card, a report and a picture."""
+"""The output of a run: the student, its model card, a report and a picture."""

@@ -1,4 +1,4 @@
-"""What the student saves: its size and speed beside the vendor's price and latency."""
+"""The student's size and speed compared with the vendor's price and latency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of held-out images, each with what every method said."""
+"""Rows of held-out images, each with the prediction of every method."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RIGHT, WRONG = "#1a7f37", "#cf222e"
 
 
 def draw_answers(path: Path, one: Experiment, scanned: ImageSet, *, seed: int) -> None:
-    """A row for each held-out domain: a seeded random draw, nothing picked by hand."""
+    """Writes one row for each held-out domain: a seeded random draw, not a selection."""
     from matplotlib.figure import Figure
 
     domains = [domain for domain in one.targets if domain in one.student.scores]

@@ -11,7 +11,7 @@ from student.report.break_even import Economics
 
 
 def score_rows(one: Experiment) -> tuple[list[str], list[list[str]]]:
-    """Accuracy in percent with its 95% reach: a column a method, a row a part."""
+    """Accuracy in percent ± half of its 95% interval: one column a method, one row a part."""
     columns = ["accuracy, %", *(result.method for result in one.results), "images"]
     rows = [
         [
@@ -32,7 +32,7 @@ def report(
     spend: str,
     pictures: Sequence[str],
 ) -> str:
-    """One page: what it cost, how good it is, and how to check both."""
+    """The report as one page: cost, accuracy, and how to check both."""
     whose = "student's" if len(experiments) == 1 else "students'"
     report_command = f"cache-report --cache {options.purchase.cache}"
     lines = ["# Distillation report", ""]

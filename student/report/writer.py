@@ -1,4 +1,4 @@
-"""Writes a finished job's folder: student, meta, card, report and picture."""
+"""Writes the output folder of a run: student, meta.json, model card, report and picture."""
 
 from __future__ import annotations
 
