@@ -208,7 +208,7 @@ def test_the_audit_balances_at_another_address_and_sees_what_was_given_back(
 
 
 def test_the_vendors_books_balance_and_keep_the_correction(done: dict[str, Done]) -> None:
-    assert f"({GIVEN_BACK} given back)" in succeeded(done["verify ledger"])
+    assert f"({GIVEN_BACK} refunded)" in succeeded(done["verify ledger"])
 
 
 def test_the_vendor_lists_every_key_and_which_is_revoked(done: dict[str, Done]) -> None:
