@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.chaos.vendor import AnnouncingServer
 from benchmarks.support.databases import open_ledger
 from teacher_server.api.app import create_app
-from teacher_server.inference.info import ModelInfo, Prepared, Vectors
+from teacher_server.inference.model_info import ModelInfo, Prepared, Vectors
 from teacher_server.settings import VendorSettings
 
 _DIM = 8

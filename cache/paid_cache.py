@@ -28,7 +28,7 @@ from cache.records.purchase_records import (
     WriteOff,
 )
 from cache.records.receipt import Receipt
-from cache.storage import record_types, run_locks
+from cache.storage import record_codec, run_locks
 from cache.storage.consistency import require_consistent, require_same_purchase, require_same_vector
 from cache.storage.fenced_diskcache import FencedCache
 from cache.storage.folder import RECEIPTS, prepare_folder
@@ -231,12 +231,12 @@ class PaidCache(CacheReader):
     def _recounted(self, changes: Transaction) -> Spend:
         totals = Spend()
         for receipt in self.receipts():
-            totals = record_types.with_receipt(totals, receipt)
+            totals = record_codec.with_receipt(totals, receipt)
         for intent in self.open_intents():
-            totals = record_types.with_open_units(totals, intent.units)
+            totals = record_codec.with_open_units(totals, intent.units)
         for write_off in self.write_offs():
             if changes.paid_by(write_off.idempotency_key) is None:
-                totals = record_types.with_written_off_units(totals, write_off.units)
+                totals = record_codec.with_written_off_units(totals, write_off.units)
         return totals
 
 

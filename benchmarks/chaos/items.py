@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cache.records.embedding_key import EmbeddingKey, image_item, text_item
-from student.purchase.requests import EmbeddingRequest
+from student.purchase.embedding_requests import EmbeddingRequest
 
 SIDE = 8  # pixels
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.chaos.fork_server import Spec
 from benchmarks.chaos.items import Item
-from teacher_server.inference.info import Encoder
+from teacher_server.inference.model_info import Encoder
 
 Vectors = NDArray[np.float32]
 _BATCH = 64

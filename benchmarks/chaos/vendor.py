@@ -20,7 +20,7 @@ from benchmarks.chaos.fork_server import Spec
 from benchmarks.chaos.history import History, KillSwitch
 from teacher_server.api.app import create_app
 from teacher_server.atomic_file import write_atomically
-from teacher_server.inference.info import Encoder, ModelInfo, Prepared, Vectors
+from teacher_server.inference.model_info import Encoder, ModelInfo, Prepared, Vectors
 from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.ledger import Ledger, open_database, open_ledger

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from benchmarks.support.raw_http import LONG_TIMEOUTS, serving_in_thread
 from benchmarks.support.vendor_in_process import HashEncoder, ledger_at
 from teacher_server.api.app import create_app
-from teacher_server.inference.info import ModelInfo
+from teacher_server.inference.model_info import ModelInfo
 from teacher_server.ledger.api_key import ApiKey
 from teacher_server.settings import VendorSettings
 from tools.provenance import commit

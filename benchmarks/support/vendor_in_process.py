@@ -19,7 +19,7 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from teacher_server.api.app import create_app
-from teacher_server.inference.info import Encoder, ModelInfo, Prepared, Vectors
+from teacher_server.inference.model_info import Encoder, ModelInfo, Prepared, Vectors
 from teacher_server.ledger.account import Account, Limits
 from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.audit import Audit

@@ -20,9 +20,9 @@ from cache.errors import CorruptRow, PickleRefused
 from cache.integrity.scan import scan
 from cache.records.purchase_records import StoredReceipt
 from cache.records.receipt import Receipt, account_name, chain_breaks, key_id_of
-from cache.storage import record_types
+from cache.storage import record_codec
 from cache.storage.reader import CacheReader
-from cache.storage.record_types import Tag
+from cache.storage.record_codec import Tag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +153,10 @@ def _readable_receipts(cache: CacheReader, damage: list[Difference]) -> Iterator
         try:
             content = record.content()
             try:
-                yield record_types.decode_receipt(record.name, content)
+                yield record_codec.decode_receipt(record.name, content)
             except CorruptRow as error:
                 damage.append(Difference(line=record.name, detail=f"in the cache, {error.reason}"))
-                yield record_types.decode_damaged_receipt(record.name, content)
+                yield record_codec.decode_damaged_receipt(record.name, content)
         except (CorruptRow, PickleRefused) as error:
             damage.append(Difference(line=record.name, detail=f"unreadable in the cache: {error}"))
 

@@ -9,7 +9,7 @@ from cache.errors import CorruptRow, PickleRefused
 from cache.integrity.quarantine import Quarantine
 from cache.integrity.scan import ScanResult
 from cache.records.purchase_records import Intent, Spend, StoredReceipt, WriteOff
-from cache.storage import record_types
+from cache.storage import record_codec
 from cache.storage.database import StoredRecord
 
 Value = TypeVar("Value", Intent, WriteOff)
@@ -51,13 +51,13 @@ class IntentRepair:
         """Take a corrupt record of an open purchase; `resolve` decides whether to trust it."""
         if idempotency_key in self._paid:
             return
-        intent = _decode(record, record_types.decode_damaged_intent)
+        intent = _decode(record, record_codec.decode_damaged_intent)
         is_its_own = intent is not None and intent.idempotency_key == idempotency_key
         self._damaged_intents[idempotency_key] = intent if is_its_own else None
 
     def add_damaged_write_off(self, idempotency_key: str, record: StoredRecord) -> None:
         """Take a corrupt record of a write-off: it stays one, of the queries the totals count."""
-        write_off = _decode(record, record_types.decode_damaged_write_off)
+        write_off = _decode(record, record_codec.decode_damaged_write_off)
         if write_off is None or write_off.idempotency_key != idempotency_key:
             before = self._totals_before or Spend()
             known = sum(

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from cache.errors import CorruptRow, PickleRefused
 from cache.integrity.scan import ScanResult
 from cache.records.purchase_records import StoredReceipt
-from cache.storage import record_types
-from cache.storage.codec import unseal
+from cache.storage import record_codec
 from cache.storage.database import StoredRecord
 from cache.storage.reader import CacheReader
+from cache.storage.row_codec import unseal
 
 _RECEIPT_PREFIX = "receipt/"
 
@@ -36,7 +36,7 @@ class ReceiptRepair:
             copy = self._copies.get(stored.name)
             if copy is not None and not stored.receipt.verify() and copy.receipt.verify():
                 reason = "its hash is not the hash of its fields"
-                record = next(iter(reader.named(record_types.receipt_name(*stored.name))))
+                record = next(iter(reader.named(record_codec.receipt_name(*stored.name))))
                 self._replace(record, reason)
                 self._recover(copy.stored, reason)
 
@@ -58,20 +58,20 @@ class ReceiptRepair:
     def _proven_receipts(self, record: StoredRecord) -> Iterator[StoredReceipt]:
         """The receipts that a corrupt record held, or that settled the purchase it held."""
         for copy in self._copies.values():
-            if record_types.intent_name(copy.receipt.idempotency_key) == record.name:
+            if record_codec.intent_name(copy.receipt.idempotency_key) == record.name:
                 yield copy.stored
         if not record.name.startswith(_RECEIPT_PREFIX):
             return
         for copy in self._copies.values():
-            if record_types.receipt_name(*copy.name) == record.name:
+            if record_codec.receipt_name(*copy.name) == record.name:
                 yield copy.stored
         try:
-            found = record_types.decode_damaged_receipt(record.name, record.content())
+            found = record_codec.decode_damaged_receipt(record.name, record.content())
         except (CorruptRow, PickleRefused):
             return
         # The vendor's hash proves the receipt but not the account. The record's name, which is
         # stored apart from its content, or the record's checksum proves that.
-        has_its_name = record_types.receipt_name(*found.name) == record.name
+        has_its_name = record_codec.receipt_name(*found.name) == record.name
         if found.receipt.verify() and (has_its_name or _is_sealed(record)):
             yield found
 

@@ -13,12 +13,12 @@ from cache.integrity.repair_receipts import ReceiptRepair
 from cache.integrity.scan import CorruptRecord, Problem, ScanResult, scan
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import PaidEmbedding, StoredReceipt
-from cache.storage import receipts_file, record_types
-from cache.storage.codec import encode_row
+from cache.storage import receipts_file, record_codec
 from cache.storage.database import StoredRecord
 from cache.storage.fenced_diskcache import FencedCache
 from cache.storage.reader import CacheReader
-from cache.storage.record_types import Tag
+from cache.storage.record_codec import Tag
+from cache.storage.row_codec import encode_row
 
 _OPEN_UNKNOWN: Final = (
     "which purchases were open is no longer known: run cache-report audit to see what was charged"
@@ -65,8 +65,8 @@ class RecordRepair:
         for record, reason in repaired.replaced:
             self._remove(record, reason)
         for stored, reason in repaired.recovered:
-            name = record_types.receipt_name(*stored.name)
-            self._restore(name, record_types.encode_receipt(stored), Tag.RECEIPT, reason)
+            name = record_codec.receipt_name(*stored.name)
+            self._restore(name, record_codec.encode_receipt(stored), Tag.RECEIPT, reason)
 
     def _repair_record(self, corrupt: CorruptRecord, purchases: IntentRepair) -> None:
         record = corrupt.record
@@ -93,15 +93,15 @@ class RecordRepair:
 
     def _take_purchases(self, purchases: IntentRepair) -> None:
         for intent in purchases.resealed_intents:
-            name = record_types.intent_name(intent.idempotency_key)
-            content = record_types.encode_intent(intent)
+            name = record_codec.intent_name(intent.idempotency_key)
+            content = record_codec.encode_intent(intent)
             self._restore(name, content, Tag.INTENT, "its fields were intact")
         for write_off in purchases.new_write_offs:
-            name = record_types.write_off_name(write_off.idempotency_key)
-            content = record_types.encode_write_off(write_off)
+            name = record_codec.write_off_name(write_off.idempotency_key)
+            content = record_codec.encode_write_off(write_off)
             self._restore(name, content, Tag.WRITE_OFF, write_off.detail)
         for intent in purchases.settled:
-            name = record_types.intent_name(intent.idempotency_key)
+            name = record_codec.intent_name(intent.idempotency_key)
             reason = "it was still open although its receipt is stored"
             self._removed += [(record, reason) for record in self._reader.named(name)]
 
@@ -113,9 +113,9 @@ class RecordRepair:
             by_key[stored.receipt.idempotency_key].append(stored)
         for idempotency_key, found in by_key.items():
             mark = scan_result.paid.get(idempotency_key)
-            if mark not in [record_types.receipt_name(*stored.name) for stored in found]:
-                name = record_types.paid_name(idempotency_key)
-                content = record_types.encode_paid(*found[0].name)
+            if mark not in [record_codec.receipt_name(*stored.name) for stored in found]:
+                name = record_codec.paid_name(idempotency_key)
+                content = record_codec.encode_paid(*found[0].name)
                 self._restore(name, content, Tag.PAID, "the purchase has a receipt")
 
     def _recount(
@@ -130,8 +130,8 @@ class RecordRepair:
             write_offs=list(purchases.write_offs.values()),
         )
         if scan_result.totals != after.counted():
-            content = record_types.encode_totals(after.counted())
-            self._restore(record_types.TOTALS, content, Tag.TOTALS, "the records were counted")
+            content = record_codec.encode_totals(after.counted())
+            self._restore(record_codec.TOTALS, content, Tag.TOTALS, "the records were counted")
 
     def _remove(self, record: StoredRecord, reason: str) -> None:
         if (record, reason) not in self._removed:
@@ -200,7 +200,7 @@ class RecordRepair:
 def _intact_row(record: StoredRecord) -> PaidEmbedding | None:
     """Decode the row in a record, whatever its name; None for a record of another kind."""
     if record.tag == Tag.AGAIN:
-        return record_types.decode_again(record.name, record.content())
+        return record_codec.decode_again(record.name, record.content())
     if record.tag != Tag.ROW:
         return None
-    return record_types.decode_row_anywhere(record.name, record.content())
+    return record_codec.decode_row_anywhere(record.name, record.content())

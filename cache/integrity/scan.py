@@ -18,12 +18,12 @@ from cache.records.purchase_records import (
     StoredReceipt,
     WriteOff,
 )
-from cache.storage import record_types
-from cache.storage.codec import decode_row
+from cache.storage import record_codec
 from cache.storage.database import StoredRecord
 from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import ReceiptCopies, read_copies
-from cache.storage.record_types import Tag
+from cache.storage.record_codec import Tag
+from cache.storage.row_codec import decode_row
 from cache.storage.unstored_receipts import unstored
 
 Found = TypeVar("Found")
@@ -160,44 +160,44 @@ def _row(record: StoredRecord, content: bytes) -> tuple[bytes, PaidEmbedding]:
 
 
 def _again(record: StoredRecord, content: bytes) -> tuple[str, PaidEmbedding]:
-    row = record_types.decode_again(record.name, content)
-    return record_types.again_name(row), row
+    row = record_codec.decode_again(record.name, content)
+    return record_codec.again_name(row), row
 
 
 def _receipt(record: StoredRecord, content: bytes) -> tuple[str, StoredReceipt]:
-    stored = record_types.decode_receipt(record.name, content)
-    return record_types.receipt_name(*stored.name), stored
+    stored = record_codec.decode_receipt(record.name, content)
+    return record_codec.receipt_name(*stored.name), stored
 
 
 def _paid(record: StoredRecord, content: bytes) -> tuple[str, PaidMark]:
-    account, request_id = record_types.decode_paid(record.name, content)
-    idempotency_key = record.name.removeprefix(record_types.paid_name(""))
-    mark = PaidMark(idempotency_key, record_types.receipt_name(account, request_id))
-    return record_types.paid_name(idempotency_key), mark
+    account, request_id = record_codec.decode_paid(record.name, content)
+    idempotency_key = record.name.removeprefix(record_codec.paid_name(""))
+    mark = PaidMark(idempotency_key, record_codec.receipt_name(account, request_id))
+    return record_codec.paid_name(idempotency_key), mark
 
 
 def _intent(record: StoredRecord, content: bytes) -> tuple[str, Intent]:
-    intent = record_types.decode_intent(record.name, content)
-    return record_types.intent_name(intent.idempotency_key), intent
+    intent = record_codec.decode_intent(record.name, content)
+    return record_codec.intent_name(intent.idempotency_key), intent
 
 
 def _write_off(record: StoredRecord, content: bytes) -> tuple[str, WriteOff]:
-    write_off = record_types.decode_write_off(record.name, content)
-    return record_types.write_off_name(write_off.idempotency_key), write_off
+    write_off = record_codec.decode_write_off(record.name, content)
+    return record_codec.write_off_name(write_off.idempotency_key), write_off
 
 
 def _refusal(record: StoredRecord, content: bytes) -> tuple[str, Refusal]:
-    refusal = record_types.decode_refusal(record.name, content)
-    return record_types.refusal_name(refusal.key), refusal
+    refusal = record_codec.decode_refusal(record.name, content)
+    return record_codec.refusal_name(refusal.key), refusal
 
 
 def _run(record: StoredRecord, content: bytes) -> tuple[str, RunRecord]:
-    run = record_types.decode_run(record.name, content)
-    return record_types.run_name(run.run), run
+    run = record_codec.decode_run(record.name, content)
+    return record_codec.run_name(run.run), run
 
 
 def _totals(record: StoredRecord, content: bytes) -> tuple[str, Spend]:
-    return record_types.TOTALS, record_types.decode_totals(content)
+    return record_codec.TOTALS, record_codec.decode_totals(content)
 
 
 _DECODE: Final[dict[Tag, Callable[[StoredRecord, bytes], tuple[bytes | str, Any]]]] = {

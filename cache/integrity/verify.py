@@ -10,11 +10,11 @@ from cache.errors import CacheUnavailable
 from cache.integrity.scan import Problem, ScanResult, scan
 from cache.records.purchase_records import Spend
 from cache.records.receipt import Receipt
-from cache.storage import record_types
+from cache.storage import record_codec
 from cache.storage.fenced_diskcache import SETTINGS
 from cache.storage.folder import RECEIPTS
 from cache.storage.reader import CacheReader
-from cache.storage.record_types import Tag
+from cache.storage.record_codec import Tag
 
 __all__ = ["Problem", "Verification", "verification_of", "verify"]
 
@@ -82,7 +82,7 @@ def _check_settings(cache: CacheReader) -> Iterator[Problem]:
 def _check_hashes(scan_result: ScanResult) -> Iterator[Problem]:
     for stored in scan_result.receipts:
         if not stored.receipt.verify():
-            name = record_types.receipt_name(stored.account, stored.receipt.request_id)
+            name = record_codec.receipt_name(stored.account, stored.receipt.request_id)
             yield Problem(name=name, detail="its hash is not the hash of its fields")
 
 
@@ -94,7 +94,7 @@ def _check_links(scan_result: ScanResult) -> Iterator[Problem]:
     accounts: dict[str, dict[int, Receipt]] = defaultdict(dict)
     for stored in scan_result.receipts:
         receipts, receipt = accounts[stored.account], stored.receipt
-        name = record_types.receipt_name(stored.account, receipt.request_id)
+        name = record_codec.receipt_name(stored.account, receipt.request_id)
         if receipt.seq in receipts:
             other = receipts[receipt.seq].request_id
             yield Problem(name=name, detail=f"request {other} has the same seq {receipt.seq}")
@@ -103,7 +103,7 @@ def _check_links(scan_result: ScanResult) -> Iterator[Problem]:
         for seq, receipt in receipts.items():
             before = receipts.get(seq - 1)
             if before is not None and receipt.prev_hash != before.hash:
-                name = record_types.receipt_name(account, receipt.request_id)
+                name = record_codec.receipt_name(account, receipt.request_id)
                 yield Problem(name=name, detail=f"its prev_hash is not the hash of seq {seq - 1}")
 
 
@@ -117,7 +117,7 @@ def _check_row_counts(scan_result: ScanResult) -> Iterator[Problem]:
     for stored in scan_result.receipts:
         receipt = stored.receipt
         charged[receipt.request_id].update(image=receipt.images, text=receipt.texts)
-        names[receipt.request_id] = record_types.receipt_name(stored.account, receipt.request_id)
+        names[receipt.request_id] = record_codec.receipt_name(stored.account, receipt.request_id)
     for request_id, due in charged.items():
         found = scan_result.bought.get(request_id, Counter())
         if (found["image"], found["text"]) != (due["image"], due["text"]):
@@ -137,7 +137,7 @@ def _check_purchases(scan_result: ScanResult) -> Iterator[Problem]:
     by_key: dict[str, str] = {}
     for stored in scan_result.receipts:
         key = stored.receipt.idempotency_key
-        name = record_types.receipt_name(stored.account, stored.receipt.request_id)
+        name = record_codec.receipt_name(stored.account, stored.receipt.request_id)
         if key in by_key:
             yield Problem(
                 name=name, detail=f"{by_key[key]} was charged for the same purchase {key}"
@@ -148,10 +148,10 @@ def _check_purchases(scan_result: ScanResult) -> Iterator[Problem]:
     for key, name in scan_result.paid.items():
         if by_key.get(key) != name:
             detail = f"it names {name}, which does not exist"
-            yield Problem(name=record_types.paid_name(key), detail=detail)
+            yield Problem(name=record_codec.paid_name(key), detail=detail)
     for intent in scan_result.intents:
         if intent.idempotency_key in by_key:
-            name = record_types.intent_name(intent.idempotency_key)
+            name = record_codec.intent_name(intent.idempotency_key)
             yield Problem(name=name, detail="it is still open although its receipt is stored")
 
 
@@ -159,7 +159,7 @@ def _check_totals(scan_result: ScanResult) -> Iterator[Problem]:
     counted = scan_result.counted()
     if (scan_result.totals or Spend()) != counted:
         detail = f"the running totals are {scan_result.totals}; the records add up to {counted}"
-        yield Problem(name=record_types.TOTALS, detail=detail)
+        yield Problem(name=record_codec.TOTALS, detail=detail)
 
 
 def _check_dims(scan_result: ScanResult) -> Iterator[Problem]:
@@ -174,12 +174,12 @@ def _check_copies(scan_result: ScanResult) -> Iterator[Problem]:
     for line in scan_result.copies.damaged:
         yield Problem(name=f"{RECEIPTS} line {line.number}", detail=line.reason)
     for purchase in scan_result.unstored:
-        name = record_types.receipt_name(*purchase.name)
+        name = record_codec.receipt_name(*purchase.name)
         yield Problem(name=name, detail=f"it is in {RECEIPTS} but not in the database")
     for stored in scan_result.receipts:
         copy = scan_result.copies.purchases.get(stored.name)
         if copy is not None and copy.receipt != stored.receipt:
-            name = record_types.receipt_name(*stored.name)
+            name = record_codec.receipt_name(*stored.name)
             yield Problem(name=name, detail=f"{RECEIPTS} has a different receipt for it")
 
 

@@ -8,7 +8,7 @@ from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import MissingRows, Purchase
 from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import read_copies
-from cache.storage.record_types import Tag
+from cache.storage.record_codec import Tag
 
 
 def find_missing_rows(cache: CacheReader) -> list[MissingRows]:

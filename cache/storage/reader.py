@@ -20,12 +20,12 @@ from cache.records.purchase_records import (
     WriteOff,
 )
 from cache.records.receipt import Receipt
-from cache.storage import record_types, run_locks
-from cache.storage.codec import decode_row
+from cache.storage import record_codec, run_locks
 from cache.storage.database import COLUMNS, ReadOnlyDatabase, StoredRecord
 from cache.storage.fenced_diskcache import FORMAT
 from cache.storage.folder import DATABASE
-from cache.storage.record_types import Tag
+from cache.storage.record_codec import Tag
+from cache.storage.row_codec import decode_row
 
 _KEYS_PER_QUERY: Final = 500
 
@@ -92,8 +92,8 @@ class CacheReader:
 
     def spend_on_record(self) -> Spend:
         """Return the running totals: paid, open and written-off queries, and the cost."""
-        for record in self.named(record_types.TOTALS):
-            return record_types.decode_totals(record.content())
+        for record in self.named(record_codec.TOTALS):
+            return record_codec.decode_totals(record.content())
         return Spend()
 
     def rows(self) -> Iterator[PaidEmbedding]:
@@ -103,12 +103,12 @@ class CacheReader:
     def rows_bought_again(self) -> Iterator[PaidEmbedding]:
         """Yield embeddings that were paid for when another request had already bought them."""
         for record in self.scan(Tag.AGAIN):
-            yield record_types.decode_again(record.name, record.content())
+            yield record_codec.decode_again(record.name, record.content())
 
     def stored_receipts(self) -> Iterator[StoredReceipt]:
         """Yield every receipt with its account and run, in the order of storing."""
         for record in self.scan(Tag.RECEIPT):
-            yield record_types.decode_receipt(record.name, record.content())
+            yield record_codec.decode_receipt(record.name, record.content())
 
     def receipts(self) -> Iterator[Receipt]:
         """Yield every receipt, in the order of storing."""
@@ -116,7 +116,7 @@ class CacheReader:
 
     def open_intents(self) -> list[Intent]:
         """Return the open purchases, oldest first: about to be sent or sent, outcome unknown."""
-        return [record_types.decode_intent(r.name, r.content()) for r in self.scan(Tag.INTENT)]
+        return [record_codec.decode_intent(r.name, r.content()) for r in self.scan(Tag.INTENT)]
 
     def is_running(self, run: str) -> bool:
         """Whether any process holds the lock of `run` (see `PaidCache.hold_run_lock`)."""
@@ -125,28 +125,28 @@ class CacheReader:
     def write_offs(self) -> Iterator[WriteOff]:
         """Yield every purchase that was written off: its answer is gone for good."""
         for record in self.scan(Tag.WRITE_OFF):
-            yield record_types.decode_write_off(record.name, record.content())
+            yield record_codec.decode_write_off(record.name, record.content())
 
     def refusals(self) -> Iterator[Refusal]:
         """Yield every item that the vendor refuses to embed."""
         for record in self.scan(Tag.REFUSAL):
-            yield record_types.decode_refusal(record.name, record.content())
+            yield record_codec.decode_refusal(record.name, record.content())
 
     def refused(self, keys: Iterable[EmbeddingKey]) -> dict[EmbeddingKey, Refusal]:
         """Return those of `keys` that the vendor refuses to embed, with the reason."""
-        names = [record_types.refusal_name(key) for key in dict.fromkeys(keys)]
+        names = [record_codec.refusal_name(key) for key in dict.fromkeys(keys)]
         found = {}
         for chunk in _chunks(names):
             for row in self._where_key_in(COLUMNS, chunk):
                 record = StoredRecord(*row)
-                refusal = record_types.decode_refusal(record.name, record.content())
+                refusal = record_codec.decode_refusal(record.name, record.content())
                 found[refusal.key] = refusal
         return found
 
     def runs(self) -> Iterator[RunRecord]:
         """Yield every recorded run, oldest first."""
         for record in self.scan(Tag.RUN):
-            yield record_types.decode_run(record.name, record.content())
+            yield record_codec.decode_run(record.name, record.content())
 
     def scan(self, tag: Tag) -> Iterator[StoredRecord]:
         """Yield every record of one kind, undecoded, in the order of storing."""

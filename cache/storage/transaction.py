@@ -17,10 +17,10 @@ from cache.records.purchase_records import (
     StoredReceipt,
     WriteOff,
 )
-from cache.storage import receipts_file, record_types
-from cache.storage.codec import decode_row, encode_row
+from cache.storage import receipts_file, record_codec
 from cache.storage.fenced_diskcache import FencedCache
-from cache.storage.record_types import Tag
+from cache.storage.record_codec import Tag
+from cache.storage.row_codec import decode_row, encode_row
 
 
 class Transaction:
@@ -34,39 +34,39 @@ class Transaction:
     @property
     def has_totals(self) -> bool:
         """Whether the cache has running totals; a new cache has none yet."""
-        return self._read(record_types.TOTALS) is not None
+        return self._read(record_codec.TOTALS) is not None
 
     @property
     def totals(self) -> Spend:
         """The running totals so far. Reading damaged totals raises CorruptRow."""
         if self._totals is None:
-            content = self._read(record_types.TOTALS)
-            self._totals = Spend() if content is None else record_types.decode_totals(content)
+            content = self._read(record_codec.TOTALS)
+            self._totals = Spend() if content is None else record_codec.decode_totals(content)
         return self._totals
 
     @totals.setter
     def totals(self, spend: Spend) -> None:
         if spend != self.totals or not self.has_totals:
             self._totals = spend
-            self._set(record_types.TOTALS, record_types.encode_totals(spend), Tag.TOTALS)
+            self._set(record_codec.TOTALS, record_codec.encode_totals(spend), Tag.TOTALS)
 
     def intent(self, idempotency_key: str) -> Intent | None:
         """Return the open purchase of this key, if there is one."""
-        name = record_types.intent_name(idempotency_key)
+        name = record_codec.intent_name(idempotency_key)
         content = self._read(name)
-        return None if content is None else record_types.decode_intent(name, content)
+        return None if content is None else record_codec.decode_intent(name, content)
 
     def paid_by(self, idempotency_key: str) -> tuple[str, str] | None:
         """Return account and request id of the receipt of this purchase, if it is paid."""
-        name = record_types.paid_name(idempotency_key)
+        name = record_codec.paid_name(idempotency_key)
         content = self._read(name)
-        return None if content is None else record_types.decode_paid(name, content)
+        return None if content is None else record_codec.decode_paid(name, content)
 
     def write_off(self, idempotency_key: str) -> WriteOff | None:
         """Return the write-off of this purchase, if it was written off."""
-        name = record_types.write_off_name(idempotency_key)
+        name = record_codec.write_off_name(idempotency_key)
         content = self._read(name)
-        return None if content is None else record_types.decode_write_off(name, content)
+        return None if content is None else record_codec.decode_write_off(name, content)
 
     def same_charge(self, stored: StoredReceipt) -> StoredReceipt | None:
         """Return the stored receipt of the same charge, if any, at whatever vendor address.
@@ -95,29 +95,29 @@ class Transaction:
 
     def open(self, intent: Intent) -> None:
         """Record a purchase as open. It must not be open already."""
-        name = record_types.intent_name(intent.idempotency_key)
-        self._set(name, record_types.encode_intent(intent), Tag.INTENT)
-        self.totals = record_types.with_open_units(self.totals, intent.units)
+        name = record_codec.intent_name(intent.idempotency_key)
+        self._set(name, record_codec.encode_intent(intent), Tag.INTENT)
+        self.totals = record_codec.with_open_units(self.totals, intent.units)
 
     def close(self, idempotency_key: str) -> None:
         """Remove an open purchase; do nothing if there is none."""
         intent = self.intent(idempotency_key)
         if intent is not None:
-            self._store.delete(record_types.intent_name(idempotency_key))
-            self.totals = record_types.with_open_units(self.totals, -intent.units)
+            self._store.delete(record_codec.intent_name(idempotency_key))
+            self.totals = record_codec.with_open_units(self.totals, -intent.units)
 
     def add_receipt(self, stored: StoredReceipt) -> None:
         """Store a new receipt and mark its purchase as paid."""
         receipt = stored.receipt
-        name = record_types.receipt_name(stored.account, receipt.request_id)
-        self._add(name, record_types.encode_receipt(stored), Tag.RECEIPT)
-        self.totals = record_types.with_receipt(self.totals, receipt)
-        paid = record_types.encode_paid(stored.account, receipt.request_id)
-        is_first = self._add(record_types.paid_name(receipt.idempotency_key), paid, Tag.PAID)
+        name = record_codec.receipt_name(stored.account, receipt.request_id)
+        self._add(name, record_codec.encode_receipt(stored), Tag.RECEIPT)
+        self.totals = record_codec.with_receipt(self.totals, receipt)
+        paid = record_codec.encode_paid(stored.account, receipt.request_id)
+        is_first = self._add(record_codec.paid_name(receipt.idempotency_key), paid, Tag.PAID)
         write_off = self.write_off(receipt.idempotency_key)
         if write_off is not None and is_first:
             # The answer came after all: its queries are counted by the receipt from now on.
-            self.totals = record_types.with_written_off_units(self.totals, -write_off.units)
+            self.totals = record_codec.with_written_off_units(self.totals, -write_off.units)
 
     def add_to_receipts_file(self, purchase: Purchase) -> None:
         """Append a purchase to receipts.jsonl at the end of this transaction (see `finish`)."""
@@ -125,11 +125,11 @@ class Transaction:
 
     def add_write_off(self, write_off: WriteOff) -> bool:
         """Store a write-off; False if its purchase was written off already."""
-        name = record_types.write_off_name(write_off.idempotency_key)
-        if not self._add(name, record_types.encode_write_off(write_off), Tag.WRITE_OFF):
+        name = record_codec.write_off_name(write_off.idempotency_key)
+        if not self._add(name, record_codec.encode_write_off(write_off), Tag.WRITE_OFF):
             return False
         if self.paid_by(write_off.idempotency_key) is None:
-            self.totals = record_types.with_written_off_units(self.totals, write_off.units)
+            self.totals = record_codec.with_written_off_units(self.totals, write_off.units)
         return True
 
     def add_row(self, row: PaidEmbedding) -> bool:
@@ -140,21 +140,21 @@ class Transaction:
         known = self.row(digest)
         if known is not None and known.request_id == row.request_id:
             return False
-        return self._add(record_types.again_name(row), record_types.encode_again(row), Tag.AGAIN)
+        return self._add(record_codec.again_name(row), record_codec.encode_again(row), Tag.AGAIN)
 
     def add_refusal(self, refusal: Refusal) -> bool:
         """Store a refusal; False if the item was refused before, and the first reason stays."""
-        name = record_types.refusal_name(refusal.key)
-        return self._add(name, record_types.encode_refusal(refusal), Tag.REFUSAL)
+        name = record_codec.refusal_name(refusal.key)
+        return self._add(name, record_codec.encode_refusal(refusal), Tag.REFUSAL)
 
     def put_refusal(self, refusal: Refusal) -> None:
         """Store a refusal, replacing another reason for the same item."""
-        name = record_types.refusal_name(refusal.key)
-        self._set(name, record_types.encode_refusal(refusal), Tag.REFUSAL)
+        name = record_codec.refusal_name(refusal.key)
+        self._set(name, record_codec.encode_refusal(refusal), Tag.REFUSAL)
 
     def put_run(self, run: RunRecord) -> None:
         """Store the record of a run, replacing an earlier record of the same run."""
-        self._set(record_types.run_name(run.run), record_types.encode_run(run), Tag.RUN)
+        self._set(record_codec.run_name(run.run), record_codec.encode_run(run), Tag.RUN)
 
     def finish(self, folder: Path) -> None:
         """Append to receipts.jsonl, as the last step: no rollback takes that back.
@@ -170,9 +170,9 @@ class Transaction:
                 raise CacheUnavailable(message) from error
 
     def _receipt(self, account: str, request_id: str) -> StoredReceipt | None:
-        name = record_types.receipt_name(account, request_id)
+        name = record_codec.receipt_name(account, request_id)
         content = self._read(name)
-        return None if content is None else record_types.decode_receipt(name, content)
+        return None if content is None else record_codec.decode_receipt(name, content)
 
     def _read(self, name: str | bytes) -> bytes | None:
         content: bytes | None = self._store.get(name)

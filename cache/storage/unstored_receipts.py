@@ -8,10 +8,10 @@ from typing import Final
 
 from cache.errors import CorruptRow, PickleRefused
 from cache.records.purchase_records import Purchase
-from cache.storage import record_types
+from cache.storage import record_codec
 from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import decode_line, read_lines
-from cache.storage.record_types import Tag
+from cache.storage.record_codec import Tag
 
 _NAMES_PER_QUERY: Final = 500
 
@@ -43,7 +43,7 @@ def unstored(cache: CacheReader, purchases: Iterable[Purchase]) -> Iterator[Purc
     A charge counts as stored at whatever address of its vendor it was made. An open purchase is
     settled by the client, and a written-off one never had a receipt: neither is yielded.
     """
-    by_name = {record_types.receipt_name(*purchase.name): purchase for purchase in purchases}
+    by_name = {record_codec.receipt_name(*purchase.name): purchase for purchase in purchases}
     candidates = [by_name[name] for name in _not_stored(cache, list(by_name))]
     candidates = [purchase for purchase in candidates if not _is_accounted_for(cache, purchase)]
     if candidates:
@@ -55,7 +55,7 @@ def _receipt_name(line: bytes) -> str | None:
     """The name of a line's receipt, in a tenth of the time that decoding the line takes."""
     try:
         body = json.loads(line)
-        return record_types.receipt_name(body["account"], body["receipt"]["request_id"])
+        return record_codec.receipt_name(body["account"], body["receipt"]["request_id"])
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -69,8 +69,8 @@ def _not_stored(cache: CacheReader, names: list[str]) -> Iterator[str]:
 
 def _is_accounted_for(cache: CacheReader, purchase: Purchase) -> bool:
     key = purchase.receipt.idempotency_key
-    receipt, intent = record_types.receipt_name(*purchase.name), record_types.intent_name(key)
-    write_off, paid = record_types.write_off_name(key), record_types.paid_name(key)
+    receipt, intent = record_codec.receipt_name(*purchase.name), record_codec.intent_name(key)
+    write_off, paid = record_codec.write_off_name(key), record_codec.paid_name(key)
     # One statement, so that a commit is seen as a whole or not at all.
     present = {record.name for record in cache.named(receipt, intent, write_off, paid)}
     is_written_off = write_off in present and paid not in present
@@ -80,6 +80,6 @@ def _is_accounted_for(cache: CacheReader, purchase: Purchase) -> bool:
 def _charges(cache: CacheReader) -> Iterator[tuple[str, str]]:
     for record in cache.scan(Tag.RECEIPT):
         try:
-            yield record_types.decode_receipt(record.name, record.content()).charge
+            yield record_codec.decode_receipt(record.name, record.content()).charge
         except (CorruptRow, PickleRefused):
             continue

@@ -25,8 +25,8 @@ from student.data.image_folder import Item
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PlanExceedsBudget, PurchaseError
 from student.options import Options
+from student.purchase.embedding_requests import EmbeddingRequest, image_requests, text_requests
 from student.purchase.plan import Plan
-from student.purchase.requests import EmbeddingRequest, image_requests, text_requests
 from student.purchase.session import open_session
 from student.vendor.client import VendorClient
 from student.vendor.schemas import Prices

@@ -11,12 +11,12 @@ from cache.errors import ClientBudgetExceeded
 from cache.records.embedding_key import EmbeddingKey
 from cache.storage.missing_rows import find_missing_rows
 from student.errors import BadInput
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.progress import PurchaseSummary
 from student.purchase.queue import PurchaseQueue
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.recovery import Recovery
-from student.purchase.requests import EmbeddingRequest
-from student.purchase.restore import restore_rows
+from student.purchase.replay import restore_rows
 from student.purchase.sender import Sender
 from student.vendor.client import VendorClient
 from student.vendor.concurrency import AimdLimiter

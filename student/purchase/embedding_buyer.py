@@ -15,12 +15,12 @@ from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey, image_item
 from student.embeddings.keys import text_key
 from student.errors import BadInput
+from student.purchase.embedding_requests import EmbeddingRequest, text_requests
 from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
-from student.purchase.recorded_run import buy_and_record, new_run_name
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.requests import EmbeddingRequest, text_requests
+from student.purchase.run_record import buy_and_record, new_run_name
 from student.vendor.client import VendorClient, connect
 from student.vendor.schemas import Model
 

@@ -11,8 +11,8 @@ from cache.errors import CacheUnavailable
 from cache.paid_cache import Intent, PaidCache
 from cache.paid_cache import now_ms as unix_ms
 from cache.records.embedding_key import EmbeddingKey
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.plan import Plan
-from student.purchase.requests import EmbeddingRequest
 from student.vendor.request import belongs_to, purchase_key
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from cache.records.embedding_key import EmbeddingKey
 from cache.records.money import dollars
 from cache.storage.reader import CacheReader
 from student.errors import BudgetLimit, PlanExceedsBudget
-from student.purchase.requests import EmbeddingRequest
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.vendor.schemas import Model, Prices
 
 

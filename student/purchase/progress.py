@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from student.errors import BudgetLimit
-from student.purchase.requests import EmbeddingRequest
+from student.purchase.embedding_requests import EmbeddingRequest
 
 StopReason = BudgetLimit | Literal["complete", "waiting"]
 

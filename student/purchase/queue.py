@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from student.purchase.requests import EmbeddingRequest
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.vendor.schemas import Prices
 
 

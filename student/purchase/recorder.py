@@ -9,6 +9,7 @@ from dataclasses import replace
 from cache.paid_cache import Intent, PaidEmbedding, Purchase
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import ModelChanged, PriceChanged, VendorMisbehaved
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.journal import PurchaseJournal
 from student.purchase.progress import (
     Listener,
@@ -18,7 +19,6 @@ from student.purchase.progress import (
     StopReason,
     silent,
 )
-from student.purchase.requests import EmbeddingRequest
 from student.vendor.receipt_chain import ReceiptChain
 from student.vendor.response import Answer
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from cache.paid_cache import Intent
 from student.errors import AnswerPurged, BadInput
+from student.purchase.embedding_requests import EmbeddingRequest, digests_sent
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.requests import EmbeddingRequest, digests_sent
 from student.vendor.client import VendorClient
 from student.vendor.request import ExpectedAnswer, Item
 

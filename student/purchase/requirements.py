@@ -16,7 +16,7 @@ from student.data.image_set import ImageSet
 from student.embeddings.keys import original_key, prompts_of_splits, split_keys, text_key
 from student.embeddings.lookup import class_means
 from student.options import Options
-from student.purchase.requests import EmbeddingRequest, image_requests, text_requests
+from student.purchase.embedding_requests import EmbeddingRequest, image_requests, text_requests
 from student.vendor.schemas import Model
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from cache.paid_cache import Intent
 from student.errors import AnswerPurged, BudgetExhausted, VendorError, VendorMisbehaved
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.queue import PurchaseQueue
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.requests import EmbeddingRequest
 from student.vendor.client import VendorClient
 from student.vendor.concurrency import AimdLimiter
 from student.vendor.problem import ITEM_PROBLEMS, SIZE_PROBLEMS, rejected_item

@@ -10,17 +10,17 @@ from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import Intent
 from student.console import Terminal
-from student.data.demo.mark import is_demo_data
+from student.data.demo.marker import is_demo_data
 from student.errors import PurchaseError
 from student.options import Options, TrainingOptions
 from student.purchase.display import purchase_bar, show_plan
 from student.purchase.embedding_buyer import choose_model
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
-from student.purchase.recorded_run import buy_and_record, new_run_name
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.requests import EmbeddingRequest
+from student.purchase.run_record import buy_and_record, new_run_name
 from student.training.methods import Method
 from student.training.student_factory import check_space, foreign_weights
 from student.vendor.client import VendorClient

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from teacher_server.api.body import VISIBLE_ASCII, checked_idempotency_key
+from teacher_server.api.cancellation import run_uncancelled
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.api.scopes import REFUSALS
-from teacher_server.api.uncancelled import run_uncancelled
 from teacher_server.errors import (
     ChargeUnknown,
     CorrectionReused,

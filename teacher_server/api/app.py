@@ -26,7 +26,7 @@ from teacher_server.api.problems import Problem, problem_response
 from teacher_server.api.sale import MeteredEncoder
 from teacher_server.inference.batcher import Batcher
 from teacher_server.inference.decode_image import ImageLimits
-from teacher_server.inference.info import Encoder
+from teacher_server.inference.model_info import Encoder
 from teacher_server.ledger.clock import unix_ms
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.limits.fair_semaphore import FairSemaphore

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from teacher_server.api.sale import MeteredEncoder
 from teacher_server.inference.decode_image import ImageLimits
-from teacher_server.inference.info import ModelInfo, Prepared
+from teacher_server.inference.model_info import ModelInfo, Prepared
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.limits.fair_semaphore import FairSemaphore
 from teacher_server.limits.memory_budget import MemoryBudget

@@ -27,7 +27,7 @@ from teacher_server.api.render_response import render_head
 from teacher_server.api.sale import CompletedSale
 from teacher_server.api.schemas import EmbeddingResponse
 from teacher_server.api.scopes import Buyer
-from teacher_server.inference.info import Prepared
+from teacher_server.inference.model_info import Prepared
 from teacher_server.ledger.account import Account
 from teacher_server.ledger.clock import unix_ms
 from teacher_server.ledger.purchase import (

@@ -26,7 +26,7 @@ from teacher_server.inference.decode_image import (
     decode_base64,
     decode_image,
 )
-from teacher_server.inference.info import Encoder, Prepared
+from teacher_server.inference.model_info import Encoder, Prepared
 from teacher_server.settings import VendorSettings
 
 EncodingFormat = Literal["float", "base64"]

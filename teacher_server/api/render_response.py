@@ -10,7 +10,7 @@ import numpy as np
 
 from teacher_server.api.parse_request import EncodingFormat, ParsedRequest
 from teacher_server.inference.batcher import Vector
-from teacher_server.inference.info import ModelInfo
+from teacher_server.inference.model_info import ModelInfo
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.purchase import Reservation
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from teacher_server.api.cancellation import run_uncancelled
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.api.render_response import with_receipt
-from teacher_server.api.uncancelled import run_uncancelled
 from teacher_server.inference.batcher import Batcher, QueueFull, Vector
-from teacher_server.inference.info import ModelInfo, Prepared
+from teacher_server.inference.model_info import ModelInfo, Prepared
 from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.purchase import Earlier, Purchase, Refused, Reservation

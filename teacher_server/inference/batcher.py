@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teacher_server.errors import EncoderFailed, VendorError
-from teacher_server.inference.info import Encoder, Modality, Prepared
+from teacher_server.inference.model_info import Encoder, Modality, Prepared
 
 Vector = NDArray[np.float32]
 _HEARTBEAT_SECONDS = 0.5

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from teacher_server.errors import ModelUnavailable, SettingsError
-from teacher_server.inference.info import ModelInfo, Prepared, Vectors
+from teacher_server.inference.model_info import ModelInfo, Prepared, Vectors
 from teacher_server.inference.tokenizer import use_fast_merges
 from teacher_server.inference.weights import (
     CONFIG_NAME,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from teacher_server.inference.info import Modality
+from teacher_server.inference.model_info import Modality
 
 
 class Metrics:

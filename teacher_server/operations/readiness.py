@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from teacher_server.inference.batcher import Batcher
-from teacher_server.inference.info import Encoder
+from teacher_server.inference.model_info import Encoder
 
 STUCK_SECONDS = 60.0
 DATABASE_PROBE_SECONDS = 1.0

@@ -13,7 +13,7 @@ import uvicorn
 from teacher_server.api.app import create_app
 from teacher_server.atomic_file import write_atomically
 from teacher_server.errors import SettingsError
-from teacher_server.inference.info import Encoder
+from teacher_server.inference.model_info import Encoder
 from teacher_server.ledger.ledger import open_database, open_ledger
 from teacher_server.operations.logs import configure_logging
 from teacher_server.server.connections import (

@@ -16,7 +16,7 @@ from cache.errors import (
     InconsistentAnswer,
 )
 from cache.paid_cache import PaidCache, Refusal, Spend, now_ms
-from cache.storage.codec import seal
+from cache.storage.row_codec import seal
 from tests.support.cache_purchases import (
     FINGERPRINT,
     NOON,

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cache.storage.reader import CacheReader
-from cache.storage.record_types import encode_receipt, receipt_name
+from cache.storage.record_codec import encode_receipt, receipt_name
 from tests.end_to_end.conftest import BIN, RunningVendor, invoke
 from tests.support.cache_purchases import overwrite
 

@@ -12,7 +12,7 @@ from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache
 from cache.records.purchase_records import StoredReceipt
 from cache.records.receipt import Receipt
-from cache.storage import record_types
+from cache.storage import record_codec
 from tests.support.cache_purchases import ACCOUNT, SECRET, FakeVendor, overwrite
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +50,6 @@ def store_receipt(folder: Path, receipt: Receipt, *, at: Receipt) -> None:
     stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=receipt)
     overwrite(
         folder,
-        record_types.receipt_name(ACCOUNT, at.request_id),
-        record_types.encode_receipt(stored),
+        record_codec.receipt_name(ACCOUNT, at.request_id),
+        record_codec.encode_receipt(stored),
     )

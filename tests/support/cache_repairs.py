@@ -9,7 +9,7 @@ from typing import Any
 from cache.integrity.repair import Repair
 from cache.integrity.repair import repair as repair_now
 from cache.records.receipt import Receipt
-from cache.storage import record_types
+from cache.storage import record_codec
 from tests.support.cache_purchases import (
     ACCOUNT,
     NOON,
@@ -29,7 +29,7 @@ def quarantined(folder: Path) -> list[dict[str, Any]]:
 
 def receipt_record(receipt: Receipt) -> str:
     """The name under which a receipt is stored."""
-    return record_types.receipt_name(ACCOUNT, receipt.request_id)
+    return record_codec.receipt_name(ACCOUNT, receipt.request_id)
 
 
 def is_sound(folder: Path) -> bool:

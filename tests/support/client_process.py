@@ -23,11 +23,11 @@ from pydantic import SecretStr
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey, image_item
 from student.purchase.buyer import buy
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import make_plan
 from student.purchase.progress import Progress
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.requests import EmbeddingRequest
 from student.vendor.client import connect
 
 

@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 
 from cache.paid_cache import Intent, PaidCache
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.recovery import ABANDONED_AFTER_MS
-from student.purchase.requests import EmbeddingRequest
 from student.vendor.request import Batch, purchase_key
 from tests.support.purchase_setup import ACCOUNT, Shop, client_of
 

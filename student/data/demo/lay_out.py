@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, cast
 
-from student.data.demo.mark import mark
+from student.data.demo.marker import mark
 from student.data.demo.styles import styles
 from student.data.image_folder import UNSEEN_FILE
 

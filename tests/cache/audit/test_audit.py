@@ -8,7 +8,7 @@ import pytest
 
 from cache.paid_cache import PaidCache, StoredReceipt
 from cache.records.receipt import Receipt
-from cache.storage import record_types
+from cache.storage import record_codec
 from tests.support.cache_command import audited, differences
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -90,8 +90,8 @@ def test_a_field_altered_in_the_cache_is_named_with_both_values(
     """Even with a valid checksum; the vendor's chain is intact."""
     forged = altered(receipts[1], **{field: FIELDS[field]})
     stored = StoredReceipt(account=ACCOUNT, run="run-1", receipt=forged)
-    name = record_types.receipt_name(ACCOUNT, receipts[1].request_id)
-    overwrite(folder, name, record_types.encode_receipt(stored))
+    name = record_codec.receipt_name(ACCOUNT, receipts[1].request_id)
+    overwrite(folder, name, record_codec.encode_receipt(stored))
     found = differences(cache, vendor_of(ledger.entries))
     line = f"seq {forged.seq}, request {forged.request_id}"
     ours, theirs = FIELDS[field], getattr(receipts[1], field)
@@ -107,8 +107,8 @@ def test_a_byte_altered_in_the_cache_s_file_is_named(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path
 ) -> None:
     """Its checksum is wrong, and its content is compared all the same."""
-    name = record_types.receipt_name(ACCOUNT, receipts[0].request_id)
-    (record,) = [record for record in cache.scan(record_types.Tag.RECEIPT) if record.name == name]
+    name = record_codec.receipt_name(ACCOUNT, receipts[0].request_id)
+    (record,) = [record for record in cache.scan(record_codec.Tag.RECEIPT) if record.name == name]
     changed = record.content().replace(b'"units":2', b'"units":1')
     overwrite(folder, name, changed)
     found = differences(cache, vendor_of(ledger.entries))
@@ -125,7 +125,7 @@ def test_a_receipt_that_cannot_be_read_at_all_is_named_and_missing(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path, content: bytes
 ) -> None:
     """The audit goes on with the others."""
-    name = record_types.receipt_name(ACCOUNT, receipts[0].request_id)
+    name = record_codec.receipt_name(ACCOUNT, receipts[0].request_id)
     overwrite(folder, name, content)
     found = dict(differences(cache, vendor_of(ledger.entries)))
     assert "unreadable in the cache" in found[name]
@@ -136,7 +136,7 @@ def test_an_entry_missing_in_the_cache_is_named(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt], folder: Path
 ) -> None:
     """The vendor's ledger has the charge."""
-    name = record_types.receipt_name(ACCOUNT, receipts[1].request_id)
+    name = record_codec.receipt_name(ACCOUNT, receipts[1].request_id)
     tamper(folder, "DELETE FROM Cache WHERE key = ?", name)
     assert differences(cache, vendor_of(ledger.entries)) == [
         (f"seq 3, request {receipts[1].request_id}", "missing in the cache"),

@@ -10,7 +10,7 @@ from cache.audit.audit import Audit
 from cache.paid_cache import PaidCache
 from cache.records.receipt import Receipt
 from cache.reports.terminal import console, show_audit
-from cache.storage import record_types
+from cache.storage import record_codec
 from cache.storage.missing_rows import find_missing_rows
 from tests.support.cache_command import audited, differences
 from tests.support.cache_purchases import (
@@ -195,7 +195,7 @@ def test_an_audit_continues_past_damaged_rows_and_open_purchases(
     """verify reports those."""
     assert receipts
     cache.reserve(intent_of(image(9)), budget=100)
-    overwrite(folder, record_types.intent_name(intent_of(image(9)).idempotency_key), b"rubbish")
+    overwrite(folder, record_codec.intent_name(intent_of(image(9)).idempotency_key), b"rubbish")
     overwrite(folder, image(1).digest, b"rubbish")
     assert audited(cache, vendor_of(ledger.entries)).is_balanced
 

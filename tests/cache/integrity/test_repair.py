@@ -12,11 +12,11 @@ import pytest
 from cache.errors import CacheUnavailable
 from cache.paid_cache import PaidCache, Spend
 from cache.records.receipt import Receipt
-from cache.storage.codec import encode_row
 from cache.storage.folder import RECEIPTS
 from cache.storage.missing_rows import find_missing_rows
 from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import read_copies
+from cache.storage.row_codec import encode_row
 from tests.support.cache_command import store_receipt
 from tests.support.cache_purchases import (
     ACCOUNT,

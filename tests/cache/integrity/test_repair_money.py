@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, Purchase, Spend
 from cache.records.receipt import Receipt
-from cache.storage import record_types
+from cache.storage import record_codec
 from cache.storage.database import StoredRecord
 from cache.storage.missing_rows import find_missing_rows
 from cache.storage.receipts_file import append
@@ -46,8 +46,8 @@ def test_wrong_totals_are_counted_again(
     """From the receipts, open purchases and write-offs."""
     assert receipt
     spend = cache.spend_on_record()
-    content = b"rubbish" if wrong is None else record_types.encode_totals(wrong)
-    overwrite(folder, record_types.TOTALS, content)
+    content = b"rubbish" if wrong is None else record_codec.encode_totals(wrong)
+    overwrite(folder, record_codec.TOTALS, content)
     repair(folder)
     assert cache.spend_on_record() == spend
     assert is_sound(folder)
@@ -59,7 +59,7 @@ def test_a_damaged_open_purchase_that_the_totals_confirm_is_kept(
     """The client settles it as usual."""
     assert receipt
     (intent,) = cache.open_intents()
-    (record,) = cache.named(record_types.intent_name(intent.idempotency_key))
+    (record,) = cache.named(record_codec.intent_name(intent.idempotency_key))
     overwrite(folder, record.name, record.content()[:-1] + b"\0")
     repair(folder)
     assert cache.open_intents() == [intent]
@@ -73,7 +73,7 @@ def test_an_unreadable_open_purchase_is_written_off_and_stays_counted(
     assert receipt
     (intent,) = cache.open_intents()
     spend = cache.spend_on_record()
-    overwrite(folder, record_types.intent_name(intent.idempotency_key), b"rubbish")
+    overwrite(folder, record_codec.intent_name(intent.idempotency_key), b"rubbish")
     repair(folder)
     (write_off,) = cache.write_offs()
     assert (write_off.idempotency_key, write_off.units) == (intent.idempotency_key, 1)
@@ -91,7 +91,7 @@ def test_an_unreadable_open_purchase_with_a_copied_receipt_is_paid(
     cache.reserve(intent, budget=10)
     receipt = ledger.charge(intent)
     append(folder, [Purchase(account=ACCOUNT, run="r", receipt=receipt, keys=intent.keys)])
-    overwrite(folder, record_types.intent_name(intent.idempotency_key), b"rubbish")
+    overwrite(folder, record_codec.intent_name(intent.idempotency_key), b"rubbish")
     repair(folder)
     assert list(cache.write_offs()) == []
     (lost,) = find_missing_rows(cache)
@@ -109,8 +109,8 @@ def test_a_purchase_that_stayed_open_beside_its_receipt_is_closed(
     tamper(
         folder,
         "INSERT INTO Cache(key, raw, tag, mode, value) VALUES (?, 1, 'intent', 1, ?)",
-        record_types.intent_name(intent.idempotency_key),
-        record_types.encode_intent(intent),
+        record_codec.intent_name(intent.idempotency_key),
+        record_codec.encode_intent(intent),
     )
     repair(folder)
     assert intent not in cache.open_intents()
@@ -122,7 +122,7 @@ def test_a_damaged_write_off_stays_a_write_off(cache: PaidCache, folder: Path, d
     """With the queries that the totals count."""
     intent = intent_of(*images(1, 2))
     cache.write_off(intent, account=ACCOUNT, detail="purged")
-    (record,) = cache.named(record_types.write_off_name(intent.idempotency_key))
+    (record,) = cache.named(record_codec.write_off_name(intent.idempotency_key))
     content = record.content()[:-1] + b"\0" if damage == "flip" else b"rubbish"
     overwrite(folder, record.name, content)
     repair(folder)

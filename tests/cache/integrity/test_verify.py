@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, PaidEmbedding
 from cache.records.receipt import Receipt
-from cache.storage import record_types
-from cache.storage.codec import encode_row, seal
+from cache.storage import record_codec
 from cache.storage.folder import DATABASE
 from cache.storage.reader import CacheReader
+from cache.storage.row_codec import encode_row, seal
 from tests.support.cache_command import problems, store_receipt
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -52,7 +52,7 @@ def test_a_corrupt_row_is_named_by_its_digest(
     assert problems(cache) == [
         (image(3).digest.hex(), "its checksum does not match its bytes"),
         (
-            record_types.receipt_name(ACCOUNT, receipt.request_id),
+            record_codec.receipt_name(ACCOUNT, receipt.request_id),
             "it charges 2 images and 0 texts, the cache has 1 and 0 of them",
         ),
     ]

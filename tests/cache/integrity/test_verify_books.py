@@ -9,8 +9,8 @@ import pytest
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, Spend
 from cache.records.receipt import Receipt
-from cache.storage import record_types
-from cache.storage.codec import encode_row
+from cache.storage import record_codec
+from cache.storage.row_codec import encode_row
 from tests.support.cache_command import problems, store_receipt
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -34,7 +34,7 @@ def test_an_altered_receipt_with_a_valid_checksum_is_found_by_its_hash(
     store_receipt(folder, altered(receipt, price_version="other"), at=receipt)
     assert problems(cache) == [
         (
-            record_types.receipt_name(ACCOUNT, receipt.request_id),
+            record_codec.receipt_name(ACCOUNT, receipt.request_id),
             "its hash is not the hash of its fields",
         )
     ]
@@ -48,11 +48,11 @@ def test_a_forged_receipt_with_a_right_hash_breaks_its_account_s_chain(
     store_receipt(folder, rehashed(first, price_version="other"), at=first)
     assert problems(cache) == [
         (
-            record_types.receipt_name(ACCOUNT, receipt.request_id),
+            record_codec.receipt_name(ACCOUNT, receipt.request_id),
             f"its prev_hash is not the hash of seq {first.seq}",
         ),
         (
-            record_types.receipt_name(ACCOUNT, first.request_id),
+            record_codec.receipt_name(ACCOUNT, first.request_id),
             "receipts.jsonl has a different receipt for it",
         ),
     ]
@@ -104,7 +104,7 @@ def test_a_purchase_charged_twice_is_found(cache: PaidCache, ledger: Ledger) -> 
 )
 def test_totals_that_do_not_add_up_are_found(cache: PaidCache, folder: Path, wrong: Spend) -> None:
     """They decide what may still be spent."""
-    overwrite(folder, record_types.TOTALS, record_types.encode_totals(wrong))
+    overwrite(folder, record_codec.TOTALS, record_codec.encode_totals(wrong))
     ((name, detail),) = problems(cache)
     assert name == "totals"
     assert "the records add up to Spend(receipt_units=5, open_units=1" in detail
@@ -119,11 +119,11 @@ def test_a_purchase_that_stayed_open_after_its_receipt_is_found(
     tamper(
         folder,
         "INSERT INTO Cache(key, raw, tag, mode, value) VALUES (?, 1, 'intent', 1, ?)",
-        record_types.intent_name(intent.idempotency_key),
-        record_types.encode_intent(intent),
+        record_codec.intent_name(intent.idempotency_key),
+        record_codec.encode_intent(intent),
     )
     names = [name for name, _ in problems(cache)]
-    assert names == [record_types.intent_name(intent.idempotency_key), "totals"]
+    assert names == [record_codec.intent_name(intent.idempotency_key), "totals"]
 
 
 @pytest.mark.usefixtures("receipt")

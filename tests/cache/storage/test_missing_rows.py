@@ -16,10 +16,10 @@ from cache.paid_cache import PaidCache, Spend, WriteOff
 from cache.records.receipt import Receipt
 from cache.reports.markdown import markdown_report
 from cache.reports.spend import spend_summary
-from cache.storage import record_types
-from cache.storage.codec import seal
+from cache.storage import record_codec
 from cache.storage.folder import DATABASE, RECEIPTS
 from cache.storage.missing_rows import find_missing_rows
+from cache.storage.row_codec import seal
 from tests.support.cache_command import problems
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -129,7 +129,7 @@ def test_a_purchase_with_unknown_keys_is_not_requested(
     (folder / RECEIPTS).unlink()
     lose_rows(folder, 4)
     assert find_missing_rows(cache) == []
-    assert problems(cache)[0][0] == record_types.receipt_name(ACCOUNT, receipt.request_id)
+    assert problems(cache)[0][0] == record_codec.receipt_name(ACCOUNT, receipt.request_id)
 
 
 def test_a_write_off_stays_counted_as_spent(cache: PaidCache) -> None:
@@ -191,7 +191,7 @@ def test_a_write_off_with_a_receipt_counts_once_and_is_not_requested(
     assert find_missing_rows(cache) == []
     assert cache.spend_on_record() == spend
     assert [name for name, _ in problems(cache)] == [
-        record_types.receipt_name(ACCOUNT, receipt.request_id)
+        record_codec.receipt_name(ACCOUNT, receipt.request_id)
     ]
 
 
@@ -209,9 +209,9 @@ def test_a_damaged_write_off_is_named(cache: PaidCache, folder: Path) -> None:
     """As any record."""
     intent = intent_of(image(1))
     cache.write_off(intent, account=ACCOUNT, detail="purged")
-    overwrite(folder, record_types.write_off_name(intent.idempotency_key), b"rubbish")
+    overwrite(folder, record_codec.write_off_name(intent.idempotency_key), b"rubbish")
     assert [name for name, _ in problems(cache)] == [
-        record_types.write_off_name(intent.idempotency_key),
+        record_codec.write_off_name(intent.idempotency_key),
         "totals",
     ]
 
@@ -229,7 +229,7 @@ def test_totals_of_an_older_cache_have_no_write_offs(cache: PaidCache, folder: P
     """A record without that field is read, and written with it at the next change."""
     overwrite(
         folder,
-        record_types.TOTALS,
+        record_codec.TOTALS,
         seal({"receipt_units": 0, "in_flight_units": 0, "cost_micro_usd": 0}),
     )
     assert cache.spend_on_record() == Spend()

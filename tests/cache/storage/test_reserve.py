@@ -17,7 +17,7 @@ from cache.errors import (
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache, Spend
 from cache.storage.database import StoredRecord
-from cache.storage.record_types import Tag
+from cache.storage.record_codec import Tag
 from tests.support.cache_purchases import (
     NOON,
     Ledger,

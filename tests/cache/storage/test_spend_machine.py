@@ -20,7 +20,7 @@ from cache.paid_cache import Intent, PaidCache, Spend
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.receipt import Receipt
 from cache.storage.receipts_file import read_copies
-from cache.storage.record_types import receipt_name
+from cache.storage.record_codec import receipt_name
 from tests.support.cache_purchases import (
     ACCOUNT,
     Ledger,

@@ -9,7 +9,7 @@ from student.data.image_folder import discover
 from student.data.pixel_table import pixel_table
 from student.data.views import png
 from student.embeddings.keys import prompts_for, view_keys
-from student.purchase.requests import image_requests, text_requests
+from student.purchase.embedding_requests import image_requests, text_requests
 from tests.support.pictures import write_domains
 
 MODEL = "sha256:" + "0" * 64

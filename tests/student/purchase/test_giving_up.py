@@ -10,7 +10,7 @@ import pytest
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import BadInput, VendorMisbehaved
-from student.purchase.requests import EmbeddingRequest
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.vendor.request import Item, purchase_key
 from tests.support.ledger_vendor import model_facts, problem
 from tests.support.open_purchases import OLD_MS, charge, leave_intent, open_intents

@@ -13,8 +13,8 @@ import pytest
 
 from cache.paid_cache import PaidCache
 from student.errors import VendorUnreachable
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.progress import PurchaseSummary
-from student.purchase.requests import EmbeddingRequest
 from student.vendor.retry import RetryPolicy
 from tests.student.purchase.test_kill import (
     PATIENCE,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cache.records.money import dollars
 from cache.storage.reader import CacheReader
 from student.errors import PlanExceedsBudget
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.plan import Plan, make_plan
-from student.purchase.requests import EmbeddingRequest
 from student.vendor.schemas import Prices
 from tests.support.ledger_vendor import LedgerVendor, model_facts
 from tests.support.purchase_setup import Shop

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.records.embedding_key import EmbeddingKey, text_item
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.queue import PurchaseQueue
-from student.purchase.requests import EmbeddingRequest
 from student.vendor.schemas import Prices
 
 PRICES = Prices.model_validate(

@@ -13,7 +13,7 @@ from student.console import quiet
 from student.data.image_set import load_image_set
 from student.errors import PlanExceedsBudget, PurchaseError
 from student.options import Options
-from student.purchase.requests import EmbeddingRequest
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.requirements import EmbeddingRequirements
 from student.vendor.request import purchase_key
 from student.vendor.schemas import Model

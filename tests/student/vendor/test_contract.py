@@ -17,11 +17,11 @@ from cache.records.embedding_key import EmbeddingKey, image_item, text_item
 from cache.records.receipt import Receipt, chain_breaks
 from student.errors import VendorError
 from student.purchase.buyer import buy
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.requests import EmbeddingRequest
 from student.vendor.client import VendorClient
 from student.vendor.request import Batch
 

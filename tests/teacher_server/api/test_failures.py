@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, ledger_at, vendor_at
-from teacher_server.api.uncancelled import run_uncancelled
+from teacher_server.api.cancellation import run_uncancelled
 from teacher_server.database.engine import write_transaction
 from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.charges import Charges

@@ -23,7 +23,7 @@ from benchmarks.support.vendor_in_process import HashEncoder, Vendor, picture, v
 from teacher_server.api.scopes import Buyer
 from teacher_server.database.engine import read_transaction
 from teacher_server.database.tables import requests
-from teacher_server.inference.info import Prepared, Vectors
+from teacher_server.inference.model_info import Prepared, Vectors
 from teacher_server.ledger.purchase import Price, Purchase, Reservation
 from tests.support.vendor_routes import routes_of
 

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.support.vendor_in_process import HashEncoder
 from teacher_server.errors import EncoderFailed
 from teacher_server.inference.batcher import Batcher, QueueFull
-from teacher_server.inference.info import ModelInfo, Prepared, Vectors
+from teacher_server.inference.model_info import ModelInfo, Prepared, Vectors
 
 
 def batcher(encoder: HashEncoder, **options: float) -> Batcher:

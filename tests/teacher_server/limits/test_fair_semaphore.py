@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, b64, picture, vendor_at
 from teacher_server.api.dependencies import Services
-from teacher_server.inference.info import Prepared
+from teacher_server.inference.model_info import Prepared
 from teacher_server.limits.fair_semaphore import FairSemaphore, QueueTimeout
 
 

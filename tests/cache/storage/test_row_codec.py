@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from cache.errors import CorruptRow
 from cache.paid_cache import PaidEmbedding
-from cache.storage.codec import MAGIC, VERSION, decode_row, encode_row, seal, unseal, unseal_damaged
+from cache.storage.row_codec import (
+    MAGIC,
+    VERSION,
+    decode_row,
+    encode_row,
+    seal,
+    unseal,
+    unseal_damaged,
+)
 from tests.support.cache_purchases import FINGERPRINT, MODEL, NOON, image, vector_of
 
 vectors = hnp.arrays(np.float32, st.integers(1, 600), elements=st.floats(width=32))

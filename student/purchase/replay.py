@@ -7,8 +7,8 @@ import logging
 from cache.paid_cache import MissingRows
 from cache.records.embedding_key import EmbeddingKey
 from student.errors import AnswerPurged, VendorMisbehaved
+from student.purchase.embedding_requests import digests_sent
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.requests import digests_sent
 from student.vendor.client import VendorClient
 from student.vendor.request import ExpectedAnswer
 

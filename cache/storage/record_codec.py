@@ -26,7 +26,7 @@ from cache.records.purchase_records import (
     WriteOff,
 )
 from cache.records.receipt import Receipt
-from cache.storage.codec import decode_row, encode_row, seal, unseal, unseal_damaged
+from cache.storage.row_codec import decode_row, encode_row, seal, unseal, unseal_damaged
 
 Value = TypeVar("Value")
 

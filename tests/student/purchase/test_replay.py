@@ -10,7 +10,7 @@ import pytest
 from cache.paid_cache import PaidCache, WriteOff
 from cache.records.receipt import entry_hash
 from student.errors import VendorMisbehaved
-from student.purchase.requests import EmbeddingRequest
+from student.purchase.embedding_requests import EmbeddingRequest
 from tests.support.ledger_vendor import lost_answer, problem, vector_of
 from tests.support.open_purchases import charge, drop_rows, leave_intent, open_intents
 from tests.support.purchase_setup import Shop
