@@ -31,7 +31,7 @@ from student.data.image_folder import discover
 from student.errors import BadInput, PlanExceedsBudget, StudentError, VendorError
 from student.options import Options
 from student.options.purchase import api_key
-from student.options.spellings import current_method
+from student.options.renamed_options import current_method
 from student.training.methods import METHODS
 from student.vendor.circuit_breaker import BreakerPolicy
 from student.vendor.client import connect

@@ -12,9 +12,9 @@ from typing import Any
 from benchmarks.paper.datasets import HERE, Dataset
 from student.errors import BadInput
 from student.options import Options
+from student.options.options import NOT_IDENTIFYING
 from student.options.read import read_options
-from student.options.sections import NOT_IDENTIFYING
-from student.options.spellings import RENAMED_METHODS, renamed_options
+from student.options.renamed_options import RENAMED_METHODS, renamed_options
 
 STUDENTS = {"vit": HERE / "vit.toml", "resnet50": HERE / "resnet50.toml"}
 

@@ -12,7 +12,7 @@ from benchmarks.paper.recipe import read_report
 from student.bench.statistics import Mean, mean_of
 from student.data.split import VALIDATION
 from student.errors import BadInput
-from student.options.spellings import renamed_method
+from student.options.renamed_options import renamed_method
 from student.training.methods import METHODS
 
 # What the paper trains with; the steps are the set's.

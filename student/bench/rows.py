@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from student.errors import BadInput
 from student.evaluation.results import AccuracyCount
-from student.options.spellings import renamed_method, renamed_options
+from student.options.renamed_options import renamed_method, renamed_options
 
 Option = str | int | float | bool
 

@@ -12,7 +12,7 @@ from student.bench.constants import NO_TEACHER, ZERO_SHOT
 from student.bench.rows import Option
 from student.errors import BadInput
 from student.options import Options, TrainingOptions
-from student.options.spellings import is_retired
+from student.options.renamed_options import is_retired
 from student.training.methods import METHODS, Method, method_of
 from student.training.stored_names import (
     DEFAULTS,

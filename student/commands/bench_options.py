@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from student.bench.constants import ZERO_SHOT
-from student.options.spellings import current_method
+from student.options.renamed_options import current_method
 from student.training.methods import METHODS
 
 ONE_QUERY = "vl2v-adip-1q"

@@ -14,8 +14,8 @@ from student.bench.rows import Row, read_rows
 from student.data.split import VALIDATION
 from student.errors import BadInput
 from student.forecast.power_law import LEAST_LEVELS, Forecast, Point, forecast
-from student.options.sections import NOT_IDENTIFYING
-from student.options.spellings import renamed_method, renamed_options
+from student.options.options import NOT_IDENTIFYING
+from student.options.renamed_options import renamed_method, renamed_options
 
 META = "meta.json"
 # What one budget buys differs from seed to seed: repeats are free, and where each domain is held

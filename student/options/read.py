@@ -21,11 +21,11 @@ from pydantic_settings import (
 
 from student.errors import BadInput
 from student.options.data import DataOptions
+from student.options.options import SECTION_OF, SECTIONS, Options
 from student.options.purchase import PurchaseOptions
+from student.options.renamed_options import RENAMED, current_arguments, current_options
 from student.options.run import RunOptions
 from student.options.section import bad_input
-from student.options.sections import SECTION_OF, SECTIONS, Options
-from student.options.spellings import RENAMED, current_arguments, current_options
 from student.options.training import TrainingOptions
 
 _PREFIX = "DISTILL_"

@@ -3,7 +3,7 @@
 The identity of a bench row and the digest of a checkpoint are SHA-256 sums over settings. Renaming
 a setting, removing it or changing its default must not change these sums: a row would count as
 missing, and a killed run would start again. So both sums use the names and defaults that are listed
-here, and `student.options.spellings` says what each name is today.
+here, and `student.options.renamed_options` says what each name is today.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from student.options import TrainingOptions
-from student.options.spellings import RENAMED, RENAMED_METHODS
+from student.options.renamed_options import RENAMED, RENAMED_METHODS
 from student.training.methods import Method
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(

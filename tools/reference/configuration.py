@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from student.options.sections import NOT_IDENTIFYING, SECTIONS
+from student.options.options import NOT_IDENTIFYING, SECTIONS
 from teacher_server.settings import VendorSettings
 
 _INTRO = """\

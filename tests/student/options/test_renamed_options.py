@@ -11,7 +11,7 @@ import pytest
 
 from student.errors import BadInput
 from student.options.read import read_options
-from student.options.spellings import RENAMED, renamed_method, renamed_options
+from student.options.renamed_options import RENAMED, renamed_method, renamed_options
 
 OLD = {"exact": "0.25", "drawn": "0.5", "between": "0.75"}
 
