@@ -123,7 +123,10 @@ class VendorError(PurchaseError):
             )
             if fact
         )
-        return f"{self.detail}{f' ({facts})' if facts else ''} {_MONEY[self.charged]}"
+        money = _MONEY[self.charged]
+        if money in self.detail:  # the vendor's own words say so already
+            money = ""
+        return f"{self.detail}{f' ({facts})' if facts else ''} {money}".rstrip()
 
 
 class BudgetExhausted(VendorError):

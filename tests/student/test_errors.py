@@ -53,3 +53,8 @@ def test_a_vendor_error_without_facts_has_no_empty_brackets() -> None:
 def test_an_exhausted_budget_carries_its_figures() -> None:
     error = BudgetExhausted("No.", needed=5, remaining=2)
     assert (error.status, error.needed, error.remaining, error.charged) == (402, 5, 2, False)
+
+
+def test_a_vendor_error_does_not_repeat_what_the_vendor_said_about_the_charge() -> None:
+    error = VendorError("No key. Nothing was charged. Check it.", charged=False, status=401)
+    assert str(error) == "No key. Nothing was charged. Check it. (HTTP 401)"
