@@ -26,7 +26,12 @@ def test_a_run_in_rounds_keeps_to_its_budget_and_its_audit_balances(
     assert meta["embeddings_bought"] == 15 - PROMPTS
     assert meta["settings"]["selector"] == "hybrid"
     assert (meta["method"], meta["settings"]["clean_prob"]) == ("vl2v-adip-1q", 0.6)
-    assert meta["recipe"] == {"lmd": 0.9, "between": 0.4, "drawn": 0.5, "stand_ins": True}
+    assert meta["recipe"] == {
+        "lmd": 0.9,
+        "mean_target_prob": 0.4,
+        "line_drawing_prob": 0.5,
+        "text_targets": True,
+    }
     invoke(
         *("cache-report", "--cache", str(tmp_path / "cache"), "audit", "--vendor", vendor.url),
         key=key,

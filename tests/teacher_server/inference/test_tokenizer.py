@@ -69,7 +69,7 @@ def test_the_cache_of_words_is_bounded(encoder: OpenClipEncoder) -> None:
         encoder.prepare_text(" ".join(word(1000 * number + one, 8) for one in range(200)))
     encoder.prepare_text(word(0, 1000))
     assert len(tokenizer.cache) == before
-    known = tokenizer.bpe._known.cache_info()
+    known = tokenizer.bpe._cached_merge.cache_info()
     assert known.currsize == known.maxsize < 20_000
 
 
