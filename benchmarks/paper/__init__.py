@@ -1,1 +1,1 @@
-"""The recipe of the published tables, for who has the data and a GPU."""
+"""Reproduces the published tables; needs the data sets and a GPU."""

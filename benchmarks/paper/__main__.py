@@ -4,8 +4,8 @@
     python -m benchmarks.paper --dataset PACS --root DIR --budget 10000  # buys, trains, writes
     python -m benchmarks.paper --tables                                  # the tables alone
 
-Resumable: a run whose report is there is not made again, an answer that was paid for is not bought
-again. What follows `--` goes to every `distill-client` as it stands.
+Resumable: a run with a report is not repeated, and a paid answer is not bought again. Arguments
+after `--` are passed to every `distill-client` unchanged.
 """
 
 from __future__ import annotations
@@ -48,12 +48,14 @@ _ITS_OWN = frozenset(
     )
 )
 Execute = Callable[[Sequence[str]], int]
-"""Runs one command of the project to its end and gives its exit code."""
+"""Runs one command of the project to completion and returns its exit code."""
 
 
 def main(argv: Sequence[str] | None = None, *, execute: Execute | None = None) -> int:
-    """The estimate; with a budget the runs that are missing, then the tables. Returns 0, the exit
-    code of the command that failed, or 2 for what cannot be asked."""
+    """Prints the estimate; with a budget, makes the missing runs and writes the tables.
+
+    Returns 0, the exit code of a failed command, 2 for invalid arguments, or 130 after Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     at = arguments.index("--") if "--" in arguments else len(arguments)
     parser = _parser()
@@ -121,7 +123,7 @@ def _run(
         terminal.say("nothing was bought: name the most queries to pay for with --budget")
         return 0
     if (needed := counted.units(prices)) > options.budget:
-        # What a budget leaves out trains on the class texts alone: no row of the paper's tables.
+        # Images beyond the budget would train on class texts alone, unlike in the paper.
         raise PlanExceedsBudget(needed=needed, remaining=options.budget)
     for place in dict.fromkeys(run.place for run in runs):
         missing = [run for run in runs if run.place == place and not run.is_done()]
@@ -161,14 +163,14 @@ def _recipe(options: argparse.Namespace, more: tuple[str, ...]) -> Recipe:
 
 
 def _prices(options: Options, terminal: Terminal) -> Prices | None:
-    """The vendor's price list; None, with the reason said, where it cannot be had."""
+    """Returns the vendor's price list; prints a warning and returns None if it is unavailable."""
 
     async def ask() -> Prices:
-        patience = RetryPolicy(attempts=2, total_seconds=15.0)
-        outages = BreakerPolicy(total_seconds=10.0, first_contact_seconds=5.0)
+        retry = RetryPolicy(attempts=2, total_seconds=15.0)
+        breaker = BreakerPolicy(total_seconds=10.0, first_contact_seconds=5.0)
         key = api_key(options.purchase)
         async with connect(
-            options.purchase.vendor, key, retry_policy=patience, breaker_policy=outages
+            options.purchase.vendor, key, retry_policy=retry, breaker_policy=breaker
         ) as vendor:
             return await vendor.prices()
 

@@ -1,4 +1,4 @@
-"""What a recipe would buy, counted in the user's own folder by the product's own split."""
+"""Counts what a recipe would buy, from the user's folder and the product's own split."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PIXEL_BYTES = 3
 class Estimate:
     """The queries of a recipe, and of the published code at the same targets and seeds.
 
-    `views` are distinct: a picture that several targets, seeds or students train on is bought once.
-    `fresh` is a new view of each image at each step of Align and Distill, as published; nothing of
-    it is ever asked twice, so each target and seed pays again. `scratch_bytes` is the most that the
-    rendered images of one place take on the disk.
+    `views` counts distinct views: an image that several targets, seeds or students train on is
+    bought once. `fresh` counts a new view of each image at each step of Align and Distill, as
+    published; none repeats, so each target and seed pays again. `scratch_bytes` is the maximum disk
+    space of the rendered images of one target and seed.
     """
 
     images: int
@@ -35,16 +35,16 @@ class Estimate:
 
     @property
     def items(self) -> int:
-        """What is bought at the most; less what the cache already holds."""
+        """The maximum number of embeddings to buy; embeddings in the cache are not deducted."""
         return self.views + self.prompts
 
     def units(self, prices: Prices | None) -> int:
-        """The same in the vendor's units: what `--budget` has to reach."""
+        """Returns the same in queries at the vendor's prices: the minimum `--budget`."""
         image, text = (1, 1) if prices is None else (prices.units.image, prices.units.text)
         return self.views * image + self.prompts * text
 
     def rows(self, prices: Prices | None) -> list[list[str]]:
-        """For a table of a label and a figure."""
+        """Returns table rows, each a label and a figure."""
 
         def priced(units: int) -> str:
             return "" if prices is None else f", {dollars(prices.cost(units))}"
@@ -70,24 +70,24 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, catalogue: Catalogue) -> Estimate:
-    """Counts what the recipe's runs train on. Raises StudentError for what cannot be split."""
+    """Counts what the recipe's runs train on. Raises StudentError if the data cannot be split."""
     shown: set[str] = set()
     prompts: set[str] = set()
     fresh = scratch = 0
-    # The methods of a place are trained on the same images: one of them stands for all.
+    # All methods with the same target and seed train on the same images: count each pair once.
     for run in {(run.target, run.seed): run for run in recipe.runs()}.values():
         options = run.read_options()
-        share = split(catalogue, targets=[run.target], seed=run.seed)
-        shown.update(item.digest for item in share.train)
+        run_split = split(catalogue, targets=[run.target], seed=run.seed)
+        shown.update(item.digest for item in run_split.train)
         prompts.update(
             prompt
             for name in catalogue.classes
-            for prompt in prompts_for(name, share.sources, options.purchase.prompts)
+            for prompt in prompts_for(name, run_split.sources, options.purchase.prompts)
         )
         steps = options.training.align_steps + options.training.steps
-        fresh += steps * options.training.batch_per_domain * len(share.sources)
+        fresh += steps * options.training.batch_per_domain * len(run_split.sources)
         pixels = options.data.image_size**2 * PIXEL_BYTES
-        scratch = max(scratch, pixels * _pictures(share, recipe.views))
+        scratch = max(scratch, pixels * _pictures(run_split, recipe.views))
     return Estimate(
         images=len(catalogue.items),
         classes=len(catalogue.classes),
@@ -100,10 +100,15 @@ def estimate(recipe: Recipe, catalogue: Catalogue) -> Estimate:
 
 
 def published_queries(*, steps: int, sources: int, batch_per_domain: int = 32) -> int:
-    """What the published code asks for one student: every image of every step of both stages."""
+    """Returns the queries of the published code for one student.
+
+    It queries every image of every step of both stages.
+    """
     return 2 * steps * batch_per_domain * sources
 
 
-def _pictures(share: Split, views: int) -> int:
-    measured: Iterable[int] = (len(part) for part in (share.validation, *share.tests.values()))
-    return len(share.train) * views + sum(measured)
+def _pictures(run_split: Split, views: int) -> int:
+    measured: Iterable[int] = (
+        len(part) for part in (run_split.validation, *run_split.tests.values())
+    )
+    return len(run_split.train) * views + sum(measured)

@@ -1,4 +1,4 @@
-"""The five sets of DomainBed: what they hold, and where they lie under its data folder."""
+"""The five data sets of DomainBed: their contents and their folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A set as published: `domains` are its folders with their numbers of images."""
+    """A published data set; `domains` maps each folder to its number of images."""
 
     name: str
     folder: str
@@ -40,9 +40,10 @@ DATASETS = {
 
 
 def find(root: Path, dataset: Dataset) -> Path:
-    """The folder of the set's domains: where DomainBed puts it, or as the archive unpacks.
+    """Returns the folder that contains the domains of a data set.
 
-    Raises BadInput where it is not there, or holds other folders, which would become domains.
+    Accepts DomainBed's layout and that of the unpacked archive. Raises BadInput if the folder is
+    missing, or contains other folders, which would be read as domains.
     """
     names = [dataset.folder, *([dataset.inner] if dataset.inner else [])]
     places = [root / name for name in names]
@@ -71,4 +72,6 @@ def find(root: Path, dataset: Dataset) -> Path:
 def _folders(place: Path) -> list[str]:
     if not place.is_dir():
         return []
-    return [one.name for one in place.iterdir() if one.is_dir() and not one.name.startswith(".")]
+    return [
+        entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    ]

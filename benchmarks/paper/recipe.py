@@ -18,16 +18,16 @@ from student.options.renamed_options import RENAMED_METHODS, renamed_options
 
 STUDENTS = {"vit": HERE / "vit.toml", "resnet50": HERE / "resnet50.toml"}
 
-# meta.json last: if it is there, so are the others.
+# meta.json is moved last: if it exists, so do the others.
 _KEPT = ("student.safetensors", "MODEL_CARD.md", "report.md", "answers.png", "meta.json")
 _SCRATCH = ("pixels", "embeddings", "features", "checkpoints")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A part of the tables: one set and one student, each method at each target and seed.
+    """A part of the tables: one data set and one student, with methods, targets and seeds.
 
-    `options` are passed to `distill-client` unchanged and win over those of the recipe.
+    `options` are passed to `distill-client` unchanged and override those of the recipe.
     """
 
     dataset: Dataset
@@ -42,12 +42,12 @@ class Recipe:
 
     @property
     def folder(self) -> Path:
-        """Where its runs lie, below OUT: <set>/<student>/views-<K>."""
+        """The folder of its runs: OUT/<set>/<student>/views-<K>."""
         return self.out / self.dataset.name / self.student_name / f"views-{self.views}"
 
     @property
     def student_name(self) -> str:
-        """The name of the student's file."""
+        """The name of the student's options file, without its suffix."""
         return Path(self.student).stem
 
     @property
@@ -56,7 +56,7 @@ class Recipe:
         return self.out / self.dataset.name / "paid-cache"
 
     def runs(self) -> Iterator[Run]:
-        """The runs, place by place, so that the methods of a place share its rendered images."""
+        """Yields the runs, ordered so that methods with the same images follow each other."""
         for target in self.targets:
             for seed in self.seeds:
                 for method in self.methods:
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def place(self) -> Path:
-        """The folder that the methods share."""
+        """The folder that all methods with this target and seed share."""
         return self.recipe.folder / self.target / f"seed-{self.seed}"
 
     @property
@@ -86,7 +86,7 @@ class Run:
         return self.place / self.method
 
     def command(self, *, budget: int | None) -> tuple[str, ...]:
-        """The command as a person would type it; without a budget it is a dry run."""
+        """Returns the command and its arguments; without a budget it is a dry run."""
         recipe, dataset = self.recipe, self.recipe.dataset
         config = STUDENTS.get(recipe.student, Path(recipe.student))
         pay = ("--dry-run",) if budget is None else ("--budget", str(budget))
@@ -106,13 +106,13 @@ class Run:
         return read_options(self.command(budget=None)[1:])
 
     def is_done(self) -> bool:
-        """Whether its report exists. Raises BadInput if the report was made with other settings."""
+        """Whether the run's report exists. Raises BadInput if it was made with other settings."""
         report = self.kept / "meta.json"
         if not report.is_file():
             return False
         theirs, own = (
-            {name: value for name, value in of_one.items() if name not in NOT_IDENTIFYING}
-            for of_one in (read_report(report)["settings"], self.read_options().as_json())
+            {name: value for name, value in settings.items() if name not in NOT_IDENTIFYING}
+            for settings in (read_report(report)["settings"], self.read_options().as_json())
         )
         changed = sorted(name for name in own if name in theirs and theirs[name] != own[name])
         if changed:
@@ -122,7 +122,7 @@ class Run:
         return True
 
     def keep(self) -> None:
-        """Moves the results to a folder of their own, out of the way of the next method."""
+        """Moves the results to the method's own folder, before the next method overwrites them."""
         self.kept.mkdir(parents=True, exist_ok=True)
         for name in _KEPT:
             if (self.place / name).exists():
@@ -136,7 +136,7 @@ def clear_scratch(place: Path) -> None:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """A run's meta.json, by today's names of options. Raises BadInput if it cannot be read."""
+    """Reads a run's meta.json, with the current option names. Raises BadInput if it cannot."""
     try:
         report: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -146,7 +146,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def targets_of(dataset: Dataset, named: Sequence[str]) -> tuple[str, ...]:
-    """The domains to hold out: those named, else all. Raises BadInput for another name."""
+    """Returns the domains to hold out: those named, or all. Raises BadInput for an unknown name."""
     if unknown := [name for name in named if name not in dataset.domains]:
         message = f"{dataset.name} has no domain {', '.join(unknown)}: {', '.join(dataset.domains)}"
         raise BadInput(message)

@@ -1,4 +1,4 @@
-"""The finished runs under a folder, read from the meta.json beside each student."""
+"""Reads the finished runs under a folder from their meta.json files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from student.errors import BadInput
 from student.options.renamed_options import renamed_method
 from student.training.methods import METHODS
 
-# What the paper trains with; the steps are the set's.
+# The paper's training settings; the number of steps depends on the data set.
 _PAPERS = {
     "image_size": 224,
     "lr": 5e-5,
@@ -30,7 +30,7 @@ _PAPERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One student's accuracies, between 0 and 1. `changed` names what is not the paper's."""
+    """A student's accuracies (0 to 1); `changed` lists how its settings differ from the paper's."""
 
     dataset: str
     student: str
@@ -48,7 +48,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A figure of a table: the mean over seeds, or how far it is from there."""
+    """A table cell: the mean over seeds, with a note, or a note on the runs still missing."""
 
     mean: Mean | None
     note: str
@@ -62,9 +62,9 @@ EMPTY = Cell(mean=None, note="")
 
 
 def read_reports(out: Path) -> list[Report]:
-    """Every report under OUT/<set>/<student>/views-<K>/<target>/seed-<n>/<method>/, in path order.
+    """Reads each report under OUT/<set>/<student>/views-<K>/<target>/seed-<n>/<method>/.
 
-    Raises BadInput where one is not what its folder says.
+    They are in path order. Raises BadInput if a report does not match its folder.
     """
     paths = sorted(out.glob("*/*/views-*/*/seed-*/*/meta.json"))
     return [_report(path, read_report(path)) for path in paths]
@@ -108,7 +108,7 @@ def _changed(dataset: Dataset, settings: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _left_out(meta: dict[str, Any]) -> tuple[str, ...]:
-    """What an account that could not pay, or a refused picture, leaves to the class texts alone."""
+    """Notes views that were not bought, because of the account's budget or a refused image."""
     if not METHODS[renamed_method(meta["method"])].reads_images:
         return ()
     wanted = meta["images_trained_on"] * meta["settings"]["views"]
@@ -117,36 +117,39 @@ def _left_out(meta: dict[str, Any]) -> tuple[str, ...]:
 
 
 def one_of(reports: Sequence[Report], dataset: str, method: str, *, part: str = "unseen") -> Cell:
-    """A set's accuracy: the mean over its targets, as DomainBed's, then over the seeds that have
-    all of them. `part` is "unseen" or "validation"."""
+    """Returns the accuracy of a method on a data set.
+
+    It is the mean over targets, as in DomainBed, then over the seeds that have all targets. `part`
+    is "unseen" or "validation".
+    """
     by_seed = _by_seed(reports, dataset, method, part)
     if not by_seed:
         return EMPTY
     targets = len(DATASETS[dataset].domains)
-    whole = [_mean(of_one) for of_one in by_seed.values() if len(of_one) == targets]
+    whole = [_mean(accuracies) for accuracies in by_seed.values() if len(accuracies) == targets]
     if not whole:
-        most = max(len(of_one) for of_one in by_seed.values())
+        most = max(len(accuracies) for accuracies in by_seed.values())
         return Cell(mean=None, note=f"{most} of {targets} targets")
     return Cell(mean=mean_of(whole), note=_seeds(len(whole)))
 
 
 def average(reports: Sequence[Report], method: str, *, part: str = "unseen") -> Cell:
-    """The mean over the five sets, over the seeds that have all targets of all of them."""
+    """Returns the mean over the five data sets, over the seeds that have all their targets."""
     whole: dict[int, list[float]] = {}
     for name, dataset in DATASETS.items():
-        for seed, of_one in _by_seed(reports, name, method, part).items():
-            if len(of_one) == len(dataset.domains):
-                whole.setdefault(seed, []).append(_mean(of_one))
+        for seed, accuracies in _by_seed(reports, name, method, part).items():
+            if len(accuracies) == len(dataset.domains):
+                whole.setdefault(seed, []).append(_mean(accuracies))
     full = [_mean(values) for values in whole.values() if len(values) == len(DATASETS)]
     return Cell(mean=mean_of(full), note=_seeds(len(full))) if full else EMPTY
 
 
 def at_target(reports: Sequence[Report], dataset: str, method: str, target: str) -> Cell:
-    """The accuracy on one target domain, over seeds."""
+    """Returns the accuracy on one target domain: the mean over seeds."""
     values = [
-        one.unseen
-        for one in reports
-        if (one.dataset, one.method, one.target) == (dataset, method, target)
+        report.unseen
+        for report in reports
+        if (report.dataset, report.method, report.target) == (dataset, method, target)
     ]
     return Cell(mean=mean_of(values), note=_seeds(len(values))) if values else EMPTY
 
@@ -155,10 +158,10 @@ def _by_seed(
     reports: Sequence[Report], dataset: str, method: str, part: str
 ) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
-    for one in reports:
-        if (one.dataset, one.method) == (dataset, method):
-            value = one.unseen if part == "unseen" else one.validation
-            found.setdefault(one.seed, []).append(value)
+    for report in reports:
+        if (report.dataset, report.method) == (dataset, method):
+            value = report.unseen if part == "unseen" else report.validation
+            found.setdefault(report.seed, []).append(value)
     return found
 
 

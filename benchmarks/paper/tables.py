@@ -1,4 +1,4 @@
-"""The published tables with the columns of one's own runs beside them, in Markdown."""
+"""Markdown page with the published tables next to the results of your own runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from student.errors import BadInput
 from student.report.markdown import table
 
 Group = tuple[str, int]
-"""A student's name and how many views of an image were bought for it."""
+"""A student's name, and the number of stored views bought for each image."""
 
-# The page's order of the sets, and the names of its columns.
+# The data sets in the order of the page, with their column titles.
 _COLUMNS = {
     "OfficeHome": "Office-Home",
     "TerraIncognita": "TerraInc",
@@ -59,13 +59,13 @@ class Published:
     figures: dict[str, float]
 
     def figure(self, column: str) -> str:
-        """In percent, as printed there."""
+        """The published figure in percent; an empty string if there is none."""
         value = self.figures.get(column)
         return "" if value is None else f"{value:.2f}"
 
 
 def published(part: str) -> list[Published]:
-    """The rows of a part of published.toml."""
+    """Returns the rows of one table of published.toml."""
     rows: dict[str, dict[str, Any]] = tomllib.loads((HERE / "published.toml").read_text())[part]
     return [
         Published(
@@ -78,11 +78,13 @@ def published(part: str) -> list[Published]:
 
 
 def render(reports: Sequence[Report]) -> str:
-    """The page. Raises BadInput where students of two teachers would stand in one table."""
+    """Returns the page. Raises BadInput if one table would mix students of two teachers."""
     lines = [_HEAD]
     known: list[Group] = [(name, 1) for name in STUDENTS]
-    for group in dict.fromkeys([*known, *sorted((one.student, one.views) for one in reports)]):
-        own = [one for one in reports if (one.student, one.views) == group]
+    for group in dict.fromkeys(
+        [*known, *sorted((report.student, report.views) for report in reports)]
+    ):
+        own = [report for report in reports if (report.student, report.views) == group]
         lines += _section(group, own)
     lines += [_COST, *_cost_table(), ""]
     return "\n".join(lines)
@@ -99,8 +101,8 @@ def _section(group: Group, own: Sequence[Report]) -> Iterator[str]:
     yield ""
     yield from _provenance(own)
     for name in DATASETS:
-        if of_set := [one for one in own if one.dataset == name]:
-            yield from _target_table(name, of_set)
+        if set_reports := [report for report in own if report.dataset == name]:
+            yield from _target_table(name, set_reports)
 
 
 def _main_table(own: Sequence[Report], *, with_paper: bool) -> list[str]:
@@ -108,22 +110,22 @@ def _main_table(own: Sequence[Report], *, with_paper: bool) -> list[str]:
     for title in (*_COLUMNS.values(), "average", "source validation"):
         columns += [f"{title}, paper", f"{title}, here"] if with_paper else [title]
     rows = []
-    for one in _rows(own, with_paper=with_paper):
-        cells = [one.name]
+    for row in _rows(own, with_paper=with_paper):
+        cells = [row.name]
         for column in (*_COLUMNS, "average", "id"):
-            cells += [one.figure(column)] if with_paper else []
-            cells.append(_own_cell(own, one.method, column))
+            cells += [row.figure(column)] if with_paper else []
+            cells.append(_own_cell(own, row.method, column))
         rows.append(cells)
     return table(columns, rows)
 
 
 def _rows(own: Sequence[Report], *, with_paper: bool) -> list[Published]:
-    """The paper's rows in its order, then the methods that only this project has."""
+    """Returns the paper's rows in their order, then the methods that only this project has."""
     rows = [*published("teacher"), *published("vit")]
     if not with_paper:
-        rows = [one for one in rows if one.method]
-    listed = {one.method for one in rows}
-    more = dict.fromkeys([ONE_QUERY, *sorted(one.method for one in own)])
+        rows = [entry for entry in rows if entry.method]
+    listed = {entry.method for entry in rows}
+    more = dict.fromkeys([ONE_QUERY, *sorted(entry.method for entry in own)])
     titles = {ONE_QUERY: f"`{ONE_QUERY}` of this project"}
     return [
         *rows,
@@ -144,22 +146,22 @@ def _own_cell(own: Sequence[Report], method: str | None, column: str) -> str:
 
 
 def _provenance(own: Sequence[Report]) -> Iterator[str]:
-    teachers = sorted({one.teacher for one in own})
+    teachers = sorted({report.teacher for report in own})
     if len(teachers) > 1:
         message = f"the runs are of {len(teachers)} teachers ({', '.join(teachers)}): part them"
         raise BadInput(message)
     if teachers:
-        backbones = ", ".join(sorted({f"`{one.backbone}`" for one in own}))
+        backbones = ", ".join(sorted({f"`{report.backbone}`" for report in own}))
         yield f"Here: teacher `{teachers[0]}`, student {backbones}."
         yield ""
-    if changed := sorted({said for one in own for said in one.changed}):
+    if changed := sorted({change for report in own for change in report.changed}):
         yield f"**Not the paper's settings** in these runs: {'; '.join(changed)}."
         yield ""
 
 
-def _target_table(name: str, of_set: Sequence[Report]) -> Iterator[str]:
-    methods = list(dict.fromkeys(one.method for one in of_set))
-    images = {one.target: one.images for one in of_set}
+def _target_table(name: str, set_reports: Sequence[Report]) -> Iterator[str]:
+    methods = list(dict.fromkeys(report.method for report in set_reports))
+    images = {report.target: report.images for report in set_reports}
     yield f"### {name}, target by target"
     yield ""
     yield from table(
@@ -167,7 +169,7 @@ def _target_table(name: str, of_set: Sequence[Report]) -> Iterator[str]:
         [
             [
                 target,
-                *(str(at_target(of_set, name, method, target)) for method in methods),
+                *(str(at_target(set_reports, name, method, target)) for method in methods),
                 f"{images[target]:,}",
             ]
             for target in DATASETS[name].domains
@@ -181,13 +183,13 @@ def _cost_table() -> list[str]:
     rows = []
     for name, dataset in DATASETS.items():
         domains = len(dataset.domains)
-        one = published_queries(steps=dataset.steps, sources=domains - 1)
+        per_target = published_queries(steps=dataset.steps, sources=domains - 1)
         rows.append(
             [
                 name,
                 f"{dataset.images:,}",
-                f"{one:,}",
-                f"{one * domains:,}",
+                f"{per_target:,}",
+                f"{per_target * domains:,}",
                 *(f"{dataset.images * views + dataset.classes:,}" for views in (1, 4, 16)),
             ]
         )

@@ -1,1 +1,1 @@
-"""Many runs on one purchase: grids of methods, budgets and seeds, and the page that shows them."""
+"""Trains grids of methods, budgets and seeds from a single purchase, and reports the results."""

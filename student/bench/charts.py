@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart.
+# The palette of Okabe and Ito, safe for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")
 MARKS = "osD^vPX*"
 LEVELS = ("#57606a", "#8250df", "#9a6700")
@@ -42,10 +42,10 @@ def against_queries(
     levels: Mapping[str, Series],
     title: str,
 ) -> bool:
-    """A panel a column: accuracy against queries, with 95% intervals; `levels` are horizontal.
+    """Draws accuracy in percent against queries, with 95% intervals; one panel for each column.
 
-    The interval of the first curve is shaded, for the others are laid beside it. Whether there was
-    anything to draw; without, no file is written.
+    `levels` are drawn as horizontal lines. The interval of the first curve is shaded, so that the
+    other curves can be compared with it. Returns False, and writes no file, if there is no data.
     """
     if not any(point.rows for curve in curves for point in curve.points):
         return False
@@ -56,8 +56,8 @@ def against_queries(
             if (mean := level.mean(column)) is not None:
                 _level(axis, label, mean, number)
         for number, curve in enumerate(curves):
-            # Side by side, so that no interval hides another.
-            _draw(axis, curve, column, number, aside=1.025 ** (number - (len(curves) - 1) / 2))
+            # Shifted sideways, so that no interval hides another.
+            _draw(axis, curve, column, number, x_factor=1.025 ** (number - (len(curves) - 1) / 2))
         axis.set_xscale("symlog", linthresh=20)
         axis.set_xticks(counts, [_short(count) for count in counts], fontsize=8)
         axis.minorticks_off()
@@ -79,24 +79,25 @@ def bars(
     title: str,
     chance: Mapping[str, float] = _NO_CHANCE,
 ) -> bool:
-    """A panel a column: points above `other`, best first, with 95% intervals.
+    """Draws percentage points above `other` with 95% intervals; one panel for each column.
 
-    `chance`, a share by the column's title, is shaded on both sides of nothing. Whether there was
-    anything to draw.
+    The bars are sorted by the first column, best at the top. `chance` maps a column's title to a
+    share (0 to 1) that is shaded on both sides of zero. Returns False, and writes no file, if there
+    is no data.
     """
-    drawn = [one for one in lines if one.rows and one.above(other, columns[0]) is not None]
+    drawn = [line for line in lines if line.rows and line.above(other, columns[0]) is not None]
     if not drawn:
         return False
     figure, panels = _panels(len(columns), title, height=1.4 + 0.28 * len(drawn))
-    first = {one.title: one.above(other, columns[0]) for one in drawn}
-    drawn.sort(key=lambda one: mean.value if (mean := first[one.title]) else 0.0)
+    first = {line.title: line.above(other, columns[0]) for line in drawn}
+    drawn.sort(key=lambda line: mean.value if (mean := first[line.title]) else 0.0)
     for axis, column in zip(panels, columns, strict=True):
-        for place, one in enumerate(drawn):
-            mean = one.above(other, column)
+        for position, line in enumerate(drawn):
+            mean = line.above(other, column)
             if mean is None:
                 continue
             axis.barh(
-                place,
+                position,
                 100 * mean.value,
                 xerr=None if mean.reach is None else 100 * mean.reach,
                 color=COLOURS[0] if mean.value >= 0 else COLOURS[1],
@@ -106,7 +107,7 @@ def bars(
         axis.axvline(0, color="black", linewidth=0.8)
         if reach := 100 * chance.get(column.title, 0.0):
             axis.axvspan(-reach, reach, color=GREY, alpha=0.2, linewidth=0, zorder=0)
-        axis.set_yticks(range(len(drawn)), [one.title for one in drawn], fontsize=8)
+        axis.set_yticks(range(len(drawn)), [line.title for line in drawn], fontsize=8)
         axis.set_title(column.title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
         axis.set_xlabel(f"points above {other.title}")
         axis.locator_params(axis="x", nbins=7)
@@ -135,9 +136,9 @@ def against(
     up: str,
     title: str,
 ) -> bool:
-    """A panel each: one figure against another, a line for each label through its named points.
+    """Draws one figure against another in each panel: a line through the spots of each label.
 
-    Whether there was anything to draw.
+    Values are drawn in percent. Returns False, and writes no file, if there is no data.
     """
     if not any(spots for lines in panels.values() for spots in lines.values()):
         return False
@@ -156,7 +157,7 @@ def against(
                 **_LINE,
             )
             for spot in ordered if number == 0 else ():
-                last = spot is ordered[-1]  # to its left, where the panel has room
+                last = spot is ordered[-1]  # its label goes to its left, where the panel has room
                 axis.annotate(
                     spot.name,
                     (100 * spot.x.value, 100 * spot.y.value),
@@ -181,9 +182,10 @@ def _legend(figure: Figure, axis: Axes) -> None:
 
 
 def ticks(counts: Iterable[float]) -> list[float]:
-    """The counts of queries, ascending, whose labels do not overlap on the axis.
+    """Returns the counts of queries, ascending, whose labels do not overlap on a log axis.
 
-    The first always stays; a later one does from a third more on, on an axis of logarithms.
+    The smallest count is always kept; a later count must exceed the previous kept count by more
+    than a third.
     """
     kept: list[float] = []
     for count in sorted(set(counts)):
@@ -196,18 +198,18 @@ def _short(count: float) -> str:
     return f"{count:.0f}" if count < 1000 else f"{count / 1000:.1f}k"
 
 
-def _draw(axis: Axes, curve: Curve, column: Column, number: int, *, aside: float) -> None:
+def _draw(axis: Axes, curve: Curve, column: Column, number: int, *, x_factor: float) -> None:
     found = [
         (point.queries, mean)
         for point in curve.points
         if (mean := point.mean(column)) is not None and point.queries is not None
     ]
-    found.sort(key=lambda one: one[0])
-    across = [queries * aside for queries, _ in found]
+    found.sort(key=lambda pair: pair[0])
+    across = [queries * x_factor for queries, _ in found]
     colour = COLOURS[number % len(COLOURS)]
     heights = np.array([100 * mean.value for _, mean in found])
     reaches = np.array([100 * (mean.reach or 0.0) for _, mean in found])
-    if len(found) > 1 and number == 0:  # what the others are laid beside
+    if len(found) > 1 and number == 0:  # the reference for the other curves
         axis.fill_between(
             across, heights - reaches, heights + reaches, color=colour, alpha=0.15, linewidth=0
         )
@@ -242,5 +244,5 @@ def _panels(count: int, title: str, *, height: float = 3.8) -> tuple[Figure, lis
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # No date and no version inside: the same rows give the same file.
+    # Without a date and version in the file, the same rows give the same bytes.
     figure.savefig(path, metadata={"Software": None})

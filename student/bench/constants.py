@@ -1,6 +1,6 @@
 """Sentinel names in result rows."""
 
 ZERO_SHOT = "zero-shot"
-"""The teacher itself, on every test image: a reference, not a student."""
+"""Method name for the teacher itself, evaluated on every test image; not a student."""
 NO_TEACHER = "none"
-"""The teacher of a method that has none."""
+"""Teacher name for a method without a teacher."""

@@ -1,4 +1,4 @@
-"""What the runs of a grid share: the images in every split, and which of them a budget reaches."""
+"""The images and splits that the runs of a grid share, and the images that each run buys."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from student.options import Options
 from student.purchase.requirements import candidates_for
 
 SplitName = tuple[tuple[str, ...], int]
-"""The targets and the seed that make a split."""
+"""The held-out domains and the seed, which determine a split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BenchDataset:
-    """The images of a grid's data set, rendered once in as many views as any run wants."""
+    """The images of a grid's data set, rendered once with the most views that any run needs."""
 
     scanned: ImageSet
     splits: dict[SplitName, Split]
 
     def split_of(self, run: Run) -> Split:
-        """Who trains and who is tested in this run."""
+        """Returns the training, validation and test images of this run."""
         return self.splits[run.targets, run.seed]
 
 
 def gather(grid: Grid, terminal: Terminal, catalogue: Catalogue | None = None) -> BenchDataset:
-    """Reads the data set of a grid, or takes what was read; what was rendered is found again.
+    """Splits and renders the data set of a grid; views rendered earlier are reused.
 
-    Raises BadInput for a folder or a target that cannot be used.
+    Reads the folder unless `catalogue` is given. Raises BadInput for a folder or a held-out domain
+    that cannot be used.
     """
     catalogue = catalogue or discover(grid.base.data.data)
     names: list[SplitName] = list(dict.fromkeys((run.targets, run.seed) for run in grid.runs))
@@ -50,19 +51,25 @@ def gather(grid: Grid, terminal: Terminal, catalogue: Catalogue | None = None) -
 
 
 class Selection:
-    """Which training images a run buys: the first of its selector's order, so that a bigger share
-    holds a smaller one. A selector that buys in rounds is replayed on what was bought."""
+    """Chooses the training images that each run buys.
 
-    def __init__(self, material: BenchDataset, base: Options, terminal: Terminal) -> None:
-        self._material = material
+    They are the first in the selector's order, so that a larger share contains every smaller share.
+    A selector that buys in rounds is replayed on the embeddings that were bought.
+    """
+
+    def __init__(self, dataset: BenchDataset, base: Options, terminal: Terminal) -> None:
+        self._dataset = dataset
         self._base = base
         self._terminal = terminal
         self._candidates: dict[str, Candidates] = {}
         self._orders: dict[tuple[SplitName, str], list[int]] = {}
 
     def chosen(self, run: Run, paid: TeacherEmbeddings | None) -> list[Item]:
-        """The images of the split whose views are bought, best first."""
-        train = self._material.split_of(run).train
+        """Returns the training images whose views are bought, best first.
+
+        `paid` is read by selectors that buy in rounds only.
+        """
+        train = self._dataset.split_of(run).train
         if run.fraction == 0.0:
             return []
         count = max(1, round(run.fraction * len(train)))
@@ -84,11 +91,11 @@ class Selection:
     def _of_split(self, run: Run) -> Candidates:
         if run.selector not in self._candidates:
             self._candidates[run.selector] = candidates_for(
-                SELECTORS[run.selector], self._material.scanned, self._base, self._terminal
+                SELECTORS[run.selector], self._dataset.scanned, self._base, self._terminal
             )
         everything = self._candidates[run.selector]
-        row_of = rows_by_path(self._material.scanned.training)
-        rows = [row_of[item.path] for item in self._material.split_of(run).train]
+        row_of = rows_by_path(self._dataset.scanned.training)
+        rows = [row_of[item.path] for item in self._dataset.split_of(run).train]
         return Candidates(
             features=everything.features[rows],
             labels=everything.labels[rows],
@@ -98,35 +105,37 @@ class Selection:
     def _answers(self, run: Run, paid: TeacherEmbeddings | None) -> Answers | None:
         if paid is None:
             return None
-        keys = replace(run_keys(run, self._base, self._material, paid.fingerprint), views=1)
-        vectors, known = paid.image_embeddings(keys, self._material.split_of(run).train)
+        keys = replace(run_keys(run, self._base, self._dataset, paid.fingerprint), views=1)
+        vectors, known = paid.image_embeddings(keys, self._dataset.split_of(run).train)
         texts = paid.class_embeddings(keys)
         return Answers(texts=texts, images=vectors[:, 0], known=known[:, 0])
 
 
 def in_rounds(run: Run) -> bool:
-    """Whether what the run buys depends on answers, so that all clean views must be bought."""
+    """Whether the choice of images depends on the answers, so that all clean views are bought."""
     return 0.0 < run.fraction < 1.0 and SELECTORS[run.selector].in_rounds is not None
 
 
-def run_keys(run: Run, base: Options, material: BenchDataset, fingerprint: str) -> SplitKeys:
-    """Which embeddings this run reads, whatever it buys of them."""
+def run_keys(run: Run, base: Options, dataset: BenchDataset, fingerprint: str) -> SplitKeys:
+    """Returns the keys of all embeddings of this run's split, bought or not."""
     options = options_of(run, base)
-    return split_keys(material.split_of(run), material.scanned.catalogue, options, fingerprint)
+    return split_keys(dataset.split_of(run), dataset.scanned.catalogue, options, fingerprint)
 
 
 def keys_read(
-    run: Run, base: Options, material: BenchDataset, items: Sequence[Item], fingerprint: str
+    run: Run, base: Options, dataset: BenchDataset, items: Sequence[Item], fingerprint: str
 ) -> list[EmbeddingKey]:
-    """The embeddings that this run reads when it buys these images; no text if its method reads
-    none."""
-    keys = run_keys(run, base, material, fingerprint)
+    """Returns the keys of the embeddings that this run reads if it buys these images.
+
+    Text keys are left out if its method reads no text embeddings.
+    """
+    keys = run_keys(run, base, dataset, fingerprint)
     if run.method == ZERO_SHOT:
-        items = tested(material.split_of(run))
+        items = tested(dataset.split_of(run))
     return keys.keys(items) if asks_texts(run.method) else keys.image_keys(items)
 
 
-def tested(one: Split) -> list[Item]:
-    """What a zero-shot teacher is asked about: every image that only measures."""
-    parts = (one.validation, *one.tests.values())
+def tested(run_split: Split) -> list[Item]:
+    """Returns the images that a zero-shot teacher classifies: validation and test images."""
+    parts = (run_split.validation, *run_split.tests.values())
     return [item for part in parts for item in part]

@@ -15,7 +15,7 @@ _ELSEWHERE = "nothing was bought of it; name another --out, or move that file aw
 
 
 def data_digest(catalogue: Catalogue) -> str:
-    """SHA-256 over every image's domain, class, content and group."""
+    """Returns the SHA-256 (hex) of every image's domain, class, content and group."""
     hashed = hashlib.sha256()
     for item in catalogue.items:
         line = (item.domain, item.class_name, item.digest, item.unseen_group or "")
@@ -24,7 +24,7 @@ def data_digest(catalogue: Catalogue) -> str:
 
 
 def check_images(earlier: Iterable[Row], path: Path, catalogue: Catalogue) -> None:
-    """Refuses images that are not those of the earlier rows of a data set. Raises BadInput."""
+    """Raises BadInput if the images differ from those of the earlier rows of the data set."""
     now = data_digest(catalogue)
     if any(row.data_sha256 != now for row in earlier):
         message = (
@@ -35,7 +35,7 @@ def check_images(earlier: Iterable[Row], path: Path, catalogue: Catalogue) -> No
 
 
 def check_teacher(earlier: Iterable[Row], path: Path, teacher: str, fingerprint: str) -> None:
-    """Refuses a teacher that is not that of the earlier rows under its name. Raises BadInput."""
+    """Raises BadInput if earlier rows have another fingerprint under this teacher's name."""
     known = {row.fingerprint for row in earlier if row.teacher == teacher}
     if known - {NO_TEACHER, fingerprint}:
         message = (

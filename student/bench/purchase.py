@@ -1,4 +1,4 @@
-"""Buys once, through the vendor, all that the missing runs of a grid read."""
+"""Buys all embeddings that the missing runs of a grid read, each once."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from student.vendor.schemas import Prices
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorEndpoint:
-    """Where a teacher is sold: how to reach the vendor, and the model's id (None: its first)."""
+    """How to connect to the vendor of a teacher, and the model's id (None: the vendor's first)."""
 
     open: Callable[[], AbstractAsyncContextManager[VendorClient]]
     model: str | None = None
 
 
 class VendorEndpoints(Protocol):
-    """Opens the endpoint that sells this teacher; it may be closed when the purchase is over."""
+    """Opens the vendor endpoint of a teacher; it may be closed after the purchase."""
 
     def __call__(self, teacher: str, /) -> AbstractContextManager[VendorEndpoint]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BoughtEmbeddings:
-    """A teacher's embeddings on hand, and what one of them cost."""
+    """The bought embeddings of a teacher, its price list and its fingerprint."""
 
     paid: TeacherEmbeddings
     prices: Prices
@@ -58,7 +58,7 @@ class BoughtEmbeddings:
 def buy_for(
     runs: Sequence[Run],
     base: Options,
-    material: BenchDataset,
+    dataset: BenchDataset,
     selection: Selection,
     *,
     check: Callable[[str, str], None],
@@ -67,12 +67,13 @@ def buy_for(
     command: str,
     terminal: Terminal,
 ) -> dict[str, BoughtEmbeddings]:
-    """Buy what these runs read, and return it by teacher; the cache's content is not bought again.
+    """Buys the embeddings that these runs read, and returns them by teacher.
 
-    Buys everything or nothing, because an incomplete grid cannot be compared. A dry run returns
-    nothing. Without a budget, the account at the vendor is the limit. `check` gets each teacher
-    with the fingerprint that is sold under its name, and may refuse it. Raises PlanExceedsBudget
-    before anything is sent, StudentError and CacheError.
+    Embeddings in the cache are not bought again. Buys everything or nothing, because an incomplete
+    grid cannot be compared. A dry run returns an empty dict. `budget` is in queries; if it is None,
+    the account at the vendor is the limit. `check` is called with each teacher and the fingerprint
+    that the vendor sells under its name, and may raise. Raises PlanExceedsBudget before anything is
+    sent, other StudentErrors, and CacheError.
     """
     by_teacher: dict[str, list[Run]] = {}
     for run in runs:
@@ -80,14 +81,12 @@ def buy_for(
             by_teacher.setdefault(run.teacher, []).append(run)
     bought: dict[str, BoughtEmbeddings] = {}
     with PaidCache.open(base.purchase.cache) as cache:
-        for teacher, of_one in by_teacher.items():
+        for teacher, teacher_runs in by_teacher.items():
             with endpoints(teacher) as endpoint:
-                purchase = _BenchPurchase(
-                    base, material, selection, cache, check, terminal, command
-                )
-                got = asyncio.run(purchase.purchase(endpoint, of_one, budget, teacher))
-                if got is not None:
-                    bought[teacher] = got
+                purchase = _BenchPurchase(base, dataset, selection, cache, check, terminal, command)
+                embeddings = asyncio.run(purchase.purchase(endpoint, teacher_runs, budget, teacher))
+                if embeddings is not None:
+                    bought[teacher] = embeddings
     return bought
 
 
@@ -95,7 +94,7 @@ class _BenchPurchase:
     def __init__(
         self,
         base: Options,
-        material: BenchDataset,
+        dataset: BenchDataset,
         selection: Selection,
         cache: PaidCache,
         check: Callable[[str, str], None],
@@ -103,7 +102,7 @@ class _BenchPurchase:
         command: str,
     ) -> None:
         self._base = base
-        self._material = material
+        self._dataset = dataset
         self._selection = selection
         self._cache = cache
         self._check = check
@@ -113,7 +112,7 @@ class _BenchPurchase:
     async def purchase(
         self, endpoint: VendorEndpoint, runs: Sequence[Run], budget: int | None, teacher: str
     ) -> BoughtEmbeddings | None:
-        """Everything that these runs read of one teacher; None after a dry run."""
+        """Buys all embeddings of one teacher that these runs read; returns None after a dry run."""
         base = self._base
         async with endpoint.open() as vendor:
             session = await open_session(
@@ -142,25 +141,28 @@ class _BenchPurchase:
         return BoughtEmbeddings(paid=paid, prices=session.prices, fingerprint=fingerprint)
 
     def _wanted(self, runs: Sequence[Run], fingerprint: str) -> list[EmbeddingRequest]:
-        """The prompts and the views that some run reads, each once."""
+        """Returns the prompts and views that these runs read, without duplicates."""
         keys: dict[EmbeddingKey, None] = {}
         prompts: dict[str, None] = {}
         for run in runs:
-            of_run = run_keys(run, self._base, self._material, fingerprint)
-            prompts |= dict.fromkeys(of_run.distinct_prompts)
-            read = keys_read(run, self._base, self._material, self._asked(run), fingerprint)
+            keys_of_run = run_keys(run, self._base, self._dataset, fingerprint)
+            prompts |= dict.fromkeys(keys_of_run.distinct_prompts)
+            read = keys_read(run, self._base, self._dataset, self._images_to_buy(run), fingerprint)
             keys |= dict.fromkeys(read)
-        on_sale = [*text_requests(fingerprint, list(prompts)), *self._everything(fingerprint)]
-        request_of = {one.key: one for one in on_sale}
+        on_sale = [
+            *text_requests(fingerprint, list(prompts)),
+            *self._all_image_requests(fingerprint),
+        ]
+        request_of = {request.key: request for request in on_sale}
         return [request_of[key] for key in keys]
 
-    def _asked(self, run: Run) -> list[Item]:
-        if in_rounds(run):  # which images it chooses depends on the answers to any of them
-            return list(self._material.split_of(run).train)
+    def _images_to_buy(self, run: Run) -> list[Item]:
+        if in_rounds(run):  # its choice depends on the answers, so any image may be needed
+            return list(self._dataset.split_of(run).train)
         return self._selection.chosen(run, None)
 
-    def _everything(self, fingerprint: str) -> list[EmbeddingRequest]:
-        scanned = self._material.scanned
+    def _all_image_requests(self, fingerprint: str) -> list[EmbeddingRequest]:
+        scanned = self._dataset.scanned
         measured = image_requests(
             fingerprint, scanned.measured, scanned.clean, range(len(scanned.measured))
         )
@@ -170,7 +172,7 @@ class _BenchPurchase:
         return [*measured, *training]
 
     def _on_hand(self, plan: Plan, teacher: str) -> TeacherEmbeddings:
-        keys = [one.key for one in plan.ordered]
+        keys = [request.key for request in plan.ordered]
         missing = set(self._cache.missing(keys))
         unpaid = missing - self._cache.refused(keys).keys()
         if unpaid or any(key.modality == "text" for key in missing):
@@ -187,12 +189,12 @@ class _BenchPurchase:
 def keys_of(
     run: Run,
     base: Options,
-    material: BenchDataset,
+    dataset: BenchDataset,
     items: Sequence[Item],
     bought: BoughtEmbeddings | None,
 ) -> list[EmbeddingKey]:
-    """The embeddings that a run reads, where these images are those that it buys."""
+    """Returns the keys of the embeddings that a run reads if it buys these images."""
     if bought is None:
         return []
-    keys = keys_read(run, base, material, items, bought.fingerprint)
+    keys = keys_read(run, base, dataset, items, bought.fingerprint)
     return [key for key in keys if key in bought.paid.rows]  # the vendor may have refused some

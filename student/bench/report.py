@@ -1,4 +1,4 @@
-"""The bench on a user's own folder: its grid and its report."""
+"""The grid and the report of a bench on a user's own folder."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def folder_grid(
     seeds: Sequence[int],
     shares: Sequence[float],
 ) -> Grid:
-    """Every method on each choice of held-out domains and each seed; the method of the options also
-    at each share of the images.
+    """Returns the grid: each method with each choice of held-out domains and each seed.
 
-    Raises BadInput for a folder, a method or a share that cannot be used.
+    The method of the options also runs at each of `shares` (0 to 1) of the images. Raises BadInput
+    for a folder, a method or a share that cannot be used.
     """
     domains = discover(options.data.data).domains
     choices: list[tuple[str, ...]] = [(name,) for name in domains] if len(domains) > 1 else [()]
@@ -57,10 +57,10 @@ def folder_grid(
 
 
 def write_report(grid: Grid, rows: Path, out: Path) -> Path:
-    """Writes bench.md and its chart under `out`, from the rows alone; returns the page's path."""
+    """Writes bench.md and its chart to `out`, from the rows alone; returns the path of bench.md."""
     found = read_rows(rows)
     lines = {kind: _series(grid, kind, found) for kind in dict.fromkeys(map(_kind, grid.runs))}
-    ours = [row for one in lines.values() for row in one.rows.values()]
+    ours = [row for line in lines.values() for row in line.rows.values()]
     columns = _columns(ours)
     text = [
         "# Bench",
@@ -76,11 +76,11 @@ def write_report(grid: Grid, rows: Path, out: Path) -> Path:
     for name in COMPARED:
         for kind, other in lines.items():
             if (kind[0], kind[2]) in ((name, 1.0), (name, 0.0)) and len(lines) > 1:
-                others = [one for one in lines.values() if one is not other]
+                others = [line for line in lines.values() if line is not other]
                 text += [*difference_table(others, [other], columns), ""]
                 break
     chart = out / "bench-queries.png"
-    levels = {one.title: one for kind, one in lines.items() if kind[0] in ("erm", ZERO_SHOT)}
+    levels = {line.title: line for kind, line in lines.items() if kind[0] in ("erm", ZERO_SHOT)}
     if columns and against_queries(
         chart,
         _curves(lines),
@@ -112,14 +112,14 @@ def _series(grid: Grid, kind: Kind, rows: dict[str, Row]) -> Series:
 
 def _curves(lines: dict[Kind, Series]) -> list[Curve]:
     by_method: dict[str, list[Series]] = {}
-    for kind, one in lines.items():
+    for kind, line in lines.items():
         if kind[0] not in ("erm", ZERO_SHOT):
-            by_method.setdefault(kind[0], []).append(one)
+            by_method.setdefault(kind[0], []).append(line)
     return [Curve(label=method, points=points) for method, points in by_method.items()]
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
-    """All unseen domains together, source validation, and each part by itself."""
+    """Returns the columns: all held-out domains together, source validation, and each part."""
     names = list(dict.fromkeys(name for row in rows for name in row.accuracies))
     targets = {target for row in rows for target in row.targets}
     columns = [parts("unseen domains", lambda row: row.targets)] if targets else []

@@ -1,4 +1,4 @@
-"""The results of a bench: a file of JSON lines, to which rows are only added."""
+"""The results of a bench: an append-only file of JSON lines."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Option = str | int | float | bool
 
 
 class Row(BaseModel):
-    """One finished run, by today's names of methods and options.
+    """The result of one finished run, with the current names of methods and options.
 
-    `accuracies` are of the parts on which nothing was trained or chosen. `queries` is the number of
-    queries that the student's embeddings cost, whichever run bought them.
+    `accuracies` are on the parts that were used neither for training nor for model selection.
+    `queries` is what the student's embeddings cost, whichever run bought them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,10 +67,10 @@ class Row(BaseModel):
 
 
 def read_rows(path: Path) -> dict[str, Row]:
-    """The rows of a file by id, the first of each; none if there is no file.
+    """Returns the rows of a file by id; the first row of an id wins. Empty if there is no file.
 
-    A last line without an end, left by a killed process, is ignored. Raises BadInput for any other
-    line that is not a row.
+    A last line without a newline, left by a killed process, is ignored. Raises BadInput for any
+    other line that is not a row.
     """
     if not path.exists():
         return {}
@@ -86,7 +86,7 @@ def read_rows(path: Path) -> dict[str, Row]:
 
 
 def add_row(path: Path, row: Row) -> None:
-    """Appends a row under a file lock, and flushes it to the disk."""
+    """Appends a row under an exclusive file lock, and syncs it to disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         portalocker.lock(file, LockFlags.EXCLUSIVE)
@@ -104,7 +104,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def _drop_torn_end(file: BinaryIO) -> None:
-    """Truncate a last line that a killed process left without an end."""
+    """Truncates an incomplete last line that a killed process left."""
     file.seek(0)
     written = file.read()
     whole = written.rfind(b"\n") + 1

@@ -1,4 +1,4 @@
-"""One run of a grid, as a value: what is trained on what, and what distinguishes it from others."""
+"""A run of a bench grid as a value, and its identity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from student.training.stored_names import (
 )
 
 _FORMAT = "bench/1"
-# The images of a grid are rendered once, in one size, so a run cannot differ in that.
+# The images of a grid are rendered once, in one size, so runs cannot differ in image size.
 _OPTIONS = TrainingOptions.identifying() - {"method"} | {"prompts"}
 
 
@@ -31,8 +31,8 @@ _OPTIONS = TrainingOptions.identifying() - {"method"} | {"prompts"}
 class Run:
     """One training run; make it with `new_run`, so that equal runs are equal values.
 
-    `fraction` is the share of the training images of which `views` stored views are bought, first
-    in the selector's order. `options` are those in which it differs from its grid's.
+    `fraction` (0 to 1) is the share of the training images that is bought, in the selector's order;
+    `views` stored views are bought of each. `options` are those that differ from the grid's.
     """
 
     dataset: str
@@ -52,21 +52,23 @@ class Run:
 
     @property
     def retired(self) -> dict[str, Option]:
-        """The options that left the product after version 0.1: the run cannot be made any more, but
-        its row can be read."""
+        """The options of this run that were removed after version 0.1.
+
+        A run that has any cannot be trained any more, but its row can still be read.
+        """
         return {name: value for name, value in self.options if is_retired(name, value)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Runs under a name, in the order in which they are to be made, and their common options."""
+    """The runs of a bench, in training order, and the options that they share."""
 
     name: str
     base: Options
     runs: tuple[Run, ...]
 
     def ids(self) -> dict[str, Run]:
-        """The runs by their identity, each once."""
+        """Returns the runs by identity, without duplicates."""
         return {identity(run, self.base): run for run in self.runs}
 
 
@@ -84,8 +86,9 @@ def new_run(
 ) -> Run:
     """Creates a run, resetting fields that its method ignores so that equal runs compare equal.
 
-    A method that reads no image embedding buys none, and one that reads no text either has no
-    teacher. Raises BadInput for a method, selector or option that does not exist.
+    A method that reads no image embeddings buys none; a method that reads no text embeddings either
+    has no teacher. Raises BadInput for an unknown method, selector or option, and for a number of
+    views or a fraction out of range.
     """
     selector(selector_name)
     chosen = tuple(sorted((options or {}).items()))
@@ -120,7 +123,7 @@ def new_run(
 
 
 def known_method(name: str) -> Method:
-    """The method of this name. Raises BadInput, listing all methods, if there is none."""
+    """Returns the method of this name. Raises BadInput, listing all methods, if it is unknown."""
     if name not in METHODS:
         message = f"no method {name}; there are {', '.join((*METHODS, ZERO_SHOT))}"
         raise BadInput(message)
@@ -128,7 +131,7 @@ def known_method(name: str) -> Method:
 
 
 def asks_texts(method: str) -> bool:
-    """Whether the method reads the class texts, and so has a teacher at all."""
+    """Whether the method reads class text embeddings, and therefore needs a teacher."""
     if method == ZERO_SHOT:
         return True
     chosen = known_method(method)
@@ -136,7 +139,7 @@ def asks_texts(method: str) -> bool:
 
 
 def options_of(run: Run, base: Options) -> Options:
-    """The options of this run, on one thread, as all runs of a grid are trained."""
+    """Returns the options of this run. Every run of a grid trains on one thread."""
     current = {name: value for name, value in run.options if name not in run.retired}
     return base.changed(
         **current,
@@ -150,20 +153,23 @@ def options_of(run: Run, base: Options) -> Options:
 
 
 def resolved(run: Run, base: Options) -> TrainingOptions:
-    """The options it trains with: the method's own, where neither the grid nor the run names
-    another."""
+    """Returns the options that the run trains with.
+
+    The method's own values apply unless the grid or the run sets an option explicitly.
+    """
     options = options_of(run, base).training
     return method_of(run.method, options).settings_for(options) if run.is_student else options
 
 
 def identity(run: Run, base: Options) -> str:
-    """A digest of all that decides the run's result, except data, machine and code.
+    """Returns a digest (16 hex digits) of all that determines the result, except data and code.
 
-    A setting at its default is left out, so that a new one, neutral by default, does not change the
-    identity of earlier runs. Names and defaults are those of version 0.1.
+    Settings at their default are left out, so that a new option with a neutral default does not
+    change the identity of earlier runs. Names and defaults are those of version 0.1. The machine
+    does not count.
     """
     options = options_of(run, base)
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "format": _FORMAT,
         "dataset": run.dataset,
         "targets": run.targets,
@@ -175,20 +181,20 @@ def identity(run: Run, base: Options) -> str:
         "teacher": run.teacher,
     }
     if run.teacher != NO_TEACHER:
-        told["prompts"] = options.purchase.prompts
+        fields["prompts"] = options.purchase.prompts
     if run.is_student:
         method, trained = known_method(run.method), resolved(run, base)
-        told["recipe"] = {
+        fields["recipe"] = {
             "head": method.head,
             "parts": method.parts,
             "terms": unlike_defaults(asdict(method.terms_for(trained)), TERMS),
         }
-        told["training"] = _stored(trained, options) | run.retired
-    return json_sha256(told)[:16]
+        fields["training"] = _stored(trained, options) | run.retired
+    return json_sha256(fields)[:16]
 
 
 def _stored(trained: TrainingOptions, options: Options) -> dict[str, Any]:
-    """The settings that are not at their stored default and do not depend on the machine."""
+    """Returns the settings that are not at their stored default, without those of the machine."""
     settings = stored_settings(trained, image_size=options.data.image_size, seed=options.run.seed)
     return {
         name: value

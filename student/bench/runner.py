@@ -1,4 +1,4 @@
-"""Makes the missing rows of a grid: buys once, then trains in several processes."""
+"""Produces the missing rows of a grid: buys once, then trains in several processes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from student.training.student_factory import check_networks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """The command and the commit that made a row."""
+    """The command and the commit that produced a row."""
 
     command: str
     commit: str
 
 
 def missing_runs(grid: Grid, rows: Path) -> list[Run]:
-    """The runs of the grid that have no row yet, in order, each once."""
+    """Returns the runs of the grid without a row yet, in order and without duplicates."""
     done = read_rows(rows)
     return [run for name, run in grid.ids().items() if name not in done]
 
@@ -51,11 +51,12 @@ def run_grid(
     terminal: Terminal,
     most: int | None = None,
 ) -> int:
-    """Adds a row for each run that has none, at most `most`; how many were added.
+    """Adds a row for each run without a row, at most `most`, and returns how many it added.
 
-    The network is not used once training has begun. Killed at any point, the same call goes on:
-    rows stand, answers are paid, and runs have checkpoints. Raises StudentError and CacheError,
-    of them BadInput where the file has rows of other images or another teacher by the same name.
+    The network is not used once training has begun. If the process is killed, the same call
+    resumes: rows and paid answers are on disk, and unfinished runs have checkpoints. Raises
+    StudentError and CacheError; BadInput if the file has rows of other images, or of another
+    teacher under the same name.
     """
     runs = missing_runs(grid, rows)[:most]
     terminal.say(f"reading {grid.base.data.data}")
@@ -67,12 +68,12 @@ def run_grid(
     if not runs:
         return 0
     _check_runs(runs, grid.base)
-    material = gather(grid, terminal, catalogue)
-    selection = Selection(material, grid.base, terminal)
+    dataset = gather(grid, terminal, catalogue)
+    selection = Selection(dataset, grid.base, terminal)
     bought = buy_for(
         runs,
         grid.base,
-        material,
+        dataset,
         selection,
         check=lambda teacher, sold: check_teacher(earlier, rows, teacher, sold),
         endpoints=endpoints,
@@ -84,15 +85,16 @@ def run_grid(
         terminal.say("dry run: nothing was bought")
         return 0
     tables = {
-        teacher: (one.paid.table.folder, tuple(one.paid.rows)) for teacher, one in bought.items()
+        teacher: (embeddings.paid.table.folder, tuple(embeddings.paid.rows))
+        for teacher, embeddings in bought.items()
     }
-    clerk = _RowWriter(grid, material, bought, source, rows)
-    tasks = [_task(run, grid, material, selection, bought.get(run.teacher)) for run in runs]
+    writer = _RowWriter(grid, dataset, bought, source, rows)
+    tasks = [_task(run, grid, dataset, selection, bought.get(run.teacher)) for run in runs]
     terminal.heading(f"training {len(tasks)} runs, {processes} at a time")
     for done, (task, outcome) in enumerate(
         _outcomes(tasks, Shared(grid=grid, tables=tables), processes), start=1
     ):
-        row = clerk.write(task, outcome)
+        row = writer.write(task, outcome)
         terminal.say(f"{done} of {len(tasks)}: {summary(row)}")
     return len(tasks)
 
@@ -110,8 +112,8 @@ def _check_runs(runs: Sequence[Run], base: Options) -> None:
 
 
 def summary(row: Row) -> str:
-    """One line about a finished run."""
-    scores = ", ".join(f"{part} {one.accuracy:.1%}" for part, one in row.accuracies.items())
+    """Returns a one-line summary of a finished run."""
+    scores = ", ".join(f"{part} {count.accuracy:.1%}" for part, count in row.accuracies.items())
     return (
         f"{row.method}, {'+'.join(row.targets)}, seed {row.seed}, {row.queries:,} queries, "
         f"{row.seconds:.0f} s: {scores}"
@@ -121,35 +123,35 @@ def summary(row: Row) -> str:
 def _task(
     run: Run,
     grid: Grid,
-    material: BenchDataset,
+    dataset: BenchDataset,
     selection: Selection,
     bought: BoughtEmbeddings | None,
 ) -> Task:
     items = selection.chosen(run, bought.paid if bought else None)
-    return Task(run=run, keys=tuple(keys_of(run, grid.base, material, items, bought)))
+    return Task(run=run, keys=tuple(keys_of(run, grid.base, dataset, items, bought)))
 
 
 class _RowWriter:
-    """Writes the rows; no other process writes the file."""
+    """Writes a row for each finished run; only the parent process writes rows."""
 
     def __init__(
         self,
         grid: Grid,
-        material: BenchDataset,
+        dataset: BenchDataset,
         bought: dict[str, BoughtEmbeddings],
         source: Source,
         rows: Path,
     ) -> None:
         self._grid = grid
-        self._material = material
+        self._dataset = dataset
         self._bought = bought
         self._source = source
         self._rows = rows
-        self._data = data_digest(material.scanned.catalogue)
+        self._data = data_digest(dataset.scanned.catalogue)
 
     def write(self, task: Task, outcome: Outcome) -> Row:
         run = task.run
-        split = self._material.split_of(run)
+        split = self._dataset.split_of(run)
         settings = resolved(run, self._grid.base)
         bought = self._bought.get(run.teacher)
         queries = sum(bought.prices.units_for(key.modality) for key in task.keys) if bought else 0
@@ -189,14 +191,16 @@ class _RowWriter:
 
 
 def recipe(run: Run, base: Options) -> str:
-    """A digest of the settings that the runs of one curve share: all that `identity` tells but for
-    the seed, what is held out, and what is bought."""
-    one = replace(run, seed=0, targets=(), fraction=0.0, selector="random", views=1)
-    return identity(one, base)
+    """Returns a digest of the settings that all runs of one curve share.
+
+    It covers what `identity` covers, except the seed, the held-out domains and the purchase.
+    """
+    curve_run = replace(run, seed=0, targets=(), fraction=0.0, selector="random", views=1)
+    return identity(curve_run, base)
 
 
 def machine_name(device: str) -> str:
-    """The name of the device that trained, for a row."""
+    """Returns the name of the device that trained, as stored in a row."""
     import torch
 
     if device != "cpu" and torch.cuda.is_available():
@@ -205,7 +209,7 @@ def machine_name(device: str) -> str:
 
 
 _trainer: list[Trainer] = []
-"""The trainer of a child process; a pool has no other place for it."""
+"""The trainer of a child process, set by the initializer of the pool."""
 
 
 def _begin(shared: Shared) -> None:
@@ -218,21 +222,25 @@ def _train(task: Task) -> Outcome:
 
 
 def _outcomes(tasks: list[Task], shared: Shared, processes: int) -> Iterator[tuple[Task, Outcome]]:
-    """Each task with its outcome, as they end; with one process, in this one."""
+    """Yields each task with its outcome, in order of completion.
+
+    With `processes` = 1, the tasks are run in this process.
+    """
     if processes == 1:
         trainer = Trainer(shared)
         return ((task, trainer.train(task)) for task in tasks)
-    return _side_by_side(tasks, shared, processes)
+    return _train_in_pool(tasks, shared, processes)
 
 
-def _side_by_side(
+def _train_in_pool(
     tasks: list[Task], shared: Shared, processes: int
 ) -> Iterator[tuple[Task, Outcome]]:
-    """Each task with its outcome, as they end.
+    """Yields each task with its outcome, in order of completion.
 
-    After an error no further task is started; the error is raised when the running ones have ended.
+    After an error no further task is started. The error is raised when the running tasks have
+    ended.
     """
-    context = get_context("spawn")  # a fork of a process that has threads may never end
+    context = get_context("spawn")  # a fork of a process with threads may hang
     workers = min(processes, len(tasks))
     with ProcessPoolExecutor(
         workers, mp_context=context, initializer=_begin, initargs=(shared,)

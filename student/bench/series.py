@@ -1,4 +1,4 @@
-"""A line of a table or a chart: runs that differ in seed and held-out domains only."""
+"""Series: runs that differ only in seed and held-out domains."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from student.options import Options
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A figure of a row, a share between 0 and 1; None if the row has no such part."""
+    """A figure computed from a row, between 0 and 1; None if the row lacks the part."""
 
     title: str
     of: Callable[[Row], float | None]
 
 
 def parts(title: str, choose: Callable[[Row], Sequence[str]]) -> Column:
-    """The mean accuracy on the chosen parts of a row, each part with equal weight."""
+    """Returns a column: the mean accuracy on the chosen parts, each with equal weight."""
 
     def of(row: Row) -> float | None:
         found = [row.accuracies[part].accuracy for part in choose(row) if part in row.accuracies]
@@ -30,7 +30,7 @@ def parts(title: str, choose: Callable[[Row], Sequence[str]]) -> Column:
 
 
 def part(name: str, title: str = "") -> Column:
-    """The accuracy on one part."""
+    """Returns a column: the accuracy on one part."""
     return parts(title or name, lambda _: [name])
 
 
@@ -39,27 +39,27 @@ VALIDATION = Column(title="source validation", of=lambda row: row.validation.acc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Runs under one title, and those of their rows that exist."""
+    """The rows of runs under one title; `planned` is how many runs there should be."""
 
     title: str
     planned: int
     rows: Mapping[Place, Row]
 
     def values(self, column: Column) -> dict[Place, float]:
-        """The column's figure of each row that has it."""
+        """Returns the column's figure for each row that has it."""
         found = {at: column.of(row) for at, row in self.rows.items()}
         return {at: value for at, value in found.items() if value is not None}
 
     def mean(self, column: Column) -> Mean | None:
-        """The mean over the seeds; None if no row has the figure."""
+        """Returns the mean over seeds; None if no row has the figure."""
         return over_seeds(self.values(column))
 
     def above(self, other: Series, column: Column) -> Mean | None:
-        """The paired difference to another series."""
+        """Returns the paired difference to another series; None if they share no run."""
         return difference(self.values(column), other.values(column))
 
     def of_targets(self, *names: str) -> Series:
-        """The part of the series in which all these domains are held out."""
+        """Returns the runs of the series in which all these domains are held out."""
         held_out = {at: row for at, row in self.rows.items() if set(names) <= set(at[0])}
         return replace(self, planned=len(held_out), rows=held_out)
 
@@ -71,7 +71,7 @@ class Series:
 
 
 def series(title: str, runs: Sequence[Run], base: Options, rows: Mapping[str, Row]) -> Series:
-    """The series of these runs; no two of them have the same held-out domains and seed."""
+    """Returns the series of these runs, which must differ in held-out domains or seed."""
     found: dict[Place, Row] = {}
     for run in runs:
         if (row := rows.get(identity(run, base))) is not None:

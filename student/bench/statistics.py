@@ -10,7 +10,7 @@ from functools import cache
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mean:
-    """A mean over `count` seeds, and half of its 95% interval; None for a single seed.
+    """A mean over `count` seeds; `reach` is half of its 95% interval, None for one seed.
 
     The value is a share between 0 and 1, or a difference of two shares.
     """
@@ -25,7 +25,7 @@ class Mean:
         return self.value - (self.reach or 0.0)
 
     def percent(self, *, signed: bool = False) -> str:
-        """As text, in percent or, if signed, in points."""
+        """Returns the mean as text, in percent or, if signed, in percentage points."""
         sign = "+" if signed else ""
         reach = "" if self.reach is None else f" ± {100 * self.reach:.1f}"
         return f"{100 * self.value:{sign}.1f}{reach}"
@@ -66,19 +66,21 @@ def ratio_of(values: Sequence[float], others: Sequence[float]) -> Mean | None:
     count = len(values)
     base = math.fsum(others) / count
     ratio = math.fsum(values) / count / base
-    residuals = [(one - ratio * other) / base for one, other in zip(values, others, strict=True)]
+    residuals = [
+        (value - ratio * other) / base for value, other in zip(values, others, strict=True)
+    ]
     return Mean(value=ratio, reach=mean_of(residuals).reach, count=count)
 
 
 Place = tuple[tuple[str, ...], int]
-"""The held-out domains and the seed of a run: at one place, all methods have the same images."""
+"""The held-out domains and the seed of a run, which fix the images of every method."""
 
 
 def by_seed(values: Mapping[Place, float]) -> dict[int, float]:
-    """Each seed's mean over its targets, in the order of the seeds.
+    """Returns the mean over held-out domains for each seed, in ascending order of seeds.
 
-    Targets differ by more than seeds do, so a seed is left out if it lacks a target that another
-    seed has: its mean could not be compared.
+    A seed is left out if it lacks a held-out domain that another seed has: domains differ by more
+    than seeds do, so its mean would not be comparable.
     """
     found: dict[int, dict[tuple[str, ...], float]] = {}
     for (targets, seed), value in sorted(values.items(), key=lambda item: item[0][1]):
@@ -102,10 +104,10 @@ def difference(values: Mapping[Place, float], others: Mapping[Place, float]) -> 
 
 
 def reach_of_one_seed(values: Mapping[Place, float], others: Mapping[Place, float]) -> float | None:
-    """Half of the 95% interval of a difference measured with one seed at one place.
+    """Half of the 95% interval of a difference measured with a single seed and held-out choice.
 
-    It is how far another seed would move the difference, pooled over the places with several seeds;
-    None if there are none.
+    The variance between seeds is pooled over the held-out domains that have several seeds. None if
+    there are none.
     """
     at_each: dict[tuple[str, ...], list[float]] = {}
     for (targets, seed), value in values.items():
@@ -115,6 +117,8 @@ def reach_of_one_seed(values: Mapping[Place, float], others: Mapping[Place, floa
     if freedom == 0:
         return None
     squares = math.fsum(
-        (one - math.fsum(found) / len(found)) ** 2 for found in at_each.values() for one in found
+        (delta - math.fsum(found) / len(found)) ** 2
+        for found in at_each.values()
+        for delta in found
     )
     return _t(freedom) * math.sqrt(squares / freedom)

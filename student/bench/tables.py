@@ -1,4 +1,4 @@
-"""Markdown tables of series; a missing figure is marked as not yet run."""
+"""Markdown tables of series; a series without rows is marked as not yet run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ NOT_YET = "not yet run"
 
 
 def accuracy_table(lines: Sequence[Series], columns: Sequence[Column]) -> list[str]:
-    """Accuracy in percent ± half of its 95% interval over seeds, one row for each series."""
+    """Returns a table of accuracies: one row for each series.
+
+    Accuracies are in percent, ± half of the 95% interval over seeds.
+    """
     titles = ["", "queries", *(column.title for column in columns), "runs"]
     return table(
         titles,
         [
             [
-                one.title,
-                _queries(one),
-                *(_cell(one.mean(column)) for column in columns),
-                _runs(len(one.rows), one.planned),
+                line.title,
+                _queries(line),
+                *(_cell(line.mean(column)) for column in columns),
+                _runs(len(line.rows), line.planned),
             ]
-            for one in lines
+            for line in lines
         ],
     )
 
@@ -31,19 +34,22 @@ def accuracy_table(lines: Sequence[Series], columns: Sequence[Column]) -> list[s
 def difference_table(
     lines: Sequence[Series], against: Sequence[Series], columns: Sequence[Column]
 ) -> list[str]:
-    """Points above each of `against`, paired by targets and seed."""
+    """Returns a table of the differences to each series of `against`.
+
+    Differences are in percentage points, paired by held-out domains and seed.
+    """
     titles = ["points", *(f"{column.title}" for column in columns), "runs"]
     return table(
         titles,
         [
             [
-                f"{one.title} above {other.title}",
-                *(_cell(one.above(other, column), signed=True) for column in columns),
-                _runs(len(one.rows.keys() & other.rows.keys()), min(one.planned, other.planned)),
+                f"{line.title} above {other.title}",
+                *(_cell(line.above(other, column), signed=True) for column in columns),
+                _runs(len(line.rows.keys() & other.rows.keys()), min(line.planned, other.planned)),
             ]
             for other in against
-            for one in lines
-            if one is not other
+            for line in lines
+            if line is not other
         ],
     )
 
@@ -51,14 +57,18 @@ def difference_table(
 def held_out_table(
     lines: Sequence[Series], held_out: Sequence[str], column: Column, *, gain: tuple[Series, Series]
 ) -> list[str]:
-    """One row for each held-out domain: every series, and the first of `gain` above the second."""
+    """Returns a table with one row for each held-out domain.
+
+    It has a column for each series, in percent, and a last column for the difference of the two
+    series of `gain` (first minus second), in percentage points.
+    """
     ours, other = gain
     return table(
-        ["held out", *(one.title for one in lines), f"{ours.title} above {other.title}"],
+        ["held out", *(line.title for line in lines), f"{ours.title} above {other.title}"],
         [
             [
                 name,
-                *(_cell(one.of_targets(name).mean(column)) for one in lines),
+                *(_cell(line.of_targets(name).mean(column)) for line in lines),
                 _cell(ours.of_targets(name).above(other.of_targets(name), column), signed=True),
             ]
             for name in held_out
@@ -70,8 +80,8 @@ def _cell(mean: Mean | None, *, signed: bool = False) -> str:
     return "" if mean is None else mean.percent(signed=signed)
 
 
-def _queries(one: Series) -> str:
-    return "" if one.queries is None else f"{one.queries:,.0f}"
+def _queries(line: Series) -> str:
+    return "" if line.queries is None else f"{line.queries:,.0f}"
 
 
 def _runs(made: int, planned: int) -> str:

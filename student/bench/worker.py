@@ -1,4 +1,4 @@
-"""Trains one run in a process of its own, from tables on disk, and measures it."""
+"""Trains and measures the runs of a grid in a child process, from tables on disk."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ from student.evaluation.results import AccuracyCount
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What every process of a grid needs: the grid, and for each teacher the table of its bought
-    embeddings with the key of each row."""
+    """The data that every process of a grid needs.
+
+    `tables` has, for each teacher, the folder of its embedding table and the key of each row.
+    """
 
     grid: Grid
     tables: dict[str, tuple[Path, tuple[EmbeddingKey, ...]]]
@@ -50,11 +52,11 @@ class Outcome:
 
 
 class Trainer:
-    """Trains the runs of one grid, one after the other."""
+    """Trains the runs of a grid one after another."""
 
     def __init__(self, shared: Shared) -> None:
         self._grid = shared.grid
-        self._material: BenchDataset = gather(shared.grid, quiet())
+        self._dataset: BenchDataset = gather(shared.grid, quiet())
         self._paid = {
             teacher: TeacherEmbeddings(
                 table=open_table(folder, keys), rows={k: n for n, k in enumerate(keys)}
@@ -73,8 +75,8 @@ class Trainer:
         options = options_of(task.run, self._grid.base)
         folder = self._grid.base.run.out / "running" / identity(task.run, self._grid.base)
         experimenter = Experimenter(
-            self._material.split_of(task.run),
-            self._material.scanned,
+            self._dataset.split_of(task.run),
+            self._dataset.scanned,
             paid,
             options.changed(out=folder),
         )
@@ -87,9 +89,9 @@ class Trainer:
         )
 
     def _zero_shot(self, run: Run, paid: TeacherEmbeddings) -> Outcome:
-        one, scanned = self._material.split_of(run), self._material.scanned
+        split, scanned = self._dataset.split_of(run), self._dataset.scanned
         texts = paid.class_embeddings(
-            run_keys(run, self._grid.base, self._material, paid.fingerprint)
+            run_keys(run, self._grid.base, self._dataset, paid.fingerprint)
         )
         counts = {
             part: AccuracyCount(
@@ -98,23 +100,23 @@ class Trainer:
                 ),
                 images=len(items),
             )
-            for part, items in {VALIDATION: one.validation, **one.tests}.items()
+            for part, items in {VALIDATION: split.validation, **split.tests}.items()
         }
         return Outcome(counts=counts, chosen="none", seconds=0.0)
 
 
 def forget(run: Run, grid: Grid) -> None:
-    """Deletes the checkpoint of a run whose row is written."""
+    """Deletes the checkpoint of a run whose row has been written."""
     shutil.rmtree(grid.base.run.out / "running" / identity(run, grid.base), ignore_errors=True)
 
 
 def _nearest(
     items: tuple[Item, ...], paid: TeacherEmbeddings, texts: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    """The class whose text is nearest to each image's embedding; -1 if it could not be bought."""
-    said = np.full(len(items), -1, dtype=np.int64)
+    """Returns the class (N,) whose text embedding is nearest to each image; -1 if not bought."""
+    predicted = np.full(len(items), -1, dtype=np.int64)
     for row, item in enumerate(items):
         at = paid.rows.get(original_key(paid.fingerprint, item))
         if at is not None:
-            said[row] = int((texts @ paid.table.vectors[at]).argmax())
-    return said
+            predicted[row] = int((texts @ paid.table.vectors[at]).argmax())
+    return predicted

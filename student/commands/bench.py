@@ -1,4 +1,4 @@
-"""`distill-client bench`: compares methods on a folder, from a command line to a report."""
+"""`distill-client bench`: compares methods on a folder and writes a report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
 def run_bench(
     own: argparse.Namespace, rest: Sequence[str], terminal: Terminal, *, command: str
 ) -> None:
-    """Runs the bench with its own options and the others of the command line.
+    """Runs the bench; `own` are its own options, `rest` the other arguments.
 
     Raises StudentError and CacheError.
     """
@@ -53,7 +53,7 @@ def run_bench(
     )
 
     @contextmanager
-    def counter(_: str) -> Iterator[VendorEndpoint]:
+    def endpoint_for(_: str) -> Iterator[VendorEndpoint]:
         key, purchase = api_key(options.purchase), options.purchase
         yield VendorEndpoint(
             open=lambda: connect(purchase.vendor, key, connections=purchase.concurrency),
@@ -64,7 +64,7 @@ def run_bench(
     run_grid(
         grid,
         rows,
-        endpoints=counter,
+        endpoints=endpoint_for,
         budget=options.purchase.budget,
         processes=own.processes,
         source=Source(command=command, commit=_version()),
@@ -76,7 +76,7 @@ def run_bench(
 
 
 def _options(arguments: Sequence[str]) -> Options:
-    """The other options, with the defaults of the bench for the folder and the method."""
+    """Reads the other options, with the bench's own defaults for --out and --method."""
     options = read_options(arguments)
     defaults = {"out": OUT, "method": ONE_QUERY}
     return options.changed(

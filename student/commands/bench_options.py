@@ -16,7 +16,7 @@ OUT = Path("runs/bench")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the bench alone; all others are those of `distill-client`."""
+    """Returns the parser of the bench's own options; the others belong to `distill-client`."""
     made = argparse.ArgumentParser(
         "distill-client bench",
         allow_abbrev=False,

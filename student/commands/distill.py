@@ -36,10 +36,10 @@ from student.vendor.client import connect
 
 
 def main(options: Options, arguments: Sequence[str]) -> int:
-    """Runs the whole with these options, which `arguments` asked for."""
+    """Runs the command with these options, which were read from `arguments`."""
     from rich.console import Console
 
-    command = shlex.join(["distill-client", *arguments])  # never holds the key
+    command = shlex.join(["distill-client", *arguments])  # the API key is never an argument
     run_job(options, Terminal(Console()), command=command)
     return 0
 
@@ -53,11 +53,11 @@ def run_job(options: Options, terminal: Terminal, *, command: str) -> None:
     key = _check(options)
     scanned = load_image_set(options.data, options.run, terminal)
     with PaidCache.open(options.purchase.cache) as cache:
-        settled = asyncio.run(_purchase(options, scanned, cache, key, terminal, command))
-        if settled is None:
+        result = asyncio.run(_purchase(options, scanned, cache, key, terminal, command))
+        if result is None:
             return
         terminal.heading("distillation")
-        whole, paid = _take_stock(options, settled, cache)
+        whole, paid = _stored_purchase(options, result, cache)
         experiments: list[Experiment] = []
         own: list[Purchase] = []
         for split in scanned.splits:
@@ -66,7 +66,7 @@ def run_job(options: Options, terminal: Terminal, *, command: str) -> None:
             experiments.append(run_experiment(split, scanned, paid, options, terminal))
             keys = split_keys(split, scanned.catalogue, options, whole.fingerprint)
             read = paid.rows.keys() & keys.keys(split.train)
-            own.append(_paid_by(purchase_cost(cache, read, settled.plan.prices), whole))
+            own.append(_paid_by(purchase_cost(cache, read, result.plan.prices), whole))
         write_artefacts(
             options.run.out,
             options=options,
@@ -80,7 +80,10 @@ def run_job(options: Options, terminal: Terminal, *, command: str) -> None:
 
 
 def _check(options: Options) -> SecretStr:
-    """Refuses what cannot be trained before anything is read, sent or paid; returns the API key."""
+    """Checks the options before anything is read, sent or paid; returns the API key.
+
+    Raises BadInput if there is no budget or the options cannot be trained.
+    """
     if options.purchase.budget is None and not options.run.dry_run:
         message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
@@ -103,41 +106,44 @@ async def _purchase(
         return await run_purchase(vendor, options, scanned, cache, terminal, command)
 
 
-def _take_stock(
-    options: Options, settled: PurchaseResult, cache: PaidCache
+def _stored_purchase(
+    options: Options, result: PurchaseResult, cache: PaidCache
 ) -> tuple[Purchase, TeacherEmbeddings]:
-    """What is in the cache now, and the receipts that paid for it."""
-    plan, bought = settled.plan, settled.summary
-    keys: list[EmbeddingKey] = [one.key for one in plan.ordered]
+    """Returns the cost and the embeddings of the purchase, as now stored in the cache.
+
+    Raises PurchaseError if a class prompt is missing.
+    """
+    plan, bought = result.plan, result.summary
+    keys: list[EmbeddingKey] = [request.key for request in plan.ordered]
     missing = set(cache.missing(keys))
     if texts := [key for key in missing if key.modality == "text"]:
         message = (
             f"{len(texts)} class prompts are not in the cache and nothing can be trained without "
-            f"them; what was bought is stored: {_way_out(texts, bought, cache)}"
+            f"them; what was bought is stored: {_advice(texts, bought, cache)}"
         )
         raise PurchaseError(message)
     held = [key for key in keys if key not in missing]
     rows = {key: row for row, key in enumerate(held)}
     table = materialise(cache, held, options.run.out / "embeddings")
-    bill = purchase_cost(cache, held, plan.prices)
+    cost = purchase_cost(cache, held, plan.prices)
     purchased = Purchase(
-        run=settled.run,
+        run=result.run,
         model=plan.model.id,
         fingerprint=plan.model.fingerprint,
-        units=bill.units,
-        cost_micro_usd=bill.cost_micro_usd,
+        units=cost.units,
+        cost_micro_usd=cost.cost_micro_usd,
         bought_now=bought.units,
         already_paid=plan.already_paid,
         left_out=bought.left_out,
         micro_usd_per_image=plan.prices.cost(plan.prices.units.image),
-        receipts_digest=bill.digest,
-        vendor_milliseconds=bulk_milliseconds(bill.receipts),
+        receipts_digest=cost.digest,
+        vendor_milliseconds=bulk_milliseconds(cost.receipts),
     )
     return purchased, TeacherEmbeddings(table=table, rows=rows)
 
 
-def _way_out(texts: Sequence[EmbeddingKey], bought: PurchaseSummary, cache: PaidCache) -> str:
-    """What to do about prompts that are missing after this purchase."""
+def _advice(texts: Sequence[EmbeddingKey], bought: PurchaseSummary, cache: PaidCache) -> str:
+    """Returns what the user can do about prompts that are missing after this purchase."""
     if refused := cache.refused(texts):
         detail = next(iter(refused.values())).detail
         return f"the vendor refuses {len(refused)} of them ({detail}); rename the classes"
@@ -151,11 +157,11 @@ def _way_out(texts: Sequence[EmbeddingKey], bought: PurchaseSummary, cache: Paid
     return "the budget is spent; run again with a higher --budget"
 
 
-def _paid_by(bill: PurchaseCost, whole: Purchase) -> Purchase:
-    """The part of a run's purchase that one of its students was made from."""
+def _paid_by(cost: PurchaseCost, whole: Purchase) -> Purchase:
+    """Returns the share of a run's purchase that one of its students was trained from."""
     return replace(
         whole,
-        units=bill.units,
-        cost_micro_usd=bill.cost_micro_usd,
-        receipts_digest=bill.digest,
+        units=cost.units,
+        cost_micro_usd=cost.cost_micro_usd,
+        receipts_digest=cost.digest,
     )

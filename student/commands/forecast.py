@@ -26,8 +26,8 @@ def main(arguments: list[str]) -> int:
     curves = read_curves(options.results, parts=options.part)
     forecasts = forecast_curves(curves, further=options.queries, seed=options.seed)
     if options.json:
-        for title, one in forecasts:
-            print(json.dumps(as_json(title, one)))
+        for title, result in forecasts:
+            print(json.dumps(as_json(title, result)))
         return 0
     from rich.console import Console
 
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
     terminal = Terminal(Console())
     terminal.heading(f"the next {options.queries:,} queries")
-    terminal.table(COLUMNS, [cells(title, one) for title, one in forecasts])
+    terminal.table(COLUMNS, [cells(title, result) for title, result in forecasts])
     terminal.say(_EXPLANATION)
     return 0
 

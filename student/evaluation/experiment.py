@@ -1,4 +1,4 @@
-"""One split's data, ready to train any method on and to measure it with."""
+"""Trains methods on the data of one split, and measures them."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Experimenter:
         }
 
     def train(self, method: str, report: Callable[[int, int, str], None]) -> Trained:
-        """Trains one method, or resumes it from its checkpoint. `report` gets step, steps, a note.
+        """Trains one method, or resumes it from its checkpoint.
 
-        Raises StudentError.
+        `report` is called with the step, the number of steps and a note. Raises StudentError.
         """
 
         def follow(stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
@@ -61,21 +61,22 @@ class Experimenter:
             seed=self._options.run.seed,
             num_classes=self._num_classes,
         )
-        # A checkpoint of other data or options is not used: training then starts anew.
+        # A checkpoint made with other data or options is ignored: training then restarts.
         name = "+".join((stored_method_name(method), *self._split.targets))
         checkpoint = self._options.run.out / "checkpoints" / name
         return train(task, progress=follow, checkpoint=checkpoint)
 
     def measure(self, method: str, trained: Trained) -> MethodResult:
-        """Scores a trained method on every part."""
+        """Measures the accuracy of a trained method on every part."""
         answers = {
-            part: predict(trained.student, one.pixels)[0] for part, one in self._images.items()
+            part: predict(trained.student, labelled.pixels)[0]
+            for part, labelled in self._images.items()
         }
         scores = {
             part: AccuracyCount(
-                correct=int((answers[part] == one.labels).sum()), images=len(one.labels)
+                correct=int((answers[part] == labelled.labels).sum()), images=len(labelled.labels)
             )
-            for part, one in self._images.items()
+            for part, labelled in self._images.items()
         }
         return MethodResult(method=method, trained=trained, scores=scores, answers=answers)
 
@@ -87,7 +88,7 @@ def _training_data(
     rows = [row_of[item.path] for item in split.train]
     is_whole = rows == list(range(len(scanned.stored)))
     views = options.data.views
-    # A whole table stays memory-mapped; a part of it is copied.
+    # The full table stays memory-mapped; a selection of rows is a copy.
     pixels = scanned.stored[:, :views] if is_whole else scanned.stored[rows, :views]
     images, bought, texts = _bought(split, scanned, paid, options)
     return TrainingData(
@@ -103,7 +104,7 @@ def _training_data(
 def _bought(
     split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, options: Options
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
-    """Image embeddings (N, K, D), which of them are bought (N, K), and the class texts (C, D)."""
+    """Returns image embeddings (N, K, D), a mask of the bought (N, K), and class texts (C, D)."""
     shape = (len(split.train), options.data.views)
     classes = scanned.catalogue.classes
     if paid is None:

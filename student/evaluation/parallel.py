@@ -40,8 +40,7 @@ class _ProgressQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    """What a child process trains: a method, and the table of embeddings with the key of each
-    row."""
+    """The work of one child process: a method to train, and the embedding table with its keys."""
 
     options: Options
     split: Split
@@ -120,9 +119,9 @@ class _Tasks:
 
 
 def _train_in_parallel(tasks: _Tasks, terminal: Terminal, workers: int) -> None:
-    """Trains every method to its end; each then resumes from its checkpoint at no cost.
+    """Trains every method to the end, so that the parent can load each from its checkpoint.
 
-    An error of a child process is raised here, after the others have ended.
+    An error in a child process is raised here, after the other processes have ended.
     """
     methods: Sequence[str] = tasks.options.training.methods
     context = get_context("spawn")  # a fork of a process with threads may hang
@@ -139,8 +138,8 @@ def _train_in_parallel(tasks: _Tasks, terminal: Terminal, workers: int) -> None:
                     update(*queue.get_nowait())
                 except Empty:
                     break
-        for one in running:
-            one.result()
+        for future in running:
+            future.result()
 
 
 def _train(task: _Task) -> None:

@@ -18,10 +18,10 @@ class Prediction:
 
 
 def predict_images(images: Sequence[Path], folder: Path) -> Iterator[Prediction]:
-    """A prediction for each image, in order, by the student in `folder`.
+    """Yields a prediction for each image, in order, by the student in `folder`.
 
-    Raises BadInput, before the first prediction, if the folder has no student, and DataError, when
-    its turn comes, for a file that is not an image.
+    Raises BadInput, before the first prediction, if the folder has no student, and DataError on
+    reaching a file that is not an image.
     """
     from student.models.saved import load_student
     from student.training.metrics import predict
@@ -39,7 +39,7 @@ def predict_images(images: Sequence[Path], folder: Path) -> Iterator[Prediction]
 
 
 def describe(prediction: Prediction, *, as_json: bool) -> str:
-    """A prediction as one line of output."""
+    """Formats a prediction as one line of output."""
     if as_json:
         return json.dumps(
             {

@@ -1,4 +1,4 @@
-"""The results of a run: accuracies as counts, so that they have intervals."""
+"""The results of a run; accuracies are stored as counts, from which intervals follow."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class AccuracyCount(BaseModel):
 
     @property
     def accuracy(self) -> float:
-        """Between 0 and 1."""
+        """The share of correct predictions, between 0 and 1."""
         return self.correct / self.images
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON, with the Wilson 95% interval."""
+        """Returns the count, the accuracy and its Wilson 95% interval, ready for JSON."""
         interval = wilson_interval(self.correct, self.images)
         return {
             "accuracy": round(self.accuracy, 4),
@@ -44,7 +44,7 @@ class AccuracyCount(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MethodResult:
-    """One trained method: its score on each part, and its predicted class of each image."""
+    """A trained method with its scores and its predicted classes (N,) on each part."""
 
     method: str
     trained: Trained
@@ -54,12 +54,13 @@ class MethodResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchase:
-    """What a run, or one of its students, has cost, from the receipts in the cache.
+    """The cost of a run, or of one of its students, from the receipts in the cache.
 
-    `units` (queries) and `cost_micro_usd` paid for the embeddings that it was made from, whichever
-    run bought them; `receipts_digest` is of their receipts. The rest concerns the run as a whole:
-    `bought_now` is what this run bought itself, in queries, and `vendor_milliseconds` the time for
-    one embedding in bulk, by the vendor's clock, or None if the receipts do not show it.
+    `units` (queries) and `cost_micro_usd` are the cost of the embeddings it was trained from,
+    whichever run bought them; `receipts_digest` covers their receipts. The other fields describe
+    the whole run: `bought_now` is the number of queries that this run bought, and
+    `vendor_milliseconds` the time for one embedding in bulk by the vendor's clock, or None if the
+    receipts do not show it.
     """
 
     run: str
@@ -77,7 +78,7 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Experiment:
-    """One choice of held-out domains, with every method trained on the same images."""
+    """The results of all methods on one choice of held-out domains, trained on the same images."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -87,5 +88,5 @@ class Experiment:
 
     @property
     def student(self) -> MethodResult:
-        """The method that was asked for; the others are for comparison."""
+        """The result of the chosen method; the other methods are for comparison."""
         return self.results[0]

@@ -1,4 +1,4 @@
-"""Accuracy against queries, from the rows of a bench or the folders of finished runs."""
+"""Reads curves of accuracy against queries from bench rows or from folders of finished runs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from student.options.options import NOT_IDENTIFYING
 from student.options.renamed_options import renamed_method, renamed_options
 
 META = "meta.json"
-# What one budget buys differs from seed to seed: repeats are free, and where each domain is held
-# out in turn a student has its own part of it. By less than this, as a share or in queries; budgets
-# that are nearer to each other say nothing of a curve.
-_ALIKE, _NEAR = 1.05, 5
-# Options that a curve has in columns of its own, or along which it runs.
+# Runs with the same budget differ slightly in queries: repeated images are free, and in
+# leave-one-domain-out each student uses a different part of the purchase. Counts within 5%, or
+# fewer than five queries apart, are treated as the same budget.
+_SAME_LEVEL_RATIO, _SAME_LEVEL_QUERIES = 1.05, 5
+# Options with a field of their own in Title, or that vary along a curve.
 _COLUMNS_OF_A_CURVE = frozenset({"seed", "target_domain", "method", "views", "selector"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Title:
-    """What the points of a curve have in common; `rest` holds what no column shows."""
+    """The settings that all points of a curve share.
+
+    `rest` is a JSON string of the settings without a field of their own.
+    """
 
     data: str
     method: str
@@ -45,33 +48,33 @@ class Title:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """The points of one title."""
+    """The measured points that share a title."""
 
     title: Title
     points: tuple[Point, ...]
 
     @property
     def num_levels(self) -> int:
-        """The number of budgets at which it was measured."""
+        """The number of distinct budgets among the points."""
         return len({point.level for point in self.points})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Student:
     title: Title
-    fraction: float | None  # of the images; None where a job does not say
+    fraction: float | None  # share of the images that was bought; None if read from a run's folder
     queries: int
     seed: int
-    scores: dict[str, tuple[int, int]]  # right and all, by part
+    scores: dict[str, tuple[int, int]]  # correct predictions and images, by part
 
     def point(self, parts: Sequence[str], levels: Mapping[int, float]) -> Point | None:
-        """Right on these parts together; None without them.
+        """Returns the point measured on these parts together, or None if it has none of them.
 
-        Where none is named: on the targets or, with nothing held out, on the validation part.
-        `levels` are of the queries of jobs.
+        The default parts are the held-out domains or, if there are none, the validation part.
+        `levels` maps the queries of a run to its level.
         """
-        wanted = parts or self.title.targets or (VALIDATION,)
-        found = [self.scores[part] for part in wanted if part in self.scores]
+        chosen = parts or self.title.targets or (VALIDATION,)
+        found = [self.scores[part] for part in chosen if part in self.scores]
         if not found:
             return None
         return Point(
@@ -84,35 +87,35 @@ class _Student:
 
 
 def read_curves(paths: Iterable[Path], *, parts: Sequence[str] = ()) -> list[Curve]:
-    """The curves of bench files (JSON lines) and of folders that jobs have written.
+    """Reads curves from bench files (JSON lines) and from output folders of runs.
 
-    Accuracy is on the held-out domains together (on the validation part where nothing is held out),
-    or on the `parts` that are named. What buys nothing, and what buys everything, belongs to every
-    selector: it is the same purchase. Jobs whose queries differ by at most 5%, or by fewer than
-    five, are of one level, as the seeds of one budget are. Raises BadInput where there is nothing
-    of the kind.
+    Accuracy is measured on `parts` together. The default is the held-out domains or, if there are
+    none, the validation part. Students that bought nothing, or everything, are on the curves of
+    all selectors, because their purchases are the same. Runs whose queries differ by at most 5%, or
+    by fewer than five, have the same level. Raises BadInput if a path cannot be read or no student
+    was measured on these parts.
     """
     students = [student for path in paths for student in _read(path)]
     by_title: dict[Title, tuple[Point, ...]] = {}
-    for title in {one.title for one in students}:
-        its = [one for one in students if _belongs(one, title)]
-        levels = _levels(one.queries for one in its)
-        points = [one.point(parts, levels) for one in its]
+    for title in {student.title for student in students}:
+        members = [student for student in students if _belongs(student, title)]
+        levels = _levels(student.queries for student in members)
+        points = [student.point(parts, levels) for student in members]
         if found := tuple(point for point in points if point is not None):
             by_title[title] = found
     if not by_title:
-        known = sorted({part for one in students for part in one.scores})
+        known = sorted({part for student in students for part in student.scores})
         message = f"no student was measured on that; there are {', '.join(known) or 'no students'}"
         raise BadInput(message)
     return [Curve(title=title, points=by_title[title]) for title in sorted(by_title)]
 
 
 def _levels(counts: Iterable[int]) -> dict[int, float]:
-    """The level of each number of queries: the smallest number that it is like."""
+    """Maps each number of queries to its level, the smallest number in its group."""
     levels: dict[int, float] = {}
     level = -math.inf
     for count in sorted(set(counts)):
-        if count > _ALIKE * level and count >= level + _NEAR:
+        if count > _SAME_LEVEL_RATIO * level and count >= level + _SAME_LEVEL_QUERIES:
             level = count
         levels[count] = level
     return levels
@@ -121,65 +124,69 @@ def _levels(counts: Iterable[int]) -> dict[int, float]:
 def forecast_curves(
     curves: Sequence[Curve], *, further: int, seed: int = 0
 ) -> list[tuple[Title, Forecast]]:
-    """A forecast for each curve with enough budgets. Raises BadInput if none has enough."""
-    told = [
-        (one.title, forecast(one.points, further=further, seed=seed))
-        for one in curves
-        if one.num_levels >= LEAST_LEVELS
+    """Forecasts `further` queries for each curve with at least LEAST_LEVELS budgets.
+
+    Raises BadInput if no curve has that many.
+    """
+    forecasts = [
+        (curve.title, forecast(curve.points, further=further, seed=seed))
+        for curve in curves
+        if curve.num_levels >= LEAST_LEVELS
     ]
-    if not told:
-        most = max((one.num_levels for one in curves), default=0)
+    if not forecasts:
+        most = max((curve.num_levels for curve in curves), default=0)
         message = (
             f"no method was trained at {LEAST_LEVELS} budgets or more with all else alike (at most "
             f"{most}); the smallest may be 0 images"
         )
         raise BadInput(message)
-    return told
+    return forecasts
 
 
 COLUMNS = ("curve", "queries", "accuracy, %", "added, points", "95%", "held back", "no change")
 
 
-def cells(title: Title, told: Forecast) -> list[str]:
-    """A forecast as the cells of a table under COLUMNS; errors are mean absolute ones, in points.
+def cells(title: Title, result: Forecast) -> list[str]:
+    """Returns a forecast as the cells of a table row under COLUMNS.
 
-    "held back" is the error of forecasting a larger budget that was measured from smaller ones, "no
-    change" the error of saying that it adds nothing.
+    Errors are mean absolute errors in percentage points. "held back" is the error of forecasting
+    the larger measured budgets from the smaller ones. "no change" is the error of forecasting that
+    they add nothing.
     """
     return [
         str(title),
-        f"{told.queries:,.0f}",
-        f"{100 * told.accuracy:.1f}",
-        f"{100 * told.gain:+.1f}",
-        f"{100 * told.low:+.1f} to {100 * told.high:+.1f}",
-        _points(told.mean_error),
-        _points(told.mean_error_of_no_change),
+        f"{result.queries:,.0f}",
+        f"{100 * result.accuracy:.1f}",
+        f"{100 * result.gain:+.1f}",
+        f"{100 * result.low:+.1f} to {100 * result.high:+.1f}",
+        _points(result.mean_error),
+        _points(result.mean_error_of_no_change),
     ]
 
 
-def as_json(title: Title, told: Forecast) -> dict[str, Any]:
-    """A forecast with all its figures, as JSON."""
+def as_json(title: Title, result: Forecast) -> dict[str, Any]:
+    """Returns all figures of a forecast, ready for JSON; accuracies are between 0 and 1."""
     errors = {
-        "mean_error": told.mean_error,
-        "mean_error_of_no_change": told.mean_error_of_no_change,
+        "mean_error": result.mean_error,
+        "mean_error_of_no_change": result.mean_error_of_no_change,
     }
-    return {**asdict(title), **asdict(told), **errors}
+    return {**asdict(title), **asdict(result), **errors}
 
 
 def _points(share: float | None) -> str:
     return "untested" if share is None else f"{100 * share:.1f}"
 
 
-def _belongs(one: _Student, title: Title) -> bool:
-    own = one.title
+def _belongs(student: _Student, title: Title) -> bool:
+    own = student.title
     if own == title:
         return True
-    is_same_but_for_choice = (own.data, own.method, own.targets, own.rest) == (
+    differs_in_purchase_alone = (own.data, own.method, own.targets, own.rest) == (
         *(title.data, title.method, title.targets, title.rest),
     )
-    if not is_same_but_for_choice:
+    if not differs_in_purchase_alone:
         return False
-    return one.fraction == 0.0 or (one.fraction == 1.0 and own.views == title.views)
+    return student.fraction == 0.0 or (student.fraction == 1.0 and own.views == title.views)
 
 
 def _read(path: Path) -> list[_Student]:
@@ -204,7 +211,7 @@ _Setting = tuple[object, ...]
 
 
 def _setting(row: Row) -> _Setting:
-    """What a row tells of its images, teacher and settings without its recipe."""
+    """Returns the images, teacher and settings of a row, without its recipe."""
     return (
         *(row.dataset, row.data_sha256, row.method, row.teacher, row.fingerprint),
         *(row.steps, row.lmd, tuple(sorted(row.options.items()))),
@@ -212,8 +219,11 @@ def _setting(row: Row) -> _Setting:
 
 
 def _of_row(row: Row, recipes: Set[str]) -> _Student:
-    """`recipes` are those of the rows of its setting. A row without one is taken for theirs where
-    they have but one, so that a bench that was begun before recipes goes on in the same curve."""
+    """Converts a bench row; `recipes` are the recipes of all rows with the same setting.
+
+    If there is exactly one, a row without a recipe gets it, so that a bench begun before rows had
+    recipes stays on one curve.
+    """
     recipe = row.recipe or (min(recipes) if len(recipes) == 1 else "")
     scores = {**row.accuracies, VALIDATION: row.validation}
     return _Student(
@@ -228,7 +238,7 @@ def _of_row(row: Row, recipes: Set[str]) -> _Student:
         fraction=row.fraction,
         queries=row.queries,
         seed=row.seed,
-        scores={part: (one.correct, one.images) for part, one in scores.items()},
+        scores={part: (count.correct, count.images) for part, count in scores.items()},
     )
 
 
@@ -237,8 +247,8 @@ def _of_job(path: Path) -> _Student:
         meta: dict[str, Any] = json.loads(path.read_text())
         settings: dict[str, Any] = renamed_options(meta["settings"])
         recipe = meta.get("recipe")
-        aside = NOT_IDENTIFYING | _COLUMNS_OF_A_CURVE
-        rest = {name: value for name, value in settings.items() if name not in aside}
+        excluded = NOT_IDENTIFYING | _COLUMNS_OF_A_CURVE
+        rest = {name: value for name, value in settings.items() if name not in excluded}
         return _Student(
             title=Title(
                 data=str(settings["data"]),
@@ -246,8 +256,8 @@ def _of_job(path: Path) -> _Student:
                 selector=settings.get("selector", "random"),
                 views=settings["views"],
                 targets=tuple(meta["targets"]),
-                # Of two jobs of the same settings one may have named a setting, and kept it from
-                # being the method's own: the recipe tells.
+                # Two runs can have equal settings although only one set an option explicitly and
+                # so overrode the method's own value. The recipe distinguishes them.
                 rest=json.dumps(
                     [
                         meta["teacher"]["fingerprint"],
@@ -260,7 +270,9 @@ def _of_job(path: Path) -> _Student:
             fraction=None,
             queries=meta["queries"],
             seed=meta["seed"],
-            scores={part: (one["correct"], one["images"]) for part, one in meta["scores"].items()},
+            scores={
+                part: (count["correct"], count["images"]) for part, count in meta["scores"].items()
+            },
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{path} is not what a finished job writes: {error!r}"

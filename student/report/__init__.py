@@ -1,1 +1,1 @@
-"""The output of a run: the student, its model card, a report and a picture."""
+"""The output files of a run: student, model card, report and pictures."""

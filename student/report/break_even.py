@@ -14,12 +14,17 @@ from student.models.student import Student
 from student.training.metrics import latency, num_parameters
 
 LAST_MS = 253_402_300_799_999
-"""The last millisecond of the year 9999: a later time on a receipt is in another unit."""
+"""The last millisecond of the year 9999; a later time cannot be in Unix milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Economics:
-    """`break_even` is the number of predictions whose price at the vendor is what was paid."""
+    """Size, speed and cost of a student, compared with its vendor.
+
+    Times are in milliseconds for one image. `break_even` is the number of predictions at which
+    buying from the vendor would have cost as much as the student's embeddings; 0 if the vendor
+    charges nothing.
+    """
 
     parameters: int
     student_milliseconds: float
@@ -29,16 +34,16 @@ class Economics:
     break_even: int
 
     def paying(self, purchase: Purchase) -> Economics:
-        """The same student and vendor, where this much was paid."""
+        """Returns the same comparison with the cost of another purchase."""
         paid, price = purchase.cost_micro_usd, self.micro_usd_per_image
         return replace(self, cost_micro_usd=paid, break_even=-(-paid // price) if price else 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the fields as a dict, ready for JSON."""
         return asdict(self)
 
     def rows(self) -> list[list[str]]:
-        """For a table of a label and a figure."""
+        """Returns table rows, each a label and a figure."""
         vendor = self.vendor_milliseconds
         return [
             ["student", f"{self.parameters / 1e6:.2f} million parameters"],
@@ -54,15 +59,15 @@ class Economics:
 
 
 def bulk_milliseconds(stored: Sequence[StoredReceipt]) -> float | None:
-    """What an embedding took while the largest run bought in bulk; None where that was one request
-    or a receipt's time is no Unix millisecond.
+    """Returns the vendor's time for one embedding in bulk, in milliseconds.
 
-    By the times on the receipts, which are the vendor's: what was bought after the first receipt,
-    over the time from the first to the last.
+    It is measured on the run with the most receipts, by the vendor's clock: the time from its first
+    to its last receipt, divided by the embeddings bought after the first. None if that run has only
+    one receipt, or if a receipt's time is not a plausible Unix time in milliseconds.
     """
     runs: dict[str, list[Receipt]] = {}
-    for one in stored:
-        runs.setdefault(one.run, []).append(one.receipt)
+    for stored_receipt in stored:
+        runs.setdefault(stored_receipt.run, []).append(stored_receipt.receipt)
     largest = max(runs.values(), key=lambda receipts: len(receipts), default=[])
     largest.sort(key=lambda receipt: receipt.created_ms)
     if largest and not 0 <= largest[0].created_ms <= largest[-1].created_ms <= LAST_MS:
@@ -72,7 +77,7 @@ def bulk_milliseconds(stored: Sequence[StoredReceipt]) -> float | None:
 
 
 def weigh(student: Student, purchase: Purchase) -> Economics:
-    """Measures the student on the CPU and sets it beside the purchase."""
+    """Measures the student's size and its latency on the CPU, and compares them with the vendor."""
     on_cpu = student.to("cpu")
     measured = Economics(
         parameters=num_parameters(on_cpu),

@@ -1,4 +1,4 @@
-"""Rows of held-out images, each with the prediction of every method."""
+"""Draws held-out images with the predictions of the student and of ERM."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ ACROSS = 10
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 
 
-def draw_answers(path: Path, one: Experiment, scanned: ImageSet, *, seed: int) -> None:
-    """Writes one row for each held-out domain: a seeded random draw, not a selection."""
+def draw_answers(path: Path, experiment: Experiment, scanned: ImageSet, *, seed: int) -> None:
+    """Draws a row of images for each held-out domain: a seeded random sample, not a selection.
+
+    Writes no file if no held-out domain was measured.
+    """
     from matplotlib.figure import Figure
 
-    domains = [domain for domain in one.targets if domain in one.student.scores]
+    domains = [domain for domain in experiment.targets if domain in experiment.student.scores]
     if not domains:
         return
     figure = Figure(figsize=(1.25 * ACROSS, 1.9 * len(domains)), dpi=110, layout="constrained")
     axes = figure.subplots(len(domains), ACROSS, squeeze=False)
-    split = next(s for s in scanned.splits if s.targets == one.targets)
-    shown = [r for r in one.results if r.method in {one.student.method, "erm"}]
+    split = next(s for s in scanned.splits if s.targets == experiment.targets)
+    shown = [r for r in experiment.results if r.method in {experiment.student.method, "erm"}]
     for row, domain in enumerate(domains):
         items = split.tests[domain]
         drawn = random.Random(f"{seed} {domain}").sample(range(len(items)), min(ACROSS, len(items)))
@@ -36,28 +39,28 @@ def draw_answers(path: Path, one: Experiment, scanned: ImageSet, *, seed: int) -
             item = items[drawn[column]]
             axis.imshow(open_rgb(item.path))
             if column == 0:
-                # A name of a folder may hold dollars, which here are no mathematics.
+                # A folder name may contain dollar signs; they do not mark formulas here.
                 axis.set_title(
                     domain, loc="left", fontsize=10, fontweight="bold", y=1.0, parse_math=False
                 )
             for line, result in enumerate(shown):
-                said = scanned.catalogue.classes[int(result.answers[domain][drawn[column]])]
+                predicted = scanned.catalogue.classes[int(result.answers[domain][drawn[column]])]
                 axis.text(
                     0.5,
                     -0.04 - 0.15 * line,
-                    f"{_short(result.method)}: {said}",
+                    f"{_short(result.method)}: {predicted}",
                     transform=axis.transAxes,
                     ha="center",
                     va="top",
                     fontsize=7,
                     parse_math=False,
-                    color=RIGHT if _is_right(item, said) else WRONG,
+                    color=RIGHT if _is_right(item, predicted) else WRONG,
                 )
     figure.savefig(path)
 
 
-def _is_right(item: Item, said: str) -> bool:
-    return item.class_name == said
+def _is_right(item: Item, predicted: str) -> bool:
+    return item.class_name == predicted
 
 
 def _short(method: str) -> str:

@@ -10,16 +10,19 @@ from student.options import Options, TrainingOptions
 from student.report.break_even import Economics
 
 
-def score_rows(one: Experiment) -> tuple[list[str], list[list[str]]]:
-    """Accuracy in percent ± half of its 95% interval: one column a method, one row a part."""
-    columns = ["accuracy, %", *(result.method for result in one.results), "images"]
+def score_rows(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
+    """Returns the columns and rows of an accuracy table: a column per method, a row per part.
+
+    Accuracies are in percent, ± half of the 95% interval.
+    """
+    columns = ["accuracy, %", *(result.method for result in experiment.results), "images"]
     rows = [
         [
             part,
-            *(str(result.scores[part]) for result in one.results),
-            f"{one.student.scores[part].images:,}",
+            *(str(result.scores[part]) for result in experiment.results),
+            f"{experiment.student.scores[part].images:,}",
         ]
-        for part in one.student.scores
+        for part in experiment.student.scores
     ]
     return columns, rows
 
@@ -32,7 +35,7 @@ def report(
     spend: str,
     pictures: Sequence[str],
 ) -> str:
-    """The report as one page: cost, accuracy, and how to check both."""
+    """Returns the report page: cost, accuracy, and how to check the spend."""
     whose = "student's" if len(experiments) == 1 else "students'"
     report_command = f"cache-report --cache {options.purchase.cache}"
     lines = ["# Distillation report", ""]
@@ -43,13 +46,14 @@ def report(
         f"embeddings cost {purchase.units:,} queries ({dollars(purchase.cost_micro_usd)}) in all.",
         "",
     ]
-    for one in experiments:
-        lines += [f"## Accuracy, held out: {', '.join(one.targets) or 'nothing'}", ""]
-        lines += [*table(*score_rows(one)), ""]
+    for experiment in experiments:
+        lines += [f"## Accuracy, held out: {', '.join(experiment.targets) or 'nothing'}", ""]
+        lines += [*table(*score_rows(experiment)), ""]
         lines += [
             f"Percent, ± half the Wilson 95% interval over the images. Trained on "
-            f"{one.num_train:,} images of {', '.join(one.sources)}; {one.num_bought:,} bought "
-            f"embeddings; the weights were chosen on source validation alone.",
+            f"{experiment.num_train:,} images of {', '.join(experiment.sources)}; "
+            f"{experiment.num_bought:,} bought embeddings; the weights were chosen on "
+            f"source validation alone.",
             "",
         ]
     for picture in pictures:
@@ -64,17 +68,18 @@ def report(
     return "\n".join(lines)
 
 
-def model_card(options: Options, one: Experiment, purchase: Purchase) -> str:
-    """What this student is, what it was made from, how good it is, and where it is not."""
+def model_card(options: Options, experiment: Experiment, purchase: Purchase) -> str:
+    """Returns the model card: the student's data, accuracy, provenance and limits."""
     return "\n".join(
         [
             f"# {options.training.backbone} distilled from {purchase.model}",
             "",
-            f"Method `{one.student.method}`{_share(options.training)}, {one.num_train:,} images of "
-            f"{', '.join(one.sources)}, {one.num_bought:,} bought embeddings "
+            f"Method `{experiment.student.method}`{_share(options.training)}, "
+            f"{experiment.num_train:,} images of {', '.join(experiment.sources)}, "
+            f"{experiment.num_bought:,} bought embeddings "
             f"({options.data.views} stored views an image), seed {options.run.seed}.",
             "",
-            *table(*score_rows(one)),
+            *table(*score_rows(experiment)),
             "",
             "Percent, ± half the Wilson 95% interval over the images.",
             "",
@@ -98,11 +103,11 @@ def model_card(options: Options, one: Experiment, purchase: Purchase) -> str:
 
 
 def _share(options: TrainingOptions) -> str:
-    """WiSE-FT, where the backbone is not the trained one alone."""
+    """Returns a note on WiSE-FT; empty if the backbone weights are not averaged."""
     return f" (WiSE-FT, {options.wise_ft:g} of the way)" if options.wise_ft < 1.0 else ""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table, figures to the right."""
+    """Returns the lines of a Markdown table; all columns but the first are right-aligned."""
     marks = ["---", *("---:" for _ in columns[1:])]
     return [f"| {' | '.join(cells)} |" for cells in (columns, marks, *rows)]

@@ -32,26 +32,26 @@ def write_artefacts(
 ) -> None:
     """Writes everything under `out` and prints the tables.
 
-    One experiment writes into `out` itself; leave-one-domain-out writes each student into
-    `out/<held-out domain>`, and one report over all. `own` is, experiment by experiment, what its
-    student was made from; `purchase` what they were made from together.
+    A single experiment is written to `out` itself. Leave-one-domain-out writes each student to
+    `out/<held-out domain>`, and one report for all. `own` has the purchase behind each experiment's
+    student, in order; `purchase` is their total. `spend` is Markdown.
     """
     economics = weigh(experiments[0].student.trained.student, purchase)
     pictures: list[str] = []
-    for one, paid in zip(experiments, own, strict=True):
-        folder = out if len(experiments) == 1 else out / "+".join(one.targets)
+    for experiment, paid in zip(experiments, own, strict=True):
+        folder = out if len(experiments) == 1 else out / "+".join(experiment.targets)
         folder.mkdir(parents=True, exist_ok=True)
-        for result in one.results:
-            where = folder if result is one.student else folder / result.method
-            meta = _meta(options, scanned, one, result, paid, economics.paying(paid))
-            save_student(result.trained.student, where, meta)
-        replace_file(folder / "MODEL_CARD.md", model_card(options, one, paid).encode())
-        if one.targets:
+        for result in experiment.results:
+            student_folder = folder if result is experiment.student else folder / result.method
+            meta = _meta(options, scanned, experiment, result, paid, economics.paying(paid))
+            save_student(result.trained.student, student_folder, meta)
+        replace_file(folder / "MODEL_CARD.md", model_card(options, experiment, paid).encode())
+        if experiment.targets:
             picture = folder / "answers.png"
-            draw_answers(picture, one, scanned, seed=options.run.seed)
+            draw_answers(picture, experiment, scanned, seed=options.run.seed)
             pictures.append(str(picture.relative_to(out)))
-        terminal.heading(f"accuracy, held out: {', '.join(one.targets) or 'nothing'}")
-        columns, rows = score_rows(one)
+        terminal.heading(f"accuracy, held out: {', '.join(experiment.targets) or 'nothing'}")
+        columns, rows = score_rows(experiment)
         terminal.table(columns, rows)
     terminal.heading("what the student saves")
     terminal.table(("", ""), economics.rows())
@@ -62,40 +62,40 @@ def write_artefacts(
     terminal.say(f"wrote {out}/student.safetensors, meta.json, MODEL_CARD.md, report.md")
 
 
-def _scores(one: Experiment) -> dict[str, dict[str, Any]]:
+def _scores(experiment: Experiment) -> dict[str, dict[str, Any]]:
     return {
-        result.method: {part: tally.as_dict() for part, tally in result.scores.items()}
-        for result in one.results
+        result.method: {part: count.as_dict() for part, count in result.scores.items()}
+        for result in experiment.results
     }
 
 
 def _meta(
     options: Options,
     scanned: ImageSet,
-    one: Experiment,
+    experiment: Experiment,
     result: MethodResult,
     purchase: Purchase,
     economics: Economics,
 ) -> dict[str, Any]:
-    """All that explains one method's weights; JSON."""
+    """Returns the content of meta.json: how one method's weights were made, and their scores."""
     return {
         "method": result.method,
         "classes": list(scanned.catalogue.classes),
-        "sources": list(one.sources),
-        "targets": list(one.targets),
+        "sources": list(experiment.sources),
+        "targets": list(experiment.targets),
         "settings": options.as_json(),
-        # What the method itself set in the place of these.
+        # The settings that the method overrides.
         "recipe": dict(method_of(result.method, options.training).overrides),
         "seed": options.run.seed,
         "chosen": asdict(result.trained.chosen),
         "train_seconds": round(result.trained.seconds, 1),
-        "images_trained_on": one.num_train,
-        "embeddings_bought": one.num_bought,
+        "images_trained_on": experiment.num_train,
+        "embeddings_bought": experiment.num_bought,
         "teacher": {"model": purchase.model, "fingerprint": purchase.fingerprint},
         "queries": purchase.units,
         "cost_micro_usd": purchase.cost_micro_usd,
         "receipts_digest": purchase.receipts_digest,
-        "scores": _scores(one)[result.method],
-        "compared": _scores(one),
+        "scores": _scores(experiment)[result.method],
+        "compared": _scores(experiment),
         "economics": economics.as_dict(),
     }
