@@ -33,12 +33,12 @@ class HashEncoder:
     """An encoder that derives a unit vector (dim,) from the bytes of each item.
 
     It waits for `may_encode` before each batch, and raises `failure` for a batch with the text
-    `poison`.
+    `failing_text`.
     """
 
     dim: int = 8
     may_encode: threading.Event = field(default_factory=threading.Event)
-    poison: str = "poison"
+    failing_text: str = "poison"
     failure: BaseException = field(default_factory=lambda: ValueError("the model broke"))
     batches: list[int] = field(default_factory=list)
     texts: dict[bytes, str] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class HashEncoder:
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         assert self.may_encode.wait(30)
         self.batches.append(len(items))
-        if any(self.texts.get(item.array.tobytes()) == self.poison for item in items):
+        if any(self.texts.get(item.array.tobytes()) == self.failing_text for item in items):
             raise self.failure
         rows = []
         for item in items:

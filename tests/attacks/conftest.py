@@ -1,4 +1,4 @@
-"""The vendor's own fixtures, for those who attack it."""
+"""The vendor's fixtures, for the attack tests."""
 
 from __future__ import annotations
 

@@ -97,9 +97,9 @@ def test_requests_are_answered_one_after_the_other_on_one_connection(server: Loc
 
 def test_pipelined_requests_are_all_answered(server: LocalServer) -> None:
     with server.connect() as connection:
-        one = head("POST", "/", "Content-Length: 3") + b"abc"
+        single_request = head("POST", "/", "Content-Length: 3") + b"abc"
         last = head("POST", "/", "Content-Length: 4", "Connection: close") + b"abcd"
-        connection.send(one + one + last)
+        connection.send(single_request + single_request + last)
         assert connection.read_to_end().raw.count(b"HTTP/1.1 200 OK") == 3
 
 
@@ -116,7 +116,7 @@ def test_a_connection_without_complete_headers_is_closed_with_408(
     ("start", "text"),
     [(b"GET /", b"a"), (b"GET / HTTP/1.1\r\nX: ", b"a"), (b"\r\n", b"\r\n")],
 )
-def test_headers_that_drip_are_cut_off_however_often_a_byte_comes(
+def test_slowly_sent_headers_time_out_however_often_a_byte_arrives(
     strict_server: LocalServer, start: bytes, text: bytes
 ) -> None:
     with strict_server.connect() as connection:
@@ -126,7 +126,7 @@ def test_headers_that_drip_are_cut_off_however_often_a_byte_comes(
 
 
 @pytest.mark.parametrize(("start", "text"), [(b"GET /", b"a"), (b"\r\n", b"\r\n")])
-def test_a_second_request_that_drips_is_cut_off_too(
+def test_a_slowly_sent_second_request_times_out_too(
     app: Counting, start: bytes, text: bytes
 ) -> None:
     with (
@@ -154,7 +154,7 @@ def test_an_idle_connection_is_closed_without_an_answer(app: Counting) -> None:
     ("header", "text"),
     [("Content-Length: 100000", b"x"), ("Transfer-Encoding: chunked", b"1\r\nx\r\n")],
 )
-def test_a_body_that_drips_is_cut_off_and_its_request_ends(
+def test_a_slowly_sent_body_times_out_and_its_request_ends(
     strict_server: LocalServer, app: Counting, header: str, text: bytes
 ) -> None:
     with strict_server.connect() as connection:
@@ -165,7 +165,9 @@ def test_a_body_that_drips_is_cut_off_and_its_request_ends(
     assert app.served == 0
 
 
-def test_a_body_shorter_than_declared_is_no_request(server: LocalServer, app: Counting) -> None:
+def test_a_body_shorter_than_declared_is_not_handled_as_a_request(
+    server: LocalServer, app: Counting
+) -> None:
     with server.connect() as connection:
         connection.send(head("POST", "/", "Content-Length: 100") + b"x" * 99)
     assert app.disconnects.acquire(timeout=30)
@@ -216,7 +218,7 @@ def test_an_early_answer_shortens_the_timeout_of_the_body(
             connection.read_to_end()
 
 
-def test_a_flood_of_headers_is_refused_while_it_arrives(server: LocalServer, app: Counting) -> None:
+def test_too_many_headers_are_refused_while_they_arrive(server: LocalServer, app: Counting) -> None:
     with server.connect() as connection:
         connection.send(b"GET / HTTP/1.1\r\n")
         with contextlib.suppress(ConnectionError):
@@ -249,7 +251,7 @@ def test_headers_just_within_the_limit_are_read(server: LocalServer) -> None:
 
 
 @pytest.mark.parametrize("rest", [b"0\r\n" + b"T: x\r\n" * 200_000, b"1;" + b"e" * 1_000_000])
-def test_trailers_and_chunk_extensions_without_end_are_refused(
+def test_endless_trailers_and_chunk_extensions_are_refused(
     server: LocalServer, app: Counting, rest: bytes
 ) -> None:
     with server.connect() as connection:

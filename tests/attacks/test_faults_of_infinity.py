@@ -1,4 +1,4 @@
-"""What went wrong in other embedding servers, each tried here.
+"""Faults of other embedding servers, each tested here.
 
 The numbers are issues of michaelfeil/infinity; those without one are of its sources.
 """
@@ -58,17 +58,17 @@ async def test_infinity_242_367_609_one_bad_image_ends_the_pipeline_for_good(
     assert vendor.account.spent_units == 1
 
 
-async def test_infinity_609_a_failing_model_leaves_the_others_in_the_queue_for_ever(
+async def test_infinity_609_a_failing_model_leaves_other_requests_queued_for_ever(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
     for failure in (ValueError("broke"), RuntimeError("out of memory"), SystemExit(1)):
         hashing.failure = failure
-        assert (await vendor.embed(hashing.poison)).status_code == 500
+        assert (await vendor.embed(hashing.failing_text)).status_code == 500
         assert (await vendor.embed("a neighbour")).status_code == 200
     assert vendor.audit.faults == ()
 
 
-async def test_infinity_health_answers_with_the_time_of_day_whatever_its_workers_do(
+async def test_infinity_health_reports_the_time_whatever_state_its_workers_are_in(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     hashing.may_encode.clear()  # the model hangs
@@ -81,7 +81,7 @@ async def test_infinity_health_answers_with_the_time_of_day_whatever_its_workers
 
 
 @pytest.mark.parametrize("field", ["image", "text", "plain"])
-async def test_infinity_fetches_whatever_address_a_client_names(vendor: Vendor, field: str) -> None:
+async def test_infinity_fetches_any_url_that_a_client_sends(vendor: Vendor, field: str) -> None:
     with visited() as (url, visitors):
         given = url if field == "plain" else [{field: url}]
         modality = {"modality": "image"} if field == "plain" else {}
@@ -100,7 +100,7 @@ async def test_infinity_has_no_limit_on_the_pixels_of_an_image(
         assert (await vendor.embed([{"image": data_uri(picture(size=(1, 1)))}])).status_code == 200
 
 
-async def test_infinity_keeps_one_key_in_plain_text_for_all(vendor: Vendor) -> None:
+async def test_infinity_keeps_a_single_plain_text_key_for_all_clients(vendor: Vendor) -> None:
     """Its comparison also stops at the first byte that differs; ours is of equally long hashes."""
     folder = Path(str(vendor.engine.url.database)).parent
     on_disk = b"".join(file.read_bytes() for file in folder.iterdir())
@@ -111,12 +111,12 @@ async def test_infinity_keeps_one_key_in_plain_text_for_all(vendor: Vendor) -> N
     assert answer.status_code == 401
 
 
-async def test_infinity_counts_characters_where_a_query_was_bought(vendor: Vendor) -> None:
+async def test_infinity_bills_characters_instead_of_queries(vendor: Vendor) -> None:
     usage = (await vendor.embed(["a", "b" * 5000])).json()["usage"]
     assert (usage["billed_units"], usage["texts"], usage["prompt_tokens"]) == (2, 2, 6)
 
 
-async def test_infinity_caches_by_content_alone_so_a_new_model_answers_with_the_old_ones_vectors(
+async def test_infinity_caches_by_content_alone_so_a_new_model_returns_the_old_models_vectors(
     vendor: Vendor, tmp_path: Path
 ) -> None:
     before = (await vendor.embed("a", idempotency_key="k")).json()

@@ -1,4 +1,4 @@
-"""A client names the codec of its form; no codec but UTF-8 is ever run."""
+"""Forms are decoded as UTF-8 only, whatever charset the client names."""
 
 from __future__ import annotations
 

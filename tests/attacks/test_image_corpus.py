@@ -67,7 +67,7 @@ async def test_the_embedding_is_that_of_the_decoded_pixels(vendor: Vendor) -> No
     assert known > 50
 
 
-async def test_an_image_refused_in_a_batch_makes_the_whole_request_free(
+async def test_a_request_with_a_refused_image_is_free_of_charge(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
     before = len(hashing.batches)

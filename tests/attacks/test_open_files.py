@@ -1,4 +1,4 @@
-"""As many files may be open as connections need, where the system allows it."""
+"""The limit of open files is raised to what the connections need, if the system allows it."""
 
 from __future__ import annotations
 

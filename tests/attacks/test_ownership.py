@@ -1,4 +1,4 @@
-"""A key sees and changes what is its own: on every route that the app has, whatever is asked."""
+"""On every route, a key can read and change only its own data."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from teacher_server.ledger.api_key import ApiKey
 from tests.support.vendor_routes import routes_of
 
 PARAMETERS = ("key_id", "key", "id", "account", "account_id", "user", "owner", "api_key", "name")
-# Nothing that these show belongs to anybody.
+# Their responses contain no data of any key.
 PUBLIC = {"/docs", "/docs/oauth2-redirect", "/openapi.json", "/livez", "/readyz", "/metrics"}
 
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """A key that has bought something, and every word that would give it away."""
+    """A key with a purchase, and every string that would reveal it."""
 
     key: ApiKey
     receipt: dict[str, Any]
@@ -84,7 +84,7 @@ async def test_every_route_answers_another_key_without_data_of_the_victim(
     for method, path in asked(vendor, victim):
         for body in bodies if method != "GET" else (None,):
             response = await ask(vendor, other_key, method, path, json=body)
-            # What was asked for may be named again; what was found may not be shown.
+            # The response may repeat the request, but must not show data of the victim.
             words = [word for word in victim.words if word not in path]
             assert [word for word in words if word in response.text] == [], (method, path)
             assert response.status_code != 500
@@ -96,7 +96,7 @@ async def test_every_route_answers_another_key_without_data_of_the_victim(
     assert vendor.audit.faults == ()
 
 
-async def test_the_victim_itself_is_shown_all_of_that(vendor: Vendor, victim: Victim) -> None:
+async def test_the_victims_own_key_sees_all_of_that_data(vendor: Vendor, victim: Victim) -> None:
     shown = ""
     for method, path in asked(vendor, victim, prefix="/v1"):
         if method == "GET":

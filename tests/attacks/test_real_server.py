@@ -1,4 +1,4 @@
-"""The server as a process of its own, held by thousands of idle and slow clients, and fed bombs."""
+"""A real server process under thousands of idle and slow clients and hostile images."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def embed(http: httpx.Client) -> httpx.Response:
     return http.post("/v1/embeddings", json={"model": "tiny-clip", "input": "a"})
 
 
-def test_ten_thousand_idle_connections_stop_nobody(
+def test_ten_thousand_idle_connections_do_not_block_other_clients(
     server: Server,
     http: httpx.Client,
     most_connections: int,
@@ -79,12 +79,12 @@ def test_ten_thousand_idle_connections_stop_nobody(
     assert most_connections == IDLE or resource.getrlimit(resource.RLIMIT_NOFILE)[1] < IDLE + SPARE
 
 
-def test_bodies_that_never_end_stop_nobody(server: Server, http: httpx.Client) -> None:
+def test_endless_bodies_do_not_block_other_clients(server: Server, http: httpx.Client) -> None:
     lines = ("Content-Type: application/json", "Content-Length: 1000000")
     start = head("POST", "/v1/embeddings", f"Authorization: Bearer {TOKEN}", *lines)
     before = http.get("/v1/key").json()["spent_units"]
     with contextlib.ExitStack() as held:
-        # As many as one key may have at work; one more is left for this client.
+        # All slots of one key but one, which is left for this client.
         for _ in range(60):
             slow = held.enter_context(socket.create_connection(address(server), timeout=60))
             slow.sendall(start + b'{"model": "')

@@ -1,4 +1,4 @@
-"""Whatever a client does with its key, and at every level of logging, no secret is written down."""
+"""No secret is logged or stored, whatever a client does and at every log level."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """What a server left behind, and the secrets that it had met."""
+    """The output and files of a server, and the secrets that it received."""
 
     folder: Path
     printed: str
@@ -133,12 +133,12 @@ def misuse(url: str, token: str, admin: str) -> tuple[list[str], list[int]]:
     return tokens, statuses
 
 
-def test_the_scenario_met_answers_of_every_kind(aftermath: Aftermath) -> None:
+def test_the_scenario_covers_every_kind_of_answer(aftermath: Aftermath) -> None:
     assert {200, 201, 400, 401, 402, 403, 404, 405, 415, 422} <= set(aftermath.statuses)
     assert max(aftermath.statuses) < 500
 
 
-def test_the_log_was_at_its_most_verbose(aftermath: Aftermath) -> None:
+def test_the_log_level_was_the_most_verbose(aftermath: Aftermath) -> None:
     assert "HTTP connection made" in aftermath.printed
     assert "INSERT INTO" in aftermath.printed
     assert "POST /v1/embeddings" in aftermath.printed
@@ -154,7 +154,7 @@ def test_no_secret_is_in_anything_that_was_printed(aftermath: Aftermath) -> None
 def test_no_secret_of_a_key_is_in_any_file(aftermath: Aftermath) -> None:
     files = [path for path in aftermath.folder.rglob("*") if path.is_file()]
     assert any(path.name == "ledger.db" for path in files)
-    # One client used a token as its Idempotency-Key, which the books keep.
+    # One client used a token as its Idempotency-Key, which the ledger stores.
     first, admin, unknown, sent, *others = aftermath.secrets
     for path in files:
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""The parts of an image file are counted as its decoder would meet them, and to the part."""
+"""The parts of an image file are counted exactly, as its decoder reads them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_refused(data: bytes) -> bool:
     return False
 
 
-def test_scans_are_counted_to_the_scan() -> None:
+def test_scans_are_counted_exactly() -> None:
     assert SCANS > 5
     assert not is_refused(with_scans(PROGRESSIVE, MAX_SCANS - SCANS))
     assert is_refused(with_scans(PROGRESSIVE, MAX_SCANS - SCANS + 1))
@@ -51,14 +51,14 @@ def test_scans_cannot_be_hidden_behind_fill_bytes_garbage_or_restarts() -> None:
 
 
 @pytest.mark.parametrize("extra", [0, 1])
-def test_chunks_are_counted_to_the_chunk(extra: int) -> None:
+def test_chunks_are_counted_exactly(extra: int) -> None:
     # The three that it has, and those.
     added = png_chunk(b"abCd", b"") * (MAX_PARTS - 3 + extra)
     assert is_refused(PNG[:33] + added + PNG[33:]) == bool(extra)
 
 
 @pytest.mark.parametrize("extra", [0, 1])
-def test_blocks_before_a_gifs_image_are_counted_to_the_block(extra: int) -> None:
+def test_blocks_before_a_gifs_image_are_counted_exactly(extra: int) -> None:
     assert GIF[SCREEN : SCREEN + 1] == b","
     for comments in (b"!\xfe" + b"\x01c" * (MAX_PARTS - 1 + extra) + b"\0",
                      b"!\xfe\0" * (MAX_PARTS + extra)):  # fmt: skip
@@ -66,11 +66,11 @@ def test_blocks_before_a_gifs_image_are_counted_to_the_block(extra: int) -> None
 
 
 @given(st.sampled_from([PROGRESSIVE, PNG, GIF, b"BM", b"\xff\xd8", b"GIF89a"]), st.binary())
-def test_whatever_the_bytes_are_the_count_ends(start: bytes, rest: bytes) -> None:
+def test_counting_terminates_for_any_bytes(start: bytes, rest: bytes) -> None:
     assert is_refused(start[:40] + rest) in {True, False}
 
 
-def test_transparency_laid_on_white_in_bands_is_as_if_laid_at_once() -> None:
+def test_compositing_on_white_in_bands_equals_compositing_at_once() -> None:
     random = np.random.default_rng(0)
     layer = Image.fromarray(random.integers(0, 256, (2100, 1000, 4), np.uint8))
     white = Image.new("RGBA", layer.size, "white")

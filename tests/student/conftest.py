@@ -1,4 +1,4 @@
-"""A fresh shop for every test."""
+"""A new purchase setup for every test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ledger_vendor import LedgerVendor
-from tests.support.purchase_setup import Clock, Shop
+from tests.support.purchase_setup import Clock, PurchaseSetup
 
 
 @pytest.fixture
@@ -21,5 +21,5 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, vendor: LedgerVendor, clock: Clock) -> Shop:
-    return Shop(folder=tmp_path / "cache", vendor=vendor, clock=clock)
+def setup(tmp_path: Path, vendor: LedgerVendor, clock: Clock) -> PurchaseSetup:
+    return PurchaseSetup(folder=tmp_path / "cache", vendor=vendor, clock=clock)

@@ -15,7 +15,7 @@ def test_every_subcommand_has_its_own_help(name: str, capsys: pytest.CaptureFixt
     assert f"usage: distill-client {name}" in capsys.readouterr().out
 
 
-def test_the_subcommand_plan_is_read_as_forecast_with_a_line_that_says_so(
+def test_the_old_subcommand_plan_runs_forecast_and_prints_a_notice(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["plan", "/nowhere"]) == 2

@@ -1,4 +1,4 @@
-"""The tree of errors is the one that is drawn, and each says what happened to the money."""
+"""The error classes match their documentation and state whether anything was charged."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def grown(root: type[StudentError]) -> dict[str, int]:
     return tree
 
 
-def test_the_docstring_draws_every_error_with_its_exit_code() -> None:
+def test_the_docstring_lists_every_error_with_its_exit_code() -> None:
     assert drawn() == grown(StudentError)
 
 
-def test_no_error_of_this_tree_exits_with_success() -> None:
+def test_no_error_class_exits_with_success() -> None:
     assert all(code > 0 for code in grown(StudentError).values())
 
 
@@ -38,7 +38,7 @@ def test_no_error_of_this_tree_exits_with_success() -> None:
     ("charged", "sentence"),
     [(False, "Nothing was charged."), (True, "It was charged."), (None, "Only the vendor knows")],
 )
-def test_a_vendor_error_says_what_happened_to_the_money(
+def test_a_vendor_error_states_whether_anything_was_charged(
     charged: bool | None, sentence: str
 ) -> None:
     error = VendorError("It broke.", charged=charged, status=500, code="oops", request_id="req_1")

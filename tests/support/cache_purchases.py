@@ -49,7 +49,7 @@ def images(*numbers: int) -> tuple[EmbeddingKey, ...]:
 def intent_of(
     *keys: EmbeddingKey, name: str = "", run: str = "run-1", units: int | None = None
 ) -> Intent:
-    """An intent to buy `keys`, one query each, whose idempotency key follows from them."""
+    """An open purchase of `keys`, one query each, whose idempotency key is derived from them."""
     return Intent(
         idempotency_key=name or "idem-" + "-".join(key.item[:6] for key in keys),
         keys=keys,
@@ -238,7 +238,7 @@ class FakeVendor:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Keep the test's output clean."""
+                """Print nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -267,7 +267,7 @@ class FakeVendor:
 
 
 def vendor_of(entries: Sequence[Receipt]) -> FakeVendor:
-    """A vendor whose ledger has these lines."""
+    """A vendor whose ledger has these entries."""
     spent = sum(entry.units for entry in entries if entry.kind != "grant")
     return FakeVendor(
         lines=[json.dumps(entry.entry()) for entry in entries],

@@ -1,4 +1,4 @@
-"""A job's purchase at a vendor in memory, for the tests of what it buys and what it records."""
+"""A run's purchase from a vendor in memory, for tests of what it buys and records."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def job(pets: Path, **more: object) -> Options:
 async def bought(
     options: Options, vendor: Callable[[httpx.Request], httpx.Response]
 ) -> tuple[PurchaseResult, list[int]]:
-    """Buys, and says which images are paid for afterwards, by row."""
+    """Buy; return the purchase and the rows of the images that are paid for afterwards."""
     scanned = load_image_set(options.data, options.run, quiet())
     with PaidCache.open(options.purchase.cache) as cache:
         async with client_of(vendor) as client:
@@ -56,5 +56,5 @@ def paid_rows(
     return [
         row
         for row in range(len(scanned.training))
-        if not cache.missing([one.key for one in requirements.wanted([row])])
+        if not cache.missing([request.key for request in requirements.wanted([row])])
     ]

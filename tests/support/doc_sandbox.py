@@ -102,13 +102,13 @@ def new_sandbox(folder: Path) -> Sandbox:
     """A folder with a few emoji as images of three domains, and the repository's examples."""
     draw = styles()
     for class_name in _CLASSES:
-        chosen = [one for one in all_emoji() if one.class_name == class_name][:_EACH]
+        chosen = [emoji for emoji in all_emoji() if emoji.class_name == class_name][:_EACH]
         for domain, style in _DOMAINS.items():
             (folder / "data" / domain / class_name).mkdir(parents=True)
-            for one in chosen:
-                image = draw[style](one.codepoints)
+            for emoji in chosen:
+                image = draw[style](emoji.codepoints)
                 assert image is not None
-                image.save(folder / "data" / domain / class_name / f"{one.stem}.png")
+                image.save(folder / "data" / domain / class_name / f"{emoji.stem}.png")
     (folder / "examples").symlink_to(ROOT / "examples")
     return Sandbox(folder=folder)
 

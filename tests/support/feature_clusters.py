@@ -1,4 +1,4 @@
-"""Candidates whose features are what a test needs them to be."""
+"""Selection candidates with constructed features."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def seal(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def resealed(ledger: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same entries with a valid hash chain and balances, as a forger would write them."""
+    """The same entries with a valid hash chain and balances, as a forgery would have them."""
     balance, prev_hash, entries = 0, "0" * 64, []
     for seq, entry in enumerate(ledger, start=1):
         balance += entry["units"] if entry["kind"] == "grant" else -entry["units"]

@@ -14,7 +14,7 @@ from tests.support.ledger_operations import body_of
 
 @dataclass
 class Sale:
-    """What the model knows of one purchase."""
+    """The model's record of one purchase."""
 
     reservation: Reservation
     lease_until: int
@@ -55,7 +55,7 @@ class Model:
 
     @property
     def live(self) -> list[Sale]:
-        """Whatever holds its Idempotency-Key."""
+        """The sales that occupy their Idempotency-Key."""
         return self.posted + self.is_open
 
     @property

@@ -1,4 +1,4 @@
-"""The far end of the wire for tests: a vendor in memory with a real ledger."""
+"""A vendor in memory, with a real ledger, for the tests of the client."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class LedgerVendor:
         return self.serve(request)
 
     def serve(self, request: httpx.Request) -> httpx.Response:
-        """The honest answer."""
+        """The correct answer."""
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             return problem(401, "invalid_key")
         path = request.url.path
@@ -161,8 +161,8 @@ class LedgerVendor:
         inputs = sent["input"]
         if len(inputs) > self.model["limits"]["max_items"]:
             return problem(413, "batch_too_large")
-        for index, one in enumerate(inputs):
-            if base64.b64decode(one.get("image", "")).startswith(b"bad"):
+        for index, item in enumerate(inputs):
+            if base64.b64decode(item.get("image", "")).startswith(b"bad"):
                 return problem(422, "invalid_image", index=index)
         remaining = self.budget - self.spent
         needed = self._units(inputs)
@@ -177,10 +177,10 @@ class LedgerVendor:
 
     def _units(self, inputs: list[dict[str, str]]) -> int:
         prices: dict[str, int] = self.price["units"]
-        return sum(prices["image" if "image" in one else "text"] for one in inputs)
+        return sum(prices["image" if "image" in item else "text"] for item in inputs)
 
     def _charge(self, key: str, inputs: list[dict[str, str]]) -> dict[str, Any]:
-        images = sum("image" in one for one in inputs)
+        images = sum("image" in item for item in inputs)
         units, seq = self._units(inputs), len(self.ledger) + 1
         entry: dict[str, Any] = {
             "seq": seq,
@@ -204,9 +204,9 @@ class LedgerVendor:
             {
                 "object": "embedding",
                 "index": index,
-                "embedding": encode(vector_of(_payload(one), self.model["dim"])),
+                "embedding": encode(vector_of(_payload(item), self.model["dim"])),
             }
-            for index, one in enumerate(inputs)
+            for index, item in enumerate(inputs)
         ]
         return {
             "object": "list",
@@ -226,8 +226,8 @@ class LedgerVendor:
         }
 
 
-def _payload(one: dict[str, str]) -> bytes:
-    return base64.b64decode(one["image"]) if "image" in one else one["text"].encode()
+def _payload(item: dict[str, str]) -> bytes:
+    return base64.b64decode(item["image"]) if "image" in item else item["text"].encode()
 
 
 def vector_of(payload: bytes, dim: int = 8) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -238,14 +238,14 @@ def vector_of(payload: bytes, dim: int = 8) -> np.ndarray[Any, np.dtype[np.float
 
 
 def encode(vector: np.ndarray[Any, Any]) -> str:
-    """A vector as the wire carries it."""
+    """A vector in base64, as a response contains it."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
 def problem(
     status: int, code: str, *, headers: dict[str, str] | None = None, **more: object
 ) -> httpx.Response:
-    """A refusal as the vendor words it."""
+    """A refusal in the vendor's format."""
     body = {
         "type": f"urn:problem:{code}",
         "title": code,

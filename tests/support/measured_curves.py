@@ -1,4 +1,4 @@
-"""What benches and jobs leave of a curve whose law is known."""
+"""Bench rows and finished runs of a learning curve whose power law is known."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def row(
     """
     queries = round(level * FULL)
     is_chosen = 0.0 < level < 1.0
-    one = Row(
+    measured_row = Row(
         id=f"{method} {selector} {level} {seed} {more or ''}",
         kind="budget",
         dataset="emoji",
@@ -60,7 +60,7 @@ def row(
         commit="c",
         machine="m",
     )
-    return one.model_copy(update=more or {})
+    return measured_row.model_copy(update=more or {})
 
 
 def job_folder(
@@ -71,7 +71,7 @@ def job_folder(
     seed: int = 0,
     targets: Sequence[str] = ("sketch",),
 ) -> Path:
-    """What a finished job leaves that a forecast reads; it spent its budget if none is named."""
+    """The files of a finished run that a forecast reads; by default its whole budget is spent."""
     folder = root / f"run-{queries}-{seed}"
     folder.mkdir()
     common = {"data": "pets", "views": 2, "selector": "herding", "steps": 100, "lmd": 0.5}
@@ -87,7 +87,10 @@ def job_folder(
         "teacher": {"model": "clip", "fingerprint": "sha256:0"},
         "queries": queries,
         "scores": {
-            **{one: {"correct": round(500 * TRUTH(queries)), "images": 500} for one in targets},
+            **{
+                domain: {"correct": round(500 * TRUTH(queries)), "images": 500}
+                for domain in targets
+            },
             "source validation": {"correct": round(100 * TRUTH(queries)), "images": 100},
         },
     }

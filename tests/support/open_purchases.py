@@ -1,4 +1,4 @@
-"""Journals as killed runs leave them."""
+"""Open purchases as killed runs leave them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from cache.paid_cache import Intent, PaidCache
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.recovery import ABANDONED_AFTER_MS
 from student.vendor.request import Batch, purchase_key
-from tests.support.purchase_setup import ACCOUNT, Shop, client_of
+from tests.support.purchase_setup import ACCOUNT, PurchaseSetup, client_of
 
 OLD_MS = ABANDONED_AFTER_MS + 60_000
 
 
-def leave_intent(
-    shop: Shop,
+def leave_open_purchase(
+    setup: PurchaseSetup,
     wanted: list[EmbeddingRequest],
     *,
     age_ms: int = 0,
     run: str = "killed",
     account: str = ACCOUNT,
 ) -> Intent:
-    """Journal a purchase as a run does that is killed before it sends."""
-    keys = tuple(one.key for one in wanted)
+    """Record an open purchase, as a run that is killed before sending leaves it."""
+    keys = tuple(request.key for request in wanted)
     intent = Intent(
         idempotency_key=purchase_key(
             account=account,
@@ -34,31 +34,31 @@ def leave_intent(
         keys=keys,
         units=len(keys),
         run=run,
-        created_ms=shop.clock.now_ms() - age_ms,
+        created_ms=setup.clock.now_ms() - age_ms,
     )
-    with PaidCache.open(shop.folder) as cache:
+    with PaidCache.open(setup.folder) as cache:
         cache.reserve(intent, budget=10_000)
     return intent
 
 
-async def charge(shop: Shop, wanted: list[EmbeddingRequest], intent: Intent) -> None:
-    """Let the vendor charge for an intent, its answer being lost with the killed run."""
-    items = tuple(one.item() for one in wanted)
-    batch = Batch(model=shop.model, prices=shop.prices, items=items)
-    async with client_of(shop.vendor, shop.clock) as client:
+async def charge(setup: PurchaseSetup, wanted: list[EmbeddingRequest], intent: Intent) -> None:
+    """Let the vendor charge for an open purchase whose answer the killed run never stored."""
+    items = tuple(request.item() for request in wanted)
+    batch = Batch(model=setup.model, prices=setup.prices, items=items)
+    async with client_of(setup.vendor, setup.clock) as client:
         await client.embed(batch, intent.idempotency_key)
 
 
-def open_intents(shop: Shop) -> list[Intent]:
-    with PaidCache.open(shop.folder) as cache:
+def open_intents(setup: PurchaseSetup) -> list[Intent]:
+    with PaidCache.open(setup.folder) as cache:
         return cache.open_intents()
 
 
-def drop_rows(shop: Shop, wanted: list[EmbeddingRequest]) -> None:
-    """Damage the cache as a broken disk does: these rows are gone, their receipts are not."""
-    with closing(sqlite3.connect(shop.folder / "cache.db", isolation_level=None)) as connection:
+def drop_rows(setup: PurchaseSetup, wanted: list[EmbeddingRequest]) -> None:
+    """Delete these rows and keep their receipts, as a broken disk might."""
+    with closing(sqlite3.connect(setup.folder / "cache.db", isolation_level=None)) as connection:
         (sql,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'paid_is_kept'")
         connection.execute("DROP TRIGGER paid_is_kept")
-        for one in wanted:
-            connection.execute("DELETE FROM Cache WHERE key = ?", (one.key.digest,))
+        for request in wanted:
+            connection.execute("DELETE FROM Cache WHERE key = ?", (request.key.digest,))
         connection.execute(*sql)

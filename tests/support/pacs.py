@@ -1,4 +1,4 @@
-"""A few pictures in the layout of DomainBed's PACS, and a vendor of a tiny CLIP beside them."""
+"""A few images in the layout of DomainBed's PACS, and a vendor of a tiny CLIP."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_pacs(root: Path) -> Path:
 
 @contextmanager
 def clip_vendor(folder: Path, *, budget: int) -> Iterator[tuple[str, ApiKey, Ledger]]:
-    """The embedded CLIP sold over a real socket: its URL, a key, and its books."""
+    """A vendor of the embedded CLIP on a real socket: its URL, a key and its ledger."""
     encoder = load_encoder("embedded")
     with ledger_at(folder) as (_, ledger):
         key = ApiKey.new()

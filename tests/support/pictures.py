@@ -1,4 +1,4 @@
-"""Small pictures for tests, each of its own pixels."""
+"""Small images for tests, all different."""
 
 from pathlib import Path
 

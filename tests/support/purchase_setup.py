@@ -34,7 +34,7 @@ Handler = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
 
 @dataclass
 class Clock:
-    """A clock that only sleeping moves; it remembers every sleep, in seconds. Others may go on."""
+    """A clock that only `sleep` advances; it records each sleep, in seconds, and yields."""
 
     now: float = 1000.0
     sleeps: list[float] = field(default_factory=list)
@@ -58,7 +58,7 @@ async def client_of(
     retry_policy: RetryPolicy | None = None,
     key: str = KEY,
 ) -> AsyncIterator[VendorClient]:
-    """The real client, with the handler at the far end of its wire."""
+    """The real client, whose requests the handler answers."""
     clock = clock or Clock()
     transport = httpx.MockTransport(handler)
     async with httpx.AsyncClient(transport=transport, base_url=URL) as http:
@@ -73,7 +73,7 @@ async def client_of(
 
 
 @dataclass
-class Shop:
+class PurchaseSetup:
     """One cache and one vendor; every `buy` is a new run of the client."""
 
     folder: Path
@@ -91,7 +91,7 @@ class Shop:
         return Prices.model_validate(self.vendor.price)
 
     def image(self, name: str) -> EmbeddingRequest:
-        """An image whose file holds its own name."""
+        """An image whose file content is its name."""
         data = name.encode()
         key = EmbeddingKey(
             model_fingerprint=self.model.fingerprint, modality="image", item=image_item(data)
@@ -145,7 +145,7 @@ class Shop:
                 return await buy(recorder, client, **options)
 
     def journal(self, cache: PaidCache, run: str) -> PurchaseJournal:
-        """The journal as a run sees it that plans four images."""
+        """The journal of a run that plans four images."""
         return PurchaseJournal(
             self.plan(self.images(4)),
             cache=cache,
@@ -153,8 +153,8 @@ class Shop:
             now_ms=self.clock.now_ms,
         )
 
-    def assert_books_balance(self) -> None:
-        """What the vendor charged is what the cache holds receipts for, line by line."""
+    def assert_cache_matches_ledger(self) -> None:
+        """Assert that the cache's receipts equal the vendor's charges, entry by entry."""
         with PaidCache.open(self.folder) as cache:
             stored = sorted(cache.receipts(), key=lambda receipt: receipt.seq)
             assert stored == self.vendor.receipts()
@@ -164,5 +164,5 @@ class Shop:
     def paid(self, wanted: Sequence[EmbeddingRequest]) -> list[bool]:
         """Which of these are in the cache."""
         with PaidCache.open(self.folder) as cache:
-            missing = set(cache.missing([one.key for one in wanted]))
-            return [one.key not in missing for one in wanted]
+            missing = set(cache.missing([request.key for request in wanted]))
+            return [request.key not in missing for request in wanted]

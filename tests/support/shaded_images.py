@@ -1,4 +1,4 @@
-"""A data set that a tiny student learns in seconds: each class a colour, each view a shade."""
+"""A data set learnt in seconds: each class is a colour and each view a shade."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A grid that trains in moments, and a vendor in memory that sells what it needs."""
+"""A grid that trains quickly, and a vendor in memory for its purchases."""
 
 from __future__ import annotations
 
@@ -66,12 +66,17 @@ def sold_by(vendor: LedgerVendor) -> Callable[[str], AbstractContextManager[Vend
 
 
 def make(
-    one: Grid, vendor: LedgerVendor, *, budget: int = 1000, processes: int = 1, most: int = 99
+    bench_grid: Grid,
+    vendor: LedgerVendor,
+    *,
+    budget: int = 1000,
+    processes: int = 1,
+    most: int = 99,
 ) -> Path:
-    """Runs the grid; where its rows are."""
-    rows = one.base.run.out / "rows.jsonl"
+    """Run the grid; return the path of its rows."""
+    rows = bench_grid.base.run.out / "rows.jsonl"
     run_grid(
-        one,
+        bench_grid,
         rows,
         endpoints=sold_by(vendor),
         budget=budget,
@@ -83,24 +88,24 @@ def make(
     return rows
 
 
-def row(one: Run, base: Options, *, queries: int = 0, **correct: int) -> Row:
+def row(bench_run: Run, base: Options, *, queries: int = 0, **correct: int) -> Row:
     """A row as the run would leave it: so many of a hundred right in each part (_ for a space)."""
     counts = {
         part.replace("_", " "): AccuracyCount(correct=right, images=100)
         for part, right in correct.items()
     }
     return Row(
-        id=identity(one, base),
+        id=identity(bench_run, base),
         kind="small",
-        dataset=one.dataset,
-        method=one.method,
-        seed=one.seed,
+        dataset=bench_run.dataset,
+        method=bench_run.method,
+        seed=bench_run.seed,
         sources=("d0", "d1"),
-        targets=one.targets,
-        views=one.views,
-        fraction=one.fraction,
-        selector=one.selector,
-        options=dict(one.options),
+        targets=bench_run.targets,
+        views=bench_run.views,
+        fraction=bench_run.fraction,
+        selector=bench_run.selector,
+        options=dict(bench_run.options),
         steps=base.training.steps,
         lmd=base.training.lmd,
         images=100,
@@ -110,7 +115,7 @@ def row(one: Run, base: Options, *, queries: int = 0, **correct: int) -> Row:
         validation=AccuracyCount(correct=90, images=100),
         chosen="raw",
         seconds=36.0,
-        teacher=one.teacher,
+        teacher=bench_run.teacher,
         fingerprint=NO_TEACHER,
         data_sha256="0" * 64,
         command="the command",

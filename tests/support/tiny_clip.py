@@ -1,4 +1,4 @@
-"""A CLIP that is made in a moment: its folder, as open_clip reads one, and its weights."""
+"""A small random CLIP: its folder, in open_clip's layout, and its weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIG = {
 
 @dataclass(frozen=True, slots=True)
 class TinyClip:
-    """What `--backbone` and `--weights` say of it."""
+    """The values of `--backbone` and `--weights` for it."""
 
     backbone: str
     weights: str

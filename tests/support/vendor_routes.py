@@ -1,4 +1,4 @@
-"""Every route of an app, as the app itself knows them: those of routers and mounted apps too."""
+"""Every route of an app, including those of routers and mounted apps."""
 
 from __future__ import annotations
 

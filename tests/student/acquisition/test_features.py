@@ -21,13 +21,13 @@ def pictures(count: int = 5, size: int = 16) -> NDArray[np.uint8]:
 
 
 class Counted:
-    """Progress that remembers what it was told."""
+    """Progress that records every update."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, int]] = []
+        self.updates: list[tuple[int, int]] = []
 
     def __call__(self, done: int, total: int) -> None:
-        self.told.append((done, total))
+        self.updates.append((done, total))
 
 
 def test_features_are_computed_once_and_read_the_next_time(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_features_are_computed_once_and_read_the_next_time(tmp_path: Path) -> No
     )
     read = frozen_features(DIGESTS, pictures(), SETTINGS, seed=0, folder=tmp_path, progress=again)
     np.testing.assert_array_equal(read, computed)
-    assert (first.told, again.told) == ([(5, 5)], [])
+    assert (first.updates, again.updates) == ([(5, 5)], [])
     assert computed.dtype == np.float32
 
 

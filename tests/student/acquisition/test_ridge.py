@@ -47,7 +47,7 @@ def test_a_smaller_penalty_fits_better_and_any_penalty_fits_better_than_the_mean
     assert errors[-1] < float((targets.mean(0) - targets).square().sum())
 
 
-def test_features_that_never_vary_still_have_a_solution() -> None:
+def test_constant_features_still_have_a_solution() -> None:
     weight, bias = solve_projection(torch.ones(ROWS, FEATURES), _targets(), ridge=0.01)
     assert bool(weight.isfinite().all())
     assert bool(bias.isfinite().all())

@@ -1,4 +1,4 @@
-"""What each selector looks for."""
+"""The criterion by which each selector chooses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.feature_clusters import CLASSES, DOMAINS, EACH, answers_for, 
 STRATA = CLASSES * DOMAINS
 
 
-def test_herding_brings_the_mean_of_the_chosen_closest_to_the_mean_of_all() -> None:
+def test_herding_minimises_the_distance_between_the_chosen_mean_and_the_overall_mean() -> None:
     """Against the definition, image by image."""
     points = np.random.default_rng(0).normal(size=(15, 4)).astype(np.float32)
     chosen: list[int] = []
@@ -57,7 +57,7 @@ def test_herding_keeps_the_mean_better_than_random() -> None:
     assert gap(order("herding", candidates, seed=0)[:24]) < min(at_random)
 
 
-def test_k_means_finds_blobs_that_stand_apart() -> None:
+def test_k_means_finds_well_separated_blobs() -> None:
     points = blobs(spread=0.02).directions()
     clusters = k_means(points, STRATA, seed=(0,))
     for start in range(0, len(points), EACH):
@@ -82,15 +82,17 @@ def test_k_center_always_takes_what_is_farthest_from_all_chosen() -> None:
 
 
 @pytest.mark.parametrize("name", ["centroid", "typiclust", "k-center"])
-def test_a_cover_sees_every_blob_before_it_sees_most_of_them_twice(name: str) -> None:
+def test_a_covering_selector_chooses_from_every_blob_before_most_are_chosen_twice(
+    name: str,
+) -> None:
     """Twice as many clusters as classes, one image each: every class in every domain."""
     candidates = blobs(spread=0.02)
     first = order(name, candidates, seed=0)[: 2 * CLASSES]
     assert {row // EACH for row in first} == set(range(STRATA))
 
 
-def _with_a_stranger() -> Candidates:
-    """One blob, the last image of which looks like no other."""
+def _blob_with_outlier() -> Candidates:
+    """One blob, in which the last image is an outlier."""
     source = np.random.default_rng(0)
     features = np.ones((30, 8)) + 0.05 * source.normal(size=(30, 8))
     features[-1] = -np.ones(8)
@@ -101,21 +103,21 @@ def _with_a_stranger() -> Candidates:
     )
 
 
-def test_k_center_takes_a_stranger_early_and_typiclust_takes_it_late() -> None:
-    candidates = _with_a_stranger()
+def test_k_center_chooses_an_outlier_early_and_typiclust_chooses_it_late() -> None:
+    candidates = _blob_with_outlier()
     assert order("k-center", candidates, seed=0).index(29) == 1
     assert order("typiclust", candidates, seed=0).index(29) >= 8
 
 
 def test_typiclust_begins_where_the_cluster_is_densest() -> None:
-    candidates = _with_a_stranger()
+    candidates = _blob_with_outlier()
     directions = candidates.directions()
     gaps = np.sort(np.linalg.norm(directions[:, None] - directions[None], axis=2), axis=1)
     assert order("typiclust", candidates, seed=0)[0] == int(gaps[:, 1:16].mean(axis=1).argmin())
 
 
 def test_centroid_begins_at_the_middle_of_the_cluster() -> None:
-    candidates = _with_a_stranger()
+    candidates = _blob_with_outlier()
     directions = candidates.directions()
     middle = directions.mean(axis=0)
     gaps = np.linalg.norm(directions - middle, axis=1)
@@ -123,7 +125,7 @@ def test_centroid_begins_at_the_middle_of_the_cluster() -> None:
 
 
 def test_margins_are_smallest_where_the_teacher_is_undecided() -> None:
-    """Judged from a third of the answers, against the margins of all of them."""
+    """Predicted from a third of the answers and compared with the margins of all of them."""
     candidates = blobs(spread=0.6, each=30)
     whole = answers_for(candidates)
     guessed = margins(candidates, whole.of(order("random", candidates, seed=0)[:60]))
@@ -163,7 +165,7 @@ def test_half_of_each_round_of_the_hybrid_is_herded() -> None:
         assert found[size : size + size // 2] == fresh[: size // 2]
 
 
-def test_answers_that_were_not_asked_for_are_forgotten() -> None:
+def test_answers_to_images_that_were_not_chosen_are_ignored() -> None:
     answers = answers_for(blobs())
     held = replace(answers, known=np.arange(len(answers.known)) != 4)
     assert np.flatnonzero(held.of([2, 4, 7]).known).tolist() == [2, 7]

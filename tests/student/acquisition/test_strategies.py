@@ -1,4 +1,4 @@
-"""What every selector promises: a nested order of all images that the seed decides."""
+"""Every selector gives a nested order of all images, determined by the seed."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_images_that_look_the_same_are_all_ordered(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_one_image_is_an_order_of_its_own(name: str) -> None:
     whole = blobs()
-    one = Candidates(
+    single = Candidates(
         features=whole.features[:1], labels=whole.labels[:1], domains=whole.domains[:1]
     )
     answers = answers_for(whole)
     alone = replace(answers, images=answers.images[:1], known=answers.known[:1])
-    assert order(name, one, seed=0, answers=alone) == [0]
+    assert order(name, single, seed=0, answers=alone) == [0]
 
 
 @settings(max_examples=12, deadline=None)
@@ -82,7 +82,7 @@ def test_nesting_holds_for_sets_of_any_size(
 
 @pytest.mark.parametrize("name", [name for name in NAMES if SELECTORS[name].in_rounds])
 def test_a_rule_in_rounds_reads_only_what_it_has_chosen_before(name: str) -> None:
-    """So the order at the vendor is the one replayed on a full purchase."""
+    """So the order at the vendor equals the order replayed on a full purchase."""
     candidates = blobs()
     whole = answers_for(candidates)
     expected = order(name, candidates, seed=0, answers=whole)
@@ -99,13 +99,13 @@ def test_a_rule_in_rounds_reads_only_what_it_has_chosen_before(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if SELECTORS[name].in_rounds])
-def test_a_rule_in_rounds_cannot_be_replayed_on_nothing(name: str) -> None:
+def test_a_selector_in_rounds_cannot_be_replayed_without_answers(name: str) -> None:
     with pytest.raises(BadInput, match="reads what was bought"):
         order(name, blobs(), seed=0)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if SELECTORS[name].in_rounds])
-def test_a_round_of_which_nothing_came_is_followed_by_free_choices(name: str) -> None:
+def test_after_a_round_without_answers_the_next_is_chosen_freely(name: str) -> None:
     candidates = blobs()
     answers = answers_for(candidates)
     nothing = replace(answers, known=np.zeros_like(answers.known))
@@ -114,10 +114,12 @@ def test_a_round_of_which_nothing_came_is_followed_by_free_choices(name: str) ->
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not SELECTORS[name].reads_features])
-def test_what_reads_no_features_needs_none(name: str) -> None:
+def test_selectors_that_read_no_features_need_none(name: str) -> None:
     candidates = blobs()
-    blind = replace(candidates, features=np.zeros((len(candidates), 0), dtype=np.float32))
-    assert order(name, blind, seed=5) == order(name, candidates, seed=5)
+    without_features = replace(
+        candidates, features=np.zeros((len(candidates), 0), dtype=np.float32)
+    )
+    assert order(name, without_features, seed=5) == order(name, candidates, seed=5)
 
 
 def test_random_is_the_stratified_order() -> None:
@@ -125,7 +127,7 @@ def test_random_is_the_stratified_order() -> None:
     assert order("random", candidates, seed=5) == stratified_order(candidates.strata, 5)
 
 
-def test_an_unknown_selector_is_answered_with_their_names() -> None:
+def test_an_unknown_selector_is_refused_with_the_list_of_names() -> None:
     with pytest.raises(BadInput, match="no selector magic; there are random, herding"):
         order("magic", blobs(), seed=0)
 

@@ -17,18 +17,18 @@ def test_a_count_of_nothing_keeps_its_label_and_so_does_the_next() -> None:
 
 def test_a_domain_whose_name_looks_like_a_formula_is_drawn_as_it_is_called(tmp_path: Path) -> None:
     base, ours, erm = settings(Path("pets")), run("vl2v-adip-1q"), run("erm")
-    rows = {one.id: one for one in (row(ours, base, d2=50), row(erm, base, d2=40))}
-    lines = [series(one.method, [one], base, rows) for one in (ours, erm)]
-    column = parts("cost_$_and_^$^", lambda one: one.targets)
+    rows = {result.id: result for result in (row(ours, base, d2=50), row(erm, base, d2=40))}
+    lines = [series(each.method, [each], base, rows) for each in (ours, erm)]
+    column = parts("cost_$_and_^$^", lambda item: item.targets)
     assert bars(tmp_path / "bars.png", lines[:1], lines[1], [column], title="above")
     assert (tmp_path / "bars.png").stat().st_size > 0
 
 
-def test_what_chance_may_do_is_shaded_where_it_is_known(tmp_path: Path) -> None:
+def test_seed_variation_is_shaded_where_it_is_known(tmp_path: Path) -> None:
     base, ours, erm = settings(Path("pets")), run("vl2v-adip-1q"), run("erm")
-    rows = {one.id: one for one in (row(ours, base, d2=50), row(erm, base, d2=40))}
-    first, second = (series(one.method, [one], base, rows) for one in (ours, erm))
-    column = parts("d2", lambda one: one.targets)
+    rows = {result.id: result for result in (row(ours, base, d2=50), row(erm, base, d2=40))}
+    first, second = (series(each.method, [each], base, rows) for each in (ours, erm))
+    column = parts("d2", lambda item: item.targets)
     drawn = []
     for name, chance in (("1.png", {}), ("2.png", {"d3": 0.3}), ("3.png", {"d2": 0.3})):
         bars(tmp_path / name, [first], second, [column], title="above", chance=chance)

@@ -25,12 +25,12 @@ def pets(tmp_path: Path) -> Path:
     return write_domains(tmp_path / "pets")
 
 
-def said_by(one: Grid, vendor: LedgerVendor) -> str:
+def printed_by(bench_grid: Grid, vendor: LedgerVendor) -> str:
     """Runs the grid; what it printed."""
     printed = StringIO()
     run_grid(
-        one,
-        one.base.run.out / "rows.jsonl",
+        bench_grid,
+        bench_grid.base.run.out / "rows.jsonl",
         endpoints=sold_by(vendor),
         budget=1000,
         processes=1,
@@ -40,30 +40,30 @@ def said_by(one: Grid, vendor: LedgerVendor) -> str:
     return printed.getvalue()
 
 
-def test_strangers_images_and_the_embedded_model_are_warned_of(pets: Path) -> None:
+def test_the_embedded_model_gives_a_warning(pets: Path) -> None:
     vendor = LedgerVendor()
     vendor.model["embedded"] = True
-    said = said_by(grid(pets, [run()], dry_run=True), vendor)
-    assert "warning: the vendor sells its embedded model" in said
+    printed = printed_by(grid(pets, [run()], dry_run=True), vendor)
+    assert "warning: the vendor sells its embedded model" in printed
     assert vendor.spent == 0
 
 
-def test_a_grid_beyond_the_account_is_not_told_to_raise_its_own_budget(pets: Path) -> None:
+def test_a_grid_beyond_the_account_does_not_suggest_a_bigger_client_budget(pets: Path) -> None:
     vendor = LedgerVendor(budget=17)
     with pytest.raises(PlanExceedsBudget) as caught:
-        said_by(grid(pets, [run()]), vendor)
+        printed_by(grid(pets, [run()]), vendor)
     assert "needs 18 queries and the account at the vendor has 17 left" in str(caught.value)
     assert "--budget" not in str(caught.value)
     assert vendor.spent == 0
 
 
 def test_a_grid_buys_nothing_while_another_keys_purchase_holds_part_of_it(pets: Path) -> None:
-    vendor, one = LedgerVendor(), grid(pets, [run()])
-    image = gather(one, quiet()).scanned.training[0]
+    vendor, bench_grid = LedgerVendor(), grid(pets, [run()])
+    image = gather(bench_grid, quiet()).scanned.training[0]
     key = original_key(vendor.model["fingerprint"], image)
     theirs = Intent(idempotency_key="theirs", keys=(key,), units=1, run="killed", created_ms=1)
-    with PaidCache.open(one.base.purchase.cache) as cache:
+    with PaidCache.open(bench_grid.base.purchase.cache) as cache:
         cache.reserve(theirs, budget=1)
     with pytest.raises(PurchaseError, match="open purchase theirs of run killed"):
-        said_by(one, vendor)
+        printed_by(bench_grid, vendor)
     assert vendor.spent == 0

@@ -21,11 +21,11 @@ from tests.support.pictures import write_domains
 from tests.support.small_grid import row, run, settings
 
 BASE = settings(Path("pets"))
-COLUMN = parts("unseen domains", lambda one: one.targets)
+COLUMN = parts("unseen domains", lambda item: item.targets)
 
 
 def of(title: str, runs: list[Run], rows: list[Row]) -> Series:
-    return series(title, runs, BASE, {one.id: one for one in rows})
+    return series(title, runs, BASE, {result.id: result for result in rows})
 
 
 ERM = [run("erm", seed=seed) for seed in (0, 1)]
@@ -52,7 +52,7 @@ def test_a_difference_counts_the_runs_that_have_a_partner() -> None:
     assert lines[-1] == "| vl2v-adip-1q above KD |  | not yet run |"
 
 
-def test_missing_rows_are_said_to_be_missing() -> None:
+def test_missing_rows_are_reported_as_missing() -> None:
     none, half = of("vl2v-adip-1q", OURS, []), of("vl2v-adip-1q", OURS, OURS_ROWS[:1])
     lines = accuracy_table([none, half], [COLUMN])
     assert lines[-2:] == [
@@ -83,8 +83,8 @@ def test_the_report_on_a_folder_is_made_of_its_rows_alone(tmp_path: Path) -> Non
     pets = write_domains(tmp_path / "pets")
     base = settings(pets, method="vl2v-adip-1q", target_domain=["d2"])
     grid = folder_grid(base, methods=["erm", "vl2v-adip-1q"], seeds=[0, 1], shares=[0.5])
-    for number, one in enumerate(grid.runs):
-        add_row(tmp_path / "rows.jsonl", row(one, base, queries=number, d2=40 + number))
+    for number, each in enumerate(grid.runs):
+        add_row(tmp_path / "rows.jsonl", row(each, base, queries=number, d2=40 + number))
     page = write_report(grid, tmp_path / "rows.jsonl", tmp_path)
     text = page.read_text()
     assert "| vl2v-adip-1q, 1 view of 50.0% (random) |" in text
@@ -97,7 +97,7 @@ def test_the_report_on_a_folder_is_made_of_its_rows_alone(tmp_path: Path) -> Non
 def test_a_folder_of_several_domains_holds_each_out_in_turn(tmp_path: Path) -> None:
     base = settings(write_domains(tmp_path / "pets"))
     grid = folder_grid(base, methods=["erm"], seeds=[0], shares=[])
-    assert [one.targets for one in grid.runs] == [("d0",), ("d1",), ("d2",)]
+    assert [each.targets for each in grid.runs] == [("d0",), ("d1",), ("d2",)]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--budget", "5", "--seeds", "0"]])

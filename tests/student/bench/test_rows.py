@@ -16,16 +16,16 @@ SECOND = row(run(seed=1), BASE, queries=4, d2=60)
 
 
 def test_rows_come_back_as_they_were_added(tmp_path: Path) -> None:
-    for one in (FIRST, SECOND):
-        add_row(tmp_path / "rows.jsonl", one)
+    for each in (FIRST, SECOND):
+        add_row(tmp_path / "rows.jsonl", each)
     assert read_rows(tmp_path / "rows.jsonl") == {FIRST.id: FIRST, SECOND.id: SECOND}
 
 
-def test_no_file_holds_no_row(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "rows.jsonl") == {}
 
 
-def test_a_line_that_a_kill_cut_short_is_no_row_and_spoils_none(tmp_path: Path) -> None:
+def test_a_line_cut_short_by_a_kill_is_skipped_and_affects_no_other_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     add_row(path, FIRST)
     whole = path.read_bytes()
@@ -36,7 +36,7 @@ def test_a_line_that_a_kill_cut_short_is_no_row_and_spoils_none(tmp_path: Path) 
     assert read_rows(path) == {FIRST.id: FIRST, SECOND.id: SECOND}
 
 
-def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
+def test_a_line_that_is_not_a_row_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     add_row(path, FIRST)
     path.write_bytes(path.read_bytes() + b'{"id": 1}\n')

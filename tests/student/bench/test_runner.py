@@ -36,7 +36,7 @@ def test_what_two_runs_share_is_bought_once_and_counted_for_each(pets: Path) -> 
     assert (found["erm"].queries, found["erm"].fingerprint) == (0, "none")
 
 
-def test_a_row_tells_how_it_was_made_and_scores_every_part(pets: Path) -> None:
+def test_a_row_records_its_recipe_and_scores_every_part(pets: Path) -> None:
     (found,) = read_rows(make(grid(pets, [run(options={"lmd": 0.7})]), LedgerVendor())).values()
     assert (found.command, found.commit) == ("the command", "the commit")
     assert (found.options, found.lmd, found.steps) == ({"lmd": 0.7}, 0.7, 2)
@@ -53,8 +53,8 @@ def test_two_grids_of_other_settings_make_two_curves(pets: Path) -> None:
     vendor = LedgerVendor()
     make(grid(pets, runs), vendor)
     rows = make(grid(pets, runs, lr=1e-3), vendor)
-    curves = [one for one in read_curves([rows]) if one.num_levels > 1]
-    assert [len(one.points) for one in curves] == [len(runs), len(runs)]
+    curves = [curve for curve in read_curves([rows]) if curve.num_levels > 1]
+    assert [len(curve.points) for curve in curves] == [len(runs), len(runs)]
 
 
 def test_the_runs_of_a_curve_are_of_one_recipe() -> None:
@@ -65,11 +65,11 @@ def test_the_runs_of_a_curve_are_of_one_recipe() -> None:
         run("vl2v-adip-1q", fraction=0.5, selector_name="margin", views=2),
         run("vl2v-adip-1q", fraction=0.0),
     ]
-    assert len({recipe(one, base) for one in alike}) == 1
+    assert len({recipe(each, base) for each in alike}) == 1
     others = [run("vl2v-adip-1q", options={"lmd": 0.7}), run("kd"), run("erm"), run(ZERO_SHOT)]
     bases = [settings(Path("pets"), **more) for more in ({"backbone": "x"}, {"image_size": 24})]
-    assert len({recipe(one, base) for one in [*alike, *others]}) == 5
-    assert len({recipe(run("vl2v-adip-1q"), one) for one in [base, *bases]}) == 3
+    assert len({recipe(each, base) for each in [*alike, *others]}) == 5
+    assert len({recipe(run("vl2v-adip-1q"), options) for options in [base, *bases]}) == 3
 
 
 def test_erm_alone_needs_no_vendor(pets: Path) -> None:
@@ -80,14 +80,14 @@ def test_erm_alone_needs_no_vendor(pets: Path) -> None:
 
 def test_a_run_with_a_row_is_not_made_again_and_nothing_is_asked_for_it(pets: Path) -> None:
     vendor = LedgerVendor()
-    one = grid(pets, [run(seed=0), run(seed=1)])
-    rows = make(one, vendor, most=1)
-    assert missing_runs(one, rows) == [run(seed=1)]
+    bench_grid = grid(pets, [run(seed=0), run(seed=1)])
+    rows = make(bench_grid, vendor, most=1)
+    assert missing_runs(bench_grid, rows) == [run(seed=1)]
     before = rows.read_bytes()
-    make(one, vendor)
+    make(bench_grid, vendor)
     assert rows.read_bytes().startswith(before)
     asked = len(vendor.seen)
-    make(one, vendor)
+    make(bench_grid, vendor)
     assert (len(read_rows(rows)), len(vendor.seen)) == (2, asked)
 
 
@@ -145,7 +145,7 @@ def test_a_dry_run_asks_the_price_and_nothing_else(pets: Path) -> None:
     assert (vendor.spent, rows.exists()) == (0, False)
 
 
-def test_a_vendor_that_stops_paying_out_stops_the_grid_before_it_trains(pets: Path) -> None:
+def test_a_vendor_that_stops_selling_stops_the_grid_before_training(pets: Path) -> None:
     vendor = LedgerVendor()
     vendor.faults.extend([lambda *_: problem(402, "budget_exhausted")] * 20)
     with pytest.raises(PurchaseError):
@@ -153,7 +153,7 @@ def test_a_vendor_that_stops_paying_out_stops_the_grid_before_it_trains(pets: Pa
     assert not (pets.parent / "out/rows.jsonl").exists()
 
 
-def test_the_zero_shot_teacher_is_asked_about_every_image_that_measures(pets: Path) -> None:
+def test_the_zero_shot_teacher_is_queried_for_every_test_image(pets: Path) -> None:
     vendor = LedgerVendor()
     (found,) = read_rows(make(grid(pets, [run(ZERO_SHOT)]), vendor)).values()
     assert vendor.spent == found.queries == TEXTS + 10 + 4
@@ -182,9 +182,9 @@ def test_another_process_counts_the_same_answers_as_this_one(pets: Path) -> None
 
 
 def test_a_checkpoint_is_kept_until_the_row_is_written_and_no_longer(pets: Path) -> None:
-    one: Grid = grid(pets, [run("erm")])
-    Trainer(Shared(grid=one, tables={})).train(Task(run=run("erm"), keys=()))
+    bench_grid: Grid = grid(pets, [run("erm")])
+    Trainer(Shared(grid=bench_grid, tables={})).train(Task(run=run("erm"), keys=()))
     running = pets.parent / "out/running"
-    assert [path.name for path in running.iterdir()] == list(one.ids())
-    make(one, LedgerVendor())
+    assert [path.name for path in running.iterdir()] == list(bench_grid.ids())
+    make(bench_grid, LedgerVendor())
     assert not list(running.iterdir())

@@ -20,7 +20,7 @@ A: tuple[str, ...] = ("a",)
 B: tuple[str, ...] = ("b",)
 
 
-def test_the_interval_is_students() -> None:
+def test_the_interval_is_student_t() -> None:
     values = [0.50, 0.52, 0.57]
     found = mean_of(values)
     assert found.value == pytest.approx(statistics.mean(values))
@@ -32,7 +32,7 @@ def test_the_interval_is_students() -> None:
     ("seeds", "t"),
     [(14, 2.160), (15, 2.145), (16, 2.131), (20, 2.093), (31, 2.042), (121, 1.980), (5001, 1.960)],
 )
-def test_the_interval_of_many_seeds_is_still_students(seeds: int, t: float) -> None:
+def test_the_interval_of_many_seeds_is_still_student_t(seeds: int, t: float) -> None:
     values = [0.0] * (seeds - 1) + [1.0]
     reach = mean_of(values).reach
     assert reach is not None
@@ -44,7 +44,7 @@ def test_one_seed_has_no_interval() -> None:
     assert mean_of([0.5]).percent() == "50.0"
 
 
-def test_nothing_has_no_mean() -> None:
+def test_an_empty_sequence_has_no_mean() -> None:
     with pytest.raises(ValueError, match="empty sequence"):
         mean_of([])
     assert over_seeds({}) is None
@@ -80,7 +80,7 @@ def test_a_ratio_is_of_the_means_and_sure_where_every_seed_has_it() -> None:
     assert unsure.reach == pytest.approx(12.706 * (0.05 / 0.15))
 
 
-def test_there_is_no_part_of_a_gain_that_there_is_not() -> None:
+def test_there_is_no_fraction_of_a_missing_gain() -> None:
     assert ratio_of([0.1], [0.0]) is None
     assert ratio_of([], []) is None
 

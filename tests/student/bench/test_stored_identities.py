@@ -24,17 +24,17 @@ GRIDS: dict[str, Callable[[], Grid]] = {
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_run_of_the_evidence_keeps_its_identity(name: str) -> None:
-    one = GRIDS[name]()
-    assert [identity(run, one.base) for run in one.runs] == STORED["identities"][name]
+    stored = GRIDS[name]()
+    assert [identity(run, stored.base) for run in stored.runs] == STORED["identities"][name]
 
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_run_of_the_evidence_keeps_its_recipe(name: str) -> None:
-    one = GRIDS[name]()
-    assert sorted({recipe(run, one.base) for run in one.runs}) == STORED["recipes"][name]
+    stored = GRIDS[name]()
+    assert sorted({recipe(run, stored.base) for run in stored.runs}) == STORED["recipes"][name]
 
 
-def test_the_grids_are_those_of_which_identities_are_kept() -> None:
+def test_the_grids_are_those_with_stored_identities() -> None:
     assert set(GRIDS) == set(STORED["identities"]) == set(STORED["recipes"])
 
 

@@ -1,4 +1,4 @@
-"""A grid of the teacher's own tower: bought, trained and told as any other run."""
+"""A grid of the teacher's own tower: bought, trained and reported like any other run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def clip(tmp_path: Path) -> TinyClip:
     return write_clip(tmp_path / "clip")
 
 
-def test_the_white_box_stands_beside_other_runs_of_one_purchase(pets: Path, clip: TinyClip) -> None:
+def test_the_white_box_method_shares_a_purchase_with_other_runs(pets: Path, clip: TinyClip) -> None:
     vendor = LedgerVendor()
     tower = clip.options
     runs = [
@@ -44,21 +44,21 @@ def test_the_white_box_stands_beside_other_runs_of_one_purchase(pets: Path, clip
     assert all(row.accuracies["d2"].images == 10 for row in found)
 
 
-def test_a_run_that_its_network_cannot_make_stops_the_grid_before_it_asks(
+def test_a_method_that_the_network_does_not_support_stops_the_grid_before_any_request(
     pets: Path, clip: TinyClip
 ) -> None:
     vendor = LedgerVendor()
-    for unfit, said in (
+    for unfit, message in (
         (run("vl2v-sd"), "vl2v-sd trains the teacher's own image tower"),
         (run("vl2v-adip-1q", options=clip.options), "say --method vl2v-sd or clip-ft"),
         (run("vl2v-sd", options={**clip.options, "weights": "wheel"}), "come from a file"),
     ):
-        with pytest.raises(BadInput, match=said):
+        with pytest.raises(BadInput, match=message):
             make(grid(pets, [run("erm"), unfit]), vendor)
     assert not vendor.seen
 
 
-def test_a_tower_of_another_space_is_refused_before_it_is_paid_for(
+def test_a_tower_of_another_embedding_space_is_refused_before_purchase(
     pets: Path, tmp_path: Path
 ) -> None:
     vendor = LedgerVendor()

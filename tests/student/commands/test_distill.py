@@ -1,4 +1,4 @@
-"""A whole job, with a vendor in memory: what it leaves behind of the money it spent."""
+"""A whole run with a vendor in memory, and what it records about its spending."""
 
 from __future__ import annotations
 
@@ -34,43 +34,43 @@ def pets(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run_job(monkeypatch: pytest.MonkeyPatch) -> Job:
-    """Runs a job at a vendor in memory."""
+    """Execute a run with a vendor in memory."""
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
 
-    def run(one: Options, vendor: LedgerVendor) -> None:
+    def run(options: Options, vendor: LedgerVendor) -> None:
         monkeypatch.setattr(job, "connect", lambda *_, **__: client_of(vendor))
-        job.run_job(one, quiet(), command="distill-client")
+        job.run_job(options, quiet(), command="distill-client")
 
     return run
 
 
 def meta_of(folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((folder / "meta.json").read_text())
-    return told
+    meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+    return meta
 
 
 def test_old_answers_cost_what_their_receipts_say_after_a_change_of_price(
     pets: Path, run_job: Job
 ) -> None:
-    one = settings(pets, budget=1000, threads=1, target_domain=["d2"])
+    options = settings(pets, budget=1000, threads=1, target_domain=["d2"])
     vendor = LedgerVendor(micro_usd=100)
-    run_job(one, vendor)
+    run_job(options, vendor)
     vendor.price |= {"version": "2027-01", "micro_usd_per_unit": 500}
-    run_job(one, vendor)
-    meta = meta_of(one.run.out)
+    run_job(options, vendor)
+    meta = meta_of(options.run.out)
     assert vendor.spent == TEXTS + TRAINED_ON
     assert (meta["queries"], meta["cost_micro_usd"]) == (18, 1800)
     # What is paid back is what was paid, in predictions at today's price.
     assert (meta["economics"]["cost_micro_usd"], meta["economics"]["break_even"]) == (1800, 4)
-    assert "18 queries ($0.0018) in all" in (one.run.out / "report.md").read_text()
+    assert "18 queries ($0.0018) in all" in (options.run.out / "report.md").read_text()
 
 
 def test_a_prediction_at_the_vendor_costs_what_an_image_costs(pets: Path, run_job: Job) -> None:
-    one = settings(pets, budget=1000, threads=1, target_domain=["d2"])
+    options = settings(pets, budget=1000, threads=1, target_domain=["d2"])
     vendor = LedgerVendor()
     vendor.price["units"] = {"image": 3, "text": 1}
-    run_job(one, vendor)
-    economics = meta_of(one.run.out)["economics"]
+    run_job(options, vendor)
+    economics = meta_of(options.run.out)["economics"]
     assert economics["cost_micro_usd"] == 100 * (TEXTS + 3 * TRAINED_ON)
     assert (economics["micro_usd_per_image"], economics["break_even"]) == (300, 17)
 
@@ -78,25 +78,25 @@ def test_a_prediction_at_the_vendor_costs_what_an_image_costs(pets: Path, run_jo
 def test_each_student_of_leave_one_domain_out_counts_its_own_embeddings(
     pets: Path, run_job: Job
 ) -> None:
-    one = settings(pets, budget=1000, threads=1)
+    options = settings(pets, budget=1000, threads=1)
     vendor = LedgerVendor()
-    run_job(one, vendor)
+    run_job(options, vendor)
     assert vendor.spent == TEXTS + 3 * 2 * 4  # each domain is a source of two of the three
-    told = [meta_of(one.run.out / domain) for domain in ("d0", "d1", "d2")]
-    for meta in told:
+    metas = [meta_of(options.run.out / domain) for domain in ("d0", "d1", "d2")]
+    for meta in metas:
         assert (meta["queries"], meta["cost_micro_usd"]) == (18, 1800)
         assert meta["economics"]["cost_micro_usd"] == 1800
         assert meta["economics"]["break_even"] == 18
-    assert "18 queries, $0.0018" in (one.run.out / "d0" / "MODEL_CARD.md").read_text()
+    assert "18 queries, $0.0018" in (options.run.out / "d0" / "MODEL_CARD.md").read_text()
     assert (
         "the students' embeddings cost 26 queries ($0.0026)"
-        in (one.run.out / "report.md").read_text()
+        in (options.run.out / "report.md").read_text()
     )
 
 
 def refuse_texts(vendor: LedgerVendor, request: httpx.Request) -> httpx.Response:
-    for index, one in enumerate(json.loads(request.content)["input"]):
-        if "text" in one:
+    for index, item in enumerate(json.loads(request.content)["input"]):
+        if "text" in item:
             return problem(422, "empty_input", index=index, detail="It says nothing.")
     return vendor.serve(request)
 
@@ -106,25 +106,25 @@ def no_money(*_: object) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         (refuse_texts, r"refuses 2 of them \(It says nothing\.\); rename the classes"),
         (no_money, "run again when the account at the vendor can pay"),
     ],
 )
-def test_a_job_without_its_prompts_says_what_to_do_about_it(
-    fault: Fault, said: str, pets: Path, run_job: Job
+def test_a_run_without_its_prompts_says_what_to_do(
+    fault: Fault, message: str, pets: Path, run_job: Job
 ) -> None:
     vendor = LedgerVendor()
     vendor.faults.extend([fault] * 40)
-    with pytest.raises(PurchaseError, match=f"2 class prompts are not in the cache.*{said}"):
+    with pytest.raises(PurchaseError, match=f"2 class prompts are not in the cache.*{message}"):
         run_job(settings(pets, budget=1000, target_domain=["d2"]), vendor)
 
 
 def test_prompts_that_a_killed_run_asked_for_a_moment_ago_are_waited_for(
     pets: Path, run_job: Job
 ) -> None:
-    one = settings(pets, budget=1000, target_domain=["d2"])
+    options = settings(pets, budget=1000, target_domain=["d2"])
     vendor = LedgerVendor()
     model = vendor.model["fingerprint"]
     keys = (text_key(model, "a photo of a c0"), text_key(model, "a class that is gone"))
@@ -134,8 +134,8 @@ def test_prompts_that_a_killed_run_asked_for_a_moment_ago_are_waited_for(
         digests=[key.digest for key in keys],
         epoch="killed",
     )
-    with PaidCache.open(one.purchase.cache) as cache:
-        young = Intent(idempotency_key=name, keys=keys, units=2, run="killed", created_ms=now_ms())
-        cache.reserve(young, budget=1000)
+    with PaidCache.open(options.purchase.cache) as cache:
+        recent = Intent(idempotency_key=name, keys=keys, units=2, run="killed", created_ms=now_ms())
+        cache.reserve(recent, budget=1000)
     with pytest.raises(PurchaseError, match="run again in ten minutes"):
-        run_job(one, vendor)
+        run_job(options, vendor)

@@ -28,10 +28,10 @@ def test_ten_styles_of_thirty_classes_are_laid_out(emoji: Path) -> None:
 
 
 def test_the_split_in_three_is_fixed_and_covers_every_class() -> None:
-    known = Counter(e.known_to for e in all_emoji())
-    assert known == {"student": 496, "teacher": 106, "nobody": 106}
-    for knower in known:
-        assert len({e.class_name for e in all_emoji() if e.known_to == knower}) == 30
+    counts = Counter(e.known_to for e in all_emoji())
+    assert counts == {"student": 496, "teacher": 106, "nobody": 106}
+    for part in counts:
+        assert len({e.class_name for e in all_emoji() if e.known_to == part}) == 30
 
 
 def test_an_emoji_is_in_the_same_part_in_every_style(emoji: Path) -> None:
@@ -48,7 +48,7 @@ def test_outlines_have_no_colour_and_few_dark_pixels(emoji: Path) -> None:
     assert np.ptp(colour, axis=2).max() > 60
 
 
-def test_laying_out_again_rewrites_no_picture(emoji: Path) -> None:
+def test_laying_out_again_rewrites_no_image(emoji: Path) -> None:
     picture = emoji / "apple" / "fruit" / "banana.png"
     before = picture.stat().st_mtime_ns
     lay_out(emoji)

@@ -29,8 +29,8 @@ def test_identity_is_the_content_and_not_the_name(tmp_path: Path) -> None:
     first = write_picture(tmp_path / "d" / "a" / "one.png", 1)
     (tmp_path / "d" / "b").mkdir()
     (tmp_path / "d" / "b" / "two.png").write_bytes(first.read_bytes())
-    one, two = discover(tmp_path).items
-    assert one.digest == two.digest
+    item, other = discover(tmp_path).items
+    assert item.digest == other.digest
 
 
 def test_hidden_folders_and_other_files_are_not_images(tmp_path: Path) -> None:
@@ -74,14 +74,14 @@ def test_a_folder_that_holds_images_beside_folders_is_refused(tmp_path: Path) ->
         discover(tmp_path)
 
 
-def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+def test_a_broken_link_is_named(tmp_path: Path) -> None:
     root = write_domains(tmp_path / "set", domains=1)
     (root / "d0" / "c0" / "lost.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(BadInput, match=r"lost\.png cannot be opened .*nothing was bought"):
         discover(root)
 
 
-def test_a_folder_or_a_pipe_called_like_an_image_is_none(tmp_path: Path) -> None:
+def test_a_folder_or_a_pipe_named_like_an_image_is_not_an_image(tmp_path: Path) -> None:
     root = write_domains(tmp_path / "set", domains=1)
     (root / "d0" / "c0" / "odd.png").mkdir()
     os.mkfifo(root / "d0" / "c0" / "pipe.png")

@@ -35,7 +35,7 @@ def test_a_second_call_reads_what_the_first_rendered(tmp_path: Path) -> None:
     assert counted == list(range(1, 31))
 
 
-def test_a_broken_image_is_reported_by_its_row_and_stops_nobody(tmp_path: Path) -> None:
+def test_a_broken_image_is_reported_by_its_row_and_does_not_stop_the_rest(tmp_path: Path) -> None:
     root = write_domains(tmp_path / "set")
     (root / "d0" / "c0" / "i1.png").write_bytes(b"not an image")
     table = pixel_table(discover(root).items, size=8, views=1, folder=tmp_path / "pixels")

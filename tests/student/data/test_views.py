@@ -1,4 +1,4 @@
-"""The replayable views: what is sent is what is trained on."""
+"""Reproducible views: training uses exactly the pixels that were sent."""
 
 import io
 import struct
@@ -53,7 +53,7 @@ def test_only_rendered_views_are_named_after_recipe_and_size() -> None:
     assert view_name(2, 64) == "crop-flip-colour/1@64#2"
 
 
-def test_many_views_stay_inside_pictures_of_any_shape(tmp_path: Path) -> None:
+def test_many_views_stay_inside_images_of_any_shape(tmp_path: Path) -> None:
     for seed, size in enumerate([(1, 1), (2, 90), (90, 2), (33, 20)]):
         image = open_rgb(write_picture(tmp_path / f"{seed}.png", seed, size=size))
         for k in range(1, 60):

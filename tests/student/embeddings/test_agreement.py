@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, object]] = {
 
 
 class RecordedRows(dict[EmbeddingKey, int]):
-    """The rows of a table that remember which keys were asked for."""
+    """A table's rows that record which keys were read."""
 
     def __init__(self, rows: dict[EmbeddingKey, int]) -> None:
         super().__init__(rows)
@@ -64,7 +64,7 @@ def scanned(settings: Options) -> ImageSet:
 
 
 def needed(settings: Options, scanned: ImageSet, fingerprint: str) -> list[set[EmbeddingKey]]:
-    """What each split needs, by the one place that says so."""
+    """The keys that each split needs, by `EmbeddingRequirements`."""
     return [
         set(split_keys(split, scanned.catalogue, settings, fingerprint).keys(split.train))
         for split in scanned.splits
@@ -73,7 +73,7 @@ def needed(settings: Options, scanned: ImageSet, fingerprint: str) -> list[set[E
 
 def bought(settings: Options, scanned: ImageSet, model: Model) -> set[EmbeddingKey]:
     requirements = EmbeddingRequirements(settings, scanned, model)
-    return {one.key for one in requirements.wanted(range(len(scanned.training)))}
+    return {request.key for request in requirements.wanted(range(len(scanned.training)))}
 
 
 def test_a_purchase_buys_what_the_splits_need_and_no_more(
@@ -115,7 +115,7 @@ async def test_training_reads_and_the_cost_counts_what_each_split_needs(
         async with client_of(vendor) as client:
             result = await run_purchase(client, settings, scanned, cache, quiet(), "a test")
         assert result is not None
-        keys = [one.key for one in result.plan.ordered]
+        keys = [request.key for request in result.plan.ordered]
         table = materialise(cache, keys, tmp_path / "table")
         prices = Prices.model_validate(vendor.price)
         for split, of_split in zip(

@@ -31,7 +31,9 @@ def test_view_0_is_sent_as_the_file_and_the_others_as_the_pixels_trained_on(
 ) -> None:
     items = discover(write_domains(tmp_path / "set")).items
     pixels = pixel_table(items, size=8, views=2, folder=tmp_path / "pixels").pixels
-    wanted = {one.key: one for one in image_requests(MODEL, items, pixels, range(len(items)))}
+    wanted = {
+        request.key: request for request in image_requests(MODEL, items, pixels, range(len(items)))
+    }
     original, rendered = view_keys(MODEL, items[4], views=2, size=8)
     assert wanted[original].item().payload == items[4].path.read_bytes()
     assert wanted[rendered].item().payload == png(pixels[4, 1])

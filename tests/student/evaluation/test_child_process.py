@@ -40,14 +40,14 @@ def _is_there(pid: int) -> bool:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_child_ends_when_its_parent_is_killed(how: signal.Signals, tmp_path: Path) -> None:
-    program, told = tmp_path / "pool.py", tmp_path / "pid"
+    program, pid_file = tmp_path / "pool.py", tmp_path / "pid"
     program.write_text(POOL)
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    parent = subprocess.Popen([sys.executable, str(program), str(told)], env=environment)
+    parent = subprocess.Popen([sys.executable, str(program), str(pid_file)], env=environment)
     until = time.monotonic() + 60
-    while not (told.exists() and told.read_text()) and time.monotonic() < until:
+    while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < until:
         time.sleep(0.02)
-    child = int(told.read_text())
+    child = int(pid_file.read_text())
     assert _is_there(child)
     parent.send_signal(how)
     parent.wait()
@@ -56,6 +56,6 @@ def test_a_child_ends_when_its_parent_is_killed(how: signal.Signals, tmp_path: P
     assert not _is_there(child)
 
 
-def test_in_a_process_of_no_pool_it_does_nothing() -> None:
+def test_outside_a_pool_it_does_nothing() -> None:
     assert parent_process() is None
     end_with_parent()

@@ -1,4 +1,4 @@
-"""Benches and jobs are read into the right curves, and a plan says what it makes of them."""
+"""Bench rows and finished runs are read into the right curves, which the forecast reports."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def test_nothing_and_everything_belong_to_every_selectors_curve(bench: Path) -> 
     assert {len(curve.points) for curve in curves.values()} == {2 * len(LEVELS)}
 
 
-@pytest.mark.parametrize("told", ["recipe", "data_sha256", "fingerprint"])
-def test_students_of_other_settings_images_or_teachers_are_no_points_of_a_curve(
-    told: str, tmp_path: Path
+@pytest.mark.parametrize("field", ["recipe", "data_sha256", "fingerprint"])
+def test_students_of_other_settings_images_or_teachers_are_left_out_of_a_curve(
+    field: str, tmp_path: Path
 ) -> None:
     for level in LEVELS:
         for value in ("one", "other"):
-            add_row(tmp_path / "rows.jsonl", row(level, more={told: value}))
-    curves = [one for one in read_curves([tmp_path / "rows.jsonl"]) if one.num_levels > 1]
-    assert [len(one.points) for one in curves] == [len(LEVELS), len(LEVELS)]
+            add_row(tmp_path / "rows.jsonl", row(level, more={field: value}))
+    curves = [curve for curve in read_curves([tmp_path / "rows.jsonl"]) if curve.num_levels > 1]
+    assert [len(curve.points) for curve in curves] == [len(LEVELS), len(LEVELS)]
 
 
 @pytest.mark.parametrize(
     ("recipes", "points"), [(["a"], {"a": 7}), (["a", "b"], {"": 4, "a": 4, "b": 4})]
 )
-def test_a_row_from_before_recipes_goes_where_it_can_only_belong(
+def test_a_row_without_a_recipe_joins_the_only_possible_curve(
     recipes: list[str], points: dict[str, int], tmp_path: Path
 ) -> None:
     path = tmp_path / "rows.jsonl"
@@ -56,28 +56,28 @@ def test_a_row_from_before_recipes_goes_where_it_can_only_belong(
     for recipe in recipes:
         for level in (0.05, 0.5, 1.0) if len(recipes) == 1 else (0.0, 0.05, 0.5, 1.0):
             add_row(path, row(level, seed=1, more={"recipe": recipe}))
-    found = {json.loads(one.title.rest)[-1]: one for one in read_curves([path])}
-    assert {recipe: len(one.points) for recipe, one in found.items()} == points
+    found = {json.loads(curve.title.rest)[-1]: curve for curve in read_curves([path])}
+    assert {recipe: len(curve.points) for recipe, curve in found.items()} == points
 
 
 def test_plan_forecasts_each_curve_and_shows_its_error(
     bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["forecast", str(bench), "--json"]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [one["selector"] for one in told] == ["margin", "random"]
-    for one in told:
-        assert one["queries"] == FULL
-        assert one["gain"] == pytest.approx(TRUTH(FULL + 1000) - TRUTH(FULL), abs=0.01)
-        assert one["mean_error"] < one["mean_error_of_no_change"]
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [entry["selector"] for entry in printed] == ["margin", "random"]
+    for entry in printed:
+        assert entry["queries"] == FULL
+        assert entry["gain"] == pytest.approx(TRUTH(FULL + 1000) - TRUTH(FULL), abs=0.01)
+        assert entry["mean_error"] < entry["mean_error_of_no_change"]
 
 
 def test_plan_prints_a_table(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["forecast", str(bench), "--queries", "500"]) == 0
-    said = capsys.readouterr().out
-    assert "the next 500 queries" in said
-    assert "held back" in said
-    assert "2,000" in said
+    printed = capsys.readouterr().out
+    assert "the next 500 queries" in printed
+    assert "held back" in printed
+    assert "2,000" in printed
 
 
 def test_plan_measures_on_the_part_that_is_named(
@@ -85,8 +85,8 @@ def test_plan_measures_on_the_part_that_is_named(
 ) -> None:
     part = "known to nobody, target domains"
     assert main(["forecast", str(bench), "--part", part, "--json"]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert {one["accuracy"] for one in told} == {0.2}
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {entry["accuracy"] for entry in printed} == {0.2}
 
 
 @pytest.mark.parametrize("option", [[], ["--part", VALIDATION]])
@@ -98,19 +98,21 @@ def test_plan_measures_on_the_validation_part_where_nothing_is_held_out(
         add_row(rows, row(level).model_copy(update={"targets": (), "accuracies": {}}))
     jobs = [job_folder(tmp_path, queries, targets=()) for queries in (27, 300, 1000)]
     assert main(["forecast", str(rows), *map(str, jobs), "--json", *option]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(one["method"], one["accuracy"]) for one in told] == [
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(entry["method"], entry["accuracy"]) for entry in printed] == [
         *(("vl2v-adip-1q", 0.9), ("vl2v-adip", round(TRUTH(1000), 2)))
     ]
-    assert all(str(one.title).endswith("nothing held out") for one in read_curves([rows, *jobs]))
+    assert all(
+        str(curve.title).endswith("nothing held out") for curve in read_curves([rows, *jobs])
+    )
 
 
 def test_plan_reads_the_folders_of_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [job_folder(tmp_path, budget) for budget in (27, 300, 1000, 2000)]
     assert main(["forecast", *map(str, folders), "--json"]) == 0
-    (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert (told["queries"], told["selector"], told["views"]) == (2000, "herding", 2)
-    assert len(told["held_back"]) == 1
+    (printed,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (printed["queries"], printed["selector"], printed["views"]) == (2000, "herding", 2)
+    assert len(printed["held_back"]) == 1
 
 
 def test_seeds_of_one_budget_are_one_level_though_the_repeats_of_each_differ(
@@ -130,21 +132,21 @@ def test_seeds_of_one_budget_are_one_level_though_the_repeats_of_each_differ(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "there is no"),
         ("no json\n", "is not a row"),
         ("", "no student was measured"),
     ],
 )
-def test_a_forecast_refuses_what_holds_no_results(
-    content: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_forecast_refuses_paths_without_results(
+    content: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "rows.jsonl"
     if content is not None:
         path.write_text(content)
     assert main(["forecast", str(path)]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_forecast_refuses_folders_without_a_finished_job_and_says_what_too_few_lack(

@@ -1,4 +1,4 @@
-"""The forecast is right about curves whose law is known, and says so when it is not."""
+"""The forecast is right about known curves, and its error shows where it is not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def measured(
     seeds: int = 1,
     noise: int | None = None,
 ) -> list[Point]:
-    """A student at every level; its accuracy is the truth, or drawn from it with the noise."""
+    """A student at every level; its accuracy is the true value, or sampled around it."""
     source = np.random.default_rng(noise)
     points = []
     for level in LEVELS:
@@ -37,41 +37,41 @@ def measured(
     return points
 
 
-def test_a_curve_that_follows_the_law_is_foretold() -> None:
-    told = forecast(measured(TRUTH), further=1000)
-    assert told.gain == pytest.approx(TRUTH(FULL + 1000) - TRUTH(FULL), abs=0.003)
-    assert told.accuracy == pytest.approx(TRUTH(FULL), abs=1e-5)
-    assert told.low <= told.gain <= told.high
+def test_a_curve_that_follows_the_power_law_is_forecast() -> None:
+    result = forecast(measured(TRUTH), further=1000)
+    assert result.gain == pytest.approx(TRUTH(FULL + 1000) - TRUTH(FULL), abs=0.003)
+    assert result.accuracy == pytest.approx(TRUTH(FULL), abs=1e-5)
+    assert result.low <= result.gain <= result.high
 
 
-def test_the_error_on_what_was_held_back_is_small_where_the_law_holds() -> None:
-    told = forecast(measured(TRUTH), further=1000)
-    assert [one.queries for one in told.held_back] == [200, 500, 1000, 2000]
-    assert told.mean_error is not None
-    assert told.mean_error_of_no_change is not None
-    assert told.mean_error < 0.3 * told.mean_error_of_no_change
+def test_the_held_back_error_is_small_where_the_power_law_holds() -> None:
+    result = forecast(measured(TRUTH), further=1000)
+    assert [prediction.queries for prediction in result.held_back] == [200, 500, 1000, 2000]
+    assert result.mean_error is not None
+    assert result.mean_error_of_no_change is not None
+    assert result.mean_error < 0.3 * result.mean_error_of_no_change
 
 
-def test_a_curve_that_breaks_the_law_shows_a_large_error_on_what_was_held_back() -> None:
+def test_the_held_back_error_is_large_where_the_power_law_fails() -> None:
     """It is flat up to half of the budget and jumps then."""
-    told = forecast(measured(lambda queries: 0.8 if queries > 1500 else 0.5), further=1000)
-    assert told.held_back[-1].error == pytest.approx(-0.3, abs=0.02)
+    result = forecast(measured(lambda queries: 0.8 if queries > 1500 else 0.5), further=1000)
+    assert result.held_back[-1].error == pytest.approx(-0.3, abs=0.02)
 
 
-def test_a_flat_curve_promises_nothing() -> None:
-    told = forecast(measured(lambda _: 0.6), further=1000)
-    assert told.gain == pytest.approx(0.0)
-    assert told.law.top == pytest.approx(0.6)
+def test_a_flat_curve_forecasts_no_gain() -> None:
+    result = forecast(measured(lambda _: 0.6), further=1000)
+    assert result.gain == pytest.approx(0.0)
+    assert result.law.top == pytest.approx(0.6)
 
 
-def test_a_curve_that_falls_promises_no_gain_and_no_loss() -> None:
-    told = forecast(measured(lambda queries: 0.7 - queries / 20_000), further=1000)
-    assert told.gain == pytest.approx(0.0)
+def test_a_falling_curve_forecasts_neither_gain_nor_loss() -> None:
+    result = forecast(measured(lambda queries: 0.7 - queries / 20_000), further=1000)
+    assert result.gain == pytest.approx(0.0)
 
 
 @settings(max_examples=40, deadline=None)
 @given(shares=st.lists(st.integers(0, 50), min_size=3, max_size=7))
-def test_no_forecast_leaves_what_is_possible_whatever_was_measured(shares: list[int]) -> None:
+def test_every_fitted_curve_rises_and_stays_below_one(shares: list[int]) -> None:
     points = [
         Point(level=level, queries=round(level * FULL), correct=share, images=50, seed=0)
         for level, share in zip(LEVELS, shares, strict=False)
@@ -83,7 +83,7 @@ def test_no_forecast_leaves_what_is_possible_whatever_was_measured(shares: list[
 
 
 def saturating(queries: float) -> float:
-    """A curve that ends sooner than any power: it is no law of ours."""
+    """A curve that saturates faster than any power law, which the forecast cannot fit."""
     return 0.8 - 0.3 * math.exp(-queries / 500)
 
 
@@ -92,11 +92,11 @@ def test_the_interval_holds_the_truth_at_least_about_as_often_as_it_says(
     truth: Callable[[float], float],
 ) -> None:
     gain = truth(FULL + 1000) - truth(FULL)
-    told = [
+    results = [
         forecast(measured(truth, images=600, seeds=3, noise=draw), further=1000)
         for draw in range(20)
     ]
-    assert sum(one.low <= gain <= one.high for one in told) >= 18
+    assert sum(result.low <= gain <= result.high for result in results) >= 18
 
 
 def test_more_test_images_and_seeds_narrow_the_interval() -> None:
@@ -122,9 +122,9 @@ def test_seeds_that_were_not_run_at_every_level_do_not_stop_the_bootstrap() -> N
 def test_seeds_that_share_no_level_do_not_stop_it_either() -> None:
     alike = measured(TRUTH, images=300, seeds=12, noise=2)
     apart = [replace(point, level=point.level + point.seed / 10_000) for point in alike]
-    told, same = forecast(apart, further=1000), forecast(alike, further=1000)
-    assert (told.low, told.high) == (same.low, same.high)
-    assert told.low < told.high
+    result, same = forecast(apart, further=1000), forecast(alike, further=1000)
+    assert (result.low, result.high) == (same.low, same.high)
+    assert result.low < result.high
 
 
 def test_two_budgets_are_too_few() -> None:
@@ -132,7 +132,7 @@ def test_two_budgets_are_too_few() -> None:
         forecast([p for p in measured(TRUTH) if p.level in (0.0, 1.0)], further=1000)
 
 
-def test_three_budgets_are_enough_but_leave_the_law_untested() -> None:
-    told = forecast([p for p in measured(TRUTH) if p.level in (0.0, 0.1, 1.0)], further=1000)
-    assert told.held_back == ()
-    assert told.mean_error is None
+def test_three_budgets_are_enough_but_leave_no_held_back_error() -> None:
+    result = forecast([p for p in measured(TRUTH) if p.level in (0.0, 0.1, 1.0)], further=1000)
+    assert result.held_back == ()
+    assert result.mean_error is None

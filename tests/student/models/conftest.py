@@ -1,4 +1,4 @@
-"""The fixtures of the training tests."""
+"""The fixtures of the training tests, for the models."""
 
 from tests.student.training.conftest import data, one_thread, settings, validation
 

@@ -80,10 +80,10 @@ def _task(
 
 
 @torch.no_grad()
-def test_before_training_the_student_says_what_the_vendor_sells(data: TrainingData) -> None:
+def test_before_training_the_student_gives_the_vendors_embeddings(data: TrainingData) -> None:
     """The same images, through the vendor's own encoder and through the tower."""
     encoder = load_encoder("embedded")
-    images = [encoder.prepare_image(Image.fromarray(one)) for one in data.pixels[:, 0]]
+    images = [encoder.prepare_image(Image.fromarray(pixels)) for pixels in data.pixels[:, 0]]
     sold = torch.tensor(np.asarray(encoder.encode(images)))
     student = _student(data)
     own = functional.normalize(student.features(torch.tensor(data.pixels[:, 0])), dim=-1)
@@ -104,7 +104,9 @@ def test_the_same_loop_trains_the_tower_and_it_is_kept(data: TrainingData, tmp_p
         assert torch.equal(loaded(pixels), trained(pixels))
 
 
-def test_what_is_no_clip_or_does_not_fit_is_refused(data: TrainingData, tmp_path: Path) -> None:
+def test_a_model_that_is_not_clip_or_does_not_fit_is_refused(
+    data: TrainingData, tmp_path: Path
+) -> None:
     with pytest.raises(BadInput, match="names no CLIP"):
         load_tower("tf_efficientnet_lite0", str(WEIGHTS), image_size=SIZE)
     with pytest.raises(BadInput, match="names no CLIP"):

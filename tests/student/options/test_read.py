@@ -10,7 +10,7 @@ from student.options.purchase import api_key
 from student.options.read import read_options
 
 
-def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default(
+def test_the_command_line_overrides_the_environment_then_the_file_then_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "distill.toml"
@@ -30,7 +30,7 @@ def test_teacher_url_names_the_vendor_unless_the_command_line_does(
     assert read_options(["--vendor", "http://other:2"]).purchase.vendor == "http://other:2"
 
 
-def test_teacher_url_beats_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teacher_url_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "c.toml").write_text('vendor = "http://file:3"\n')
     monkeypatch.setenv("TEACHER_URL", "http://vendor:1")
     assert read_options(["--config", str(tmp_path / "c.toml")]).purchase.vendor == "http://vendor:1"
@@ -65,7 +65,7 @@ def test_one_target_domain_in_the_file_needs_no_brackets(tmp_path: Path) -> None
     assert read_options(["--config", str(tmp_path / "c.toml")]).data.target_domain == ["outline"]
 
 
-def test_a_list_of_names_that_are_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_of_names_that_are_not_strings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILL_TARGET_DOMAIN", "[1]")
     with pytest.raises(BadInput, match="target-domain"):
         read_options([])
@@ -83,7 +83,7 @@ def test_an_option_in_two_spellings_is_refused(tmp_path: Path) -> None:
         read_options(["--config", str(tmp_path / "c.toml")])
 
 
-def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
+def test_every_option_can_be_set_in_the_file(tmp_path: Path) -> None:
     options = {
         name: value for name, value in read_options([]).as_json().items() if value is not None
     }
@@ -102,15 +102,15 @@ def _toml(value: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (["--budget", "-1"], "budget: Input should be greater than or equal to 0"),
         (["--lmd", "2"], "lmd: Input should be less than or equal to 1"),
         (["--config", "/nowhere.toml"], "no configuration file /nowhere.toml"),
     ],
 )
-def test_an_option_that_cannot_be_used_is_named(argv: list[str], said: str) -> None:
-    with pytest.raises(BadInput, match=said):
+def test_an_option_that_cannot_be_used_is_named(argv: list[str], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         read_options(argv)
 
 
@@ -142,12 +142,12 @@ def test_a_config_without_a_file_is_a_usage_error(capsys: pytest.CaptureFixture[
 def test_help_names_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         read_options(["--help"])
-    said = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
     for name in ("bench", "forecast", "predict", "demo-data"):
-        assert f"distill-client {name}" in said
+        assert f"distill-client {name}" in printed
 
 
-def test_a_key_file_that_is_no_text_is_named_and_not_quoted(tmp_path: Path) -> None:
+def test_a_key_file_that_is_not_text_is_named_and_not_quoted(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"sk_\xff\xfe")
     with pytest.raises(BadInput, match="is not valid UTF-8") as caught:
         api_key(read_options(["--key-file", str(tmp_path / "key")]).purchase)

@@ -95,14 +95,14 @@ def test_the_old_name_of_the_method_is_read_from_the_environment(
         ["--averaging", "ema"],
     ],
 )
-def test_what_has_left_the_product_is_refused_with_the_version_and_what_to_do(
+def test_a_removed_option_is_refused_with_the_version_and_what_to_do(
     argv: list[str],
 ) -> None:
     with pytest.raises(BadInput, match=r"left the product after version 0\.1.*: (use|leave)"):
         read_options(argv)
 
 
-def test_what_has_left_is_refused_in_the_environment_and_the_file(
+def test_a_removed_option_is_refused_in_the_environment_and_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "c.toml").write_text('averaging = "ema"\n')
@@ -113,7 +113,7 @@ def test_what_has_left_is_refused_in_the_environment_and_the_file(
         read_options([])
 
 
-def test_the_value_that_is_left_of_a_removed_option_is_accepted_with_a_line(
+def test_the_remaining_value_of_a_removed_option_is_accepted_with_a_notice(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert read_options(["--mix", "none", "--align", "sgd", "--steps", "3"]).named == {"steps"}

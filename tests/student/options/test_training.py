@@ -12,7 +12,7 @@ from student.options.training import MethodName
 from student.training.methods import METHODS
 
 
-def test_the_defaults_are_the_papers() -> None:
+def test_the_defaults_match_the_paper() -> None:
     """arXiv 2310.08255 and its code: section 1.2 of the method's description."""
     options = TrainingOptions()
     assert (options.lr, options.align_lr) == (5e-5, 5e-5)
@@ -22,7 +22,7 @@ def test_the_defaults_are_the_papers() -> None:
     assert options.freeze_batch_norm
 
 
-def test_what_the_paper_does_not_have_changes_nothing_by_default() -> None:
+def test_settings_that_the_paper_lacks_are_off_by_default() -> None:
     options = TrainingOptions()
     assert (options.clean_prob, options.line_drawing_prob, options.mean_target_prob) == (0, 0, 0)
     assert not options.text_targets
@@ -33,7 +33,7 @@ def test_the_option_offers_every_method_and_no_other() -> None:
     assert get_args(MethodName) == tuple(METHODS)
 
 
-def test_where_a_run_is_trained_does_not_identify_it() -> None:
+def test_device_threads_and_compare_are_not_part_of_a_runs_identity() -> None:
     assert TrainingOptions.model_fields.keys() - TrainingOptions.identifying() == {
         *("compare", "device", "threads")
     }

@@ -1,4 +1,4 @@
-"""What embeddings cost is what their receipts say, whatever a query costs today."""
+"""Embeddings cost the amount on their receipts, whatever a query costs today."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def bought_for(cache: PaidCache, ledger: Ledger, units: int, *keys: EmbeddingKey
     return receipt
 
 
-def test_each_embedding_costs_what_it_cost_on_its_day(cache: PaidCache) -> None:
+def test_each_embedding_costs_the_price_on_its_receipt(cache: PaidCache) -> None:
     ledger = Ledger(price=100)
     buy(cache, ledger, *FEW)
     ledger.price = 500
@@ -71,9 +71,9 @@ def test_only_the_receipts_of_these_embeddings_count(cache: PaidCache) -> None:
     ledger = Ledger()
     first, second = buy(cache, ledger, *FEW), buy(cache, ledger, *MORE)
     bill = purchase_cost(cache, [FEW[0]], prices())
-    assert [one.receipt for one in bill.receipts] == [first]
+    assert [part.receipt for part in bill.receipts] == [first]
     both = purchase_cost(cache, [*FEW, *MORE], prices())
-    assert {one.receipt for one in both.receipts} == {first, second}
+    assert {part.receipt for part in both.receipts} == {first, second}
     assert both.digest != bill.digest
     assert figures(purchase_cost(cache, [], prices())) == (0, 0)
 
@@ -86,7 +86,7 @@ def test_an_image_and_a_text_of_one_request_cost_what_each_costs(cache: PaidCach
     assert figures(purchase_cost(cache, [*FEW, text("a")], today)) == (7, 700)
 
 
-def test_a_request_of_other_unit_prices_is_shared_out_whole(cache: PaidCache) -> None:
+def test_the_cost_of_a_mixed_request_is_divided_without_remainder(cache: PaidCache) -> None:
     ledger = Ledger()
     bought_for(cache, ledger, 2 * 2, *FEW)
     bought_for(cache, ledger, 2 + 1, image(9), text("a"))

@@ -1,4 +1,4 @@
-"""A client killed with -9 anywhere, then run again: the vendor's bill is what the cache holds."""
+"""After kill -9 at any point and another run, the cache holds exactly what the vendor charged."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def assert_paid_once(far_end: SocketVendor, folder: Path, count: int) -> None:
 
 
 def test_killed_after_the_charge_and_before_the_answer(tmp_path: Path) -> None:
-    """The vendor charges, the client dies waiting, the next run fetches what was paid for."""
+    """The vendor charges, the waiting client is killed, and the next run fetches the answer."""
     with on_a_socket() as far_end:
         far_end.may_answer.clear()
         process = client(far_end, tmp_path / "cache", 6)
@@ -160,7 +160,7 @@ def test_killed_after_the_charge_and_before_the_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [3, 40])
 def test_killed_at_every_point_of_a_purchase_in_turn(tmp_path: Path, count: int) -> None:
-    """Each run dies one change later than the last: journal, send, answer, store."""
+    """Each run is killed one database change later than the last: reserve, send, answer, store."""
     points = range(2, 14)
     with on_a_socket() as far_end:
         killed = assert_runs_to_its_end(client(far_end, tmp_path / "cache", count, *points))
@@ -168,7 +168,7 @@ def test_killed_at_every_point_of_a_purchase_in_turn(tmp_path: Path, count: int)
         assert_paid_once(far_end, tmp_path / "cache", count)
 
 
-def test_ctrl_c_stores_what_is_in_flight(tmp_path: Path) -> None:
+def test_ctrl_c_stores_the_answers_of_requests_in_flight(tmp_path: Path) -> None:
     with on_a_socket() as far_end:
         far_end.may_answer.clear()
         process = client(far_end, tmp_path / "cache", 30)

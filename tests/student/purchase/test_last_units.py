@@ -1,4 +1,4 @@
-"""Whatever the two budgets are, exactly as much is bought as the smaller one and the wish allow."""
+"""Exactly the minimum of both budgets and the request is bought."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.ledger_vendor import LedgerVendor, lost_answer, lost_request
-from tests.support.purchase_setup import Shop
+from tests.support.purchase_setup import PurchaseSetup
 
 # Nothing here is about power cuts, and a disk's fsync takes most of the time.
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -28,7 +28,7 @@ FAULTS = {"answer lost": lost_answer, "request lost": lost_request}
     concurrency=st.integers(1, 4),
     faults=st.lists(st.sampled_from(sorted(FAULTS)), max_size=3),
 )
-def test_what_is_bought_is_the_least_of_both_budgets_and_the_wish_exactly(
+def test_exactly_the_minimum_of_both_budgets_and_the_request_is_bought(
     images: int,
     texts: int,
     bad: int,
@@ -39,19 +39,21 @@ def test_what_is_bought_is_the_least_of_both_budgets_and_the_wish_exactly(
     faults: list[str],
 ) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        shop = Shop(folder=Path(folder) / "cache", vendor=LedgerVendor(budget=vendor_budget))
-        shop.vendor.faults.extend(FAULTS[name] for name in faults)
+        setup = PurchaseSetup(
+            folder=Path(folder) / "cache", vendor=LedgerVendor(budget=vendor_budget)
+        )
+        setup.vendor.faults.extend(FAULTS[name] for name in faults)
         wanted = [
-            *shop.images(bad, "bad"),
-            *shop.images(images),
-            *(shop.text(f"a text {number}") for number in range(texts)),
+            *setup.images(bad, "bad"),
+            *setup.images(images),
+            *(setup.text(f"a text {number}") for number in range(texts)),
         ]
         due = min(images + texts, client_budget, vendor_budget)
         end = asyncio.run(
-            shop.buy(wanted, budget=client_budget, batch_size=batch_size, concurrency=concurrency)
+            setup.buy(wanted, budget=client_budget, batch_size=batch_size, concurrency=concurrency)
         )
-        assert end.bought == end.units == shop.vendor.spent == due
-        shop.assert_books_balance()
+        assert end.bought == end.units == setup.vendor.spent == due
+        setup.assert_cache_matches_ledger()
 
 
 @settings(max_examples=15, deadline=None)
@@ -59,17 +61,17 @@ def test_what_is_bought_is_the_least_of_both_budgets_and_the_wish_exactly(
     budgets=st.lists(st.integers(0, 30), min_size=1, max_size=4),
     batch_size=st.integers(1, 9),
 )
-def test_runs_with_growing_and_shrinking_budgets_spend_the_greatest_and_no_more(
+def test_runs_with_different_budgets_spend_exactly_the_greatest_in_total(
     budgets: list[int], batch_size: int
 ) -> None:
-    """`--budget` is over the life of the cache, not of a run."""
+    """`--budget` limits the total over the lifetime of the cache, not a single run."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        shop = Shop(folder=Path(folder) / "cache", vendor=LedgerVendor())
-        wanted = shop.images(20)
+        setup = PurchaseSetup(folder=Path(folder) / "cache", vendor=LedgerVendor())
+        wanted = setup.images(20)
         for number, budget in enumerate(budgets):
-            asyncio.run(shop.buy(wanted, budget=budget, batch_size=batch_size))
-            assert shop.vendor.spent == min(20, max(budgets[: number + 1]))
-        shop.assert_books_balance()
+            asyncio.run(setup.buy(wanted, budget=budget, batch_size=batch_size))
+            assert setup.vendor.spent == min(20, max(budgets[: number + 1]))
+        setup.assert_cache_matches_ledger()
 
 
 @settings(max_examples=12, deadline=None)
@@ -78,22 +80,24 @@ def test_runs_with_growing_and_shrinking_budgets_spend_the_greatest_and_no_more(
     vendor_budget=st.integers(0, 30),
     batch_sizes=st.lists(st.integers(1, 7), min_size=2, max_size=3),
 )
-def test_buyers_that_share_both_budgets_spend_the_smaller_to_the_last_unit(
+def test_buyers_that_share_both_budgets_spend_exactly_the_smaller(
     client_budget: int, vendor_budget: int, batch_sizes: list[int]
 ) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        shop = Shop(folder=Path(folder) / "cache", vendor=LedgerVendor(budget=vendor_budget))
-        wanted = shop.images(24)
-        plans = [shop.plan(wanted, client_budget) for _ in batch_sizes]
+        setup = PurchaseSetup(
+            folder=Path(folder) / "cache", vendor=LedgerVendor(budget=vendor_budget)
+        )
+        wanted = setup.images(24)
+        plans = [setup.plan(wanted, client_budget) for _ in batch_sizes]
 
         async def all_buy() -> None:
             await asyncio.gather(
                 *(
-                    shop.buy([], plan=plan, budget=client_budget, batch_size=size)
+                    setup.buy([], plan=plan, budget=client_budget, batch_size=size)
                     for plan, size in zip(plans, batch_sizes, strict=True)
                 )
             )
 
         asyncio.run(all_buy())
-        assert shop.vendor.spent == min(24, client_budget, vendor_budget)
-        shop.assert_books_balance()
+        assert setup.vendor.spent == min(24, client_budget, vendor_budget)
+        setup.assert_cache_matches_ledger()

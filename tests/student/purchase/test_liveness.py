@@ -1,4 +1,4 @@
-"""An open purchase of a living run is that run's alone; a dead run's has one successor."""
+"""Only a live run settles its open purchases; one other run settles those of a dead run."""
 
 from __future__ import annotations
 
@@ -23,79 +23,81 @@ from tests.student.purchase.test_kill import (
     client,
     on_a_socket,
 )
-from tests.support.open_purchases import OLD_MS, leave_intent, open_intents
-from tests.support.purchase_setup import Shop
+from tests.support.open_purchases import OLD_MS, leave_open_purchase, open_intents
+from tests.support.purchase_setup import PurchaseSetup
 
 
 @dataclass
-class Held:
-    """A vendor that keeps one client's purchases waiting at its door, uncharged, until let in."""
+class HoldingVendor:
+    """A vendor that holds one client's purchases, uncharged, until they are released."""
 
-    shop: Shop
+    setup: PurchaseSetup
     is_theirs: Callable[[httpx.Request], bool]
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    let_in: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.method == "POST" and self.is_theirs(request):
             self.arrived.set()
-            await self.let_in.wait()
-        return self.shop.vendor(request)
+            await self.released.wait()
+        return self.setup.vendor(request)
 
 
 @asynccontextmanager
-async def a_living_client(
-    shop: Shop, wanted: list[EmbeddingRequest], budget: int
-) -> AsyncIterator[tuple[Held, asyncio.Task[PurchaseSummary]]]:
+async def live_run_waiting(
+    setup: PurchaseSetup, wanted: list[EmbeddingRequest], budget: int
+) -> AsyncIterator[tuple[HoldingVendor, asyncio.Task[PurchaseSummary]]]:
     """A run whose only purchase is on its way to the vendor, and has been for a long time."""
     first = asyncio.Event()
-    held = Held(shop, lambda _: not first.is_set())
-    shop.handler = held
-    task = asyncio.create_task(shop.buy(wanted, budget=budget, concurrency=1, run="living"))
+    held = HoldingVendor(setup, lambda _: not first.is_set())
+    setup.handler = held
+    task = asyncio.create_task(setup.buy(wanted, budget=budget, concurrency=1, run="living"))
     await held.arrived.wait()
     first.set()
-    shop.clock.now += OLD_MS / 1000
+    setup.clock.now += OLD_MS / 1000
     yield held, task
-    held.let_in.set()
+    held.released.set()
     await task
 
 
-async def test_settling_never_frees_the_units_of_a_purchase_that_a_living_client_waits_for(
-    shop: Shop,
+async def test_settling_never_frees_the_units_of_a_live_runs_purchase(
+    setup: PurchaseSetup,
 ) -> None:
-    """The vendor does not know it yet, nobody else wants it, it is old: and it will be charged."""
-    async with a_living_client(shop, shop.images(4, "theirs"), budget=6) as (held, task):
-        (intent,) = open_intents(shop)
-        end = await shop.buy(shop.images(6), budget=6)
+    """The purchase is old, unknown to the vendor and in no other plan, yet it will be charged."""
+    async with live_run_waiting(setup, setup.images(4, "theirs"), budget=6) as (held, task):
+        (intent,) = open_intents(setup)
+        end = await setup.buy(setup.images(6), budget=6)
         assert (end.bought, end.stop_reason, end.open_purchases) == (2, "client budget", 1)
-        assert open_intents(shop) == [intent]
-        assert not any(intent.idempotency_key in seen.path for seen in shop.vendor.seen)
-        held.let_in.set()
+        assert open_intents(setup) == [intent]
+        assert not any(intent.idempotency_key in seen.path for seen in setup.vendor.seen)
+        held.released.set()
         assert (await task).bought == 4
-    assert shop.vendor.spent == 6
-    shop.assert_books_balance()
+    assert setup.vendor.spent == 6
+    setup.assert_cache_matches_ledger()
 
 
-async def test_a_run_waits_for_what_a_living_run_is_buying_and_pays_for_the_rest(
-    shop: Shop,
+async def test_a_run_waits_for_a_live_runs_purchase_and_pays_for_the_rest(
+    setup: PurchaseSetup,
 ) -> None:
-    wanted = shop.images(8)
-    async with a_living_client(shop, wanted[:4], budget=100) as (held, _):
-        second = asyncio.create_task(shop.buy(wanted))
-        while shop.vendor.spent < 4:
+    wanted = setup.images(8)
+    async with live_run_waiting(setup, wanted[:4], budget=100) as (held, _):
+        second = asyncio.create_task(setup.buy(wanted))
+        while setup.vendor.spent < 4:
             await asyncio.sleep(0)
         for _ in range(20):
             await asyncio.sleep(0)
         assert not second.done()
-        held.let_in.set()
+        held.released.set()
         end = await second
-    assert (end.bought, end.stop_reason, shop.vendor.spent) == (4, "complete", 8)
-    shop.assert_books_balance()
+    assert (end.bought, end.stop_reason, setup.vendor.spent) == (4, "complete", 8)
+    setup.assert_cache_matches_ledger()
 
 
-async def test_what_a_living_run_gives_up_its_rival_takes_over(shop: Shop) -> None:
-    """The living run fails in doubt and ends; the purchase it leaves is settled at once."""
-    wanted = shop.images(4)
+async def test_a_purchase_that_a_live_run_gives_up_is_settled_by_the_other_run(
+    setup: PurchaseSetup,
+) -> None:
+    """The live run ends without an answer; the purchase that it leaves is settled at once."""
+    wanted = setup.images(4)
     calls = 0
     arrived, lose = asyncio.Event(), asyncio.Event()
 
@@ -108,13 +110,13 @@ async def test_what_a_living_run_gives_up_its_rival_takes_over(shop: Shop) -> No
                 await lose.wait()
                 message = "lost on the way there"
                 raise httpx.ReadTimeout(message)
-        return shop.vendor(request)
+        return setup.vendor(request)
 
-    shop.handler = handler
-    first = asyncio.create_task(shop.buy(wanted, retry_policy=RetryPolicy(attempts=1)))
+    setup.handler = handler
+    first = asyncio.create_task(setup.buy(wanted, retry_policy=RetryPolicy(attempts=1)))
     await arrived.wait()
-    (intent,) = open_intents(shop)
-    second = asyncio.create_task(shop.buy(wanted))
+    (intent,) = open_intents(setup)
+    second = asyncio.create_task(setup.buy(wanted))
     for _ in range(20):
         await asyncio.sleep(0)
     lose.set()
@@ -122,43 +124,43 @@ async def test_what_a_living_run_gives_up_its_rival_takes_over(shop: Shop) -> No
         await first
     end = await second
     assert (end.bought, end.stop_reason) == (4, "complete")
-    assert [post.idempotency_key for post in shop.vendor.posts] == [intent.idempotency_key]
-    shop.assert_books_balance()
+    assert [post.idempotency_key for post in setup.vendor.posts] == [intent.idempotency_key]
+    setup.assert_cache_matches_ledger()
 
 
-def test_a_dead_run_has_one_successor_at_a_time(shop: Shop) -> None:
-    """Or one would give a purchase up that the other is just sending again."""
-    intent = leave_intent(shop, shop.images(4), run="dead")
-    with PaidCache.open(shop.folder) as here, PaidCache.open(shop.folder) as there:
-        one, two = shop.journal(here, "one"), shop.journal(there, "two")
-        with one.hold_run_of(intent) as is_mine:
+def test_only_one_run_at_a_time_settles_a_dead_runs_purchases(setup: PurchaseSetup) -> None:
+    """Otherwise a run could abandon a purchase that another run is sending again."""
+    intent = leave_open_purchase(setup, setup.images(4), run="dead")
+    with PaidCache.open(setup.folder) as here, PaidCache.open(setup.folder) as there:
+        first, second = setup.journal(here, "one"), setup.journal(there, "two")
+        with first.hold_run_of(intent) as is_mine:
             assert is_mine
             assert there.is_running(intent.run)
-            with two.hold_run_of(intent) as is_theirs:
+            with second.hold_run_of(intent) as is_theirs:
                 assert not is_theirs
-        with two.hold_run_of(intent) as is_theirs:
+        with second.hold_run_of(intent) as is_theirs:
             assert is_theirs
             there.abandon(intent.idempotency_key)
-        with one.hold_run_of(intent) as is_mine:
+        with first.hold_run_of(intent) as is_mine:
             assert not is_mine
 
 
-async def test_of_two_runs_that_find_a_dead_ones_purchase_neither_frees_what_the_other_sends(
-    shop: Shop,
+async def test_two_runs_settling_a_dead_runs_purchase_never_free_units_being_sent(
+    setup: PurchaseSetup,
 ) -> None:
-    """One wants it and sends it again; to the other it is old and unwanted."""
-    theirs = shop.images(4, "theirs")
-    leave_intent(shop, theirs, age_ms=OLD_MS, run="dead")
-    async with a_living_client(shop, theirs, budget=6) as (held, task):
-        end = await shop.buy(shop.images(6), budget=6)
+    """The first run plans it and sends it again; for the second it is old and not planned."""
+    theirs = setup.images(4, "theirs")
+    leave_open_purchase(setup, theirs, age_ms=OLD_MS, run="dead")
+    async with live_run_waiting(setup, theirs, budget=6) as (held, task):
+        end = await setup.buy(setup.images(6), budget=6)
         assert (end.bought, end.open_purchases) == (2, 1)
-        held.let_in.set()
+        held.released.set()
         assert (await task).bought == 4
-    assert shop.vendor.spent == 6
-    shop.assert_books_balance()
+    assert setup.vendor.spent == 6
+    setup.assert_cache_matches_ledger()
 
 
-def test_a_process_waits_for_a_living_one_and_takes_over_when_that_is_killed(
+def test_a_process_waits_for_a_live_process_and_settles_its_purchase_when_it_is_killed(
     tmp_path: Path,
 ) -> None:
     with on_a_socket() as far_end:

@@ -1,4 +1,4 @@
-"""A plan costs nothing, and says what would be bought, spent and left out."""
+"""A plan costs nothing and reports what would be bought, spent and left out."""
 
 from __future__ import annotations
 
@@ -15,94 +15,98 @@ from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.plan import Plan, make_plan
 from student.vendor.schemas import Prices
 from tests.support.ledger_vendor import LedgerVendor, model_facts
-from tests.support.purchase_setup import Shop
+from tests.support.purchase_setup import PurchaseSetup
 
 
 def names(wanted: tuple[EmbeddingRequest, ...]) -> list[str]:
-    return [one.name for one in wanted]
+    return [request.name for request in wanted]
 
 
-def test_texts_come_first_and_images_in_their_rank(shop: Shop) -> None:
-    wanted = [shop.image("b"), shop.text("t2"), shop.image("a"), shop.text("t1")]
-    plan = shop.plan(wanted)
+def test_texts_come_first_and_images_in_their_rank(setup: PurchaseSetup) -> None:
+    wanted = [setup.image("b"), setup.text("t2"), setup.image("a"), setup.text("t1")]
+    plan = setup.plan(wanted)
     assert names(plan.to_buy) == ["t2", "t1", "b", "a"]
     assert (plan.images_asked, plan.texts_asked, plan.units, plan.cost_micro_usd) == (2, 2, 4, 400)
 
 
-def test_what_the_budget_does_not_reach_is_left_out_from_the_end(shop: Shop) -> None:
-    plan = shop.plan([*shop.images(5), shop.text("t")], budget=3)
+def test_what_the_budget_does_not_reach_is_left_out_from_the_end(setup: PurchaseSetup) -> None:
+    plan = setup.plan([*setup.images(5), setup.text("t")], budget=3)
     assert names(plan.to_buy) == ["t", "image 0", "image 1"]
     assert names(plan.left_out) == ["image 2", "image 3", "image 4"]
     assert (plan.remaining, plan.units) == (3, 3)
 
 
-def test_a_bigger_budget_buys_a_superset(shop: Shop) -> None:
-    bought = [set(names(shop.plan(shop.images(9), budget=n).to_buy)) for n in range(10)]
+def test_a_bigger_budget_buys_a_superset(setup: PurchaseSetup) -> None:
+    bought = [set(names(setup.plan(setup.images(9), budget=n).to_buy)) for n in range(10)]
     assert all(smaller < bigger for smaller, bigger in pairwise(bought))
 
 
 def test_an_item_that_costs_more_than_is_left_ends_the_prefix(
-    shop: Shop, vendor: LedgerVendor
+    setup: PurchaseSetup, vendor: LedgerVendor
 ) -> None:
     vendor.price["units"] = {"image": 3, "text": 1}
-    plan = shop.plan([shop.text("t"), *shop.images(3)], budget=6)
+    plan = setup.plan([setup.text("t"), *setup.images(3)], budget=6)
     assert (names(plan.to_buy), plan.units) == (["t", "image 0"], 4)
 
 
-def test_two_files_with_the_same_bytes_and_two_spellings_of_a_text_are_one(shop: Shop) -> None:
-    wanted = [shop.image("a"), shop.image("a"), shop.text("caf\u00e9"), shop.text("cafe\u0301")]
-    plan = shop.plan(wanted)
+def test_two_files_with_the_same_bytes_and_two_spellings_of_a_text_are_one(
+    setup: PurchaseSetup,
+) -> None:
+    wanted = [setup.image("a"), setup.image("a"), setup.text("caf\u00e9"), setup.text("cafe\u0301")]
+    plan = setup.plan(wanted)
     assert (len(plan.ordered), plan.units) == (2, 2)
-    assert {one.item().payload for one in plan.ordered if one.key.modality == "text"} == {
-        "caf\u00e9".encode()
-    }
+    assert {
+        request.item().payload for request in plan.ordered if request.key.modality == "text"
+    } == {"caf\u00e9".encode()}
 
 
-async def test_what_is_paid_is_not_planned_again_and_what_it_saves_is_said(shop: Shop) -> None:
-    await shop.buy(shop.images(3))
-    plan = shop.plan(shop.images(5), budget=4)
+async def test_paid_embeddings_are_not_planned_again_and_the_saving_is_reported(
+    setup: PurchaseSetup,
+) -> None:
+    await setup.buy(setup.images(3))
+    plan = setup.plan(setup.images(5), budget=4)
     assert (plan.already_paid, plan.saved_micro_usd, plan.remaining) == (3, 300, 1)
     assert names(plan.to_buy) == ["image 3"]
 
 
-async def test_making_a_plan_neither_asks_the_vendor_nor_writes(shop: Shop) -> None:
-    await shop.buy(shop.images(2))
-    database = shop.folder / "cache.db"
-    before, seen = database.read_bytes(), len(shop.vendor.seen)
-    with CacheReader.open(shop.folder) as records:
+async def test_making_a_plan_neither_asks_the_vendor_nor_writes(setup: PurchaseSetup) -> None:
+    await setup.buy(setup.images(2))
+    database = setup.folder / "cache.db"
+    before, seen = database.read_bytes(), len(setup.vendor.seen)
+    with CacheReader.open(setup.folder) as records:
         plan = make_plan(
-            shop.images(5), cache=records, model=shop.model, prices=shop.prices, budget=9
+            setup.images(5), cache=records, model=setup.model, prices=setup.prices, budget=9
         )
     assert names(plan.to_buy) == ["image 2", "image 3", "image 4"]
-    assert (database.read_bytes(), len(shop.vendor.seen)) == (before, seen)
+    assert (database.read_bytes(), len(setup.vendor.seen)) == (before, seen)
 
 
-def test_a_budget_that_cannot_pay_the_texts_is_refused(shop: Shop) -> None:
-    wanted = [shop.text("a"), shop.text("b"), shop.text("c"), *shop.images(3)]
+def test_a_budget_that_cannot_pay_the_texts_is_refused(setup: PurchaseSetup) -> None:
+    wanted = [setup.text("a"), setup.text("b"), setup.text("c"), *setup.images(3)]
     with pytest.raises(PlanExceedsBudget) as caught:
-        shop.plan(wanted, budget=2).require_texts()
+        setup.plan(wanted, budget=2).require_texts()
     assert (caught.value.needed, caught.value.remaining, caught.value.exit_code) == (3, 2, 3)
     assert "nothing was sent" in str(caught.value)
-    shop.plan(wanted, budget=3).require_texts()
+    setup.plan(wanted, budget=3).require_texts()
 
 
-def test_a_key_of_another_model_has_no_place_in_the_plan(shop: Shop) -> None:
-    wanted = shop.images(1)
-    shop.vendor.model = model_facts(weights="cd" * 32)
+def test_a_key_of_another_model_is_refused_in_a_plan(setup: PurchaseSetup) -> None:
+    wanted = setup.images(1)
+    setup.vendor.model = model_facts(weights="cd" * 32)
     with pytest.raises(ValueError, match="another model"):
-        shop.plan(wanted)
+        setup.plan(wanted)
 
 
 def described(plan: Plan) -> dict[str, str]:
     return dict(plan.describe())
 
 
-async def test_the_description_has_every_figure(shop: Shop) -> None:
-    await shop.buy([*shop.images(2), shop.image("bad")])
-    wanted = [*shop.images(6), shop.image("image 0"), shop.text("t"), shop.image("bad")]
-    rows = described(shop.plan(wanted, budget=5))
+async def test_the_description_has_every_figure(setup: PurchaseSetup) -> None:
+    await setup.buy([*setup.images(2), setup.image("bad")])
+    wanted = [*setup.images(6), setup.image("image 0"), setup.text("t"), setup.image("bad")]
+    rows = described(setup.plan(wanted, budget=5))
     assert rows == {
-        "model": "tiny (" + shop.model.fingerprint[:19] + ", 8-d)",
+        "model": "tiny (" + setup.model.fingerprint[:19] + ", 8-d)",
         "images asked": "8",
         "texts asked": "1",
         "distinct": "8 (1 repeats are free)",

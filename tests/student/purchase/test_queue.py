@@ -1,4 +1,4 @@
-"""The queue never sells beyond its allowance, nor an item to two takers."""
+"""The queue never exceeds its allowance and never gives an item to two buyers."""
 
 from __future__ import annotations
 
@@ -39,34 +39,34 @@ def queue_of(kinds: list[bool], allowance: int) -> tuple[PurchaseQueue, list[Emb
     allowance=st.integers(0, 60),
     steps=st.lists(st.tuples(st.integers(1, 7), st.sampled_from(["keep", "back", "strike"]))),
 )
-def test_no_item_goes_twice_and_no_unit_is_spent_twice(
+def test_no_item_is_taken_twice_and_no_unit_is_spent_twice(
     kinds: list[bool], allowance: int, steps: list[tuple[int, str]]
 ) -> None:
     queue, items = queue_of(kinds, allowance)
     kept: list[EmbeddingRequest] = []
     gone: list[EmbeddingRequest] = []
     for most, fate in steps:
-        lot = queue.take(most)
-        assert len(lot) <= most
+        batch = queue.take(most)
+        assert len(batch) <= most
         if fate == "back":
-            queue.put_back(lot)
+            queue.put_back(batch)
         elif fate == "strike":
-            queue.drop(lot)
-            gone.extend(lot)
+            queue.drop(batch)
+            gone.extend(batch)
         else:
-            kept.extend(lot)
+            kept.extend(batch)
         assert queue.units(kept) + queue.allowance == allowance
         assert queue.units(kept) <= allowance
-    out = [one.name for one in (*kept, *gone)]
+    out = [request.name for request in (*kept, *gone)]
     assert len(set(out)) == len(out)
     assert len(queue) + len(out) == len(items)
 
 
-def test_what_is_put_back_comes_next_and_in_its_order() -> None:
+def test_items_that_are_put_back_come_next_in_their_order() -> None:
     queue, _ = queue_of([False] * 6, 6)
-    lot = queue.take(4)
-    queue.put_back(lot[1:])
-    assert [one.name for one in queue.take(9)] == ["1", "2", "3", "4", "5"]
+    batch = queue.take(4)
+    queue.put_back(batch[1:])
+    assert [request.name for request in queue.take(9)] == ["1", "2", "3", "4", "5"]
 
 
 @given(kinds=st.lists(st.booleans(), max_size=12), units=st.integers(-3, 40))

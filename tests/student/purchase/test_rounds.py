@@ -1,4 +1,4 @@
-"""A selector's order at a real client: what a budget buys, and what a bigger one adds."""
+"""The order of a selector in a real client: what a budget buys and what a bigger budget adds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def pets(tmp_path: Path) -> Path:
         {"method": "vl2v-adip", "lmd": 0.0},
     ],
 )
-async def test_what_no_method_would_read_is_not_bought(more: dict[str, object], pets: Path) -> None:
+async def test_embeddings_that_no_method_reads_are_not_bought(
+    more: dict[str, object], pets: Path
+) -> None:
     vendor = LedgerVendor()
     settled, images = await bought(job(pets, budget=1_000, **more), vendor)
     assert (vendor.spent, images) == (TEXTS, [])
@@ -60,14 +62,18 @@ async def test_what_no_method_would_read_is_not_bought(more: dict[str, object], 
         {"method": "vl2v-adip"},
     ],
 )
-async def test_what_one_of_the_methods_reads_is_bought(more: dict[str, object], pets: Path) -> None:
+async def test_embeddings_that_any_method_reads_are_bought(
+    more: dict[str, object], pets: Path
+) -> None:
     vendor = LedgerVendor()
     await bought(job(pets, budget=1_000, **more), vendor)
     assert vendor.spent == TEXTS + IMAGES
 
 
 @pytest.mark.parametrize("name", RANKED_BY_LOOKS)
-async def test_a_bigger_budget_goes_on_where_a_smaller_one_ended(name: str, pets: Path) -> None:
+async def test_a_bigger_budget_continues_the_order_of_a_smaller_budget(
+    name: str, pets: Path
+) -> None:
     vendor = LedgerVendor()
     _, few = await bought(job(pets, selector=name, budget=TEXTS + 7), vendor)
     _, more = await bought(job(pets, selector=name, budget=TEXTS + 13), vendor)
@@ -105,7 +111,7 @@ async def test_rounds_bought_again_cost_nothing(name: str, pets: Path) -> None:
     assert again.summary.stop_reason == "client budget"
 
 
-async def test_a_vendor_that_runs_dry_ends_the_rounds(pets: Path) -> None:
+async def test_an_exhausted_account_ends_the_rounds(pets: Path) -> None:
     settled, few = await bought(
         job(pets, selector="hybrid", budget=1000), LedgerVendor(budget=TEXTS + 5)
     )
@@ -123,25 +129,25 @@ async def test_every_view_of_a_chosen_image_is_bought(pets: Path) -> None:
 async def test_a_refused_image_is_passed_over_and_the_next_is_chosen(pets: Path) -> None:
     settings = job(pets, selector="margin", budget=TEXTS + 11)
     _, expected = await bought(settings, LedgerVendor())
-    hated = load_image_set(settings.data, settings.run, quiet()).training[expected[0]].digest
+    refused_item = load_image_set(settings.data, settings.run, quiet()).training[expected[0]].digest
     vendor = LedgerVendor()
 
-    def picky(request: httpx.Request) -> httpx.Response:
+    def refusing_vendor(request: httpx.Request) -> httpx.Response:
         sent = json.loads(request.content)["input"] if request.method == "POST" else []
-        for index, one in enumerate(sent):
-            if image_item(base64.b64decode(one.get("image", ""))) == hated:
+        for index, item in enumerate(sent):
+            if image_item(base64.b64decode(item.get("image", ""))) == refused_item:
                 return problem(422, "invalid_image", index=index)
         return vendor(request)
 
     fresh = job(pets, selector="margin", budget=TEXTS + 11, cache=pets.parent / "fresh")
-    settled, few = await bought(fresh, picky)
+    settled, few = await bought(fresh, refusing_vendor)
     assert len(few) == 11
     assert expected[0] not in few
     assert len(settled.summary.refused) == 1
     assert settled.summary.left_out == IMAGES - 12
 
 
-async def test_where_the_budget_reaches_everything_no_image_is_looked_at(pets: Path) -> None:
+async def test_when_the_budget_covers_everything_no_features_are_computed(pets: Path) -> None:
     settings = job(pets, selector="margin", budget=TEXTS + IMAGES)
     settled, every = await bought(settings, LedgerVendor())
     assert len(every) == IMAGES
@@ -151,7 +157,7 @@ async def test_where_the_budget_reaches_everything_no_image_is_looked_at(pets: P
 
 async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pets: Path) -> None:
     settings = job(pets, selector="hybrid", budget=TEXTS + 11, dry_run=True)
-    vendor, said = LedgerVendor(), StringIO()
+    vendor, printed = LedgerVendor(), StringIO()
     with PaidCache.open(settings.purchase.cache) as cache:
         async with client_of(vendor) as client:
             settled = await run_purchase(
@@ -159,12 +165,12 @@ async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pe
                 settings,
                 load_image_set(settings.data, settings.run, quiet()),
                 cache,
-                Terminal(Console(file=said, width=120)),
+                Terminal(Console(file=printed, width=120)),
                 "distill-client",
             )
     assert settled is None
     assert vendor.spent == 0
-    assert "2 texts, 11 images" in said.getvalue()
+    assert "2 texts, 11 images" in printed.getvalue()
 
 
 def test_an_unknown_selector_is_refused_before_anything_is_read(pets: Path) -> None:

@@ -1,4 +1,4 @@
-"""Plans, purchases and their records within two walls, and beside the purchases of others."""
+"""Plans, purchases and their records within both budgets, and with other open purchases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pets(tmp_path: Path) -> Path:
     return write_domains(tmp_path / "pets", domains=4)
 
 
-async def test_rounds_are_recorded_as_purchases_of_one_job(pets: Path) -> None:
+async def test_rounds_are_recorded_as_purchases_of_one_run(pets: Path) -> None:
     settings = job(pets, selector="margin", budget=TEXTS + 11)
     settled, _ = await bought(settings, LedgerVendor())
     with PaidCache.open(settings.purchase.cache) as cache:
@@ -41,7 +41,7 @@ async def test_rounds_are_recorded_as_purchases_of_one_job(pets: Path) -> None:
     assert settled.summary.bought == 13
 
 
-async def test_a_job_in_rounds_saves_nothing_of_what_it_has_just_bought(pets: Path) -> None:
+async def test_a_run_in_rounds_counts_no_saving_for_its_own_purchases(pets: Path) -> None:
     settings = job(pets, selector="margin", budget=TEXTS + 11)
     await bought(settings, LedgerVendor())
     with PaidCache.open(settings.purchase.cache) as cache:
@@ -51,7 +51,7 @@ async def test_a_job_in_rounds_saves_nothing_of_what_it_has_just_bought(pets: Pa
     assert [run.planned for run in runs[:3]] == [TEXTS + 2, 2, 4]
 
 
-async def test_a_job_in_rounds_counts_what_an_earlier_job_paid_for_once(pets: Path) -> None:
+async def test_a_run_in_rounds_counts_an_earlier_runs_purchases_once(pets: Path) -> None:
     vendor = LedgerVendor()
     settings = job(pets, selector="margin", budget=TEXTS + 11)
     await bought(job(pets, budget=TEXTS + 5), vendor)
@@ -65,7 +65,7 @@ async def test_a_job_in_rounds_counts_what_an_earlier_job_paid_for_once(pets: Pa
     assert sum(run.already_paid for run in repeated) == found + settled.summary.units
 
 
-async def test_a_run_has_saved_what_its_hits_would_cost_in_queries(pets: Path) -> None:
+async def test_the_saving_of_a_run_is_the_queries_that_its_hits_would_cost(pets: Path) -> None:
     vendor, settings = LedgerVendor(), job(pets, budget=1_000)
     vendor.price["units"] = {"image": 3, "text": 1}
     await bought(settings, vendor)
@@ -76,17 +76,17 @@ async def test_a_run_has_saved_what_its_hits_would_cost_in_queries(pets: Path) -
 
 
 @pytest.mark.parametrize(
-    ("budget", "account", "wall", "remedy"),
+    ("budget", "account", "limit", "remedy"),
     [
         (1_000, 1, "the account at the vendor has 1 left", "Have it raised there"),
         (1, 1_000, "the budget has 1 left", "Raise --budget"),
     ],
 )
-async def test_prompts_that_do_not_fit_name_the_wall_that_was_hit(
-    budget: int, account: int, wall: str, remedy: str, pets: Path
+async def test_unaffordable_prompts_name_the_budget_that_is_too_small(
+    budget: int, account: int, limit: str, remedy: str, pets: Path
 ) -> None:
     vendor = LedgerVendor(budget=account)
-    with pytest.raises(PlanExceedsBudget, match=f"needs 2 queries and {wall}.*{remedy}"):
+    with pytest.raises(PlanExceedsBudget, match=f"needs 2 queries and {limit}.*{remedy}"):
         await bought(job(pets, budget=budget), vendor)
     assert vendor.spent == 0
 
@@ -95,16 +95,18 @@ async def test_prompts_that_do_not_fit_name_the_wall_that_was_hit(
     ("budget", "account", "ending"),
     [(1_000, TEXTS + 5, "vendor budget"), (TEXTS + 5, 1_000, "client budget")],
 )
-async def test_a_purchase_cut_short_ends_at_the_smaller_of_two_walls(
+async def test_a_purchase_ends_at_the_smaller_of_the_two_budgets(
     budget: int, account: int, ending: str, pets: Path
 ) -> None:
     settled, few = await bought(job(pets, budget=budget), LedgerVendor(budget=account))
     assert (len(few), settled.summary.stop_reason) == (5, ending)
 
 
-def left_open(settings: Options, wanted: Sequence[EmbeddingRequest], *, key_id: str) -> Intent:
-    """Journals a purchase as a run of that API key does that is killed before it sends."""
-    keys = tuple(one.key for one in wanted)
+def leave_open_purchase(
+    settings: Options, wanted: Sequence[EmbeddingRequest], *, key_id: str
+) -> Intent:
+    """Record an open purchase, as a run with that API key leaves it if killed before sending."""
+    keys = tuple(request.key for request in wanted)
     intent = Intent(
         idempotency_key=purchase_key(
             account=f"{URL}#{key_id}",
@@ -133,25 +135,27 @@ async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
     pets: Path,
 ) -> None:
     vendor, settings = LedgerVendor(), job(pets, budget=1_000)
-    theirs = left_open(settings, prompts(settings, vendor), key_id="oldkey")
+    theirs = leave_open_purchase(settings, prompts(settings, vendor), key_id="oldkey")
     with pytest.raises(PurchaseError) as caught:
         await bought(settings, vendor)
-    told = str(caught.value)
-    assert f"purchase {theirs.idempotency_key} of run killed" in told
-    assert "another API key than testkey" in told
-    assert "Only with that key can the vendor say whether its 2 queries were charged" in told
+    message = str(caught.value)
+    assert f"purchase {theirs.idempotency_key} of run killed" in message
+    assert "another API key than testkey" in message
+    assert "Only with that key can the vendor say whether its 2 queries were charged" in message
     assert (vendor.spent, vendor.posts) == (0, [])
-    # What the message says to do helps.
-    assert f"write-off {theirs.idempotency_key}" in told
+    # The advice in the message works.
+    assert f"write-off {theirs.idempotency_key}" in message
     with PaidCache.open(settings.purchase.cache) as cache:
         write_off(cache, theirs.idempotency_key)
     await bought(settings, vendor)
     assert vendor.spent == TEXTS + IMAGES
 
 
-async def test_another_keys_purchase_that_is_under_way_is_waited_for_by_hand(pets: Path) -> None:
+async def test_another_keys_purchase_of_a_live_run_stops_the_run_with_advice_to_wait(
+    pets: Path,
+) -> None:
     vendor, settings = LedgerVendor(), job(pets, budget=1_000)
-    left_open(settings, prompts(settings, vendor), key_id="oldkey")
+    leave_open_purchase(settings, prompts(settings, vendor), key_id="oldkey")
     with (
         PaidCache.open(settings.purchase.cache) as cache,
         cache.hold_run_lock("killed"),
@@ -161,17 +165,17 @@ async def test_another_keys_purchase_that_is_under_way_is_waited_for_by_hand(pet
     assert vendor.spent == 0
 
 
-async def test_ones_own_open_purchase_of_the_prompts_is_settled(pets: Path) -> None:
+async def test_an_open_purchase_of_the_prompts_under_the_same_key_is_settled(pets: Path) -> None:
     vendor, settings = LedgerVendor(), job(pets, budget=1_000)
-    left_open(settings, prompts(settings, vendor), key_id="testkey")
+    leave_open_purchase(settings, prompts(settings, vendor), key_id="testkey")
     settled, _ = await bought(settings, vendor)
     assert (vendor.spent, settled.summary.stop_reason) == (TEXTS + IMAGES, "complete")
 
 
-async def test_another_keys_purchase_of_an_image_does_not_stop_the_job(pets: Path) -> None:
+async def test_another_keys_purchase_of_an_image_does_not_stop_the_run(pets: Path) -> None:
     vendor, settings = LedgerVendor(), job(pets, budget=1_000)
     scanned = load_image_set(settings.data, settings.run, quiet())
     requirements = EmbeddingRequirements(settings, scanned, Model.model_validate(vendor.model))
-    left_open(settings, requirements.wanted([0])[TEXTS:], key_id="oldkey")
+    leave_open_purchase(settings, requirements.wanted([0])[TEXTS:], key_id="oldkey")
     settled, images = await bought(settings, vendor)
     assert (len(images), settled.summary.stop_reason) == (IMAGES - 1, "waiting")

@@ -1,4 +1,4 @@
-"""Several buyers on one cache: nothing is paid twice and the budget holds for all together."""
+"""Several buyers on one cache: nothing is paid twice and the budget limits their total."""
 
 from __future__ import annotations
 
@@ -9,74 +9,76 @@ import pytest
 
 from cache.paid_cache import PaidCache
 from student.purchase.progress import PurchaseSummary
-from tests.support.purchase_setup import Shop
+from tests.support.purchase_setup import PurchaseSetup
 
 
-async def slowly(shop: Shop, request: httpx.Request) -> httpx.Response:
+async def slowly(setup: PurchaseSetup, request: httpx.Request) -> httpx.Response:
     await asyncio.sleep(0.001)
-    return shop.vendor(request)
+    return setup.vendor(request)
 
 
 async def buy_together(
-    shop: Shop, *, buyers: int, budget: int, images: int
+    setup: PurchaseSetup, *, buyers: int, budget: int, images: int
 ) -> list[PurchaseSummary]:
-    """Several runs with the same wishes at once; all plans are made before anybody buys."""
+    """Several runs that buy the same items at once; every plan is made before any purchase."""
 
     async def handler(request: httpx.Request) -> httpx.Response:
-        return await slowly(shop, request)
+        return await slowly(setup, request)
 
-    shop.handler = handler
-    wanted = shop.images(images)
-    plans = [shop.plan(wanted, budget) for _ in range(buyers)]
-    return await asyncio.gather(*(shop.buy([], plan=plan, budget=budget) for plan in plans))
+    setup.handler = handler
+    wanted = setup.images(images)
+    plans = [setup.plan(wanted, budget) for _ in range(buyers)]
+    return await asyncio.gather(*(setup.buy([], plan=plan, budget=budget) for plan in plans))
 
 
-async def test_buyers_who_want_the_same_pay_once(shop: Shop) -> None:
-    ends = await buy_together(shop, buyers=4, budget=1000, images=30)
-    assert shop.vendor.spent == 30
+async def test_buyers_of_the_same_items_pay_once(setup: PurchaseSetup) -> None:
+    ends = await buy_together(setup, buyers=4, budget=1000, images=30)
+    assert setup.vendor.spent == 30
     assert all(end.stop_reason == "complete" for end in ends)
-    shop.assert_books_balance()
+    setup.assert_cache_matches_ledger()
 
 
 @pytest.mark.parametrize("budget", [1, 13, 29])
-async def test_one_budget_holds_for_all_buyers_together(shop: Shop, budget: int) -> None:
-    await buy_together(shop, buyers=3, budget=budget, images=30)
-    assert shop.vendor.spent == budget
-    shop.assert_books_balance()
+async def test_one_budget_holds_for_all_buyers_together(setup: PurchaseSetup, budget: int) -> None:
+    await buy_together(setup, buyers=3, budget=budget, images=30)
+    assert setup.vendor.spent == budget
+    setup.assert_cache_matches_ledger()
 
 
-async def test_buyers_whose_wishes_overlap_in_another_order_pay_once(shop: Shop) -> None:
+async def test_buyers_of_overlapping_items_in_another_order_pay_once(setup: PurchaseSetup) -> None:
     async def handler(request: httpx.Request) -> httpx.Response:
-        return await slowly(shop, request)
+        return await slowly(setup, request)
 
-    shop.handler = handler
-    wanted = shop.images(24)
-    wishes = [wanted, wanted[::-1], wanted[12:] + wanted[:6]]
-    plans = [shop.plan(wish) for wish in wishes]
-    ends = await asyncio.gather(*(shop.buy([], plan=plan, batch_size=5) for plan in plans))
-    assert shop.vendor.spent == 24
+    setup.handler = handler
+    wanted = setup.images(24)
+    orders = [wanted, wanted[::-1], wanted[12:] + wanted[:6]]
+    plans = [setup.plan(order) for order in orders]
+    ends = await asyncio.gather(*(setup.buy([], plan=plan, batch_size=5) for plan in plans))
+    assert setup.vendor.spent == 24
     assert {end.stop_reason for end in ends} == {"complete"}
-    shop.assert_books_balance()
+    setup.assert_cache_matches_ledger()
 
 
-def test_of_two_claims_on_one_item_the_later_withdraws_before_anything_is_sent(shop: Shop) -> None:
-    wanted = shop.images(4)
-    with PaidCache.open(shop.folder) as cache:
-        first = shop.journal(cache, "one").claim(wanted[:3])
-        second = shop.journal(cache, "two").claim(wanted[2:])
+def test_of_two_claims_on_one_item_the_later_withdraws_before_anything_is_sent(
+    setup: PurchaseSetup,
+) -> None:
+    wanted = setup.images(4)
+    with PaidCache.open(setup.folder) as cache:
+        first = setup.journal(cache, "one").claim(wanted[:3])
+        second = setup.journal(cache, "two").claim(wanted[2:])
         assert first.intent is not None
         assert second.intent is None
         assert second.is_contested
-        assert [one.name for one in second.free] == ["image 3"]
+        assert [request.name for request in second.free] == ["image 3"]
         assert cache.open_intents() == [first.intent]
 
 
-async def test_what_was_paid_meanwhile_is_not_claimed(shop: Shop) -> None:
-    wanted = shop.images(4)
-    with PaidCache.open(shop.folder) as cache:
-        journal = shop.journal(cache, "late")
-        await shop.buy(wanted[:2])
+async def test_items_paid_in_the_meantime_are_not_claimed(setup: PurchaseSetup) -> None:
+    wanted = setup.images(4)
+    with PaidCache.open(setup.folder) as cache:
+        journal = setup.journal(cache, "late")
+        await setup.buy(wanted[:2])
         claim = journal.claim(wanted)
         assert claim.intent is None
         assert not claim.is_contested
-        assert [one.name for one in claim.free] == ["image 2", "image 3"]
+        assert [request.name for request in claim.free] == ["image 2", "image 3"]

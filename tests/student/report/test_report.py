@@ -18,7 +18,7 @@ from tests.support.pictures import write_picture
 from tests.support.small_grid import settings
 
 
-def test_a_tally_is_an_accuracy_with_its_wilson_interval() -> None:
+def test_an_accuracy_count_has_a_wilson_interval() -> None:
     tally = AccuracyCount(correct=8, images=10)
     # Wilson, 1927, for 8 of 10: 0.490 to 0.943.
     assert tally.as_dict() == {
@@ -30,7 +30,7 @@ def test_a_tally_is_an_accuracy_with_its_wilson_interval() -> None:
     assert str(tally) == "80.0 ± 22.7"
 
 
-def test_every_answer_right_still_has_an_interval() -> None:
+def test_a_perfect_accuracy_still_has_an_interval() -> None:
     low, high = AccuracyCount(correct=20, images=20).as_dict()["interval95"]
     assert low < 0.9 < high == 1.0
 
@@ -46,14 +46,14 @@ def _economics(vendor_milliseconds: float | None) -> Economics:
     )
 
 
-def test_the_student_is_set_beside_the_vendors_price_and_latency() -> None:
+def test_the_student_is_compared_with_the_vendors_price_and_latency() -> None:
     rows = dict(_economics(2.5).rows())
     assert rows["student"] == "3.71 million parameters"
     assert rows["vendor, one image in bulk"] == "2.5 ms, $0.0001"
     assert rows["paid back after"] == "8,870 predictions"
 
 
-def test_a_single_request_says_nothing_of_the_vendors_speed() -> None:
+def test_a_single_request_gives_no_estimate_of_the_vendors_speed() -> None:
     (receipt,) = _bought("run-1", 1_000)
     assert bulk_milliseconds([receipt]) is None
     assert bulk_milliseconds([]) is None
@@ -66,7 +66,7 @@ def test_a_vendor_that_counts_in_nanoseconds_has_no_speed_in_milliseconds() -> N
     assert bulk_milliseconds(_bought("run-1", -5, 1_000)) is None
 
 
-def test_the_vendors_speed_is_read_off_the_receipts_of_the_largest_run() -> None:
+def test_the_vendors_speed_is_computed_from_the_receipts_of_the_largest_run() -> None:
     # Two images a receipt, the last two of them within 60 milliseconds: 15 each.
     receipts = [*_bought("run-1", 1_000, 1_020, 1_060), *_bought("run-2", 0, 9_000)]
     assert bulk_milliseconds(receipts) == 15.0
@@ -101,15 +101,15 @@ def test_names_that_look_like_formulas_are_drawn_as_they_are_called(tmp_path: Pa
     options = settings(tmp_path / "pets", target_domain=[domains[1]])
     scanned = load_image_set(options.data, options.run, quiet())
     (split,) = scanned.splits
-    said = np.array([scanned.label(item) for item in split.tests[domains[1]]])
+    predicted = np.array([scanned.label(item) for item in split.tests[domains[1]]])
     result = MethodResult(
         method="kd",
         trained=cast(Any, None),  # no picture shows it
         scores={domains[1]: AccuracyCount(correct=10, images=10)},
-        answers={domains[1]: said},
+        answers={domains[1]: predicted},
     )
-    one = Experiment(
+    experiment = Experiment(
         sources=split.sources, targets=split.targets, num_train=8, num_bought=8, results=(result,)
     )
-    draw_answers(tmp_path / "answers.png", one, scanned, seed=0)
+    draw_answers(tmp_path / "answers.png", experiment, scanned, seed=0)
     assert (tmp_path / "answers.png").stat().st_size > 0

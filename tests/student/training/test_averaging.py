@@ -27,7 +27,7 @@ def test_a_mean_of_weights_is_the_mean_of_what_was_added() -> None:
     assert float(mean.tensors["w"]) == pytest.approx((9 + 30) / 6)
 
 
-def test_the_mean_does_not_follow_the_weights_that_it_was_given() -> None:
+def test_the_mean_does_not_change_with_the_weights_added_to_it() -> None:
     weights = torch.tensor([1.0])
     mean = WeightMean()
     mean.add({"w": weights})
@@ -36,7 +36,7 @@ def test_the_mean_does_not_follow_the_weights_that_it_was_given() -> None:
 
 
 def test_the_valley_starts_where_the_loss_stops_falling() -> None:
-    """Segments 0 and 1 are still on the way down; 2 to 5 lie in the valley."""
+    """The loss still falls in segments 0 and 1; segments 2 to 5 are in the valley."""
     average, valley = _averaged([5.0, 4.0, 1.0, 1.1, 1.2, 1.0])
     assert valley.rim == pytest.approx((1.0 + 1.1 + 1.2) / 3 * 1.3)
     assert average == pytest.approx((2 + 3 + 4 + 5) / 4)

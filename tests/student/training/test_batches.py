@@ -71,7 +71,7 @@ def test_a_step_has_its_batch_whatever_was_asked_before() -> None:
     assert walked.indices(7).tolist() == fresh.indices(7).tolist()
 
 
-def test_a_bought_view_is_picked_uniformly_and_no_other_ever() -> None:
+def test_only_bought_views_are_picked_and_uniformly() -> None:
     bought = np.tile(np.array([False, True, False, True]), (6000, 1))
     views, paid = pick_views(bought, np.random.default_rng(0))
     counts = Counter(views.tolist())
@@ -120,7 +120,7 @@ def test_an_image_of_which_only_the_clean_view_was_bought_counts_as_one_query() 
     assert not np.array_equal(batch.inputs.numpy(), data.pixels[_rows(data, 0), 0])
 
 
-def test_where_the_budget_did_not_reach_fresh_views_stand_among_stored_ones() -> None:
+def test_images_beyond_the_budget_get_fresh_views_beside_stored_ones() -> None:
     bought = np.zeros((18, 3), dtype=bool)
     bought[:9, 1:] = True
     data = make_data(views=3, bought=bought)
@@ -133,14 +133,14 @@ def test_where_the_budget_did_not_reach_fresh_views_stand_among_stored_ones() ->
         assert bool(embedding.any()) == (row < 9)
 
 
-def test_between_stored_views_a_fresh_one_is_taught_by_the_mean_of_what_was_bought() -> None:
+def test_a_fresh_view_beside_stored_views_has_the_mean_bought_embedding_as_target() -> None:
     """Half of the time here; an embedding that was not bought is not in the mean."""
     bought = np.ones((18, 3), dtype=bool)
     bought[:, 1] = False
     data = make_data(views=3, bought=bought)
-    spoilt = data.image_embeddings.copy()
-    spoilt[:, 1] = np.nan
-    data = replace(data, image_embeddings=spoilt)
+    embeddings = data.image_embeddings.copy()
+    embeddings[:, 1] = np.nan
+    data = replace(data, image_embeddings=embeddings)
     batches, fresh = _pixels(data, mean_target_prob=0.5), 0
     for step in range(20):
         batch = batches(step)
@@ -156,14 +156,14 @@ def test_between_stored_views_a_fresh_one_is_taught_by_the_mean_of_what_was_boug
     assert 40 < fresh < 120
 
 
-def test_images_of_which_only_the_clean_view_was_bought_have_nothing_between() -> None:
+def test_images_with_only_the_clean_view_bought_have_no_mean_target() -> None:
     data = make_data()
     with_chance, without = _pixels(data, mean_target_prob=1.0)(0), _pixels(data)(0)
     assert torch.equal(with_chance.inputs, without.inputs)
     assert torch.equal(with_chance.images, without.images)
 
 
-def test_one_query_an_image_shows_it_as_it_stands_as_often_as_is_wished() -> None:
+def test_with_one_query_per_image_the_original_is_shown_with_clean_prob() -> None:
     data = make_data(views=1)
     batches, exact = _pixels(data, clean_prob=0.25), 0
     for step in range(50):
@@ -173,7 +173,7 @@ def test_one_query_an_image_shows_it_as_it_stands_as_often_as_is_wished() -> Non
     assert 70 < exact < 130  # of 400
 
 
-def test_of_several_stored_views_the_clean_one_is_shown_as_often_as_is_wished() -> None:
+def test_among_several_stored_views_the_clean_view_is_shown_with_clean_prob() -> None:
     """With its own embedding; else another stored view, or a fresh one."""
     data = make_data(views=3)
     batches, clean = _pixels(data, clean_prob=0.5, mean_target_prob=1.0), 0
@@ -191,7 +191,7 @@ def test_of_several_stored_views_the_clean_one_is_shown_as_often_as_is_wished() 
     assert 160 < clean < 240  # of 400
 
 
-def test_a_clean_view_that_was_not_bought_is_not_shown_in_place_of_those_that_were() -> None:
+def test_an_unbought_clean_view_does_not_replace_bought_views() -> None:
     bought = np.ones((18, 3), dtype=bool)
     bought[:, 0] = False
     data = make_data(views=3, bought=bought)
@@ -201,7 +201,7 @@ def test_a_clean_view_that_was_not_bought_is_not_shown_in_place_of_those_that_we
         assert any(np.array_equal(pixels, view) for view in data.pixels[row, 1:])
 
 
-def test_an_image_without_a_query_is_shown_as_it_stands_as_often_as_one_with() -> None:
+def test_an_unbought_image_is_shown_unaugmented_as_often_as_a_bought_one() -> None:
     data = make_data(views=1)
     nothing = np.zeros((18, 1), dtype=bool)
     batch = _pixels(data, bought=nothing, clean_prob=1.0)(0)
@@ -236,7 +236,7 @@ def test_a_method_without_image_term_reads_no_embedding() -> None:
     assert not batch.images.any()
 
 
-def test_features_stand_by_the_embedding_of_the_very_view_they_are_of() -> None:
+def test_features_are_paired_with_the_embedding_of_the_same_view() -> None:
     bought = np.zeros((18, 3), dtype=bool)
     bought[::2, 1:] = True
     data = make_data(views=3, bought=bought)

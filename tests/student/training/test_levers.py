@@ -1,4 +1,4 @@
-"""What the one loop can do beyond the paper, each by a value."""
+"""The options of the training loop beyond the paper."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LEVERS: dict[str, dict[str, Any]] = {
 
 
 class Power(Exception):
-    """The machine is switched off."""
+    """Raised to simulate a power failure."""
 
 
 def _train(
@@ -48,8 +48,8 @@ def _train(
     return train(task_of(method, data, validation, settings), **others)
 
 
-def _differing(one: Student, other: Student) -> list[str]:
-    first, second = one.state_dict(), other.state_dict()
+def _differing(student: Student, other: Student) -> list[str]:
+    first, second = student.state_dict(), other.state_dict()
     assert first.keys() == second.keys()
     return [key for key in first if not torch.equal(first[key], second[key])]
 
@@ -109,11 +109,14 @@ def test_a_method_of_labels_does_not_see_images_without(
         bought=data.bought[has_label],
         text_embeddings=data.text_embeddings,
     )
-    one = _train(METHODS[name], padded, validation, settings).student
+    student = _train(METHODS[name], padded, validation, settings).student
     other = _train(METHODS[name], left, validation, settings).student
     if METHODS[name].parts[0][1] == "all":
-        assert _differing(one, other) == []
-    for key, tensor in one.state_dict().items():  # features are of other chunks: not bit for bit
+        assert _differing(student, other) == []
+    for (
+        key,
+        tensor,
+    ) in student.state_dict().items():  # features are of other chunks: not bit for bit
         torch.testing.assert_close(tensor, other.state_dict()[key], rtol=1e-3, atol=1e-4)
 
 
@@ -125,12 +128,12 @@ def test_labels_that_are_missing_altogether_or_make_no_sense_are_refused(
         _train(METHODS["erm"], nothing, validation, settings)
     with pytest.raises(DataError, match="outside the 3 classes"):
         _train(ADIP, replace(data, labels=data.labels - 2), validation, settings)
-    blind = replace(validation, labels=np.full(len(validation.labels), -1))
+    unlabelled_validation = replace(validation, labels=np.full(len(validation.labels), -1))
     with pytest.raises(DataError, match="validation label"):
-        _train(ADIP, data, blind, settings)
+        _train(ADIP, data, unlabelled_validation, settings)
 
 
-def test_a_label_term_beside_the_cosines_learns_its_temperature(
+def test_a_label_term_with_cosine_terms_learns_its_temperature(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     terms = LossWeights(labels=0.2, logit_scale=20.0, learns_scale=True)

@@ -65,7 +65,9 @@ INSIDE = {
 
 @pytest.mark.parametrize("keep_batch_norm", [True, False])
 @pytest.mark.parametrize("part", get_args(Part))
-def test_what_a_stage_does_not_name_cannot_move(part: Part, *, keep_batch_norm: bool) -> None:
+def test_parameters_that_a_stage_does_not_name_stay_unchanged(
+    part: Part, *, keep_batch_norm: bool
+) -> None:
     """Exactly equal after three steps, batch-norm statistics and text embeddings included."""
     student = _student()
     before = copy.deepcopy(student.state_dict())

@@ -180,7 +180,7 @@ def test_kd_with_labels_is_their_weighed_sum() -> None:
     torch.testing.assert_close(both, apart)
 
 
-def test_the_teachers_own_answer_is_clips() -> None:
+def test_the_teachers_prediction_is_that_of_clip() -> None:
     """A hundred cosines to the class texts, whatever the length of the embedding."""
     batch = _batch()
     expected = 100 * functional.cosine_similarity(batch.images[:, None], _texts()[None], dim=-1)
@@ -226,12 +226,12 @@ def test_a_text_head_classifies_from_the_texts_and_is_trained_from_there() -> No
     [ADIP, LossWeights(kd=1.0), LossWeights(image=0.5, labels=0.1, kd=0.2)],
 )
 def test_an_embedding_that_was_not_bought_is_never_read(terms: LossWeights) -> None:
-    """Not even when its row holds no number: loss and gradient are those of any other row there."""
+    """Even if its row is NaN: loss and gradient equal those with any other row."""
     batch = _batch()
-    spoilt = batch.images.clone()
-    spoilt[~batch.bought] = float("nan")
+    with_nan = batch.images.clone()
+    with_nan[~batch.bought] = float("nan")
     found = []
-    for images in (batch.images, spoilt):
+    for images in (batch.images, with_nan):
         inputs = batch.inputs.clone().requires_grad_()
         loss = _loss(terms, replace(batch, inputs=inputs, images=images))
         torch.autograd.backward(loss)
@@ -260,7 +260,7 @@ def test_a_row_without_label_adds_nothing_to_a_term_of_labels(terms: LossWeights
     unlabelled = replace(terms, text=0.0, labels=0.0, relations=0.0)
     alone = 0.0
     for row in range(ROWS):
-        one = replace(
+        row_batch = replace(
             batch,
             inputs=batch.inputs[row : row + 1],
             labels=batch.labels[row : row + 1],
@@ -268,7 +268,7 @@ def test_a_row_without_label_adds_nothing_to_a_term_of_labels(terms: LossWeights
             bought=batch.bought[row : row + 1],
         )
         if labels[row] >= 0:
-            alone += _loss(terms, one).item()
+            alone += _loss(terms, row_batch).item()
         elif unlabelled.reads_images:
-            alone += _loss(unlabelled, one).item()
+            alone += _loss(unlabelled, row_batch).item()
     assert loss.item() == pytest.approx(alone / ROWS, rel=1e-5)

@@ -42,9 +42,9 @@ def test_the_white_box_has_no_projection_and_is_trained_at_once() -> None:
     sd, fine_tuned = METHODS["vl2v-sd"], METHODS["clip-ft"]
     assert sd.terms_for(SETTINGS) == METHODS["vl2v-adip"].terms_for(SETTINGS)
     assert fine_tuned.terms_for(SETTINGS) == LossWeights(labels=1.0, logit_scale=100.0)
-    for one in (sd, fine_tuned):
-        assert one.head == "identity"
-        assert [stage.trains for stage in one.stages(SETTINGS)] == ["backbone"]
+    for method in (sd, fine_tuned):
+        assert method.head == "identity"
+        assert [stage.trains for stage in method.stages(SETTINGS)] == ["backbone"]
 
 
 def test_a_recipes_overrides_win_over_a_runs_settings_unless_it_yields_them() -> None:
@@ -111,7 +111,7 @@ def test_weights_that_make_no_sense_are_refused(change: dict[str, Any], reason: 
         (LossWeights(relations=1.0), False, True, False, True),
     ],
 )
-def test_a_term_says_what_it_reads(
+def test_a_loss_term_declares_what_it_reads(
     terms: LossWeights, *, images: bool, labels: bool, logits: bool, projection: bool
 ) -> None:
     assert (terms.reads_images, terms.reads_labels) == (images, labels)

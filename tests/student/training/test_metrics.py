@@ -86,12 +86,12 @@ def test_the_interval_is_wilsons(correct: int, total: int, low: float, high: flo
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 0), (3, 2), (-1, 2)])
-def test_an_interval_of_no_proportion_is_refused(correct: int, total: int) -> None:
+def test_an_interval_of_an_invalid_proportion_is_refused(correct: int, total: int) -> None:
     with pytest.raises(BadInput, match="is not a proportion"):
         wilson_interval(correct, total)
 
 
-def test_the_cost_of_a_student_is_its_numbers_and_its_milliseconds(student: Student) -> None:
+def test_the_cost_of_a_student_is_its_parameters_and_its_milliseconds(student: Student) -> None:
     trained = sum(parameter.numel() for parameter in student.parameters())
     assert num_parameters(student) == trained + 4 * 6
     assert 0 < latency(student, repeats=3, warm_up=1) < 10_000

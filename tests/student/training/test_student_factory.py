@@ -1,4 +1,4 @@
-"""Which methods train which networks, and that what cannot work is said before anything is sent."""
+"""Which methods train which networks; impossible options are refused before any request."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def test_the_tower_is_trained_without_a_projection(
     trained = _train(name, data, settings.changed(averaging="none")).student
     start = starting_backbone(_task(name, data, settings))
     held = trained.state_dict()
-    assert any(not torch.equal(held[key], one) for key, one in start.items())
+    assert any(not torch.equal(held[key], tensor) for key, tensor in start.items())
     assert not any("projection" in key for key in held)
 
 
 @pytest.mark.parametrize("name", ["vl2v-sd", "clip-ft"])
-def test_at_a_share_of_nought_the_student_is_the_zero_shot_clip(
+def test_at_wise_ft_zero_the_student_is_the_zero_shot_clip(
     name: str, data: TrainingData, settings: TrainingOptions
 ) -> None:
     untrained = make_student(_task(name, data, settings), pretrained=True).eval()
@@ -119,8 +119,8 @@ def test_at_a_share_of_nought_the_student_is_the_zero_shot_clip(
     )
     assert torch.equal(_logits(zero, data), _logits(untrained, data))
     first, last = untrained.state_dict(), whole.state_dict()
-    for key, one in half.state_dict().items():
-        assert torch.equal(one, 0.5 * first[key] + 0.5 * last[key])
+    for key, tensor in half.state_dict().items():
+        assert torch.equal(tensor, 0.5 * first[key] + 0.5 * last[key])
     assert not torch.equal(_logits(half, data), _logits(whole, data))
 
 
@@ -136,7 +136,7 @@ def test_a_saved_student_needs_the_teachers_folder_no_more(
     assert loaded.architecture.backbone == settings.backbone
 
 
-def test_a_timm_student_is_made_and_read_as_ever(
+def test_a_timm_student_is_created_and_loaded_as_before(
     data: TrainingData, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     timm = settings.changed(backbone="test_efficientnet", weights="none")
@@ -146,7 +146,9 @@ def test_a_timm_student_is_made_and_read_as_ever(
     assert torch.equal(_logits(loaded, data), _logits(trained, data))
 
 
-def test_a_selector_looks_through_the_tower(settings: TrainingOptions, tmp_path: Path) -> None:
+def test_a_selector_reads_the_features_of_the_tower(
+    settings: TrainingOptions, tmp_path: Path
+) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
     digests = [f"{number:064x}" for number in range(3)]
     found = frozen_features(digests, pictures, settings, seed=0, folder=tmp_path / "features")
@@ -160,7 +162,7 @@ def test_a_tower_of_another_space_than_the_vendors_is_refused(settings: Training
         check_space(METHODS["vl2v-sd"], settings.backbone, 512)
 
 
-def test_weights_that_are_not_the_vendors_own_file_are_warned_of(
+def test_weights_other_than_the_vendors_own_file_give_a_warning(
     settings: TrainingOptions,
 ) -> None:
     sold = hashlib.sha256(Path(settings.weights).read_bytes()).hexdigest()
@@ -172,7 +174,7 @@ def test_weights_that_are_not_the_vendors_own_file_are_warned_of(
     assert "another model than the one whose answers are bought" in warning
 
 
-def test_nobody_is_warned_of_weights_that_are_filled_in_at_once(
+def test_weights_that_are_loaded_at_once_give_no_warning(
     data: TrainingData, settings: TrainingOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()  # the tiny CLIP itself was made with a warning
@@ -199,11 +201,11 @@ def _refusal(clip: TinyClip, tmp_path: Path, capsys: pytest.CaptureFixture[str],
             *("--image-size", str(SIZE), *more),
         ]
     )
-    said = capsys.readouterr()
-    assert (code, said.out) == (2, "")
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (2, "")
     assert not (tmp_path / "cache").exists()
-    assert said.err.startswith("error: ")
-    return said.err
+    assert printed.err.startswith("error: ")
+    return printed.err
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def _refusal(clip: TinyClip, tmp_path: Path, capsys: pytest.CaptureFixture[str],
         (("--method", "vl2v", "--compare"), "method: Input should be 'vl2v-adip', "),
     ],
 )
-def test_what_cannot_work_is_said_before_anything_is_sent(
+def test_impossible_options_are_refused_before_any_request_is_sent(
     clip: TinyClip,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -236,7 +238,7 @@ def test_what_cannot_work_is_said_before_anything_is_sent(
     assert said in _refusal(clip, tmp_path, capsys, *more)
 
 
-def test_every_name_of_the_white_box_is_told_to_who_misspells_one(
+def test_a_misspelt_tower_name_is_refused_with_the_list_of_names(
     clip: TinyClip,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -246,7 +248,7 @@ def test_every_name_of_the_white_box_is_told_to_who_misspells_one(
     assert "'vl2v-sd' or 'clip-ft'" in _refusal(clip, tmp_path, capsys, "--method", "vl2v")
 
 
-def test_without_the_extra_it_says_what_to_install(
+def test_without_the_extra_the_error_names_what_to_install(
     clip: TinyClip,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -254,5 +256,5 @@ def test_without_the_extra_it_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", "sk_x")
     monkeypatch.setitem(sys.modules, "open_clip", None)  # Python's own way to say: not installed
-    said = _refusal(clip, tmp_path, capsys, "--method", "vl2v-sd")
-    assert "open_clip, which is not installed: pip install '.[whitebox]' in a clone" in said
+    message = _refusal(clip, tmp_path, capsys, "--method", "vl2v-sd")
+    assert "open_clip, which is not installed: pip install '.[whitebox]' in a clone" in message

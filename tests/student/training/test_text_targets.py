@@ -30,7 +30,7 @@ def _unit(rows: Any) -> Any:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-def test_what_was_not_bought_has_the_text_of_its_class_in_its_clean_view() -> None:
+def test_unbought_images_get_the_text_embedding_of_their_class_at_view_0() -> None:
     data = _part_bought(views=3)
     whole = with_text_targets(data)
     np.testing.assert_array_equal(whole.bought[:6], data.bought[:6])
@@ -40,7 +40,7 @@ def test_what_was_not_bought_has_the_text_of_its_class_in_its_clean_view() -> No
     )
 
 
-def test_what_was_bought_is_moved_onto_the_texts_by_the_one_vector_between_them() -> None:
+def test_bought_embeddings_are_shifted_by_the_mean_modality_gap() -> None:
     data = _part_bought(views=3)
     bought = _unit(data.image_embeddings[:6][data.bought[:6]].astype(np.float64))
     texts = _unit(data.text_embeddings.astype(np.float64))[data.labels[:6]]
@@ -50,7 +50,7 @@ def test_what_was_bought_is_moved_onto_the_texts_by_the_one_vector_between_them(
 
 
 @given(arrays(np.float32, 8, elements=st.floats(-4, 4, width=32)))
-def test_the_gap_is_the_one_vector_that_all_images_have_more_than_their_texts(gap: Any) -> None:
+def test_the_modality_gap_is_the_mean_difference_between_images_and_their_texts(gap: Any) -> None:
     data = _part_bought()
     text = (data.text_embeddings / 3).astype(np.float32)
     apart = np.where(data.bought[..., None], text[data.labels][:, None] + gap, np.float32(np.nan))
@@ -58,7 +58,7 @@ def test_the_gap_is_the_one_vector_that_all_images_have_more_than_their_texts(ga
     np.testing.assert_allclose(gap_D, gap, atol=1e-5)
 
 
-def test_what_was_bought_without_a_label_is_moved_by_the_gap_of_those_with_one() -> None:
+def test_unlabelled_bought_embeddings_are_shifted_by_the_gap_of_the_labelled() -> None:
     data = _part_bought()
     labels = data.labels.copy()
     labels[0] = -1
@@ -69,7 +69,7 @@ def test_what_was_bought_without_a_label_is_moved_by_the_gap_of_those_with_one()
     np.testing.assert_allclose(whole.image_embeddings[0, 0], moved, atol=1e-6)
 
 
-def test_without_a_label_among_what_was_bought_nothing_is_moved() -> None:
+def test_without_labelled_bought_embeddings_nothing_is_shifted() -> None:
     data = _part_bought()
     labels = np.where(np.arange(18) < 6, -1, data.labels)
     whole = with_text_targets(replace(data, labels=labels))
@@ -78,7 +78,7 @@ def test_without_a_label_among_what_was_bought_nothing_is_moved() -> None:
     )
 
 
-def test_an_image_without_a_label_gets_none() -> None:
+def test_an_unlabelled_image_gets_no_text_target() -> None:
     data = _part_bought()
     labels = data.labels.copy()
     labels[10] = -1
@@ -87,7 +87,7 @@ def test_an_image_without_a_label_gets_none() -> None:
     assert not whole.bought[10].any()
 
 
-def test_with_everything_bought_there_is_nothing_to_stand_in_for() -> None:
+def test_with_everything_bought_no_text_target_is_needed() -> None:
     data = make_data()
     assert with_text_targets(data) is data
 

@@ -23,7 +23,7 @@ from tests.support.training_tasks import task_of
 
 
 class Power(Exception):
-    """The machine is switched off."""
+    """Raised to simulate a power failure."""
 
 
 def _train(
@@ -38,8 +38,8 @@ def _train(
     return train(task_of(method, data, validation, settings, seed=seed), checkpoint=checkpoint)
 
 
-def _assert_equal(one: Student, other: Student) -> None:
-    first, second = one.state_dict(), other.state_dict()
+def _assert_equal(student: Student, other: Student) -> None:
+    first, second = student.state_dict(), other.state_dict()
     assert first.keys() == second.keys()
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
 
@@ -52,7 +52,9 @@ def test_vl2v_adip_trains_the_projection_then_the_backbone_alone() -> None:
     assert tuple(_parts(METHODS["vl2v-adip"])) == ("projection", "backbone")
 
 
-@pytest.mark.parametrize("name", [one for one in METHODS if METHODS[one].head != "identity"])
+@pytest.mark.parametrize(
+    "name", [method for method in METHODS if METHODS[method].head != "identity"]
+)
 def test_every_method_learns_colours(
     name: str, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
@@ -65,7 +67,7 @@ def test_every_method_learns_colours(
 
 
 @pytest.mark.parametrize("name", ["vl2v-adip", "lp-ft"])
-def test_two_runs_give_one_student_bit_for_bit(
+def test_two_equal_runs_give_bit_identical_students(
     name: str, data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     first = _train(data, validation, settings, name)
@@ -100,7 +102,7 @@ def test_training_leaves_torchs_own_random_numbers_and_threads_alone(
         (("distill", 6), None),
     ],
 )
-def test_a_killed_run_goes_on_and_ends_in_the_same_student(
+def test_a_killed_run_resumes_and_gives_the_same_student(
     killed_at: tuple[str, int],
     goes_on_at: tuple[str, int] | None,
     *,
@@ -137,19 +139,19 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_student(
     assert next(iter(steps), None) == goes_on_at
 
 
-def test_a_finished_run_is_only_read_again(
+def test_a_finished_run_is_loaded_without_training(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     path = tmp_path / "run.safetensors"
     first = _train(data, validation, settings, checkpoint=path)
-    heard: list[int] = []
+    reported_steps: list[int] = []
     again = train(
         task_of("vl2v-adip", data, validation, settings),
-        progress=lambda *, step, **_: heard.append(step),
+        progress=lambda *, step, **_: reported_steps.append(step),
         checkpoint=path,
     )
     _assert_equal(first.student, again.student)
-    assert heard == []
+    assert reported_steps == []
 
 
 def test_another_runs_checkpoint_is_not_resumed(
@@ -163,7 +165,7 @@ def test_another_runs_checkpoint_is_not_resumed(
     )
 
 
-def test_a_damaged_checkpoint_starts_the_run_anew(
+def test_a_damaged_checkpoint_restarts_the_run(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     path = tmp_path / "run.safetensors"
@@ -186,9 +188,10 @@ def test_a_budget_of_no_image_still_trains_and_equals_no_image_term(
     """With nothing bought lmd only scales the loss, and the embeddings are not looked at."""
     nothing = np.zeros((18, 1), dtype=bool)
     data = make_data(bought=nothing)
-    spoilt = replace(data, image_embeddings=np.full_like(data.image_embeddings, np.nan))
+    without_values = replace(data, image_embeddings=np.full_like(data.image_embeddings, np.nan))
     _assert_equal(
-        _train(data, validation, settings).student, _train(spoilt, validation, settings).student
+        _train(data, validation, settings).student,
+        _train(without_values, validation, settings).student,
     )
 
 

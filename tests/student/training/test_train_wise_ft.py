@@ -1,4 +1,4 @@
-"""WiSE-FT at the end of training: the backbone between the untrained and the trained."""
+"""WiSE-FT after training: backbone weights between the initial and the trained weights."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ def test_halfway_every_weight_is_the_mean_of_both_ends(
         assert torch.equal(half[key], 0.5 * one + 0.5 * plain[key])
 
 
-def test_at_one_nothing_is_mixed_and_no_score_is_told(
+def test_at_one_nothing_is_averaged_and_no_score_is_reported(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     plain = _train("erm", data, validation, settings)
     whole = _train("erm", data, validation, settings.changed(wise_ft=1.0))
-    assert all(torch.equal(one, _weights(whole)[key]) for key, one in _weights(plain).items())
+    assert all(torch.equal(tensor, _weights(whole)[key]) for key, tensor in _weights(plain).items())
     assert plain.chosen == whole.chosen
     assert whole.chosen.interpolated is None
 
 
-def test_the_score_that_is_told_is_the_students_own(
+def test_the_reported_score_is_that_of_the_returned_student(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     plain = _train("erm", data, validation, settings)
@@ -87,7 +87,7 @@ def test_the_score_that_is_told_is_the_students_own(
     assert half.history == plain.history
 
 
-def test_one_training_serves_every_share(
+def test_one_training_run_serves_every_wise_ft_value(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     """The checkpoint of a finished run does not know the share, so nothing is trained again."""
@@ -98,12 +98,14 @@ def test_one_training_serves_every_share(
     again = _train("erm", data, validation, half, checkpoint=path)
     assert path.read_bytes() == before
     anew = _train("erm", data, validation, half)
-    assert all(torch.equal(one, _weights(again)[key]) for key, one in _weights(anew).items())
+    assert all(torch.equal(tensor, _weights(again)[key]) for key, tensor in _weights(anew).items())
     assert again.chosen == anew.chosen
-    digests = {run_digest(task_of("erm", data, validation, one)) for one in (settings, half)}
+    digests = {
+        run_digest(task_of("erm", data, validation, options)) for options in (settings, half)
+    }
     assert len(digests) == 1
 
 
-def test_a_share_that_is_none_is_refused(settings: TrainingOptions) -> None:
+def test_a_wise_ft_value_above_one_is_refused(settings: TrainingOptions) -> None:
     with pytest.raises(BadInput, match="wise-ft: Input should be less than or equal to 1"):
         settings.changed(wise_ft=1.5)

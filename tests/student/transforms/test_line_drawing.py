@@ -42,12 +42,12 @@ def test_contours_are_dilation_minus_erosion_in_the_colour_where_they_differ_mos
     np.testing.assert_array_equal(found[0, 0].numpy(), reference)
 
 
-def test_a_blank_sheet_has_no_contours() -> None:
+def test_a_blank_image_has_no_contours() -> None:
     blank = torch.full((1, 3, 8, 8), 130.0)
     assert not contours(blank).any()
 
 
-def test_without_a_chance_every_image_stays_as_it_is() -> None:
+def test_at_probability_zero_every_image_is_unchanged() -> None:
     pictures = _noise(6)
     assert torch.equal(drawn_views(pictures, _source(), chance=0.0), pictures.float())
 
@@ -67,7 +67,7 @@ def test_a_drawing_keeps_the_scale_and_is_never_brighter_where_its_lines_are(
 
 
 @pytest.mark.parametrize("chance", [0.25, 0.6])
-def test_as_many_images_are_redrawn_as_the_chance_says(chance: float) -> None:
+def test_images_are_converted_with_the_given_probability(chance: float) -> None:
     pictures = _disc().repeat(2000, 1, 1, 1)
     views = drawn_views(pictures, _source(), chance=chance)
     changed = (views != pictures).flatten(1).any(dim=1).float().mean()
@@ -89,7 +89,7 @@ def test_half_of_the_drawings_are_without_colour_and_half_keep_it() -> None:
     assert abs(float(is_grey) - 0.5) < 0.05
 
 
-def test_a_pen_leaves_the_inside_of_a_flat_shape_paler_than_it_was_and_its_rim_dark() -> None:
+def test_a_line_drawing_has_a_pale_inside_and_a_dark_edge_for_a_flat_shape() -> None:
     views = drawn_views(_disc().repeat(200, 1, 1, 1), _source(), chance=1.0)
     pens = views[(views == views[..., :1]).flatten(1).all(dim=1)]
     red_as_grey = 0.299 * 200 + 0.587 * 30 + 0.114 * 30

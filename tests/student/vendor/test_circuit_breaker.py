@@ -1,4 +1,4 @@
-"""While the vendor is down nobody buys: one request asks /readyz, and all hear the outcome."""
+"""While the vendor is down no purchase is sent; one probe of /readyz decides for all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from student.errors import VendorError, VendorUnreachable
 from student.vendor.circuit_breaker import BreakerPolicy, CircuitBreaker
 from student.vendor.retry import RetryPolicy
 from tests.support.ledger_vendor import LedgerVendor, lost_answer, problem
-from tests.support.purchase_setup import Clock, Shop, client_of
+from tests.support.purchase_setup import Clock, PurchaseSetup, client_of
 
 OUTAGES = BreakerPolicy(
     failures=3, first_wait=1.0, longest_wait=8.0, total_seconds=100.0, first_contact_seconds=20
@@ -23,7 +23,7 @@ OUTAGES = BreakerPolicy(
 
 
 class Probe:
-    """Says what it is told to, then "not ready"."""
+    """Returns the given answers, then "not ready"."""
 
     def __init__(self, *answers: bool) -> None:
         self.answers: Iterator[bool] = iter(answers)
@@ -53,7 +53,7 @@ async def test_fewer_failures_in_a_row_than_the_limit_let_requests_through(clock
     assert (probe.asked, clock.sleeps) == (0, [])
 
 
-async def test_it_asks_until_the_vendor_is_ready_and_then_goes_on(clock: Clock) -> None:
+async def test_it_polls_until_the_vendor_is_ready_and_then_continues(clock: Clock) -> None:
     probe = Probe(False, False, True)
     breaker = breaker_of(probe, clock)
     fail(breaker, 3)
@@ -64,7 +64,7 @@ async def test_it_asks_until_the_vendor_is_ready_and_then_goes_on(clock: Clock) 
     assert probe.asked == 3
 
 
-async def test_all_who_wait_share_one_probe(clock: Clock) -> None:
+async def test_all_waiting_requests_share_one_probe(clock: Clock) -> None:
     probe = Probe(False, True)
     breaker = breaker_of(probe, clock)
     fail(breaker, 3)
@@ -72,7 +72,7 @@ async def test_all_who_wait_share_one_probe(clock: Clock) -> None:
     assert probe.asked == 2
 
 
-async def test_it_gives_up_at_the_cap_for_all_who_wait(clock: Clock) -> None:
+async def test_all_waiting_requests_fail_at_the_time_cap(clock: Clock) -> None:
     probe = Probe()
     breaker = breaker_of(probe, clock)
     started = clock.now
@@ -85,7 +85,7 @@ async def test_it_gives_up_at_the_cap_for_all_who_wait(clock: Clock) -> None:
     assert "3 failures in a row (the last: ConnectError)" in breaker.description
 
 
-async def test_a_vendor_that_only_says_that_it_is_ready_is_given_up_too(clock: Clock) -> None:
+async def test_a_vendor_that_is_ready_but_keeps_failing_is_given_up_too(clock: Clock) -> None:
     """Ready, and then the next request fails again: the waits go on growing up to the cap."""
     probe = Probe(*[True] * 1000)
     breaker = breaker_of(probe, clock)
@@ -99,7 +99,9 @@ async def test_a_vendor_that_only_says_that_it_is_ready_is_given_up_too(clock: C
     assert clock.now - started <= OUTAGES.total_seconds
 
 
-async def test_an_answer_ends_the_outage_and_the_next_one_has_its_own_time(clock: Clock) -> None:
+async def test_an_answer_ends_the_outage_and_the_next_outage_has_its_own_time_cap(
+    clock: Clock,
+) -> None:
     probe = Probe(*[True] * 1000)
     breaker = breaker_of(probe, clock)
     for _ in range(20):
@@ -110,18 +112,20 @@ async def test_an_answer_ends_the_outage_and_the_next_one_has_its_own_time(clock
     assert clock.sleeps == [sleep for sleep in clock.sleeps if sleep <= 1.0]
 
 
-async def test_a_probe_without_end_is_no_yes(clock: Clock) -> None:
-    async def mute() -> bool:
+async def test_a_probe_that_never_ends_counts_as_not_ready(clock: Clock) -> None:
+    async def endless_probe() -> bool:
         await asyncio.Event().wait()
         raise AssertionError
 
     outages = BreakerPolicy(failures=1, probe_seconds=0.001, first_wait=10.0, total_seconds=25.0)
-    breaker = CircuitBreaker(outages, probe=mute, sleep=clock.sleep, clock=clock, random=Random(0))
+    breaker = CircuitBreaker(
+        outages, probe=endless_probe, sleep=clock.sleep, clock=clock, random=Random(0)
+    )
     fail(breaker, 1)
     assert not await breaker.wait_until_closed()
 
 
-async def test_a_waiter_that_is_cancelled_leaves_the_turn_to_the_next(clock: Clock) -> None:
+async def test_a_cancelled_waiter_passes_the_probe_to_the_next(clock: Clock) -> None:
     class Held(Probe):
         async def __call__(self) -> bool:
             self.asked += 1
@@ -151,8 +155,10 @@ def test_waits_double_up_to_the_cap_and_at_least_half_of_each_is_waited(
     assert ceiling / 2 <= outages.wait(probe, Random(seed)) <= ceiling
 
 
-async def test_during_an_outage_the_buyers_ask_readyz_and_send_nothing_paid(shop: Shop) -> None:
-    """The vendor goes away in the middle, comes back, and everything is bought once."""
+async def test_during_an_outage_buyers_poll_readyz_and_send_no_purchase(
+    setup: PurchaseSetup,
+) -> None:
+    """The vendor goes down in the middle and comes back; everything is bought once."""
     paths: list[str] = []
 
     def flaky(request: httpx.Request) -> httpx.Response:
@@ -161,45 +167,49 @@ async def test_during_an_outage_the_buyers_ask_readyz_and_send_nothing_paid(shop
         if len(paths) > 4 and probes < 4:
             message = "refused"
             raise httpx.ConnectError(message)
-        return shop.vendor(request)
+        return setup.vendor(request)
 
-    shop.handler = flaky
-    end = await shop.buy(shop.images(40), concurrency=4, batch_size=2)
-    assert (end.bought, shop.vendor.spent, end.stop_reason) == (40, 40, "complete")
+    setup.handler = flaky
+    end = await setup.buy(setup.images(40), concurrency=4, batch_size=2)
+    assert (end.bought, setup.vendor.spent, end.stop_reason) == (40, 40, "complete")
     first, last = paths.index("/readyz"), len(paths) - paths[::-1].index("/readyz")
     assert set(paths[first:last]) == {"/readyz"}
     assert paths.count("/v1/embeddings") - 20 <= BreakerPolicy().failures + 4
-    shop.assert_books_balance()
+    setup.assert_cache_matches_ledger()
 
 
-async def test_a_vendor_that_stays_away_stops_the_run_with_a_clear_word(shop: Shop) -> None:
+async def test_a_vendor_that_stays_down_stops_the_run_with_a_clear_message(
+    setup: PurchaseSetup,
+) -> None:
     paths: list[str] = []
 
     def dead(request: httpx.Request) -> httpx.Response:
         paths.append(request.url.path)
         if request.method == "POST" and paths.count("/v1/embeddings") == 3:
-            return lost_answer(shop.vendor, request)
+            return lost_answer(setup.vendor, request)
         message = "refused"
         raise httpx.ConnectError(message)
 
-    shop.handler = dead
-    started = shop.clock.now
+    setup.handler = dead
+    started = setup.clock.now
     with pytest.raises(
         VendorUnreachable, match=r"could not be reached: \d failures in a row.*/readyz"
     ) as caught:
-        await shop.buy(shop.images(40), retry_policy=RetryPolicy(attempts=50, total_seconds=10_000))
-    assert shop.clock.now - started < 2 * BreakerPolicy().total_seconds
+        await setup.buy(
+            setup.images(40), retry_policy=RetryPolicy(attempts=50, total_seconds=10_000)
+        )
+    assert setup.clock.now - started < 2 * BreakerPolicy().total_seconds
     assert paths.count("/v1/embeddings") <= 8
     assert str(caught.value).endswith(("Nothing was charged.", "so that it is paid once."))
-    # The purchase that was charged unheard is still in the journal, and is paid once.
-    shop.handler = None
-    end = await shop.buy(shop.images(40))
-    assert (end.recovered, end.bought, shop.vendor.spent) == (4, 36, 40)
-    shop.assert_books_balance()
+    # The purchase whose answer was lost is still open, and is paid once.
+    setup.handler = None
+    end = await setup.buy(setup.images(40))
+    assert (end.recovered, end.bought, setup.vendor.spent) == (4, 36, 40)
+    setup.assert_cache_matches_ledger()
 
 
 @pytest.mark.parametrize("is_doubtful", [True, False])
-async def test_giving_up_says_what_is_known_about_the_money(
+async def test_the_final_error_states_what_is_known_about_charges(
     clock: Clock, is_doubtful: bool
 ) -> None:
     def dead(request: httpx.Request) -> httpx.Response:
@@ -215,8 +225,8 @@ async def test_giving_up_says_what_is_known_about_the_money(
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 409, 422, 429])
-async def test_a_refusal_is_a_sign_of_life(clock: Clock, status: int) -> None:
-    """Whatever is no 5xx proves that the vendor is up: the breaker stays closed."""
+async def test_a_refusal_counts_as_the_vendor_being_up(clock: Clock, status: int) -> None:
+    """Any status but 5xx proves that the vendor is up: the breaker stays closed."""
     paths: list[str] = []
 
     def refuse(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""The road to the vendor: what is retried, how long, under which key, and what is never said."""
+"""The HTTP client: what is retried, for how long and under which key; no secret is printed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ RETRIED = [
 
 
 @pytest.mark.parametrize(("status", "code"), NEVER_RETRIED)
-async def test_what_cannot_be_cured_by_asking_is_asked_once(
+async def test_final_statuses_are_not_retried(
     vendor: LedgerVendor, clock: Clock, status: int, code: str
 ) -> None:
     vendor.faults.extend([refusing(status, code)] * 3)
@@ -84,16 +84,16 @@ async def test_what_cannot_be_cured_by_asking_is_asked_once(
 
 
 @pytest.mark.parametrize(("status", "code"), RETRIED)
-async def test_what_time_can_cure_is_asked_again_under_the_same_key(
+async def test_retryable_statuses_are_retried_under_the_same_key(
     vendor: LedgerVendor, clock: Clock, status: int, code: str
 ) -> None:
     vendor.faults.extend([refusing(status, code)] * 2)
-    told: list[Retry] = []
+    retries: list[Retry] = []
     async with client_of(vendor, clock) as client:
-        await client.embed(batch(vendor), "key-1", on_retry=told.append)
+        await client.embed(batch(vendor), "key-1", on_retry=retries.append)
     assert [seen.idempotency_key for seen in vendor.posts] == ["key-1"] * 3
-    assert [(one.attempt, one.status) for one in told] == [(1, status), (2, status)]
-    assert [one.is_pushback for one in told] == [status in {429, 503}] * 2
+    assert [(retry.attempt, retry.status) for retry in retries] == [(1, status), (2, status)]
+    assert [retry.is_pushback for retry in retries] == [status in {429, 503}] * 2
     assert vendor.spent == 1
 
 
@@ -109,7 +109,7 @@ async def test_what_time_can_cure_is_asked_again_under_the_same_key(
         httpx.RemoteProtocolError,
     ],
 )
-async def test_a_broken_wire_is_tried_again(
+async def test_a_broken_connection_is_retried(
     vendor: LedgerVendor, clock: Clock, error: type[httpx.TransportError]
 ) -> None:
     def broken(_vendor: LedgerVendor, _request: httpx.Request) -> httpx.Response:
@@ -139,14 +139,14 @@ async def test_a_purchase_charged_before_a_timeout_is_paid_once(vendor: LedgerVe
         (lost_answer, None),
         (refusing(503, "not_ready"), False),
         (refusing(429, "overloaded"), False),
-        # The purchase is under way somewhere, and that one will be charged.
+        # The first attempt is still being processed, and it will be charged.
         (refusing(409, "request_in_flight"), None),
-        # A gateway knows nothing of the vendor's books.
+        # A gateway does not know the vendor's ledger.
         (lambda vendor, request: httpx.Response(502, text="<html>"), None),
     ],
     ids=["lost request", "lost answer", "503", "429", "409", "502 of a gateway"],
 )
-async def test_giving_up_says_what_is_known_about_the_money(
+async def test_the_final_error_states_what_is_known_about_charges(
     vendor: LedgerVendor, fault: object, charged: bool | None
 ) -> None:
     vendor.faults.extend([fault] * 3)  # type: ignore[list-item]
@@ -168,7 +168,7 @@ async def test_a_vendor_that_was_never_reached_charged_nothing(clock: Clock) -> 
     assert caught.value.charged is False
 
 
-async def test_a_refusal_after_a_doubtful_attempt_proves_nothing(vendor: LedgerVendor) -> None:
+async def test_a_refusal_after_an_unresolved_attempt_proves_nothing(vendor: LedgerVendor) -> None:
     vendor.faults.extend([lost_answer, refusing(401, "invalid_key")])
     async with client_of(vendor) as client:
         with pytest.raises(VendorError) as caught:
@@ -199,7 +199,7 @@ async def test_attempts_and_time_are_both_capped(
     assert len(vendor.posts) == (4 if retries.attempts == 4 else 1)
 
 
-async def test_the_time_cap_holds_whatever_the_vendor_asks_for(
+async def test_the_time_cap_holds_whatever_retry_after_says(
     vendor: LedgerVendor, clock: Clock
 ) -> None:
     started = clock.now
@@ -226,7 +226,7 @@ async def test_retry_after_is_obeyed_and_bounded(
     assert least <= clock.sleeps[0] <= most
 
 
-async def test_one_dripping_answer_is_cut_off(clock: Clock) -> None:
+async def test_a_slowly_sent_answer_is_cut_off(clock: Clock) -> None:
     async def drip() -> AsyncIterator[bytes]:
         while True:
             yield b" "
@@ -242,7 +242,7 @@ async def test_one_dripping_answer_is_cut_off(clock: Clock) -> None:
     assert caught.value.charged is None
 
 
-async def test_an_answer_without_end_is_cut_off_before_it_fills_the_memory(
+async def test_an_endless_answer_is_cut_off_before_it_fills_the_memory(
     clock: Clock,
 ) -> None:
     async def flood() -> AsyncIterator[bytes]:
@@ -256,7 +256,7 @@ async def test_an_answer_without_end_is_cut_off_before_it_fills_the_memory(
     assert caught.value.charged is None
 
 
-async def test_an_answer_whose_encoding_is_broken_is_not_believed() -> None:
+async def test_an_answer_with_a_broken_encoding_is_refused() -> None:
     def torn(_: httpx.Request) -> httpx.Response:
         async def halves() -> AsyncIterator[bytes]:
             yield b"\x1f\x8b" + gzip.compress(b"x")[2:9] + b"garbage"

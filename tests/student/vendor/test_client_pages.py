@@ -54,7 +54,7 @@ async def test_recover_of_an_unknown_purchase_is_none(vendor: LedgerVendor) -> N
 @pytest.mark.parametrize(
     "page", [problem(404, "not_found"), httpx.Response(404, text="nginx")], ids=["route", "proxy"]
 )
-async def test_another_404_proves_nothing_about_money(page: httpx.Response) -> None:
+async def test_another_404_does_not_prove_that_nothing_was_charged(page: httpx.Response) -> None:
     async with client_of(lambda _: page) as client:
         with pytest.raises(VendorError):
             await client.recover(batch(LedgerVendor()).expected("key-1"))
@@ -88,7 +88,7 @@ async def test_the_vendors_pages_are_read(vendor: LedgerVendor) -> None:
     assert account.remaining_units == 1000
 
 
-async def test_a_fingerprint_that_does_not_fit_the_model_is_not_believed(
+async def test_a_fingerprint_that_does_not_fit_the_model_is_refused(
     vendor: LedgerVendor,
 ) -> None:
     vendor.model = {**model_facts(), "weights_sha256": "00" * 32}
@@ -98,7 +98,7 @@ async def test_a_fingerprint_that_does_not_fit_the_model_is_not_believed(
 
 
 @pytest.mark.parametrize("units", [{"image": 0, "text": 1}, {"image": 1.5, "text": 1}, {}])
-async def test_a_price_list_that_is_none_is_not_believed(
+async def test_an_invalid_price_list_is_refused(
     vendor: LedgerVendor, units: dict[str, object]
 ) -> None:
     vendor.price["units"] = units
@@ -107,7 +107,7 @@ async def test_a_price_list_that_is_none_is_not_believed(
             await client.prices()
 
 
-async def test_not_ready_is_said_without_retrying(clock: Clock) -> None:
+async def test_not_ready_is_reported_without_retrying(clock: Clock) -> None:
     def refuse(_: httpx.Request) -> httpx.Response:
         message = "refused"
         raise httpx.ConnectError(message)
@@ -132,7 +132,7 @@ async def test_the_key_is_in_no_text_that_the_client_makes(
     assert not any(KEY in text for text in texts)
 
 
-async def test_the_vendors_words_cannot_drive_the_terminal(vendor: LedgerVendor) -> None:
+async def test_the_vendors_text_cannot_send_terminal_control_codes(vendor: LedgerVendor) -> None:
     vendor.faults.append(refusing(400, "x", detail="\x1b[2J\r\n" + "y" * 9000))
     async with client_of(vendor) as client:
         with pytest.raises(VendorError) as caught:
@@ -154,7 +154,7 @@ async def test_a_redirect_is_not_followed_with_the_key() -> None:
     assert hosts == ["vendor.test"]
 
 
-async def test_connect_makes_an_honest_bounded_client() -> None:
+async def test_connect_makes_a_client_that_identifies_itself_and_has_timeouts() -> None:
     async with connect("http://vendor.test:8000/", SecretStr(KEY)) as client:
         assert client.url == "http://vendor.test:8000"
         assert client._transport._http.headers["User-Agent"].startswith("distill-client/")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from student.vendor.concurrency import AimdLimiter
 
 
-async def test_it_halves_down_to_one_and_grows_by_one_a_gateful_up_to_the_most() -> None:
+async def test_the_limit_halves_down_to_one_and_grows_by_one_per_full_window() -> None:
     limiter = AimdLimiter(8)
     limits = []
     for _ in range(5):
@@ -28,7 +28,7 @@ async def test_it_halves_down_to_one_and_grows_by_one_a_gateful_up_to_the_most()
     assert limiter.limit == 8
 
 
-async def test_a_burst_that_is_pushed_back_together_halves_it_once() -> None:
+async def test_a_burst_of_rejected_requests_halves_the_limit_once() -> None:
     limiter = AimdLimiter(16)
     sent_at = limiter.halvings
     for _ in range(16):
@@ -68,7 +68,7 @@ def test_increase_is_additive_and_decrease_multiplicative_whatever_comes(
     asyncio.run(run())
 
 
-async def test_nobody_enters_a_full_gate_until_a_place_is_free() -> None:
+async def test_requests_beyond_the_limit_wait_for_a_free_slot() -> None:
     limiter = AimdLimiter(2)
     limiter.decrease()
     assert limiter.limit == 1
@@ -93,7 +93,7 @@ async def test_nobody_enters_a_full_gate_until_a_place_is_free() -> None:
     assert len(entered) == 3
 
 
-async def test_a_place_is_given_back_when_its_holder_fails() -> None:
+async def test_a_slot_is_released_when_its_holder_fails() -> None:
     limiter = AimdLimiter(1)
 
     async def fail() -> None:

@@ -1,4 +1,4 @@
-"""The real client against the real vendor: the one place where both are on one wire."""
+"""The real client against the real vendor."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from student.vendor.request import Batch
 
 
 @dataclass
-class Wire:
-    """The vendor's app, our client on it, and a cache."""
+class ContractSetup:
+    """The vendor's app, a client of it, and a cache."""
 
     vendor: Vendor
     client: VendorClient
@@ -62,7 +62,7 @@ class Wire:
             journal = PurchaseJournal(plan, cache=cache, payer=payer)
             return await buy(PurchaseRecorder(journal), self.client, batch_size=4, concurrency=2)
 
-    async def assert_books_balance(self) -> None:
+    async def assert_cache_matches_ledger(self) -> None:
         lines = (await self.vendor.http.get("/v1/ledger")).text.splitlines()
         ledger = [Receipt.model_validate_json(line) for line in lines]
         assert not list(chain_breaks(ledger))
@@ -72,79 +72,83 @@ class Wire:
 
 
 @pytest.fixture
-async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
+async def setup(tmp_path: Path) -> AsyncIterator[ContractSetup]:
     async with vendor_at(tmp_path, HashEncoder(), budget=20) as vendor:
         transport = httpx.ASGITransport(app=vendor.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://vendor") as http:
             # With real waits: requests that hold the last units need their time at the vendor.
             client = VendorClient(http, SecretStr(vendor.key.token))
-            yield Wire(vendor=vendor, client=client, folder=tmp_path / "cache")
+            yield ContractSetup(vendor=vendor, client=client, folder=tmp_path / "cache")
 
 
 def pictures(count: int) -> list[bytes]:
     return [picture(seed) for seed in range(count)]
 
 
-async def test_the_client_reads_every_page_of_the_vendor(wire: Wire) -> None:
-    (model,) = await wire.client.models()
-    prices, account = await wire.client.prices(), await wire.client.account()
+async def test_the_client_reads_every_page_of_the_vendor(setup: ContractSetup) -> None:
+    (model,) = await setup.client.models()
+    prices, account = await setup.client.prices(), await setup.client.account()
     assert model.dim == 8
     assert prices.units_for("image") == 1
-    assert (account.id, account.remaining_units) == (wire.vendor.key.id, 20)
+    assert (account.id, account.remaining_units) == (setup.vendor.key.id, 20)
 
 
-async def test_a_purchase_goes_through_and_the_books_balance(wire: Wire) -> None:
-    end = await wire.buy(await wire.plan(pictures(9), ["a bird", "caf\u00e9"], 100))
+async def test_a_purchase_succeeds_and_both_records_agree(setup: ContractSetup) -> None:
+    end = await setup.buy(await setup.plan(pictures(9), ["a bird", "caf\u00e9"], 100))
     assert (end.stop_reason, end.bought, end.units) == ("complete", 11, 11)
-    assert wire.vendor.account.spent_units == 11
-    await wire.assert_books_balance()
+    assert setup.vendor.account.spent_units == 11
+    await setup.assert_cache_matches_ledger()
 
 
-async def test_the_second_purchase_is_free(wire: Wire) -> None:
-    await wire.buy(await wire.plan(pictures(5), [], 100), "one")
-    plan = await wire.plan(pictures(5), [], 100)
-    end = await wire.buy(plan, "two")
+async def test_the_second_purchase_is_free(setup: ContractSetup) -> None:
+    await setup.buy(await setup.plan(pictures(5), [], 100), "one")
+    plan = await setup.plan(pictures(5), [], 100)
+    end = await setup.buy(plan, "two")
     assert (plan.units, end.requests) == (0, 0)
-    assert wire.vendor.account.spent_units == 5
+    assert setup.vendor.account.spent_units == 5
 
 
 @pytest.mark.parametrize("budget", [3, 10, 100])
-async def test_budgets_on_either_side_are_used_to_the_last_unit(wire: Wire, budget: int) -> None:
-    end = await wire.buy(await wire.plan(pictures(25), [], budget))
-    assert wire.vendor.account.spent_units == min(budget, 20)
+async def test_budgets_on_either_side_are_used_to_the_last_unit(
+    setup: ContractSetup, budget: int
+) -> None:
+    end = await setup.buy(await setup.plan(pictures(25), [], budget))
+    assert setup.vendor.account.spent_units == min(budget, 20)
     assert end.stop_reason == ("vendor budget" if budget > 20 else "client budget")
-    await wire.assert_books_balance()
+    await setup.assert_cache_matches_ledger()
 
 
-async def test_a_file_that_is_no_image_is_refused_alone_and_for_good(wire: Wire) -> None:
+async def test_a_file_that_is_not_an_image_is_refused_alone_and_for_good(
+    setup: ContractSetup,
+) -> None:
     files = [*pictures(3), b"this is not an image", *pictures(6)[3:]]
-    end = await wire.buy(await wire.plan(files, [], 100))
-    assert [one.code for one in end.refused] == ["invalid_image"]
-    assert (end.bought, wire.vendor.account.spent_units) == (6, 6)
-    assert (await wire.plan(files, [], 100)).refused_before == 1
+    end = await setup.buy(await setup.plan(files, [], 100))
+    assert [refusal.code for refusal in end.refused] == ["invalid_image"]
+    assert (end.bought, setup.vendor.account.spent_units) == (6, 6)
+    assert (await setup.plan(files, [], 100)).refused_before == 1
 
 
-async def test_a_paid_answer_can_be_recovered_byte_for_byte(wire: Wire) -> None:
-    plan = await wire.plan(pictures(2), [], 100)
-    items = tuple(one.item() for one in plan.to_buy)
+async def test_a_paid_answer_can_be_recovered_byte_for_byte(setup: ContractSetup) -> None:
+    plan = await setup.plan(pictures(2), [], 100)
+    items = tuple(request.item() for request in plan.to_buy)
     batch = Batch(model=plan.model, prices=plan.prices, items=items)
-    bought = await wire.client.embed(batch, "key-1")
-    again = await wire.client.recover(batch.expected("key-1"))
+    bought = await setup.client.embed(batch, "key-1")
+    again = await setup.client.recover(batch.expected("key-1"))
     assert again is not None
     assert again.replayed
     assert again.receipt == bought.receipt
     assert (again.vectors == bought.vectors).all()
-    assert wire.vendor.account.spent_units == 2
+    assert setup.vendor.account.spent_units == 2
 
 
-async def test_an_unknown_purchase_is_said_to_be_unknown(wire: Wire) -> None:
-    plan = await wire.plan(pictures(1), [], 100)
+async def test_an_unknown_purchase_is_reported_as_unknown(setup: ContractSetup) -> None:
+    plan = await setup.plan(pictures(1), [], 100)
     batch = Batch(model=plan.model, prices=plan.prices, items=(plan.to_buy[0].item(),))
-    assert await wire.client.recover(batch.expected("never")) is None
+    assert await setup.client.recover(batch.expected("never")) is None
 
 
-async def test_a_wrong_key_is_refused_for_free(wire: Wire) -> None:
-    transport = httpx.ASGITransport(app=wire.vendor.app)
+async def test_a_wrong_key_is_refused_for_free(setup: ContractSetup) -> None:
+    transport = httpx.ASGITransport(app=setup.vendor.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://vendor") as http:
         stranger = VendorClient(http, SecretStr("sk_nobody_" + hashlib.sha256().hexdigest()))
         with pytest.raises(VendorError) as caught:

@@ -1,4 +1,4 @@
-"""The committed wire contract, read by the client: every documented refusal and shape."""
+"""The client understands every refusal and shape in the committed OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from student.vendor.problem import read_problem
 from student.vendor.schemas import Account, Model, Prices
 
 DOCUMENT: dict[str, Any] = json.loads(Path("docs/reference/openapi.json").read_text())
-# What a refusal says of the money, where it is not that it is free.
+# Whether a refusal was charged, where it is not free.
 MONEY = {"request_in_flight": None, "answer_purged": True}
 
 
@@ -37,7 +37,7 @@ def refusals() -> Iterator[Any]:
 
 
 def test_every_refusal_that_a_route_names_has_an_example() -> None:
-    """Or the next test would check nothing."""
+    """Otherwise the next test would check nothing."""
     named = [
         f"{verb} {route} {status}"
         for route, verbs in DOCUMENT["paths"].items()

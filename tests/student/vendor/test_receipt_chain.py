@@ -1,4 +1,4 @@
-"""Receipts in any order are lines of one ledger, or the vendor has two."""
+"""Receipts in any order are entries of one ledger; otherwise the vendor has two ledgers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cache.paid_cache import PaidCache
 from cache.records.receipt import GENESIS_HASH, Receipt, entry_hash
 from student.errors import VendorMisbehaved
 from student.vendor.receipt_chain import ReceiptChain
-from tests.support.purchase_setup import Shop
+from tests.support.purchase_setup import PurchaseSetup
 
 
 def ledger(count: int, *, tag: str = "a") -> list[Receipt]:
@@ -44,7 +44,7 @@ OTHERS = ledger(8, tag="b")
 
 
 @given(order=st.lists(st.sampled_from(LINES), max_size=20))
-def test_the_lines_of_one_ledger_fit_in_any_order_and_any_number(order: list[Receipt]) -> None:
+def test_the_entries_of_one_ledger_fit_in_any_order_and_number(order: list[Receipt]) -> None:
     chain = ReceiptChain()
     assert [chain.fault(line) for line in order] == [None] * len(order)
 
@@ -53,22 +53,24 @@ def test_the_lines_of_one_ledger_fit_in_any_order_and_any_number(order: list[Rec
     known=st.sets(st.integers(1, 8), min_size=1),
     seq=st.integers(1, 8),
 )
-def test_a_line_of_another_ledger_is_seen_beside_any_neighbour(known: set[int], seq: int) -> None:
+def test_an_entry_of_another_ledger_is_detected_beside_any_neighbour(
+    known: set[int], seq: int
+) -> None:
     chain = ReceiptChain()
     for number in known:
         assert chain.fault(LINES[number - 1]) is None
     fault = chain.fault(OTHERS[seq - 1])
-    can_tell = bool(known & {seq - 1, seq, seq + 1})
-    assert (fault is not None) == can_tell
+    is_detectable = bool(known & {seq - 1, seq, seq + 1})
+    assert (fault is not None) == is_detectable
 
 
-def test_the_first_line_follows_nothing() -> None:
+def test_the_first_entry_has_no_predecessor() -> None:
     entry = {**LINES[0].entry(), "prev_hash": "1" * 64}
     fault = ReceiptChain().fault(Receipt.model_validate({**entry, "hash": entry_hash(entry)}))
     assert fault == "entry 1 of the ledger does not follow the entry before it"
 
 
-def test_a_line_that_was_refused_is_not_kept() -> None:
+def test_a_refused_entry_is_not_kept() -> None:
     chain = ReceiptChain()
     assert chain.fault(LINES[3]) is None
     assert chain.fault(OTHERS[3]) is not None
@@ -93,18 +95,18 @@ def repeated(body: dict[str, Any]) -> None:
     ],
     ids=["another chain", "a line twice"],
 )
-async def test_a_vendor_with_two_ledgers_stops_the_run_and_the_journal_keeps_the_purchase(
-    shop: Shop, lie: Callable[[dict[str, Any]], None], fact: str
+async def test_a_vendor_with_two_ledgers_stops_the_run_and_the_purchase_stays_open(
+    setup: PurchaseSetup, lie: Callable[[dict[str, Any]], None], fact: str
 ) -> None:
     def second(body: dict[str, Any]) -> None:
         if body["receipt"]["seq"] == 2:
             lie(body)
 
-    shop.vendor.lie = second
+    setup.vendor.lie = second
     with pytest.raises(VendorMisbehaved, match=fact) as caught:
-        await shop.buy(shop.images(12), concurrency=1)
+        await setup.buy(setup.images(12), concurrency=1)
     assert caught.value.charged is True
-    assert sum(shop.paid(shop.images(12))) == 4
-    with PaidCache.open(shop.folder) as cache:
+    assert sum(setup.paid(setup.images(12))) == 4
+    with PaidCache.open(setup.folder) as cache:
         assert len(cache.open_intents()) == 1
         assert cache.spend_on_record().open_units == 4

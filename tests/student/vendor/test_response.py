@@ -1,4 +1,4 @@
-"""Every lie a vendor can tell about an answer is caught, and said to be paid for."""
+"""Every invalid answer of a vendor is detected and reported as charged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.ledger_vendor import KEY, LedgerVendor, encode, model_facts, 
 Body = dict[str, Any]
 
 
-def honest() -> tuple[Body, ExpectedAnswer]:
+def valid_answer() -> tuple[Body, ExpectedAnswer]:
     """The answer to two images and a text, and what was expected."""
     vendor = LedgerVendor()
     batch = Batch(
@@ -42,7 +42,7 @@ def honest() -> tuple[Body, ExpectedAnswer]:
 
 
 def reseal(body: Body, **changes: object) -> None:
-    """Change the receipt as a vendor would that cares to make the hash fit."""
+    """Change the receipt and recompute its hash, as a dishonest vendor would."""
     body["receipt"].update(changes)
     body["receipt"]["hash"] = entry_hash(body["receipt"])
 
@@ -81,7 +81,7 @@ def text_as_image(body: Body) -> None:
     body["usage"].update(images=3, texts=0)
 
 
-LIES: dict[str, tuple[Callable[[Body], object], str]] = {
+INVALID: dict[str, tuple[Callable[[Body], object], str]] = {
     "a row is missing": (lambda b: b["data"].pop(), "2 embeddings for 3 items"),
     "a row too many": (lambda b: b["data"].append(b["data"][0]), "4 embeddings for 3 items"),
     "no rows": (lambda b: b["data"].clear(), "0 embeddings"),
@@ -134,8 +134,8 @@ LIES: dict[str, tuple[Callable[[Body], object], str]] = {
 }
 
 
-def test_an_honest_answer_is_read_row_for_row() -> None:
-    body, expected = honest()
+def test_a_valid_answer_is_read_row_by_row() -> None:
+    body, expected = valid_answer()
     answer = read_answer(json.dumps(body).encode(), expected, replayed=False)
     assert answer.vectors.shape == (3, 8)
     assert answer.vectors.dtype == np.float32
@@ -144,10 +144,10 @@ def test_an_honest_answer_is_read_row_for_row() -> None:
     assert answer.receipt.units == 3
 
 
-@pytest.mark.parametrize("name", LIES)
-def test_a_lie_is_caught_and_said_to_be_paid_for(name: str) -> None:
-    lie, fact = LIES[name]
-    body, expected = honest()
+@pytest.mark.parametrize("name", INVALID)
+def test_an_invalid_answer_is_refused_and_reported_as_charged(name: str) -> None:
+    lie, fact = INVALID[name]
+    body, expected = valid_answer()
     lie(body)
     with pytest.raises(VendorMisbehaved, match=fact) as caught:
         read_answer(json.dumps(body).encode(), expected, replayed=False)
@@ -157,15 +157,15 @@ def test_a_lie_is_caught_and_said_to_be_paid_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"\xff\xfe", b"<html>"])
-def test_bytes_that_are_no_answer_are_caught(content: bytes) -> None:
-    _, expected = honest()
+def test_bytes_that_are_not_an_answer_are_refused(content: bytes) -> None:
+    _, expected = valid_answer()
     with pytest.raises(VendorMisbehaved):
         read_answer(content, expected, replayed=False)
 
 
 @given(cut=st.integers(min_value=0, max_value=10_000))
-def test_no_truncated_answer_is_believed(cut: int) -> None:
-    body, expected = honest()
+def test_every_truncated_answer_is_refused(cut: int) -> None:
+    body, expected = valid_answer()
     content = json.dumps(body).encode()
     with pytest.raises(VendorMisbehaved):
         read_answer(content[: cut % len(content)], expected, replayed=False)
@@ -176,7 +176,7 @@ def test_a_damaged_vector_is_never_stored_with_another_length(
     row: int, position: int, flip: int
 ) -> None:
     """A flipped byte either leaves a finite unit vector within tolerance, or is caught."""
-    body, expected = honest()
+    body, expected = valid_answer()
     raw = bytearray(base64.b64decode(body["data"][row]["embedding"]))
     raw[position] ^= flip
     body["data"][row]["embedding"] = base64.b64encode(raw).decode()
@@ -188,8 +188,8 @@ def test_a_damaged_vector_is_never_stored_with_another_length(
     assert abs(norm - 1.0) <= 1e-3
 
 
-def test_a_message_about_a_lie_does_not_repeat_megabytes() -> None:
-    body, expected = honest()
+def test_an_error_about_an_invalid_answer_does_not_repeat_megabytes() -> None:
+    body, expected = valid_answer()
     body["data"][0]["embedding"] = ["x" * 1000] * 1000
     with pytest.raises(VendorMisbehaved) as caught:
         read_answer(json.dumps(body).encode(), expected, replayed=False)
@@ -197,8 +197,8 @@ def test_a_message_about_a_lie_does_not_repeat_megabytes() -> None:
 
 
 def test_a_changed_model_is_read_under_its_own_fingerprint_and_size() -> None:
-    """It is paid for: the caller stores it under its own name and stops."""
-    body, expected = honest()
+    """It is charged: the caller stores it under its own fingerprint and stops."""
+    body, expected = valid_answer()
     other = model_facts(dim=16)["fingerprint"]
     body["model_fingerprint"] = other
     reseal(body, model_fingerprint=other)
@@ -209,8 +209,8 @@ def test_a_changed_model_is_read_under_its_own_fingerprint_and_size() -> None:
     assert answer.vectors.shape == (3, 16)
 
 
-def test_fields_that_a_newer_vendor_adds_are_no_lie() -> None:
-    body, expected = honest()
+def test_fields_that_a_newer_vendor_adds_are_accepted() -> None:
+    body, expected = valid_answer()
     body["served_by"] = "eu-1"
     body["usage"]["seconds"] = 1.5
     reseal(body, region="eu")
@@ -240,12 +240,12 @@ ANYTHING = st.one_of(
 )
 
 
-@given(path=st.sampled_from(leaves(honest()[0])), value=ANYTHING, is_deleted=st.booleans())
+@given(path=st.sampled_from(leaves(valid_answer()[0])), value=ANYTHING, is_deleted=st.booleans())
 @settings(max_examples=400)
 def test_any_field_changed_or_taken_away_is_refused_or_makes_no_difference(
     path: tuple[Any, ...], value: object, is_deleted: bool
 ) -> None:
-    body, expected = honest()
+    body, expected = valid_answer()
     truth = read_answer(json.dumps(body).encode(), expected, replayed=False)
     holder: Any = body
     for step in path[:-1]:
@@ -265,14 +265,17 @@ def test_any_field_changed_or_taken_away_is_refused_or_makes_no_difference(
 
 @given(
     field=st.sampled_from(
-        sorted(honest()[0]["receipt"].keys() - {"balance_units", "created_ms", "prev_hash", "hash"})
+        sorted(
+            valid_answer()[0]["receipt"].keys()
+            - {"balance_units", "created_ms", "prev_hash", "hash"}
+        )
     ),
     value=ANYTHING,
 )
 @settings(max_examples=300)
 def test_a_receipt_resealed_with_another_sum_or_name_is_refused(field: str, value: object) -> None:
-    """A vendor that takes care to make the hash fit: only what it may choose may differ."""
-    body, expected = honest()
+    """Even with a correct hash, only fields that are the vendor's choice may differ."""
+    body, expected = valid_answer()
     truth = dict(body["receipt"])
     reseal(body, **{field: value})
     try:
@@ -280,5 +283,5 @@ def test_a_receipt_resealed_with_another_sum_or_name_is_refused(field: str, valu
     except VendorMisbehaved:
         return
     # The vendor's own names for the request and the line; the chain of lines is checked elsewhere.
-    changed = {name for name, told in answer.receipt.entry().items() if told != truth[name]}
+    changed = {name for name, value in answer.receipt.entry().items() if value != truth[name]}
     assert changed <= {"request_id", "seq", "hash"}

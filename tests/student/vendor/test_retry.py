@@ -54,14 +54,14 @@ RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
 @pytest.mark.parametrize("status", [*range(201, 206), *range(300, 600)])
-def test_every_status_is_either_an_answer_or_cured_by_time(status: int) -> None:
+def test_every_status_is_either_final_or_retryable(status: int) -> None:
     assert is_retried(status, "request_in_flight") == (status in RETRIED)
     # 409 about anything else than a purchase that is under way will be the same for ever.
     assert is_retried(status, "anything") == (status in RETRIED - {409})
 
 
 @given(attempt=st.integers(1, 2000), seed=st.integers())
-def test_the_jitter_is_within_nothing_and_the_ceiling(attempt: int, seed: int) -> None:
+def test_the_jitter_is_between_zero_and_the_ceiling(attempt: int, seed: int) -> None:
     retries = RetryPolicy(first_delay=0.5, longest_delay=30.0)
     ceiling = min(30.0, 0.5 * 2.0 ** min(attempt - 1, 60))
     assert 0.0 <= retries.delay(attempt, None, Random(seed)) <= ceiling
@@ -78,7 +78,7 @@ def test_a_retry_after_is_waited_for_at_least_and_up_to_its_bound(
 
 
 def test_the_jitter_is_spread_over_the_whole_range() -> None:
-    """Clients that were refused together must not come back together."""
+    """Clients that were refused at the same time must not retry at the same time."""
     delays = [RetryPolicy(longest_delay=16).delay(20, None, Random(seed)) for seed in range(400)]
     counts = [sum(low <= delay < low + 4 for delay in delays) for low in (0, 4, 8, 12)]
     assert min(counts) > 60

@@ -34,7 +34,7 @@ async def test_a_failure_in_the_model_costs_nothing(
     vendor: Vendor, hashing: HashEncoder, failure: BaseException
 ) -> None:
     hashing.failure = failure
-    response = await vendor.embed(["a", hashing.poison, "b"], idempotency_key="k")
+    response = await vendor.embed(["a", hashing.failing_text, "b"], idempotency_key="k")
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")
     assert response.headers["x-should-retry"] == "true"
     assert response.headers["X-Request-Id"] == response.json()["request_id"]
@@ -45,8 +45,8 @@ async def test_a_failure_in_the_model_costs_nothing(
 async def test_the_failed_request_can_be_bought_under_the_same_key(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
-    await vendor.embed([hashing.poison], idempotency_key="k")
-    hashing.poison = "no longer"
+    await vendor.embed([hashing.failing_text], idempotency_key="k")
+    hashing.failing_text = "no longer"
     again = await vendor.embed(["poison"], idempotency_key="k")
     assert again.status_code == 200
     assert vendor.account.spent_units == 1
@@ -56,7 +56,7 @@ async def test_neighbours_of_a_failing_request_are_served(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
     hashing.may_encode.clear()
-    tasks = [asyncio.create_task(vendor.embed([t])) for t in ("a", hashing.poison, "b")]
+    tasks = [asyncio.create_task(vendor.embed([t])) for t in ("a", hashing.failing_text, "b")]
     while vendor.account.reserved_units < 3:
         await asyncio.sleep(0)
     hashing.may_encode.set()
@@ -174,7 +174,7 @@ async def test_a_failure_reaches_the_client_as_a_problem_without_its_cause(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
     hashing.failure = ValueError("secret path /etc/shadow")
-    response: httpx.Response = await vendor.embed(hashing.poison)
+    response: httpx.Response = await vendor.embed(hashing.failing_text)
     assert "shadow" not in response.text
     assert response.json()["charged_units"] == 0
 

@@ -66,7 +66,7 @@ async def test_refusals_of_a_known_key_carry_the_headers(vendor: Vendor, body: b
 async def test_an_exhausted_budget_and_a_failing_model_carry_them_too(
     vendor: Vendor, hashing: HashEncoder
 ) -> None:
-    failed = await vendor.embed(hashing.poison)
+    failed = await vendor.embed(hashing.failing_text)
     over = await vendor.embed(["a"] * 101)
     assert (failed.status_code, over.status_code) == (500, 402)
     for answer in (failed, over):

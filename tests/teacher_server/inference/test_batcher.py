@@ -78,7 +78,7 @@ async def test_images_and_texts_never_share_a_batch(hashing: HashEncoder) -> Non
 
 async def test_only_the_item_at_fault_fails_in_a_batch(hashing: HashEncoder) -> None:
     made = batcher(hashing)
-    words = ["a", "b", "c", hashing.poison, "d", "e", "f"]
+    words = ["a", "b", "c", hashing.failing_text, "d", "e", "f"]
     futures = made.submit(texts(hashing, *words))
     made.start()
     results = await asyncio.gather(
@@ -86,7 +86,7 @@ async def test_only_the_item_at_fault_fails_in_a_batch(hashing: HashEncoder) -> 
     )
     made.stop()
     failed = [word for word, r in zip(words, results, strict=True) if isinstance(r, Exception)]
-    assert failed == [hashing.poison]
+    assert failed == [hashing.failing_text]
     assert isinstance(results[3], EncoderFailed)
     assert results[3].__cause__ is hashing.failure
 
@@ -97,7 +97,7 @@ async def test_no_failure_ends_the_worker(
 ) -> None:
     hashing.failure = failure
     with pytest.raises(EncoderFailed):
-        await running.encode(texts(hashing, hashing.poison))
+        await running.encode(texts(hashing, hashing.failing_text))
     assert len(await running.encode(texts(hashing, "a"))) == 1
     assert running.seconds_since_heartbeat < 60
 

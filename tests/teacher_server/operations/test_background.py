@@ -108,7 +108,7 @@ async def test_a_failing_probe_and_database_do_not_stop_the_alert_sender(
                 "BEGIN SELECT RAISE(ABORT, 'disk trouble'); END"
             )
         )
-    broken = HashEncoder(poison="a canary")
+    broken = HashEncoder(failing_text="a canary")
     batcher = Batcher(broken, max_batch=4, max_delay=0, max_queue=8)
     batcher.start()
     setup.probe = ReadinessProbe(broken, batcher, setup.vendor.ledger.records.probe)

@@ -33,7 +33,7 @@ async def test_not_ready_until_the_probe_passed(tmp_path: Path, hashing: HashEnc
 
 
 async def test_not_ready_when_the_probe_failed(tmp_path: Path, hashing: HashEncoder) -> None:
-    hashing.poison = "a canary"
+    hashing.failing_text = "a canary"
     async with vendor_at(tmp_path, hashing) as vendor:
         await vendor.embed("after the probe")
         assert (await vendor.http.get("/readyz")).status_code == 503
