@@ -18,7 +18,7 @@ from teacher_server.settings import VendorSettings
 from tests.support.pictures import write_picture
 
 CLASSES = ("dog", "guitar")
-EACH = 5  # one of five validates
+EACH = 5  # a fifth is for validation
 DOMAINS = tuple(DATASETS["PACS"].domains)
 TRAINED_ON = len(DOMAINS) * len(CLASSES) * (EACH - 1)
 

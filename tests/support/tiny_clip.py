@@ -45,5 +45,5 @@ def write_clip(folder: Path, *, dim: int = DIM) -> TinyClip:
         torch.manual_seed(0)
         model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
     weights = folder / "clip.safetensors"
-    save_file({key: one.contiguous() for key, one in model.state_dict().items()}, weights)
+    save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, weights)
     return TinyClip(f"open_clip:{name}", str(weights))

@@ -39,7 +39,7 @@ def test_a_line_has_the_mean_over_seeds_its_interval_the_queries_and_the_runs() 
     assert lines[-1] == "| vl2v-adip-1q | 18 | 55.0 ± 63.5 | 2 |"
 
 
-def test_a_paired_difference_is_sharper_than_the_spread_of_its_sides() -> None:
+def test_a_paired_difference_has_a_narrower_interval_than_unpaired_means() -> None:
     ours, erm = of("vl2v-adip-1q", OURS, OURS_ROWS), of("ERM", ERM, ERM_ROWS)
     lines = difference_table([ours], [erm], [COLUMN])
     assert lines[-1] == "| vl2v-adip-1q above ERM | +10.0 ± 0.0 | 2 |"
@@ -101,7 +101,7 @@ def test_a_folder_of_several_domains_holds_each_out_in_turn(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("arguments", [[], ["--budget", "5", "--seeds", "0"]])
-def test_a_bench_that_cannot_end_well_is_refused_before_it_begins(arguments: list[str]) -> None:
+def test_an_impossible_bench_is_refused_before_it_starts(arguments: list[str]) -> None:
     options, rest = parser().parse_known_args(arguments)
     with pytest.raises(BadInput):
         run_bench(options, rest, Terminal(Console(file=StringIO())), command="")

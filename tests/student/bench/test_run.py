@@ -30,29 +30,29 @@ PETS = Path("pets")
         run(options={"backbone": "test_vit"}),
     ],
 )
-def test_whatever_decides_a_result_is_in_the_identity(other: object) -> None:
+def test_every_setting_that_affects_a_result_is_part_of_the_identity(other: object) -> None:
     assert identity(other, settings(PETS)) != identity(run(), settings(PETS))  # type: ignore[arg-type]
 
 
-def test_where_a_run_is_made_is_not_in_its_identity() -> None:
+def test_folder_device_threads_budget_and_vendor_are_not_part_of_the_identity() -> None:
     here = settings(PETS)
     there = settings(Path("elsewhere"), threads=7, device="cuda", budget=3, vendor="http://x")
     assert identity(run(), here) == identity(run(), there)
 
 
-def test_an_option_at_the_value_it_had_anyway_is_the_same_run() -> None:
+def test_an_option_at_its_default_value_is_the_same_run() -> None:
     plain = identity(run(), settings(PETS))
     for options in ({"lmd": 0.5}, {"wise_ft": 1.0}):
         assert identity(run(options=options), settings(PETS)) == plain
 
 
-def test_the_methods_own_setting_yields_to_one_that_the_run_names() -> None:
+def test_a_setting_named_by_the_run_overrides_the_methods_own() -> None:
     base = settings(PETS)
     assert resolved(run("vl2v-adip-1q"), base).lmd != 0.5
     assert resolved(run("vl2v-adip-1q", options={"lmd": 0.5}), base).lmd == 0.5
 
 
-def test_a_method_that_asks_the_teacher_nothing_is_one_run_whatever_could_be_bought() -> None:
+def test_a_method_without_queries_is_the_same_run_at_every_budget() -> None:
     erm = run("erm", views=4, fraction=0.5, selector_name="herding", teacher="x")
     assert erm == run("erm")
     assert (erm.teacher, erm.fraction) == (NO_TEACHER, 0.0)
@@ -74,6 +74,6 @@ def test_with_nothing_or_everything_bought_the_selector_does_not_matter(fraction
         {"method": "magic"},
     ],
 )
-def test_a_run_that_no_grid_can_hold_is_refused(unfit: dict[str, object]) -> None:
+def test_a_run_that_is_invalid_in_any_grid_is_refused(unfit: dict[str, object]) -> None:
     with pytest.raises(BadInput):
         run(**unfit)  # type: ignore[arg-type]

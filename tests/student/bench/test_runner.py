@@ -44,7 +44,7 @@ def test_a_row_records_its_recipe_and_scores_every_part(pets: Path) -> None:
     assert (found.images, found.accuracies["d2"].images, found.validation.images) == (16, 10, 4)
 
 
-def test_two_grids_of_other_settings_make_two_curves(pets: Path) -> None:
+def test_two_grids_with_different_settings_make_two_curves(pets: Path) -> None:
     runs = [
         run("vl2v-adip-1q", fraction=share, seed=seed)
         for share in (0.0, 0.5, 1.0)
@@ -78,7 +78,7 @@ def test_erm_alone_needs_no_vendor(pets: Path) -> None:
     assert not vendor.seen
 
 
-def test_a_run_with_a_row_is_not_made_again_and_nothing_is_asked_for_it(pets: Path) -> None:
+def test_a_run_with_a_row_is_not_repeated_and_sends_no_request(pets: Path) -> None:
     vendor = LedgerVendor()
     bench_grid = grid(pets, [run(seed=0), run(seed=1)])
     rows = make(bench_grid, vendor, most=1)
@@ -91,7 +91,7 @@ def test_a_run_with_a_row_is_not_made_again_and_nothing_is_asked_for_it(pets: Pa
     assert (len(read_rows(rows)), len(vendor.seen)) == (2, asked)
 
 
-def test_rows_of_other_images_are_not_shown_as_results_on_these(pets: Path) -> None:
+def test_rows_of_other_images_are_not_reported_for_these_images(pets: Path) -> None:
     vendor = LedgerVendor()
     rows = make(grid(pets, [run()]), vendor)
     before, asked = rows.read_bytes(), len(vendor.seen)
@@ -111,7 +111,7 @@ def test_rows_of_another_teacher_are_refused_before_anything_is_bought(pets: Pat
     make(grid(pets, [run(seed=1)]), vendor)
 
 
-def test_a_bigger_share_is_trained_on_what_a_smaller_one_bought_and_more(pets: Path) -> None:
+def test_a_bigger_fraction_is_trained_on_a_superset_of_a_smaller_fraction(pets: Path) -> None:
     vendor = LedgerVendor()
     shares = [0.0, 0.25, 0.5, 1.0]
     rows = make(grid(pets, [run("vl2v-adip-1q", fraction=share) for share in shares]), vendor)
@@ -119,7 +119,7 @@ def test_a_bigger_share_is_trained_on_what_a_smaller_one_bought_and_more(pets: P
     assert [row.queries - TEXTS for row in read_rows(rows).values()] == [0, 4, 8, 16]
 
 
-def test_a_share_alone_costs_no_more_than_it_holds(pets: Path) -> None:
+def test_a_single_fraction_costs_no_more_than_its_images(pets: Path) -> None:
     vendor = LedgerVendor()
     make(grid(pets, [run("vl2v-adip-1q", fraction=0.25, views=2, selector_name="herding")]), vendor)
     assert vendor.spent == TEXTS + 2 * 4
@@ -139,7 +139,7 @@ def test_a_grid_beyond_the_budget_buys_nothing_at_all(pets: Path) -> None:
     assert vendor.spent == 0
 
 
-def test_a_dry_run_asks_the_price_and_nothing_else(pets: Path) -> None:
+def test_a_dry_run_requests_the_prices_and_nothing_else(pets: Path) -> None:
     vendor = LedgerVendor()
     rows = make(grid(pets, [run()], dry_run=True), vendor)
     assert (vendor.spent, rows.exists()) == (0, False)

@@ -39,7 +39,7 @@ def test_the_grids_are_those_with_stored_identities() -> None:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_no_run_with_a_kept_row_would_be_made_again(name: str) -> None:
+def test_no_run_with_a_stored_row_would_be_repeated(name: str) -> None:
     made = set(read_rows(ROWS)) & set(STORED["identities"][name])
     missing = {identity(run, grid(name).base) for run in missing_runs(grid(name), ROWS)}
     assert missing == set(STORED["identities"][name]) - made

@@ -65,7 +65,7 @@ def test_old_answers_cost_what_their_receipts_say_after_a_change_of_price(
     assert "18 queries ($0.0018) in all" in (options.run.out / "report.md").read_text()
 
 
-def test_a_prediction_at_the_vendor_costs_what_an_image_costs(pets: Path, run_job: Job) -> None:
+def test_a_prediction_by_the_vendor_costs_the_price_of_an_image(pets: Path, run_job: Job) -> None:
     options = settings(pets, budget=1000, threads=1, target_domain=["d2"])
     vendor = LedgerVendor()
     vendor.price["units"] = {"image": 3, "text": 1}

@@ -31,7 +31,7 @@ def test_a_view_is_decided_by_digest_and_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("k", "pixel", "mean"), [(1, [106, 105, 107], 94.6), (2, [164, 165, 167], 139.3)]
 )
-def test_the_recipe_draws_the_same_view_for_ever(k: int, pixel: list[int], mean: float) -> None:
+def test_the_recipe_always_renders_the_same_view(k: int, pixel: list[int], mean: float) -> None:
     """Bought views must be replayed by every later version: to change this is a new recipe.
 
     Two levels are left to Pillow, whose resampling may round otherwise.

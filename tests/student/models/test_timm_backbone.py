@@ -125,7 +125,7 @@ def test_without_a_hub_the_error_names_the_alternatives(monkeypatch: pytest.Monk
         load_backbone("test_vit", "hub")
 
 
-def test_frozen_batch_norm_keeps_its_statistics_in_a_training_forward() -> None:
+def test_frozen_batch_norm_keeps_its_statistics_in_training_mode() -> None:
     model = load_backbone(TINY, "none").train()
     freeze_batch_norm(model)
     before = {key: t.clone() for key, t in model.state_dict().items()}

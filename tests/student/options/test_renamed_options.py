@@ -1,4 +1,4 @@
-"""Options of version 0.1: renamed ones are still read, and those that left are refused."""
+"""Options of version 0.1: renamed options are still read, removed options are refused."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ async def test_a_vendor_that_refuses_within_its_stated_balance_is_not_retried_fo
 
 
 @pytest.mark.parametrize("fault", [lost_request, lost_answer])
-async def test_a_lost_message_is_sent_again_under_its_key_and_paid_once(
+async def test_a_request_with_a_lost_answer_is_sent_again_under_its_key_and_paid_once(
     setup: PurchaseSetup, fault: object
 ) -> None:
     setup.vendor.faults.append(fault)  # type: ignore[arg-type]

@@ -180,7 +180,7 @@ async def test_a_file_that_changed_since_the_scan_is_not_bought(setup: PurchaseS
     assert setup.plan([request], budget=1).remaining == 1
 
 
-async def test_a_file_that_changes_while_others_are_bought_costs_none_of_what_is_stored(
+async def test_a_file_that_changes_during_a_purchase_does_not_affect_stored_answers(
     setup: PurchaseSetup,
 ) -> None:
     wanted = setup.images(8)

@@ -185,7 +185,7 @@ def test_ctrl_c_stores_the_answers_of_requests_in_flight(tmp_path: Path) -> None
 def test_processes_that_share_a_cache_pay_once(tmp_path: Path) -> None:
     with on_a_socket() as far_end:
         processes = [client(far_end, tmp_path / "cache", 24) for _ in range(3)]
-        # All are waited for before any is judged: one that failed leaves none of the others behind.
+        # Wait for all before checking any, so that a failure leaves no process behind.
         ends = [process.communicate(timeout=PATIENCE)[1].decode() for process in processes]
         assert [process.returncode for process in processes] == [0, 0, 0], ends
         assert_paid_once(far_end, tmp_path / "cache", 24)

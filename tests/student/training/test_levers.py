@@ -84,7 +84,7 @@ def test_every_lever_changes_the_student_and_a_killed_run_still_ends_in_the_same
 def test_images_without_label_train_by_their_embedding_alone(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
-    """The image term never reads a label; and the other terms never see that one is missing."""
+    """The image term reads no label, and the other terms are not affected by missing labels."""
     settings = settings.changed(backbone="test_vit")
     unlabelled = replace(data, labels=np.where(np.arange(18) < 6, -1, data.labels))
     image = METHODS["image-only"]

@@ -1,4 +1,4 @@
-"""A checkpoint is of one run: whatever decides a student decides the digest."""
+"""Everything that affects the trained student affects the run digest of its checkpoint."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ def _digest(
     return run_digest(task_of(name, data, validation, settings))
 
 
-def test_another_file_under_the_same_name_is_another_run(
+def test_a_changed_file_under_the_same_name_is_another_run(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     weights = tmp_path / "weights.safetensors"

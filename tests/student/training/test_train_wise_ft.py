@@ -31,7 +31,7 @@ def _train(
 def _weights(trained: Trained) -> dict[str, Tensor]:
     """What moved, or may have: no counts."""
     held = trained.student.state_dict()
-    return {name: one for name, one in held.items() if one.is_floating_point()}
+    return {name: tensor for name, tensor in held.items() if tensor.is_floating_point()}
 
 
 def _any_images(data: TrainingData) -> LabelledImages:
@@ -40,7 +40,7 @@ def _any_images(data: TrainingData) -> LabelledImages:
 
 def _start(name: str, data: TrainingData, settings: TrainingOptions) -> dict[str, Tensor]:
     held = starting_backbone(task_of(name, data, _any_images(data), settings))
-    return {key: one for key, one in held.items() if one.is_floating_point()}
+    return {key: tensor for key, tensor in held.items() if tensor.is_floating_point()}
 
 
 @pytest.mark.parametrize("name", ["vl2v-adip", "erm"])
@@ -50,8 +50,8 @@ def test_at_nought_the_backbone_is_the_untrained_one_bit_for_bit_and_the_head_th
     plain = _weights(_train(name, data, validation, settings))
     none = _weights(_train(name, data, validation, settings.changed(wise_ft=0.0)))
     start = _start(name, data, settings)
-    assert [key for key, one in start.items() if not torch.equal(none[key], one)] == []
-    assert any(not torch.equal(plain[key], one) for key, one in start.items())
+    assert [key for key, tensor in start.items() if not torch.equal(none[key], tensor)] == []
+    assert any(not torch.equal(plain[key], tensor) for key, tensor in start.items())
     heads = [key for key in plain if key not in start]
     assert heads
     assert all(torch.equal(none[key], plain[key]) for key in heads)
@@ -63,8 +63,8 @@ def test_halfway_every_weight_is_the_mean_of_both_ends(
     settings = settings.changed(freeze_batch_norm=False)
     plain = _weights(_train("erm", data, validation, settings))
     half = _weights(_train("erm", data, validation, settings.changed(wise_ft=0.5)))
-    for key, one in _start("erm", data, settings).items():
-        assert torch.equal(half[key], 0.5 * one + 0.5 * plain[key])
+    for key, tensor in _start("erm", data, settings).items():
+        assert torch.equal(half[key], 0.5 * tensor + 0.5 * plain[key])
 
 
 def test_at_one_nothing_is_averaged_and_no_score_is_reported(

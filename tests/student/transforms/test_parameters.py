@@ -59,7 +59,7 @@ def test_changes_are_applied_in_their_order_as_torchvision_would(image: torch.Te
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
 
 
-def test_hue_turns_red_to_green_to_blue_and_leaves_luma_and_grey() -> None:
+def test_hue_rotates_red_to_green_to_blue_and_keeps_luma_and_grey() -> None:
     red = np.array([1.0, 0.0, 0.0])
     third = colour_matrix(**{**STILL, "hue": 1 / 3})[:, :3]
     assert (third @ red).argmax() == 1

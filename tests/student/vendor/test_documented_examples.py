@@ -19,7 +19,7 @@ MONEY = {"request_in_flight": None, "answer_purged": True}
 
 
 def answer_of(given: dict[str, Any]) -> dict[str, Any]:
-    """A route's answer, the reference to a shared one followed."""
+    """A route's answer, with a reference to a shared answer resolved."""
     name = given.get("$ref", "").rpartition("/")[2]
     found: dict[str, Any] = DOCUMENT["components"]["responses"][name] if name else given
     return found
