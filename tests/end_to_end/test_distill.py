@@ -223,7 +223,7 @@ def test_the_vendors_budget_limits_the_purchase_too(
     ("more", "code", "output"),
     [
         (("--data", "/nowhere"), 2, "distill-client demo-data"),
-        (("--method", "magic"), 2, "no method magic"),
+        (("--method", "magic"), 2, "method: Input should be 'vl2v-adip'"),
         (("--target-domain", "sketch"), 2, "no domain sketch"),
         (("--vendor", "http://127.0.0.1:9"), 5, "could not be reached"),
         (("--budget", "2"), 3, "needs 3 queries"),
