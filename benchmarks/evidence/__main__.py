@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         command=shlex.join(["python", "-m", "benchmarks.evidence", *arguments]), commit=commit()
     )
     try:
-        for one in [] if options.page else grids:
-            on_device = one.base.changed(device=options.device)
+        for grid_run in [] if options.page else grids:
+            on_device = grid_run.base.changed(device=options.device)
             run_grid(
-                Grid(name=one.name, base=on_device, runs=_current(one.runs)),
+                Grid(name=grid_run.name, base=on_device, runs=_current(grid_run.runs)),
                 rows,
                 endpoints=local_vendors(FOLDER / "vendor", budget=options.budget),
                 budget=options.budget,

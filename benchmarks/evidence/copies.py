@@ -29,8 +29,8 @@ def main() -> int:
     for dataset, targets in held_out.items():
         catalogue = discover(settings_for(dataset).data.data)
         for names, seed in product(targets, SEEDS):
-            one = split(catalogue, targets=names, seed=seed)
-            copies = one.copies()
+            division = split(catalogue, targets=names, seed=seed)
+            copies = division.copies()
             splits.append(
                 {
                     "dataset": dataset,
@@ -38,7 +38,10 @@ def main() -> int:
                     "seed": seed,
                     "parts": {
                         name: {"pictures": len(items), "trained_on": copies.get(name, 0)}
-                        for name, items in {VALIDATION: one.validation, **one.tests}.items()
+                        for name, items in {
+                            VALIDATION: division.validation,
+                            **division.tests,
+                        }.items()
                     },
                 }
             )

@@ -141,7 +141,9 @@ def curves(
     The first selector's whole curve comes first, for the others are laid beside it.
     """
     first, *others = selectors
-    in_order = [(first, seed) for seed in seeds] + [(one, seed) for seed in seeds for one in others]
+    in_order = [(first, seed) for seed in seeds] + [
+        (selector, seed) for seed in seeds for selector in others
+    ]
     return tuple(
         emoji(ONE_QUERY, house, seed, fraction=fraction, selector_name=name)
         for name, seed in in_order

@@ -92,14 +92,14 @@ class Found:
 
     rows: Mapping[str, Row]
 
-    def where(self, one: Grid, title: str, **wanted: object) -> Series:
+    def where(self, planned: Grid, title: str, **wanted: object) -> Series:
         """The runs of a grid of which these fields have these values."""
         runs = [
             run
-            for run in one.runs
+            for run in planned.runs
             if all(getattr(run, name) == value for name, value in wanted.items())
         ]
-        return series(title, runs, one.base, self.rows)
+        return series(title, runs, planned.base, self.rows)
 
     def headline(self) -> list[Series]:
         """The main lines, over all house styles."""
@@ -134,8 +134,8 @@ class Found:
 
     def levers(self) -> list[Series]:
         """VL2V-ADiP-1q with one option changed."""
-        one = grid("methods")
-        return [self.where(one, _changed(lever), options=lever) for lever in LEVERS]
+        planned = grid("methods")
+        return [self.where(planned, _changed(lever), options=lever) for lever in LEVERS]
 
     def by_chance(self, column: Column) -> float | None:
         """How far another seed moves a difference of two single runs: half its 95% interval."""
@@ -144,26 +144,26 @@ class Found:
 
     def least_gain(self) -> list[Series]:
         """VL2V-ADiP-1q where it gains least over the published recipe, and variants of it."""
-        one = grid("least-gain")
+        planned = grid("least-gain")
         _, _, published, one_query, _ = self._plain(_headline_on(LEAST_GAIN), HEADLINE)
         return [
             published,
             one_query,
             *(
-                self.where(one, _changed(lever) or f"{views} views", views=views, options=lever)
+                self.where(planned, _changed(lever) or f"{views} views", views=views, options=lever)
                 for views, lever in ASIDE
             ),
         ]
 
     def curves(self) -> list[Curve]:
         """VL2V-ADiP-1q at increasing numbers of images, by selector."""
-        one = grid("curves")
+        planned = grid("curves")
         return [
             Curve(
                 label=name,
                 points=[
                     self.where(
-                        one,
+                        planned,
                         f"{name}, {fraction:.0%}",
                         fraction=fraction,
                         # With none or all there is nothing to select.
@@ -177,10 +177,10 @@ class Found:
 
     def curve_levels(self) -> dict[str, Series]:
         """What the curves are compared with, at the same held-out style."""
-        one = grid("headline")
+        planned = grid("headline")
         targets = next(iter(grid("curves").runs)).targets
         return {
-            title: self.where(one, title, method=method, views=views, targets=targets)
+            title: self.where(planned, title, method=method, views=views, targets=targets)
             for title, method, views in (
                 ("ERM", "erm", 1),
                 ("VL2V-ADiP, as published", "vl2v-adip", PUBLISHED_VIEWS),
@@ -189,10 +189,10 @@ class Found:
 
     def spend(self, times: int) -> list[Series]:
         """K views of a part of the images, at the price of `times` views of all."""
-        one = grid("spend")
+        planned = grid("spend")
         return [
             self.where(
-                one,
+                planned,
                 f"{times / views:.1%} of the images, {_number_of(views)}",
                 views=views,
                 fraction=times / views,
@@ -208,36 +208,38 @@ class Found:
 
     def published_steps(self) -> list[Series]:
         """The published recipe at its own number of steps, and others for comparison."""
-        one = grid("published-steps")
+        planned = grid("published-steps")
         return [
-            self.where(one, "VL2V-ADiP, 5,001 steps, as published", method="vl2v-adip"),
-            self.where(one, f"{NAMES[ONE_QUERY]}, 1 view, 5,001 steps", method=ONE_QUERY),
+            self.where(planned, "VL2V-ADiP, 5,001 steps, as published", method="vl2v-adip"),
+            self.where(planned, f"{NAMES[ONE_QUERY]}, 1 view, 5,001 steps", method=ONE_QUERY),
             self.lever_start(),
-            self.where(one, "ERM, 5,001 steps", method="erm"),
+            self.where(planned, "ERM, 5,001 steps", method="erm"),
         ]
 
     def white_box(self) -> list[Series]:
         """The teacher, its tower distilled into and fine-tuned, each also half way back to it."""
-        one = grid("white-box")
+        planned = grid("white-box")
         lines = []
         for title in LINES_AT_HAND:
             runs = [of_line(title, TWO_HOUSES[0], seed) for seed in WHITE_BOX_SEEDS]
-            lines.append(series(title, runs, one.base, self.rows))
+            lines.append(series(title, runs, planned.base, self.rows))
         teacher = self.where(
             grid("teachers"),
             NAMES[ZERO_SHOT],
             method=ZERO_SHOT,
             teacher=STYLES_UNSEEN,
-            targets=one.runs[0].targets,
+            targets=planned.runs[0].targets,
         )
         return [teacher, *lines]
 
-    def _plain(self, one: Grid, kinds: Sequence[tuple[str, int]]) -> list[Series]:
+    def _plain(self, planned: Grid, kinds: Sequence[tuple[str, int]]) -> list[Series]:
         found = []
         for method, views in kinds:
-            runs = [r for r in one.runs if (r.method, r.views, r.options) == (method, views, ())]
+            runs = [
+                r for r in planned.runs if (r.method, r.views, r.options) == (method, views, ())
+            ]
             if runs:
-                found.append(series(titled(runs[0]), runs, one.base, self.rows))
+                found.append(series(titled(runs[0]), runs, planned.base, self.rows))
         return found
 
 
@@ -247,6 +249,6 @@ def _changed(lever: Sequence[tuple[str, Option]]) -> str:
 
 def _headline_on(houses: Collection[str]) -> Grid:
     """The part of the headline that a grid on few houses is compared with."""
-    one = grid("headline")
-    runs = tuple(run for run in one.runs if set(run.targets) & set(houses))
-    return Grid(name=one.name, base=one.base, runs=runs)
+    planned = grid("headline")
+    runs = tuple(run for run in planned.runs if set(run.targets) & set(houses))
+    return Grid(name=planned.name, base=planned.base, runs=runs)

@@ -85,7 +85,7 @@ def _headline(found: Found, images: Path) -> Iterator[str]:
     lines = found.headline()
     erm, kd, published, *rest = lines
     teacher = lines[-1]
-    students = [one for one in rest if one is not teacher]
+    students = [line for line in rest if line is not teacher]
     drawn = against_queries(
         images / "evidence-headline.png",
         _curves_of(found, lines),
@@ -127,10 +127,10 @@ def _curves(found: Found, images: Path) -> Iterator[str]:
     curves = found.curves()
     first, *others = curves
     # With none or all bought there is nothing to select: those points are the first curve's alone.
-    between = [Curve(label=one.label, points=one.points[1:-1]) for one in others]
+    between = [Curve(label=curve.label, points=curve.points[1:-1]) for curve in others]
     drawn = against_queries(
         images / "evidence-curves.png",
-        [first, *(one for one in between if any(point.rows for point in one.points))],
+        [first, *(curve for curve in between if any(point.rows for point in curve.points))],
         SHIFTS,
         levels=found.curve_levels(),
         title="VL2V-ADiP-1q at increasing numbers of images, by selector; shaded: 95% of random",
@@ -184,7 +184,7 @@ def _methods(found: Found, images: Path) -> Iterator[str]:
     yield from ["## Every method, and what each part is worth", "", METHODS]
     drawn = bars(
         images / "evidence-methods.png",
-        [one for one in lines if one is not erm and one is not teacher],
+        [line for line in lines if line is not erm and line is not teacher],
         erm,
         SHIFTS,
         title="Every method on the same images and the same purchase",
@@ -221,11 +221,11 @@ def _teachers(found: Found, images: Path) -> Iterator[str]:
         students = [found.teacher(name, method) for method in (ONE_QUERY, "vl2v-adip")]
         lines += [teacher, *students]
         above_own += difference_table(students, [teacher], SHIFTS)[2 if above_own else 0 :]
-        for method, one in zip(
+        for method, line in zip(
             ("VL2V-ADiP-1q, 1 view", "VL2V-ADiP, 1 view"), students, strict=True
         ):
             for column in SHIFTS:
-                gain, knows = one.above(erm, column), teacher.mean(column)
+                gain, knows = line.above(erm, column), teacher.mean(column)
                 if gain is not None and knows is not None:
                     of_method = spots[column.title].setdefault(method, [])
                     of_method.append(Spot(name=name, x=knows, y=gain))
@@ -239,7 +239,7 @@ def _teachers(found: Found, images: Path) -> Iterator[str]:
     yield from _picture("evidence-teachers.png", "Gain against the teacher's accuracy", drawn=drawn)
     erm = found.teacher(names[0], "erm")
     yield from [*accuracy_table([*lines, erm], SHIFTS), ""]
-    students = [one for one in lines if not one.title.startswith("the teacher")]
+    students = [line for line in lines if not line.title.startswith("the teacher")]
     yield from [*difference_table(students, [erm], SHIFTS), ""]
     yield from [*above_own, ""]
 
@@ -284,8 +284,8 @@ def _made_of(found: Found) -> Iterator[str]:
     yield from ["## What this page is made of", ""]
     lines = []
     for name in RUNS:
-        one = grid(name)
-        ids = {identity(run, one.base) for run in one.runs}
+        planned = grid(name)
+        ids = {identity(run, planned.base) for run in planned.runs}
         there = [found.rows[key] for key in ids if key in found.rows]
         lines.append(
             [

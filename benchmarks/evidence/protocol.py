@@ -51,8 +51,8 @@ SEEDS_OF_TEACHERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
 of the same seed: a third seed from another machine would not be of these."""
 TEACHERS: Mapping[str, Teacher] = MappingProxyType(
     {
-        one.name: one
-        for one in (
+        teacher.name: teacher
+        for teacher in (
             Teacher(name="embedded"),
             Teacher(
                 name=STYLES_UNSEEN,

@@ -39,7 +39,7 @@ class Target:
 def target_table(found: Found) -> list[str]:
     """A row for every target."""
     columns = ["target", "measured", ""]
-    return table(columns, [one.row() for one in _targets(found)])
+    return table(columns, [target.row() for target in _targets(found)])
 
 
 def _targets(found: Found) -> Iterator[Target]:
@@ -73,11 +73,11 @@ def _targets(found: Found) -> Iterator[Target]:
     yield _points(one_query.title, one_query, erm, TEACHER_ONLY, 3)
 
 
-def _points(name: str, one: Series, other: Series, column: Column, least: int) -> Target:
+def _points(name: str, line: Series, other: Series, column: Column, least: int) -> Target:
     return Target(
         wording=f"{name} above {other.title}, {column.title}: at least {least} points",
         least=least / 100,
-        measured=one.above(other, column),
+        measured=line.above(other, column),
         show=lambda mean: mean.percent(signed=True),
     )
 

@@ -25,8 +25,8 @@ from benchmarks.fuzz.image_files import (
 
 def sizes() -> Iterator[Sample]:
     for form in FORMS:
-        one = saved(noise(size=(1, 1)), form)
-        yield Sample(group="sizes", name=f"1x1 {form}", content=one, looks=as_opened(one))
+        content = saved(noise(size=(1, 1)), form)
+        yield Sample(group="sizes", name=f"1x1 {form}", content=content, looks=as_opened(content))
     for size in ((1, 100_000), (100_000, 1), (1, 101), (3000, 29)):
         long = saved(Image.new("L", size))
         yield Sample(group="sizes", name=f"{size[0]}x{size[1]}", content=long, code=INVALID)

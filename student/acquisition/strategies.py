@@ -60,8 +60,8 @@ def _random(candidates: Candidates, *, seed: int, length: int) -> list[int]:
 
 SELECTORS: Mapping[str, Selector] = MappingProxyType(
     {
-        one.name: one
-        for one in (
+        rule.name: rule
+        for rule in (
             Selector(name="random", ranked=_random, reads_features=False),
             Selector(name="herding", ranked=herding_order),
             Selector(name="centroid", ranked=centroid_order),

@@ -60,9 +60,12 @@ def render_views(
 ) -> ImageSet:
     """The pixels of these splits, in the size and the views of the options, kept under `out`."""
     _warn_of_copies(splits, terminal)
-    training = _distinct(item for one in splits for item in one.train)
+    training = _distinct(item for split in splits for item in split.train)
     measured = _distinct(
-        item for one in splits for part in (one.validation, *one.tests.values()) for item in part
+        item
+        for split in splits
+        for part in (split.validation, *split.tests.values())
+        for item in part
     )
     folder = out / "pixels"
     size, views = options.image_size, options.views
@@ -81,7 +84,7 @@ def render_views(
     }
     return ImageSet(
         catalogue=catalogue,
-        splits=tuple(_without(one, broken) for one in splits),
+        splits=tuple(_without(split, broken) for split in splits),
         training=_kept(training, stored),
         stored=_kept_pixels(stored),
         measured=_kept(measured, clean),
@@ -100,8 +103,8 @@ def _target_choices(catalogue: Catalogue, named: Sequence[str]) -> list[list[str
 
 def _warn_of_copies(splits: Sequence[Split], terminal: Terminal) -> None:
     most: dict[str, int] = {}
-    for one in splits:
-        for part, count in one.copies().items():
+    for copies in map(Split.copies, splits):
+        for part, count in copies.items():
             most[part] = max(count, most.get(part, 0))
     if most:
         counts = ", ".join(f"{part} {count:,}" for part, count in most.items())
@@ -124,15 +127,17 @@ def _kept_pixels(table: PixelTable) -> NDArray[np.uint8]:
     return table.pixels if not table.unreadable else table.pixels[table.readable()]
 
 
-def _without(one: Split, broken: set[Item]) -> Split:
+def _without(split: Split, broken: set[Item]) -> Split:
     if not broken:
-        return one
+        return split
 
     def intact(items: tuple[Item, ...]) -> tuple[Item, ...]:
         return tuple(item for item in items if item not in broken)
 
-    tests = {name: kept for name, items in one.tests.items() if (kept := intact(items))}
-    readable = replace(one, train=intact(one.train), validation=intact(one.validation), tests=tests)
+    tests = {name: kept for name, items in split.tests.items() if (kept := intact(items))}
+    readable = replace(
+        split, train=intact(split.train), validation=intact(split.validation), tests=tests
+    )
     if not readable.train or not readable.validation:
         message = "no readable image is left to train on or to validate with"
         raise BadInput(message)

@@ -75,7 +75,7 @@ def split_keys(split: Split, catalogue: Catalogue, options: Options, fingerprint
 
 def prompts_of_splits(splits: Sequence[SplitKeys]) -> list[list[str]]:
     """Each class's prompts in all these splits of one data set, every prompt once."""
-    of_class = zip(*(one.prompts_of_class for one in splits), strict=True)
+    of_class = zip(*(split.prompts_of_class for split in splits), strict=True)
     return [
         _distinct(prompt for prompts in of_split for prompt in prompts) for of_split in of_class
     ]

@@ -63,14 +63,14 @@ class Options:
     def named(self) -> frozenset[str]:
         """The options that the user has named."""
         return frozenset[str]().union(
-            *(getattr(self, one.name).model_fields_set for one in fields(self))
+            *(getattr(self, section.name).model_fields_set for section in fields(self))
         )
 
     def as_json(self) -> dict[str, Any]:
         """All options by name, for meta.json, except the path of the key file."""
         whole: dict[str, Any] = {}
-        for one in fields(self):
-            whole |= getattr(self, one.name).model_dump(mode="json")
+        for section in fields(self):
+            whole |= getattr(self, section.name).model_dump(mode="json")
         del whole["key_file"]
         return whole
 

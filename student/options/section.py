@@ -83,7 +83,7 @@ def build(section: type[S], values: Mapping[str, object]) -> S:
 def bad_input(error: ValidationError) -> BadInput:
     """The same error in words for the user, who knows options and not fields."""
     problems = "; ".join(
-        f"{'.'.join(str(part) for part in one['loc']).replace('_', '-')}: {one['msg']}"
-        for one in error.errors()
+        f"{'.'.join(str(part) for part in fault['loc']).replace('_', '-')}: {fault['msg']}"
+        for fault in error.errors()
     )
     return BadInput(f"options that cannot be used: {problems}")

@@ -140,17 +140,17 @@ class _Buyer:
         free are not.
         """
         plan = self.recorder.plan
-        pending = [one.key for one in plan.pending]
+        pending = [request.key for request in plan.pending]
         missing = set(self.recorder.cache.missing(pending)) | self._restored
-        paid_since = [one for one in plan.pending if one.key not in missing]
+        paid_since = [request for request in plan.pending if request.key not in missing]
         unpaid = self.recorder.journal.unpaid(plan.pending)
         open_keys = self.recorder.journal.open_keys()
-        waiting = [one for one in unpaid if one.key in open_keys]
+        waiting = [request for request in unpaid if request.key in open_keys]
         # The run that asks for these now stores them or dies; then they are settled here.
-        self._waits_for_another_run = any(one.key not in self._left_open for one in waiting)
+        self._waits_for_another_run = any(request.key not in self._left_open for request in waiting)
         cap = plan.units + plan.units_of(plan.in_open_purchases)
         self._queue.refill(
-            [one for one in unpaid if one.key not in open_keys],
+            [request for request in unpaid if request.key not in open_keys],
             allowance=cap - plan.units_of(paid_since) - plan.units_of(waiting),
         )
 
@@ -172,7 +172,7 @@ class _Buyer:
         """Buy as much of this batch as fits into one request; returns what to try right away."""
         queue, recorder = self._queue, self.recorder
         try:
-            items = await asyncio.to_thread(lambda: tuple(one.item() for one in batch))
+            items = await asyncio.to_thread(lambda: tuple(request.item() for request in batch))
         except BadInput as error:
             detail = f"{error}; what was bought is stored: run again"
             raise BadInput(detail) from error

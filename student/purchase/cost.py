@@ -23,7 +23,7 @@ class PurchaseCost:
     @property
     def digest(self) -> str:
         """A SHA-256 over these receipts."""
-        return receipts_digest(one.receipt for one in self.receipts)
+        return receipts_digest(stored.receipt for stored in self.receipts)
 
 
 def purchase_cost(
@@ -41,8 +41,8 @@ def purchase_cost(
             held.setdefault((row.request_id, row.created_ms), []).append(row.key)
     units = cost_micro_usd = 0
     receipts: list[StoredReceipt] = []
-    for one in cache.stored_receipts():
-        receipt = one.receipt
+    for stored in cache.stored_receipts():
+        receipt = stored.receipt
         # Popped: a charge seen under two addresses of one vendor was paid once.
         if (paid := held.pop((receipt.request_id, receipt.created_ms), None)) is None:
             continue
@@ -53,7 +53,7 @@ def purchase_cost(
         whole = _weight(prices, receipt.images, receipt.texts)
         units += receipt.units * part // whole
         cost_micro_usd += receipt.cost_micro_usd * part // whole
-        receipts.append(one)
+        receipts.append(stored)
     return PurchaseCost(units=units, cost_micro_usd=cost_micro_usd, receipts=tuple(receipts))
 
 

@@ -84,7 +84,7 @@ class EmbeddingBuyer:
                 payer = Payer(run=new_run_name("api"), account=account, budget=plan.budget)
                 recorder = PurchaseRecorder(PurchaseJournal(plan, cache=cache, payer=payer))
                 summary = await buy_and_record(recorder, client, command=_COMMAND)
-            found = cache.fetch([one.key for one in plan.ordered])
+            found = cache.fetch([request.key for request in plan.ordered])
             fingerprint = plan.model.fingerprint
             image_keys = {path: _image_key(fingerprint, path) for path in images}
             text_keys = {text: text_key(fingerprint, text) for text in texts}

@@ -87,7 +87,7 @@ def digests_sent(keys: Sequence[EmbeddingKey], requests: Sequence[EmbeddingReque
     has changed.
     """
     asked = set(keys)
-    by_key = {one.key: one for one in requests if one.key in asked}
+    by_key = {request.key: request for request in requests if request.key in asked}
     return [_digest_sent(key, by_key.get(key)) for key in keys]
 
 

@@ -63,9 +63,9 @@ class PurchaseJournal:
 
     def unpaid(self, requests: Sequence[EmbeddingRequest]) -> list[EmbeddingRequest]:
         """The requests that are neither in the cache nor refused, in their order."""
-        keys = [one.key for one in requests]
+        keys = [request.key for request in requests]
         missing = set(self.cache.missing(keys)) - self.cache.refused(keys).keys()
-        return [one for one in requests if one.key in missing]
+        return [request for request in requests if request.key in missing]
 
     def open_keys(self) -> set[EmbeddingKey]:
         """Every key that an open purchase asks for."""
@@ -101,7 +101,7 @@ class PurchaseJournal:
         same item, the process whose intent came later sees the earlier intent and withdraws before
         anything is sent. Raises ClientBudgetExceeded with nothing journalled.
         """
-        keys = tuple(one.key for one in requests)
+        keys = tuple(request.key for request in requests)
         intent = Intent(
             idempotency_key=purchase_key(
                 account=self.payer.account,
@@ -123,8 +123,8 @@ class PurchaseJournal:
         self.cache.abandon(intent.idempotency_key)
         return Claim(
             intent=None,
-            free=[one for one in unpaid if one.key not in contested],
-            is_contested=any(one.key in contested for one in unpaid),
+            free=[request for request in unpaid if request.key not in contested],
+            is_contested=any(request.key in contested for request in unpaid),
         )
 
     def contested(self, intent: Intent) -> set[EmbeddingKey]:

@@ -53,21 +53,21 @@ class Plan:
     @property
     def pending(self) -> tuple[EmbeddingRequest, ...]:
         """The requests that are neither paid nor refused, in buying order."""
-        known = {one.key for one in (*self.in_open_purchases, *self.to_buy, *self.left_out)}
-        return tuple(one for one in self.ordered if one.key in known)
+        known = {request.key for request in (*self.in_open_purchases, *self.to_buy, *self.left_out)}
+        return tuple(request for request in self.ordered if request.key in known)
 
     def units_of(self, requests: Sequence[EmbeddingRequest]) -> int:
         """What these requests cost together, in units (queries)."""
-        return sum(self.prices.units_for(one.key.modality) for one in requests)
+        return sum(self.prices.units_for(request.key.modality) for request in requests)
 
     def require_texts(self) -> None:
         """Raises PlanExceedsBudget if a text is left out: nothing can be trained without them."""
-        if any(one.key.modality == "text" for one in self.left_out):
+        if any(request.key.modality == "text" for request in self.left_out):
             raise PlanExceedsBudget(
                 needed=sum(
                     self.prices.units_for("text")
-                    for one in (*self.to_buy, *self.left_out)
-                    if one.key.modality == "text"
+                    for request in (*self.to_buy, *self.left_out)
+                    if request.key.modality == "text"
                 ),
                 remaining=self.remaining,
                 limited_by=self.limited_by,
@@ -75,7 +75,7 @@ class Plan:
 
     def describe(self) -> list[tuple[str, str]]:
         """The plan as rows of a label and a figure."""
-        texts = sum(one.key.modality == "text" for one in self.to_buy)
+        texts = sum(request.key.modality == "text" for request in self.to_buy)
         asked = self.images_asked + self.texts_asked
         return [
             ("model", f"{self.model.id} ({self.model.fingerprint[:19]}, {self.model.dim}-d)"),
@@ -117,16 +117,15 @@ def make_plan(
     a superset. Only reads the cache. Raises ValueError for a request to another model.
     """
     distinct: dict[EmbeddingKey, EmbeddingRequest] = {}
-    for one in requests:
-        if one.key.model_fingerprint != model.fingerprint:
-            detail = (
-                f"{one.name or one.key.item[:12]} is requested from another model than {model.id}"
-            )
+    for request in requests:
+        if request.key.model_fingerprint != model.fingerprint:
+            name = request.name or request.key.item[:12]
+            detail = f"{name} is requested from another model than {model.id}"
             raise ValueError(detail)
-        distinct.setdefault(one.key, one)
+        distinct.setdefault(request.key, request)
     # Sorting is stable: the ranking stands within each modality.
-    ordered = tuple(sorted(distinct.values(), key=lambda one: one.key.modality != "text"))
-    keys = [one.key for one in ordered]
+    ordered = tuple(sorted(distinct.values(), key=lambda request: request.key.modality != "text"))
+    keys = [request.key for request in ordered]
     missing = set(cache.missing(keys))
     refused = cache.refused(keys).keys() & missing
     asked_before = {key for intent in cache.open_intents() for key in intent.keys}
@@ -136,16 +135,16 @@ def make_plan(
     to_buy: list[EmbeddingRequest] = []
     left_out: list[EmbeddingRequest] = []
     units = 0
-    for one in ordered:
-        if one.key not in missing or one.key in refused or one.key in waiting:
+    for request in ordered:
+        if request.key not in missing or request.key in refused or request.key in waiting:
             continue
-        price = prices.units_for(one.key.modality)
+        price = prices.units_for(request.key.modality)
         if left_out or units + price > remaining:
-            left_out.append(one)
+            left_out.append(request)
         else:
-            to_buy.append(one)
+            to_buy.append(request)
             units += price
-    images_asked = sum(one.key.modality == "image" for one in requests)
+    images_asked = sum(request.key.modality == "image" for request in requests)
     return Plan(
         model=model,
         prices=prices,
@@ -157,7 +156,7 @@ def make_plan(
         already_paid=len(ordered) - len(missing),
         paid_units=sum(prices.units_for(key.modality) for key in keys if key not in missing),
         refused_before=len(refused),
-        in_open_purchases=tuple(one for one in ordered if one.key in waiting),
+        in_open_purchases=tuple(request for request in ordered if request.key in waiting),
         to_buy=tuple(to_buy),
         left_out=tuple(left_out),
         units=units,

@@ -59,15 +59,15 @@ class PurchaseQueue:
 
     def units(self, requests: Sequence[EmbeddingRequest]) -> int:
         """What these requests cost together, in units."""
-        return sum(self._prices.units_for(one.key.modality) for one in requests)
+        return sum(self._prices.units_for(request.key.modality) for request in requests)
 
     def affordable(
         self, requests: Sequence[EmbeddingRequest], units: int
     ) -> list[EmbeddingRequest]:
         """The longest prefix of `requests` that costs no more than this."""
         prefix: list[EmbeddingRequest] = []
-        for one in requests:
-            if self.units([*prefix, one]) > units:
+        for request in requests:
+            if self.units([*prefix, request]) > units:
                 break
-            prefix.append(one)
+            prefix.append(request)
         return prefix

@@ -118,7 +118,7 @@ class PurchaseRecorder:
             stop_reason = self.plan.limited_by
             if account_is_empty:
                 stop_reason = "vendor budget"
-            elif any(one.key in open_keys for one in left):
+            elif any(request.key in open_keys for request in left):
                 stop_reason = "waiting"
         progress = self._progress
         return PurchaseSummary(

@@ -64,7 +64,9 @@ class Recovery:
         reason = self._why_not_again(intent, requests)
         if reason is None and requests is not None:
             try:
-                items = await asyncio.to_thread(lambda: tuple(one.item() for one in requests))
+                items = await asyncio.to_thread(
+                    lambda: tuple(request.item() for request in requests)
+                )
             except BadInput as error:
                 reason = str(error)
             else:
@@ -74,7 +76,9 @@ class Recovery:
 
     def _requests_of(self, intent: Intent) -> list[EmbeddingRequest] | None:
         keys = set(intent.keys)
-        by_key = {one.key: one for one in self.recorder.plan.ordered if one.key in keys}
+        by_key = {
+            request.key: request for request in self.recorder.plan.ordered if request.key in keys
+        }
         requests = [by_key[key] for key in intent.keys if key in by_key]
         return requests if len(requests) == len(intent.keys) else None
 

@@ -56,8 +56,8 @@ class EmbeddingRequirements:
         self._fingerprint = model.fingerprint
         self._prompts = prompts_of_splits(
             [
-                split_keys(one, scanned.catalogue, options, model.fingerprint)
-                for one in scanned.splits
+                split_keys(split, scanned.catalogue, options, model.fingerprint)
+                for split in scanned.splits
             ]
         )
 

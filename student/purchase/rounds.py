@@ -51,7 +51,9 @@ async def run_purchase(
         terminal.say("dry run: nothing was bought")
         return None
     plan.require_texts()
-    session.require_obtainable(one for one in plan.in_open_purchases if one.key.modality == "text")
+    session.require_obtainable(
+        request for request in plan.in_open_purchases if request.key.modality == "text"
+    )
     if rounds is None:
         summary = await session.buy(plan)
     else:
@@ -122,7 +124,7 @@ async def _buy_in_rounds(
 
 def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -> PurchaseSummary:
     """The purchases of all rounds as one summary, for the whole plan."""
-    unpaid = cache.missing([one.key for one in whole.ordered])
+    unpaid = cache.missing([request.key for request in whole.ordered])
     return replace(
         parts[-1],
         bought=sum(part.bought for part in parts),

@@ -36,7 +36,7 @@ async def buy_and_record(
     """
     plan, cache = recorder.plan, recorder.cache
     already_counted = set(counted)
-    fresh = [one.key for one in plan.ordered if one.key not in already_counted]
+    fresh = [request.key for request in plan.ordered if request.key not in already_counted]
     missing = set(cache.missing(fresh))
     found = [key for key in fresh if key not in missing]
     started_ms = now_ms()

@@ -79,7 +79,9 @@ class PurchaseSession:
                 "the vendor sells its embedded model, which is small and knows only emoji, and "
                 "these are not the demo images: configure the vendor with a real CLIP model"
             )
-        foreign = {foreign_weights(one, self.model.weights_sha256) for _, one in self.students}
+        foreign = {
+            foreign_weights(training, self.model.weights_sha256) for _, training in self.students
+        }
         for warning in sorted(foreign - {""}):
             terminal.warn(warning)
 
@@ -89,7 +91,7 @@ class PurchaseSession:
         Only that account can settle it, so this run would pay for the rest and never be able to
         train.
         """
-        waiting = {one.key for one in requests}
+        waiting = {request.key for request in requests}
         account = self.vendor.ledger_name(self.account)
         for intent in self.cache.open_intents():
             # The earliest purchase gets an item; a later purchase of the same item withdraws.
@@ -130,7 +132,7 @@ class PurchaseSession:
                 counted=self._counted,
             )
         self._parts.append(summary)
-        self._counted.update(one.key for one in plan.ordered)
+        self._counted.update(request.key for request in plan.ordered)
         return summary
 
 

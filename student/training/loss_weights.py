@@ -29,13 +29,13 @@ class LossWeights:
     learns_scale: bool = False
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
-            positive = one.name in ("temperature", "logit_scale")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            positive = field.name in ("temperature", "logit_scale")
             fits = value > 0.0 if positive else value >= 0.0
             if not fits or value == math.inf:
                 wanted = "positive" if positive else "0 or more"
-                message = f"{one.name} of the terms must be {wanted}, not {value}"
+                message = f"{field.name} of the terms must be {wanted}, not {value}"
                 raise BadInput(message)
         if self.learns_scale and not self.reads_logits:
             message = "only the label and KD terms can learn a scale, and neither has a weight"

@@ -89,7 +89,7 @@ def make_student(task: TrainingTask, *, pretrained: bool) -> Student:
 
 def _check_pair(method: Method, backbone: str) -> None:
     if is_tower(backbone) and method.head in ("embedding", "text"):
-        own = " or ".join(one.name for one in METHODS.values() if one.head == "identity")
+        own = " or ".join(method.name for method in METHODS.values() if method.head == "identity")
         message = (
             f"{method.name} projects into the teacher's space, and {backbone} is there already: "
             f"say --method {own}, or name a timm model with --backbone"

@@ -150,8 +150,8 @@ def test_rows_come_in_the_order_in_which_they_were_bought(cache: PaidCache, ledg
 
 def test_a_cache_can_be_opened_twice_in_one_process(folder: Path, ledger: Ledger) -> None:
     """Each sees at once what the other has committed."""
-    with PaidCache.open(folder) as one, PaidCache.open(folder) as other:
-        buy(one, ledger, image(1))
+    with PaidCache.open(folder) as first, PaidCache.open(folder) as other:
+        buy(first, ledger, image(1))
         assert other.missing(images(1, 2)) == [image(2)]
         assert other.spend_on_record().receipt_units == 1
 

@@ -76,9 +76,9 @@ def emoji(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for style in STYLES:
             folder = root / style / class_name
             folder.mkdir(parents=True)
-            for one in chosen:
-                image = draw[style](one.codepoints)
+            for symbol in chosen:
+                image = draw[style](symbol.codepoints)
                 assert image is not None
-                image.save(folder / f"{one.stem}.png")
+                image.save(folder / f"{symbol.stem}.png")
     mark(root)
     return root

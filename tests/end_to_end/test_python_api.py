@@ -54,8 +54,8 @@ def test_a_program_loads_the_student_of_a_run_and_shares_its_cache(
     network, meta = student.load_student(out)
     assert network.architecture.backbone == "test_efficientnet"
     predictions = list(student.predict_images(images, out))
-    assert [one.image for one in predictions] == images
-    assert {one.class_name for one in predictions} <= set(meta["classes"])
+    assert [prediction.image for prediction in predictions] == images
+    assert {prediction.class_name for prediction in predictions} <= set(meta["classes"])
 
     buyer = student.EmbeddingBuyer(vendor=vendor.url, key=SecretStr(key), cache=cache, budget=100)
     prompts = [f"a photo of a {name}" for name in meta["classes"]]

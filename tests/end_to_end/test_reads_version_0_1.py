@@ -286,7 +286,7 @@ def test_the_bench_counts_the_old_rows_as_made(place: Path, done: dict[str, Done
 
 def test_the_forecast_reads_the_old_rows(done: dict[str, Done]) -> None:
     forecasts = [json.loads(line) for line in succeeded(done["plan"]).splitlines()]
-    assert [(one["queries"], one["accuracy"]) for one in forecasts] == [(75, 0.3125)]
+    assert [(forecast["queries"], forecast["accuracy"]) for forecast in forecasts] == [(75, 0.3125)]
 
 
 def test_the_old_options_file_is_read_under_its_old_names(

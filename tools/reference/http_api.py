@@ -51,14 +51,16 @@ def _operation(name: str, operation: Document) -> str:
     ]
     if parameters := operation.get("parameters"):
         lines += ["", "| Parameter | In | Type | Required | Meaning |", "|---|---|---|---|---|"]
-        for one in parameters:
-            required = "yes" if one.get("required") else "no"
-            meaning = _cell(one.get("description", ""))
-            kind = _type(one["schema"])
-            lines.append(f"| `{one['name']}` | {one['in']} | {kind} | {required} | {meaning} |")
+        for parameter in parameters:
+            required = "yes" if parameter.get("required") else "no"
+            meaning = _cell(parameter.get("description", ""))
+            kind = _type(parameter["schema"])
+            lines.append(
+                f"| `{parameter['name']}` | {parameter['in']} | {kind} | {required} | {meaning} |"
+            )
     if body := operation.get("requestBody"):
         lines += ["", f"Body: {_content(body['content'])}."]
-    success = {code: one for code, one in operation["responses"].items() if code < "300"}
+    success = {code: answer for code, answer in operation["responses"].items() if code < "300"}
     for code, response in success.items():
         shape = _content(response.get("content", {}))
         lines += ["", f"{code}: {shape or response['description']}."]
@@ -69,8 +71,8 @@ def _operation(name: str, operation: Document) -> str:
 
 def _content(content: Document) -> str:
     shapes = []
-    for media, one in content.items():
-        schema = one.get("schema", {})
+    for media, form in content.items():
+        schema = form.get("schema", {})
         shapes.append(f"{_type(schema)} as `{media}`" if schema else f"`{media}`")
     return ", or ".join(shapes)
 
@@ -83,8 +85,9 @@ def _problems(document: Document) -> str:
             for code, example in media.get("examples", {}).items():
                 found.setdefault(code, example["value"])
     rows = [
-        f"| {one['status']} | `{code}` | {one['title']} | {'yes' if one['retriable'] else 'no'} |"
-        for code, one in sorted(found.items(), key=lambda item: (item[1]["status"], item[0]))
+        f"| {problem['status']} | `{code}` | {problem['title']} |"
+        f" {'yes' if problem['retriable'] else 'no'} |"
+        for code, problem in sorted(found.items(), key=lambda item: (item[1]["status"], item[0]))
     ]
     header = "\n## Problems\n\n| Status | Code | Meaning | Can a retry help? |\n|---|---|---|---|\n"
     return header + "\n".join(rows) + "\n"
@@ -98,10 +101,10 @@ def _schemas(document: Document) -> Iterator[str]:
             yield f"\n{text}\n"
         if properties := schema.get("properties"):
             yield "\n| Field | Type | Required | Meaning |\n|---|---|---|---|\n"
-            for field, one in properties.items():
+            for field, kind in properties.items():
                 required = "yes" if field in schema.get("required", ()) else "no"
-                meaning = _cell(one.get("description", ""))
-                yield f"| `{field}` | {_type(one)} | {required} | {meaning} |\n"
+                meaning = _cell(kind.get("description", ""))
+                yield f"| `{field}` | {_type(kind)} | {required} | {meaning} |\n"
 
 
 def _type(schema: Document) -> str:
@@ -114,7 +117,7 @@ def _type(schema: Document) -> str:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     for union in ("anyOf", "oneOf"):
         if union in schema:
-            return " or ".join(dict.fromkeys(_type(one) for one in schema[union]))
+            return " or ".join(dict.fromkeys(_type(part) for part in schema[union]))
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
     return str(schema.get("type", "any"))

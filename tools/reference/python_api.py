@@ -110,20 +110,20 @@ def _signature(value: object, *, separator: str = ", ", edge: str = "") -> str:
     assert callable(value)
     signature = inspect.signature(value)
     parts: list[str] = []
-    for one in signature.parameters.values():
-        if one.kind is one.KEYWORD_ONLY and "*" not in parts:
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parts:
             parts.append("*")
-        if one.name not in ("self", "cls"):
-            parts.append(_parameter(one))
+        if parameter.name not in ("self", "cls"):
+            parts.append(_parameter(parameter))
     indent = "    " if edge and parts else ""
     result = "" if inspect.isclass(value) else f" -> {_annotation(signature.return_annotation)}"
     return f"({edge}{indent}{separator.join(parts)}{edge}){result}"
 
 
-def _parameter(one: inspect.Parameter) -> str:
-    stars: dict[object, str] = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}
-    default = "" if one.default is one.empty else f" = {_default(one.default)}"
-    return f"{stars.get(one.kind, '')}{one.name}: {_annotation(one.annotation)}{default}"
+def _parameter(given: inspect.Parameter) -> str:
+    stars: dict[object, str] = {given.VAR_POSITIONAL: "*", given.VAR_KEYWORD: "**"}
+    default = "" if given.default is given.empty else f" = {_default(given.default)}"
+    return f"{stars.get(given.kind, '')}{given.name}: {_annotation(given.annotation)}{default}"
 
 
 def _annotation(annotation: object) -> str:

@@ -54,10 +54,10 @@ def lay_out(root: Path, *, progress: Callable[[str, int], None] = lambda *_: Non
     written = 0
     for style, draw in styles().items():
         in_style = 0
-        for one in emoji:
-            path = root / style / one.class_name / f"{one.stem}.png"
+        for symbol in emoji:
+            path = root / style / symbol.class_name / f"{symbol.stem}.png"
             if not path.exists():
-                image = draw(one.codepoints)
+                image = draw(symbol.codepoints)
                 if image is None:
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -44,18 +44,18 @@ def right(run: Run) -> int:
 
 def invented(name: str) -> Iterator[Row]:
     """A row for every run of a grid."""
-    one = grid(name)
-    for run in one.runs:
+    planned = grid(name)
+    for run in planned.runs:
         parts = (*run.targets, *GROUPS)
         counts = {part.replace(" ", "_"): right(run) for part in parts}
         queries = 30 + round(2264 * run.fraction * run.views)
-        yield row(run, one.base, queries=queries, **counts)
+        yield row(run, planned.base, queries=queries, **counts)
 
 
 def page_of(rows: list[Row], folder: Path) -> str:
     path = folder / "rows.jsonl"
-    for one in {one.id: one for one in rows}.values():
-        add_row(path, one)
+    for result in {result.id: result for result in rows}.values():
+        add_row(path, result)
     write_page(path, folder)
     return (folder / "evidence.md").read_text()
 
@@ -64,7 +64,7 @@ def page_of(rows: list[Row], folder: Path) -> str:
 def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The page of every grid's rows."""
     folder = tmp_path_factory.mktemp("full")
-    return page_of([one for name in RUNS for one in invented(name)], folder), folder
+    return page_of([result for name in RUNS for result in invented(name)], folder), folder
 
 
 def test_without_rows_every_figure_is_said_to_be_missing(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_target_that_is_not_reached_is_said_to_be_missed(full: tuple[str, Path
 
 
 def test_what_a_tenth_keeps_is_a_part_of_the_whole_gain() -> None:
-    rows = {one.id: one for name in ("headline", "curves") for one in invented(name)}
+    rows = {result.id: result for name in ("headline", "curves") for result in invented(name)}
     kept = kept_at_a_tenth(Found(rows=rows), HOUSE)
     assert kept is not None
     assert kept.value == pytest.approx(2 / 12)

@@ -119,7 +119,7 @@ def test_the_estimate_is_what_is_paid_and_each_image_is_bought_once_for_all_targ
 def test_each_domain_is_held_out_by_a_command_of_the_product(done: Desk) -> None:
     held_out = [command[command.index("--target-domain") + 1] for command in done.asked]
     assert held_out == list(DOMAINS)
-    sources = [one.target for one in read_reports(done.out)]
+    sources = [report.target for report in read_reports(done.out)]
     assert sorted(sources) == sorted(DOMAINS)
 
 
@@ -127,7 +127,7 @@ def test_the_table_has_the_own_figure_beside_the_published_one(done: Desk) -> No
     page = (done.out / "TABLES.md").read_text()
     section = page[page.index("## tiny") :]
     row = next(line for line in section.splitlines() if line.startswith("| VL2V-ADiP"))
-    mean = 100 * sum(one.unseen for one in read_reports(done.out)) / len(DOMAINS)
+    mean = 100 * sum(report.unseen for report in read_reports(done.out)) / len(DOMAINS)
     assert f"{mean:.1f} (1 seed)" in row
     assert "| VL2V-ADiP | 85.74 |" in page
     assert "### PACS, target by target" in section
@@ -142,7 +142,7 @@ def test_a_student_stays_of_every_run_and_its_rendered_images_do_not(done: Desk)
     places = [done.out / "PACS/tiny/views-1" / domain / "seed-0" for domain in DOMAINS]
     for place in places:
         assert load_student(place / "vl2v-adip")[1]["classes"] == list(CLASSES)
-        assert [one.name for one in place.iterdir()] == ["vl2v-adip"]
+        assert [path.name for path in place.iterdir()] == ["vl2v-adip"]
 
 
 def test_the_same_command_again_trains_and_buys_nothing(done: Desk) -> None:

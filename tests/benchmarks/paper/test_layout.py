@@ -75,7 +75,10 @@ def test_targets_are_all_domains_unless_some_are_named() -> None:
 
 
 def test_the_counts_are_those_of_domainbed() -> None:
-    counts = {name: (len(one.domains), one.images, one.classes) for name, one in DATASETS.items()}
+    counts = {
+        name: (len(dataset.domains), dataset.images, dataset.classes)
+        for name, dataset in DATASETS.items()
+    }
     assert counts == {
         "PACS": (4, 9_991, 7),
         "VLCS": (4, 10_729, 5),

@@ -88,19 +88,20 @@ def test_the_estimate_counts_a_picture_once_for_all_targets_and_methods(tmp_path
     write_pacs(tmp_path)
     # The same picture once more, in another domain: its answer is the same answer.
     write_picture(tmp_path / "PACS/photo/dog/copy.png", 0)
-    one = recipe(tmp_path)
-    counted = estimate(one, discover(one.data))
+    protocol = recipe(tmp_path)
+    counted = estimate(protocol, discover(protocol.data))
     assert counted.views <= TRAINED_ON + 1
-    assert estimate(replace(one, views=3), discover(one.data)).views == 3 * counted.views
+    assert estimate(replace(protocol, views=3), discover(protocol.data)).views == 3 * counted.views
     assert counted.prompts == len(CLASSES)
     assert counted.fresh == len(DOMAINS) * published_queries(steps=5001, sources=3)
 
 
 def test_further_seeds_buy_only_what_no_earlier_one_trained_on(tmp_path: Path) -> None:
     write_pacs(tmp_path)
-    one = recipe(tmp_path)
+    protocol = recipe(tmp_path)
     few, more = (
-        estimate(replace(one, seeds=seeds), discover(one.data)) for seeds in ((0,), (0, 1, 2))
+        estimate(replace(protocol, seeds=seeds), discover(protocol.data))
+        for seeds in ((0,), (0, 1, 2))
     )
     assert few.views < more.views <= more.images
     assert more.fresh == 3 * few.fresh
@@ -108,8 +109,8 @@ def test_further_seeds_buy_only_what_no_earlier_one_trained_on(tmp_path: Path) -
 
 def test_domain_prompts_are_counted_by_domain(tmp_path: Path) -> None:
     write_pacs(tmp_path)
-    one = replace(recipe(tmp_path), options=("--prompts", "domain"))
-    assert estimate(one, discover(one.data)).prompts == len(DOMAINS) * len(CLASSES)
+    protocol = replace(recipe(tmp_path), options=("--prompts", "domain"))
+    assert estimate(protocol, discover(protocol.data)).prompts == len(DOMAINS) * len(CLASSES)
 
 
 def test_the_published_code_asks_for_every_image_of_every_step() -> None:

@@ -69,7 +69,7 @@ def test_the_interval_is_students_over_the_seeds_that_have_every_target() -> Non
 
 
 def test_the_average_waits_for_all_five_sets() -> None:
-    reports = [one for name in DATASETS for one in whole(name, seed=0)]
+    reports = [report for name in DATASETS for report in whole(name, seed=0)]
     assert str(average(reports, "vl2v-adip")) == "90.0 (1 seed)"
     assert str(average(reports, "vl2v-adip", part="validation")) == "95.0 (1 seed)"
     assert str(average(reports[:-1], "vl2v-adip")) == ""
@@ -87,13 +87,13 @@ def test_own_figures_stand_right_of_the_papers() -> None:
 
 
 def test_students_of_two_teachers_do_not_share_a_table() -> None:
-    one, other = whole("PACS", seed=0)[:2]
+    first, other = whole("PACS", seed=0)[:2]
     with pytest.raises(BadInput, match="2 teachers"):
-        render([one, replace(other, teacher="another sha256:2")])
+        render([first, replace(other, teacher="another sha256:2")])
 
 
 def test_runs_with_more_views_have_a_section_of_their_own() -> None:
-    page = render([replace(one, views=4) for one in whole("PACS", seed=0)])
+    page = render([replace(report, views=4) for report in whole("PACS", seed=0)])
     assert "## ViT-B/16 student, 4 stored views an image" in page
 
 

@@ -48,7 +48,8 @@ def test_a_correction_is_a_credit_and_needs_no_receipt(
     assert result.is_balanced
     assert (result.ledger_units, result.receipt_units) == (5, 5)
     ((line, corrects, units, cost),) = [
-        (one.line, one.corrects, one.units, one.cost_micro_usd) for one in result.credits
+        (credit.line, credit.corrects, credit.units, credit.cost_micro_usd)
+        for credit in result.credits
     ]
     assert line == "seq 5, request corr_0005"
     assert (corrects, units, cost) == (receipts[1].request_id, 1, 100)
@@ -62,7 +63,7 @@ def test_a_correction_of_the_price_alone_is_a_credit_too(
     ledger.correct(receipts[0], units=0, cost_micro_usd=50)
     result = audited(cache, vendor_of(ledger.entries))
     assert result.is_balanced
-    assert [one.cost_micro_usd for one in result.credits] == [150, 50]
+    assert [credit.cost_micro_usd for credit in result.credits] == [150, 50]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_corrupt_row_is_quarantined_and_restored_by_a_free_replay(
     """Its bytes are kept, its price is reported, and the replay makes the cache sound."""
     overwrite(folder, image(3).digest, b"rubbish")
     result = repair(folder)
-    assert [one.name for one in result.moved] == [image(3).digest.hex()]
+    assert [record.name for record in result.moved] == [image(3).digest.hex()]
     (kept,) = quarantined(folder)
     assert base64.b64decode(kept["value_base64"]) == b"rubbish"
     assert base64.b64decode(kept["key_base64"]) == image(3).digest
@@ -71,8 +71,8 @@ def test_a_corrupt_receipt_is_restored_from_the_second_copy(
     spend = cache.spend_on_record()
     overwrite(folder, receipt_record(receipt), b"rubbish")
     result = repair(folder)
-    assert [one.name for one in result.restored] == [receipt_record(receipt)]
-    assert [one["name"] for one in quarantined(folder)] == [receipt_record(receipt)]
+    assert [record.name for record in result.restored] == [receipt_record(receipt)]
+    assert [record["name"] for record in quarantined(folder)] == [receipt_record(receipt)]
     assert receipt in list(cache.receipts())
     assert cache.spend_on_record() == spend
     assert is_sound(folder)
@@ -102,7 +102,7 @@ def test_an_unproven_corrupt_receipt_is_left_in_place(
     result = repair(folder)
     assert result.moved == ()
     assert [r.content() for r in cache.named(receipt_record(receipt))] == [changed]
-    assert receipt_record(receipt) in [one.name for one in result.verification.problems]
+    assert receipt_record(receipt) in [record.name for record in result.verification.problems]
 
 
 def test_a_receipt_with_a_false_hash_is_replaced_by_its_second_copy(
@@ -111,7 +111,7 @@ def test_a_receipt_with_a_false_hash_is_replaced_by_its_second_copy(
     """Only one of them is what the vendor signed."""
     store_receipt(folder, altered(receipt, units=1), at=receipt)
     result = repair(folder)
-    assert [one.name for one in result.moved] == [receipt_record(receipt)]
+    assert [record.name for record in result.moved] == [receipt_record(receipt)]
     assert receipt in list(cache.receipts())
     assert is_sound(folder)
 
@@ -123,7 +123,7 @@ def test_two_intact_receipts_are_left_to_the_audit(
     store_receipt(folder, rehashed(receipt, balance_units=7), at=receipt)
     result = repair(folder)
     assert not result.changed
-    assert receipt_record(receipt) in [one.name for one in result.verification.problems]
+    assert receipt_record(receipt) in [record.name for record in result.verification.problems]
 
 
 def test_a_receipt_under_a_wrong_name_is_restored(
@@ -163,7 +163,10 @@ def test_a_planted_pickle_is_quarantined_and_never_run(cache: PaidCache, folder:
             bomb,
         )
     repair(folder)
-    assert [base64.b64decode(one["value_base64"]) for one in quarantined(folder)] == [bomb, bomb]
+    assert [base64.b64decode(record["value_base64"]) for record in quarantined(folder)] == [
+        bomb,
+        bomb,
+    ]
     assert is_sound(folder)
     assert cache.spend_on_record() == Spend()
 
@@ -176,7 +179,9 @@ def test_damaged_lines_of_the_second_copy_are_quarantined_and_rewritten(
     (folder / RECEIPTS).write_bytes(b"rubbish\n" + second)
     result = repair(folder)
     assert result.copies_written == 1
-    assert [base64.b64decode(one["value_base64"]) for one in quarantined(folder)] == [b"rubbish"]
+    assert [base64.b64decode(record["value_base64"]) for record in quarantined(folder)] == [
+        b"rubbish"
+    ]
     assert sorted((folder / RECEIPTS).read_bytes().splitlines(keepends=True)) == sorted(
         [first, second]
     )
@@ -254,4 +259,4 @@ def test_a_row_restored_from_a_wrong_name_is_not_fetched_again(
     repair(folder)
     buy(cache, ledger, image(1), name="again")
     with CacheReader.open(folder) as records:
-        assert [one.purchase.receipt for one in find_missing_rows(records)] == [first]
+        assert [missing.purchase.receipt for missing in find_missing_rows(records)] == [first]

@@ -51,7 +51,7 @@ def test_repair_prints_json(bought: Path, capsys: pytest.CaptureFixture[str]) ->
     result = json.loads(capsys.readouterr().out)
     assert (result["is_sound"], result["changed"]) == (True, True)
     assert len(result["moved"]) == 3
-    assert {one["name"] for one in result["restored"]} >= {"totals"}
+    assert {record["name"] for record in result["restored"]} >= {"totals"}
 
 
 def test_repair_rebuilds_a_database_that_verify_cannot_open(

@@ -134,7 +134,9 @@ def test_an_unreadable_database_is_rebuilt_from_the_second_copies(
         database.write_bytes(database.read_bytes()[:PAGE])
     result = repair(malformed)
     assert len(result.shortages) == 90
-    assert ("intents" in [one.name for one in result.moved]) == (damage in ("header", "schema"))
+    assert ("intents" in [record.name for record in result.moved]) == (
+        damage in ("header", "schema")
+    )
     assert sum(short.rebuy_micro_usd for short in result.shortages) == 18_000
     spend, rows = replayed(malformed)
     assert (spend.receipt_units, rows) == (180, 180)

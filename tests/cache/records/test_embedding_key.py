@@ -103,9 +103,9 @@ def test_an_image_is_known_by_the_bytes_of_its_file(data: bytes) -> None:
 def test_an_image_and_a_text_are_never_the_same_purchase() -> None:
     """Even when their items are the same hash."""
     item = text_item("x")
-    one = EmbeddingKey(model_fingerprint="m", modality="image", item=item)
+    key = EmbeddingKey(model_fingerprint="m", modality="image", item=item)
     other = EmbeddingKey(model_fingerprint="m", modality="text", item=item)
-    assert one.digest != other.digest
+    assert key.digest != other.digest
 
 
 @pytest.mark.parametrize(

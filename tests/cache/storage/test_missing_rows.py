@@ -221,7 +221,9 @@ def test_write_offs_are_in_the_reports(cache: PaidCache) -> None:
     cache.write_off(intent_of(image(1), name="k"), account=ACCOUNT, detail="purged")
     summary = spend_summary(cache)
     assert summary["lost_units"] == 1
-    assert [(one["idempotency_key"], one["detail"]) for one in summary["lost"]] == [("k", "purged")]
+    assert [(loss["idempotency_key"], loss["detail"]) for loss in summary["lost"]] == [
+        ("k", "purged")
+    ]
     assert "Written off: 1." in markdown_report(cache)
 
 

@@ -67,7 +67,7 @@ class SpendMachine(RuleBasedStateMachine):
     @property
     def written_off_units(self) -> int:
         """The model's written-off queries without a receipt."""
-        return sum(one.units for name, one in self.lost.items() if name not in self.receipts)
+        return sum(loss.units for name, loss in self.lost.items() if name not in self.receipts)
 
     def intent(self, name: str) -> Intent:
         """The purchase of that name: always the same, and two of them share an image."""

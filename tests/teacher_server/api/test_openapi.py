@@ -108,7 +108,9 @@ def test_every_link_leads_to_an_operation_and_gives_it_a_parameter(
     document: dict[str, Any],
 ) -> None:
     takes = {
-        operation["operationId"]: {one["name"] for one in operation.get("parameters", [])}
+        operation["operationId"]: {
+            parameter["name"] for parameter in operation.get("parameters", [])
+        }
         for operation in operations(document)
     }
     assert len(takes) == len(operations(document))

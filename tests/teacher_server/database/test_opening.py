@@ -122,7 +122,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with one_key_ledger("sqlite:///~/vendor/ledger.db") as one_key:
         one_key.buy(1)
     assert (tmp_path / "vendor" / "ledger.db").is_file()
-    assert [one.name for one in tmp_path.iterdir()] == ["vendor"]
+    assert [path.name for path in tmp_path.iterdir()] == ["vendor"]
 
 
 def test_a_file_that_is_not_a_database_is_refused_in_one_line(tmp_path: Path, dsn: str) -> None:

@@ -66,7 +66,7 @@ def test_the_cache_of_words_is_bounded(encoder: OpenClipEncoder) -> None:
     tokenizer: Any = encoder._tokenize
     before = len(tokenizer.cache)
     for number in range(100):
-        encoder.prepare_text(" ".join(word(1000 * number + one, 8) for one in range(200)))
+        encoder.prepare_text(" ".join(word(1000 * number + index, 8) for index in range(200)))
     encoder.prepare_text(word(0, 1000))
     assert len(tokenizer.cache) == before
     known = tokenizer.bpe._cached_merge.cache_info()

@@ -98,7 +98,7 @@ def test_each_day_has_thresholds_of_its_own(one_key: OneKeyLedger) -> None:
 
 def test_charges_racing_over_a_threshold_note_it_once(one_key: OneKeyLedger) -> None:
     held = [one_key.reserve(1) for _ in range(10)]
-    at_once([partial(one_key.post, one) for one in held])
+    at_once([partial(one_key.post, reservation) for reservation in held])
     assert sorted(percent for percent, *_ in noted(one_key)) == [80, 100]
     assert one_key.faults == ()
 

@@ -142,8 +142,8 @@ def test_threads_racing_for_the_last_units_never_overshoot(one_key: OneKeyLedger
 
     def race(mine: list[Purchase]) -> None:
         barrier.wait()
-        for one in mine:
-            outcome = one_key.ledger.charges.reserve(one, PRICE)
+        for purchase in mine:
+            outcome = one_key.ledger.charges.reserve(purchase, PRICE)
             if isinstance(outcome, Reservation):
                 won.append(outcome)
 

@@ -68,7 +68,7 @@ def test_threads_against_a_small_budget_never_overshoot_it_nor_leave_a_unit_that
     granted, spent, reserved = one_key.state
     assert (granted, reserved) == (budget, 0)
     assert spent <= budget
-    for refused in (one for some in refusals for one in some):
+    for refused in (refusal for some in refusals for refusal in some):
         # What was refused for good cannot fit now either: spending never comes back.
         assert refused.is_temporary or refused.needed > budget - spent
     audit = one_key.ledger.records.verify()
@@ -102,15 +102,15 @@ def test_a_post_racing_with_a_void_of_the_same_request_has_one_winner(
     for _ in range(8):
         reservation = one_key.reserve(1)
 
-        def post(one: Reservation = reservation) -> bool:
+        def post(held: Reservation = reservation) -> bool:
             try:
-                one_key.post(one)
+                one_key.post(held)
             except ReservationGone:
                 return False
             return True
 
-        def void(one: Reservation = reservation) -> bool:
-            return one_key.ledger.charges.void(one.purchase.request_id)
+        def void(held: Reservation = reservation) -> bool:
+            return one_key.ledger.charges.void(held.purchase.request_id)
 
         assert sorted(at_once([post, void])) == [False, True]
     assert one_key.account.reserved_units == 0
@@ -128,9 +128,9 @@ def test_sweeps_posts_and_reserves_at_once_do_not_deadlock(
         held += [one_key.reserve(1) for _ in range(6)]
     one_key.now[0] += 60_001  # every lease is over: sweepers and posters want the same rows
 
-    def post(one: Reservation) -> int:
+    def post(reservation: Reservation) -> int:
         try:
-            one_key.post(one)
+            one_key.post(reservation)
         except ReservationGone:
             return 0
         return 1
@@ -138,7 +138,7 @@ def test_sweeps_posts_and_reserves_at_once_do_not_deadlock(
     sweeps: list[Callable[[], int]] = [
         ledger.charges.void_expired for ledger in replicas for _ in range(2)
     ]
-    posts: list[Callable[[], int]] = [partial(post, one) for one in held[:8]]
+    posts: list[Callable[[], int]] = [partial(post, reservation) for reservation in held[:8]]
     at_once(sweeps + posts)
     for key in keys:
         account = one_key.ledger.keys.get(key.id)

@@ -42,7 +42,7 @@ def test_the_reason_and_its_author_are_recorded(one_key: OneKeyLedger) -> None:
     assert (kept.reason, kept.actor, kept.created_ms) == ("priced twice", "ann", one_key.now[0])
     assert (kept.units, kept.cost_micro_usd) == (1, 0)
     other = give_back(one_key, one_key.buy(1), cost=3)
-    assert [one.request_id for one in one_key.ledger.records.corrections()] == [
+    assert [correction.request_id for correction in one_key.ledger.records.corrections()] == [
         entry.request_id,
         other.request_id,
     ]

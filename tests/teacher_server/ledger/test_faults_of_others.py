@@ -188,7 +188,12 @@ def test_litellm_1714_13280_lines_go_missing_under_load(one_key: OneKeyLedger) -
     one_key.open_key(40)
     held = [one_key.reserve(1) for _ in range(40)]
     parts = [held[n::8] for n in range(8)]
-    at_once([partial(lambda part: [one_key.post(one) for one in part], part) for part in parts])
+    at_once(
+        [
+            partial(lambda part: [one_key.post(reservation) for reservation in part], part)
+            for part in parts
+        ]
+    )
     assert [entry.seq for entry in one_key.entries] == list(range(1, 42))
     assert one_key.account.spent_units == 40
     assert one_key.faults == ()

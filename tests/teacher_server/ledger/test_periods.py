@@ -283,8 +283,8 @@ def test_first_uses_racing_into_a_new_day_renew_it_once(
     purchases = [daily.purchase(2) for _ in range(9)]
     outcomes = at_once(
         [
-            partial(replicas[number % len(replicas)].charges.reserve, one, PRICE)
-            for number, one in enumerate(purchases)
+            partial(replicas[number % len(replicas)].charges.reserve, purchase, PRICE)
+            for number, purchase in enumerate(purchases)
         ]
     )
     assert sum(isinstance(outcome, Reservation) for outcome in outcomes) == 5

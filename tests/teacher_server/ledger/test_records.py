@@ -65,7 +65,7 @@ def test_an_unaltered_ledger_balances(traded: OneKeyLedger) -> None:
 )
 def test_a_forged_entry_is_named(traded: OneKeyLedger, statement: str, fault: str) -> None:
     tamper(traded.engine, statement)
-    assert any(fault in one for one in traded.faults), traded.faults
+    assert any(fault in found for found in traded.faults), traded.faults
 
 
 FORGED: dict[str, Callable[[bytes], bytes]] = {
@@ -89,7 +89,7 @@ def test_a_stored_answer_with_another_receipt_is_named(traded: OneKeyLedger, for
             update(requests).where(requests.c.request_id == entry.request_id).values(body=forged)
         )
     fault = f"request {entry.request_id}: the receipt in its stored answer is not its ledger entry"
-    assert [fault in one for one in traded.faults] == [True], traded.faults
+    assert [fault in found for found in traded.faults] == [True], traded.faults
 
 
 def test_answers_are_verified_in_portions_and_purged_ones_not_at_all(one_key: OneKeyLedger) -> None:
@@ -107,7 +107,7 @@ def test_answers_are_verified_in_portions_and_purged_ones_not_at_all(one_key: On
 def test_a_forged_alert_is_named(one_key: OneKeyLedger) -> None:
     one_key.buy(8)
     tamper(one_key.engine, "UPDATE alerts SET used_units = 1")
-    assert any("1 units are not 80% of 10" in one for one in one_key.faults)
+    assert any("1 units are not 80% of 10" in found for found in one_key.faults)
 
 
 def test_an_entry_forged_with_its_hash_recomputed_breaks_the_next(traded: OneKeyLedger) -> None:

@@ -86,9 +86,9 @@ async def test_metrics_count_answers_units_and_batches(vendor: Vendor) -> None:
 
 async def test_each_app_has_its_own_metrics(tmp_path: Path, hashing: HashEncoder) -> None:
     async with (
-        vendor_at(tmp_path / "a", hashing) as one,
+        vendor_at(tmp_path / "a", hashing) as first,
         vendor_at(tmp_path / "b", hashing) as other,
     ):
-        await one.embed("a")
+        await first.embed("a")
         page = (await other.http.get("/metrics")).text
         assert 'teacher_billed_units_total{modality="text"}' not in page

@@ -84,11 +84,11 @@ def sdk(server: Server) -> Iterator[openai.OpenAI]:
 
 
 def test_the_openai_sdk_embeds_a_text_and_a_list(sdk: openai.OpenAI) -> None:
-    one = sdk.embeddings.create(model="tiny-clip", input="a photo of a dog")
+    single = sdk.embeddings.create(model="tiny-clip", input="a photo of a dog")
     many = sdk.embeddings.create(model="tiny-clip", input=["a photo of a dog", "a cat"])
-    assert (one.usage.prompt_tokens, len(one.data[0].embedding)) == (7, 32)
+    assert (single.usage.prompt_tokens, len(single.data[0].embedding)) == (7, 32)
     assert [item.index for item in many.data] == [0, 1]
-    np.testing.assert_allclose(one.data[0].embedding, many.data[0].embedding, atol=1e-5)
+    np.testing.assert_allclose(single.data[0].embedding, many.data[0].embedding, atol=1e-5)
 
 
 def test_the_openai_sdk_decodes_base64_to_the_floats_that_it_asks_for(
