@@ -17,7 +17,7 @@ from student.data.image_folder import Item
 from student.data.views import RECIPE, open_rgb, render
 from student.errors import DataError
 
-_READING = "reading/2"  # how a file is decoded; version 2: 16-bit grey
+_READING = "reading/3"  # how a file is decoded; version 3: a transparent grey of any depth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

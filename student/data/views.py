@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from student.data.rgb_conversion import load_rgb
 from student.errors import DataError
 from student.transforms.parameters import LUMA, NUM_UNIFORMS, draw_views
 
@@ -30,29 +31,18 @@ def view_name(k: int, size: int) -> str:
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """The image in RGB: EXIF orientation applied, transparency over white, 16-bit grey in 8 bits.
+    """The image in 8-bit RGB: upright by its EXIF tag, transparency over white, 16-bit grey by its
+    high byte.
 
     Raises DataError if the file is not a complete image.
     """
     try:
         with Image.open(path) as opened:
-            opened.load()
-            return _flattened(ImageOps.exif_transpose(opened))
+            return load_rgb(opened, lambda: Image.open(path))
     # Pillow's readers raise whatever a broken file makes them raise: struct.error among others.
     except Exception as error:
         message = f"{path} cannot be read as an image: {error}"
         raise DataError(message) from error
-
-
-def _flattened(image: Image.Image) -> Image.Image:
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    elif image.mode.startswith("I"):
-        # A plain convert would clip everything above 255 to white, which is not what the vendor
-        # sees in the file.
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
-    return image.convert("RGB")
 
 
 def render(image: Image.Image, digest: str, k: int, size: int) -> NDArray[np.uint8]:

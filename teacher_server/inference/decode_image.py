@@ -9,20 +9,17 @@ import warnings
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from teacher_server.errors import ImageRefused
 from teacher_server.inference.image_structure import check_structure
+from teacher_server.inference.rgb_conversion import load_rgb
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 # A narrow image whose shorter side is resized would grow to many times its checked pixels.
 MAX_ASPECT_RATIO = 100
 
 _DATA_URI = re.compile(r"data:(?P<type>[^,;]*)(?:;[^,;]*)*?;base64,")
-
-# Pixels that are composited at the same time.
-_BAND_PIXELS = 2**20
-_WHITE = (255, 255, 255, 255)
 
 
 def configure_pillow_warnings() -> None:
@@ -92,8 +89,7 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check_pixels(image.size, limits)
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return load_rgb(image, lambda: Image.open(BytesIO(data), formats=FORMATS))
     except ImageRefused:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -115,27 +111,6 @@ def _check_pixels(size: tuple[int, int], limits: ImageLimits) -> None:
     if max(size) > MAX_ASPECT_RATIO * min(size):
         message = f"the aspect ratio of {width}x{height} pixels is over {MAX_ASPECT_RATIO}"
         raise ImageRefused(message, code="invalid_image")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.has_transparency_data:
-        return _composite_on_white(image)
-    if image.mode.startswith("I"):
-        # 16-bit grey; a plain conversion would clip all values above 255 to white.
-        return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
-    return image.convert("RGB")
-
-
-def _composite_on_white(image: Image.Image) -> Image.Image:
-    """Works in bands: three layers of a whole image at the pixel limit would take a gigabyte."""
-    width, height = image.size
-    flat = Image.new("RGB", image.size)
-    rows = max(1, _BAND_PIXELS // width)
-    for top in range(0, height, rows):
-        layer = image.crop((0, top, width, min(top + rows, height))).convert("RGBA")
-        white = Image.new("RGBA", layer.size, _WHITE)
-        flat.paste(Image.alpha_composite(white, layer).convert("RGB"), (0, top))
-    return flat
 
 
 def _too_large(limits: ImageLimits) -> ImageRefused:
