@@ -136,15 +136,17 @@ def write_off(folder: Path, arguments: argparse.Namespace) -> int:
 def export(folder: Path, arguments: argparse.Namespace) -> int:
     """Write receipts, rows or runs as CSV or JSON."""
     from cache.reports.export import export_csv, export_json, open_output
+    from cache.storage.folder import user_path
 
     write = export_csv if arguments.format == "csv" else export_json
     with _open(folder) as cache:
         if arguments.out is None:
             write(cache, arguments.what, sys.stdout)
             return EXIT_OK
-        with open_output(arguments.out) as file:
+        out = user_path(arguments.out)
+        with open_output(out) as file:
             count = write(cache, arguments.what, file)
-    sys.stderr.write(f"{count} {arguments.what} written to {arguments.out}\n")
+    sys.stderr.write(f"{count} {arguments.what} written to {out}\n")
     return EXIT_OK
 
 
@@ -182,10 +184,11 @@ def _require_cache(folder: Path) -> None:
 
 def _api_key(key_file: Path | None) -> str:
     from cache.errors import AuditImpossible
+    from cache.storage.folder import user_path
 
     if key_file is not None:
         try:
-            return key_file.read_text(encoding="utf-8").strip()
+            return user_path(key_file).read_text(encoding="utf-8").strip()
         except UnicodeDecodeError as error:
             message = f"key file {key_file} is not valid UTF-8"
             raise AuditImpossible(message) from error

@@ -31,7 +31,7 @@ from cache.records.receipt import Receipt
 from cache.storage import record_codec, run_locks
 from cache.storage.consistency import require_consistent, require_same_purchase, require_same_vector
 from cache.storage.fenced_diskcache import FencedCache
-from cache.storage.folder import RECEIPTS, prepare_folder
+from cache.storage.folder import RECEIPTS, prepare_folder, user_path
 from cache.storage.reader import CacheReader
 from cache.storage.transaction import Transaction, transaction
 from cache.storage.unstored_receipts import find_unstored_receipts
@@ -83,7 +83,7 @@ class PaidCache(CacheReader):
         Raises CacheUnavailable if that is impossible, and also if the database lacks receipts that
         receipts.jsonl has: their purchases would be bought again. `for_repair` skips that check.
         """
-        path = Path(folder)
+        path = user_path(folder)
         prepare_folder(path)
         cache = cls(path, FencedCache(path, patience_s=patience_s), clock)
         try:

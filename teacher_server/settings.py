@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -160,6 +160,16 @@ class VendorSettings(BaseSettings):
     )
     first_key_budget: int = Field(100_000, ge=0, description="budget of that first key, in queries")
 
+    @field_validator("url_file", "first_key_file")
+    @classmethod
+    def _path_of_user(cls, value: Path | None) -> Path | None:
+        return None if value is None else user_path(value)
+
+    @field_validator("model", "pretrained")
+    @classmethod
+    def _name_or_path_of_user(cls, value: str | None) -> str | None:
+        return str(user_path(value)) if value and value.startswith("~") else value
+
     @model_validator(mode="after")
     def _webhook_is_signed(self) -> Self:
         if self.webhook_url is not None and self.webhook_secret is None:
@@ -178,11 +188,25 @@ class VendorSettings(BaseSettings):
         return None if self.pepper is None else self.pepper.get_secret_value()
 
 
+def user_path(path: str | Path) -> Path:
+    """The path with `~` as the home folder, as a shell reads it: a file, a variable or
+    `--model=~/x` leaves it as it is. Raises ValueError where there is no such home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        message = f"{path}: there is no such home folder (a name with ~ is written ./{path})"
+        raise ValueError(message) from error
+
+
 def load_settings(flags: Mapping[str, Any], *, config: Path | None = None) -> VendorSettings:
     """Read the settings; `flags` are the options given on the command line, by field name.
 
     Raises SettingsError, which names the option and what is wrong with it.
     """
+    try:
+        config = None if config is None else user_path(config)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     if config is not None and not config.is_file():
         message = f"the configuration file {config} does not exist"
         raise SettingsError(message)

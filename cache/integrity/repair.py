@@ -15,7 +15,7 @@ from cache.integrity.shortages import Shortage, find_shortages
 from cache.integrity.verify import Verification, verification_of
 from cache.paid_cache import now_ms
 from cache.storage.fenced_diskcache import FencedCache
-from cache.storage.folder import DATABASE, RECEIPTS
+from cache.storage.folder import DATABASE, RECEIPTS, user_path
 from cache.storage.reader import CacheReader
 from cache.storage.run_locks import exclude_runs
 
@@ -49,6 +49,7 @@ def repair(folder: Path, *, patience_s: float = 20.0, clock: Callable[[], int] =
     file is moved to quarantine. A second repair finds nothing to do. Raises CacheUnavailable, with
     nothing changed, if `folder` holds no cache or a run is using it.
     """
+    folder = user_path(folder)
     if not (folder / DATABASE).is_file() and not (folder / RECEIPTS).is_file():
         message = f"there is no cache in {folder} (no {DATABASE} and no {RECEIPTS})"
         raise CacheUnavailable(message)

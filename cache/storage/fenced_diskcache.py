@@ -6,6 +6,7 @@ without fsync, can lose the last commits in a power cut, and waits for ever for 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -102,6 +103,9 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
     """A diskcache.Cache that evicts nothing, syncs every commit and bounds its lock waits."""
 
     def __init__(self, folder: Path, *, patience_s: float) -> None:
+        if os.path.expandvars(folder) != str(folder):
+            message = f"{folder} has the name of a variable in it, which diskcache would replace"
+            raise CacheUnavailable(message)
         _prepare_file(folder / DATABASE, patience_s)
         self.patience_s = patience_s
         deadline = time.monotonic() + patience_s

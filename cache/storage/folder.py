@@ -27,6 +27,18 @@ class FolderWarning(UserWarning):
     """The cache works in this folder, but the folder is shared in a way that needs care."""
 
 
+def user_path(path: Path | str) -> Path:
+    """Return `path` with `~` as the home folder, as a shell reads it, whoever wrote it.
+
+    Raises CacheUnavailable where there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        message = f"{path}: there is no such home folder (a name with ~ is written ./{path})"
+        raise CacheUnavailable(message) from error
+
+
 def prepare_folder(folder: Path, *, mounts: str | None = None, user: int | None = None) -> None:
     """Create `folder` if needed, with mode 0700, and check that it can hold a cache.
 

@@ -23,7 +23,7 @@ from cache.records.receipt import Receipt
 from cache.storage import record_codec, run_locks
 from cache.storage.database import COLUMNS, ReadOnlyDatabase, StoredRecord
 from cache.storage.fenced_diskcache import FORMAT
-from cache.storage.folder import DATABASE
+from cache.storage.folder import DATABASE, user_path
 from cache.storage.record_codec import Tag
 from cache.storage.row_codec import decode_row
 
@@ -44,7 +44,7 @@ class CacheReader:
     @classmethod
     def open(cls, folder: Path | str) -> Self:
         """Open the cache in `folder`. Raises CacheUnavailable if there is none."""
-        reader = cls(Path(folder))
+        reader = cls(user_path(folder))
         if not (reader.folder / DATABASE).is_file():
             message = f"there is no cache in {reader.folder} (no {DATABASE})"
             raise CacheUnavailable(message)

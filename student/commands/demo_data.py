@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from student.options.section import user_path
+
 
 def main(arguments: list[str]) -> int:
     """Writes the images and prints how many there are. Raises BadInput."""
@@ -14,7 +16,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         default=Path("data/emoji"),
         metavar="FOLDER",
         help="output folder (default: data/emoji)",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+
+from student.options.section import user_path
 
 _EXPLANATION = (
     "added: accuracy gained beyond the largest purchase, by a saturating power law; 95%: interval "
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "results",
         nargs="+",
-        type=Path,
+        type=user_path,
         metavar="RESULT",
         help="output folder of a finished run, or the rows.jsonl of a bench",
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from student.options.section import user_path
+
 
 def main(arguments: list[str]) -> int:
     """Prints one line for each image. Raises BadInput and DataError."""
@@ -12,10 +14,10 @@ def main(arguments: list[str]) -> int:
         "distill-client predict",
         description="Classify images with a finished student; no vendor is needed.",
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("images", nargs="+", type=user_path, metavar="IMAGE")
     parser.add_argument(
         "--student",
-        type=Path,
+        type=user_path,
         default=Path("runs/student"),
         metavar="FOLDER",
         help="output folder of a finished run (default: runs/student)",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from student.options.section import Names, Positive, Section, option
+from student.options.section import Names, Positive, Section, UserPath, option
 
 
 class DataOptions(Section):
     """Which images are trained and measured on, and in what form."""
 
-    data: Path = option(
+    data: UserPath = option(
         Path("data"),
         "folder of images: DATA/<domain>/<class>/* or DATA/<class>/*",
         identifies=False,

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import SecretStr
 
 from student.errors import BadInput
-from student.options.section import Count, Positive, Section, option
+from student.options.section import Count, Positive, Section, UserPath, option
 
 KEY_VARIABLE = "TEACHER_API_KEY"
 SelectorName = Literal["random", "herding", "centroid", "typiclust", "k-center", "margin", "hybrid"]
@@ -24,10 +24,10 @@ class PurchaseOptions(Section):
     vendor: str = option(
         "http://127.0.0.1:8000", "base URL of the vendor (also TEACHER_URL)", identifies=False
     )
-    key_file: Path | None = option(
+    key_file: UserPath | None = option(
         None, f"file with the API key; without it, {KEY_VARIABLE} is read", identifies=False
     )
-    cache: Path = option(
+    cache: UserPath = option(
         Path("paid-cache"), "folder in which every paid answer is kept", identifies=False
     )
     teacher: str | None = option(

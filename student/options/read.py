@@ -25,7 +25,7 @@ from student.options.options import SECTION_OF, SECTIONS, Options
 from student.options.purchase import PurchaseOptions
 from student.options.renamed_options import RENAMED, current_arguments, current_options
 from student.options.run import RunOptions
-from student.options.section import bad_input
+from student.options.section import bad_input, user_path
 from student.options.training import TrainingOptions
 
 _PREFIX = "DISTILL_"
@@ -82,7 +82,7 @@ def read_options(argv: Sequence[str]) -> Options:
 
     class Configured(CommandLine):
         __doc__ = cleandoc(CommandLine.__doc__ or "")
-        in_file = _options_in(Path(path)) if path else {}
+        in_file = _options_in(path) if path else {}
 
     parsed: CliSettingsSource[Any] = CliSettingsSource(
         Configured,
@@ -120,9 +120,13 @@ def _respelt_in_environment() -> dict[str, object]:
     return {name: value for name, value in current.items() if found.get(name) != value}
 
 
-def _options_in(path: Path) -> dict[str, object]:
+def _options_in(named: str) -> dict[str, object]:
     """The options of a TOML file, spelt as on the command line or with underscores, loose or in
     tables named after the sections."""
+    try:
+        path = user_path(named)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
     if not path.is_file():
         message = f"no configuration file {path}"
         raise BadInput(message)

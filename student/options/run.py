@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from student.options.section import Count, Section, option
+from student.options.section import Count, Section, UserPath, option
 
 
 class RunOptions(Section):
     """What concerns one execution of the client as a whole."""
 
-    out: Path = option(
+    out: UserPath = option(
         Path("runs/student"), "output folder of the student and its report", identifies=False
     )
-    config: Path | None = option(None, "TOML file with any of these options", identifies=False)
+    config: UserPath | None = option(None, "TOML file with any of these options", identifies=False)
     dry_run: bool = option(
         False, "print the plan, then stop: nothing is bought or trained", identifies=False
     )

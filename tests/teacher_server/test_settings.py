@@ -124,3 +124,17 @@ def test_a_secret_that_is_too_short_is_named_but_not_shown(
     settings = load_settings({})
     assert short not in repr(settings)
     assert short not in settings.model_dump_json()
+
+
+def test_a_tilde_is_the_home_folder_in_every_path_of_the_vendor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "vendor.toml").write_text('model = "~/clip"\nurl_file = "~/url"\n')
+    monkeypatch.setenv("TEACHER_FIRST_KEY_FILE", "~/first-key")
+    settings = load_settings({"pretrained": "~/clip.pt"}, config=Path("~/vendor.toml"))
+    assert (settings.model, settings.pretrained) == (f"{tmp_path}/clip", f"{tmp_path}/clip.pt")
+    assert settings.url_file == tmp_path / "url"
+    assert settings.first_key_file == tmp_path / "first-key"
+    with pytest.raises(SettingsError, match=r"option url_file: .*no such home folder"):
+        load_settings({"url_file": "~nobody-here/url"})

@@ -168,3 +168,25 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     with CacheReader.open(tmp_path / name) as records:
         assert records.open_intents() == []
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_tilde_is_the_home_folder_for_whoever_opens_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    PaidCache.open("~/paid").close()
+    with CacheReader.open(Path("~/paid")) as reader:
+        assert reader.folder == tmp_path / "home" / "paid"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    with pytest.raises(CacheUnavailable, match="there is no such home folder"):
+        CacheReader.open("~nobody-here/paid")
+
+
+def test_a_cache_in_a_folder_named_after_a_variable_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """diskcache would put the rows in another folder than the receipts."""
+    monkeypatch.setenv("PLACE", "elsewhere")
+    with pytest.raises(CacheUnavailable, match="the name of a variable"):
+        PaidCache.open(tmp_path / "$PLACE")

@@ -175,3 +175,41 @@ def test_options_can_be_sent_to_another_process() -> None:
     options = read_options(["--steps", "3"])
     sent = pickle.loads(pickle.dumps(options))
     assert (sent, sent.named) == (options, options.named)
+
+
+@pytest.mark.parametrize("source", ["flag", "variable", "file"])
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_written(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = {
+        "data": "~/images",
+        "cache": "~/paid",
+        "key_file": "~/key",
+        "out": "~/runs",
+        "weights": "~/vit.safetensors",
+        "backbone": "open_clip:local-dir:~/clip",
+    }
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arguments: list[str] = []
+    if source == "flag":
+        arguments = [f"--{name.replace('_', '-')}={value}" for name, value in written.items()]
+    elif source == "variable":
+        for name, value in written.items():
+            monkeypatch.setenv(f"DISTILL_{name.upper()}", value)
+    else:
+        lines = [f'{name} = "{value}"\n' for name, value in written.items()]
+        (tmp_path / "distill.toml").write_text("".join(lines))
+        monkeypatch.setenv("DISTILL_CONFIG", "~/distill.toml")
+    read = read_options(arguments)
+    assert (read.data.data, read.run.out) == (tmp_path / "images", tmp_path / "runs")
+    assert read.purchase.cache == tmp_path / "paid"
+    assert read.purchase.key_file == tmp_path / "key"
+    assert read.training.weights == str(tmp_path / "vit.safetensors")
+    assert read.training.backbone == f"open_clip:local-dir:{tmp_path}/clip"
+
+
+def test_the_home_folder_of_an_unknown_user_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"out: .*~nobody-here/x: there is no such home folder"):
+        read_options(["--out", "~nobody-here/x"])
+    with pytest.raises(BadInput, match="there is no such home folder"):
+        read_options(["--config", "~nobody-here/x.toml"])
