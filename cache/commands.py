@@ -10,9 +10,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
     from cache.storage.reader import CacheReader
 
 KEY_VARIABLE: Final = "TEACHER_API_KEY"
@@ -21,32 +25,26 @@ EXIT_OK: Final = 0
 EXIT_DIFFERS: Final = 1
 EXIT_ERROR: Final = 2
 
+_Result = TypeVar("_Result")
+
 
 def summary(folder: Path, arguments: argparse.Namespace) -> int:
     """Show what was bought, by model and by run, what it cost, and what the cache saved."""
     from cache.reports.spend import spend_summary
-    from cache.reports.terminal import console, show_summary
+    from cache.reports.terminal import show_summary
 
     with _open(folder) as cache:
-        result = spend_summary(cache)
-    if arguments.json:
-        _print_json(result)
-    else:
-        show_summary(console(), result)
+        _print(arguments, spend_summary(cache), show_summary)
     return EXIT_OK
 
 
 def by_day(folder: Path, arguments: argparse.Namespace) -> int:
     """Show what was bought on each day (UTC)."""
     from cache.reports.spend import spend_by_day
-    from cache.reports.terminal import console, show_days
+    from cache.reports.terminal import show_days
 
     with _open(folder) as cache:
-        days = spend_by_day(cache)
-    if arguments.json:
-        _print_json(days)
-    else:
-        show_days(console(), days)
+        _print(arguments, spend_by_day(cache), show_days)
     return EXIT_OK
 
 
@@ -58,29 +56,23 @@ def verify(folder: Path, arguments: argparse.Namespace) -> int:
     """
     from cache.integrity.verify import verify
     from cache.reports.as_json import verification_json
-    from cache.reports.terminal import console, show_verification
+    from cache.reports.terminal import show_verification
 
     if arguments.repair:
         return _repair(folder, arguments)
     with _open(folder) as cache:
         result = verify(cache)
-    if arguments.json:
-        _print_json(verification_json(result))
-    else:
-        show_verification(console(), result)
+    _print(arguments, result, show_verification, verification_json)
     return EXIT_OK if result.is_sound else EXIT_DIFFERS
 
 
 def _repair(folder: Path, arguments: argparse.Namespace) -> int:
     from cache.integrity.repair import repair
     from cache.reports.as_json import repair_json
-    from cache.reports.terminal import console, show_repair
+    from cache.reports.terminal import show_repair
 
     result = repair(folder)
-    if arguments.json:
-        _print_json(repair_json(result))
-    else:
-        show_repair(console(), result)
+    _print(arguments, result, show_repair, repair_json)
     return EXIT_OK if result.verification.is_sound else EXIT_DIFFERS
 
 
@@ -93,7 +85,7 @@ def merge(_: Path, arguments: argparse.Namespace) -> int:
     from cache.maintenance.merge import merge
     from cache.paid_cache import PaidCache
     from cache.reports.as_json import merge_json
-    from cache.reports.terminal import console, show_merge
+    from cache.reports.terminal import show_merge
 
     _require_cache(arguments.into)
     with (
@@ -101,10 +93,7 @@ def merge(_: Path, arguments: argparse.Namespace) -> int:
         PaidCache.open(arguments.into, for_repair=True) as into,
     ):
         result = merge(source, into)
-    if arguments.json:
-        _print_json(merge_json(result))
-    else:
-        show_merge(console(), result)
+    _print(arguments, result, show_merge, merge_json)
     return EXIT_OK
 
 
@@ -159,15 +148,12 @@ def audit(folder: Path, arguments: argparse.Namespace) -> int:
     from cache.audit.audit import audit_cache
     from cache.audit.ledger_client import VendorLedger
     from cache.reports.as_json import audit_json
-    from cache.reports.terminal import console, show_audit
+    from cache.reports.terminal import show_audit
 
     with _open(folder) as cache:
         vendor = VendorLedger(url=arguments.vendor, key=_api_key(arguments.key_file))
         result = audit_cache(cache, vendor)
-    if arguments.json:
-        _print_json(audit_json(result))
-    else:
-        show_audit(console(), result)
+    _print(arguments, result, show_audit, audit_json)
     return EXIT_OK if result.is_balanced else EXIT_DIFFERS
 
 
@@ -178,7 +164,7 @@ def _open(folder: Path) -> CacheReader:
 
 
 def _require_cache(folder: Path) -> None:
-    """Raise CacheUnavailable if there is no cache; PaidCache would create one."""
+    """Raise CacheUnavailable if there is no cache; PaidCache would create it."""
     _open(folder).close()
 
 
@@ -197,6 +183,21 @@ def _api_key(key_file: Path | None) -> str:
         message = f"an audit needs the vendor's API key: set {KEY_VARIABLE} or use --key-file"
         raise AuditImpossible(message)
     return key
+
+
+def _print(
+    arguments: argparse.Namespace,
+    result: _Result,
+    show: Callable[[Console, _Result], None],
+    as_json: Callable[[_Result], object] = lambda result: result,
+) -> None:
+    """Print a result as JSON, if that was asked for, or as tables and lines."""
+    from cache.reports.terminal import console
+
+    if arguments.json:
+        _print_json(as_json(result))
+    else:
+        show(console(), result)
 
 
 def _print_json(value: object) -> None:

@@ -13,7 +13,7 @@ CacheError
 ├── InconsistentAnswer    rows and receipt of one answer do not belong together
 ├── NotOpen               no open purchase has the given key
 ├── NotPaid               an embedding is not in the cache
-├── StaleTable            a table on disk is not the requested one
+├── StaleTable            a table on disk is not the requested table
 └── AuditImpossible       the vendor's ledger could not be read
 """
 
@@ -111,7 +111,7 @@ class NotPaid(CacheError):
 
 
 class StaleTable(CacheError):
-    """The table on disk is not the requested one; building it again costs nothing."""
+    """The table on disk is not the requested table; building it again costs nothing."""
 
 
 class AuditImpossible(CacheError):

@@ -14,7 +14,7 @@ _RENAMED = {"plan": "forecast"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a subcommand or, without one, buys and distils; returns the exit code.
+    """Runs a subcommand or, if none is given, buys and distils; returns the exit code.
 
     0 done, 1 other error, 2 bad input, 3 over budget, 4-7 vendor, 8 training, 130 interrupted.
     """

@@ -1,4 +1,4 @@
-"""Writes files so that readers never see a part of one."""
+"""Writes files so that readers never see an incomplete file."""
 
 from __future__ import annotations
 

@@ -71,9 +71,7 @@ class VendorSettings(BaseSettings):
     )
 
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(
-        8000, ge=0, le=65535, description="port to listen on; 0 chooses one that is free"
-    )
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 chooses a free port")
     url_file: Path | None = Field(
         None, description="file to write the server's URL to once it accepts connections"
     )

@@ -85,7 +85,7 @@ def _installed(command: tuple[str, ...]) -> list[str]:
 def _port(folder: Path) -> int:
     """The port of the last run if it is still free, otherwise any free port.
 
-    A cache remembers the URL that it bought from, so a second run should use the same one.
+    A cache remembers the URL that it bought from, so a second run should use the same port.
     """
     port_file = folder / "port"
     last = int(port_file.read_text()) if port_file.exists() else 0

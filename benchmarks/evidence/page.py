@@ -193,7 +193,7 @@ def _methods(found: Found, images: Path) -> Iterator[str]:
     yield from [*accuracy_table(lines, SHIFTS), ""]
     whole, levers = found.lever_start(), found.levers()
     seen = {column.title: found.by_chance(column) for column in SHIFTS}
-    chance = {title: reach for title, reach in seen.items() if reach}
+    chance = {title: half_width for title, half_width in seen.items() if half_width}
     drawn = bars(
         images / "evidence-ablation.png",
         levers,
@@ -206,8 +206,8 @@ def _methods(found: Found, images: Path) -> Iterator[str]:
         "evidence-ablation.png", "Points above VL2V-ADiP-1q with one option changed", drawn=drawn
     )
     yield from [*difference_table(levers, [whole], SHIFTS), ""]
-    words = ", ".join(f"±{100 * reach:.1f} ({title})" for title, reach in chance.items())
-    yield from [BY_CHANCE.format(reaches=words)] if chance else []
+    words = ", ".join(f"±{100 * half_width:.1f} ({title})" for title, half_width in chance.items())
+    yield from [BY_CHANCE.format(half_widths=words)] if chance else []
 
 
 def _teachers(found: Found, images: Path) -> Iterator[str]:

@@ -31,7 +31,7 @@ class Target:
     def _verdict(self, found: Mean) -> str:
         if found.value < self.least:
             return "**missed**"
-        if found.reach is None:
+        if found.half_width is None:
             return "met"
         return "met, with the whole interval" if found.low >= self.least else "met on average"
 
@@ -97,7 +97,7 @@ def kept_at_a_tenth(found: Found, column: Column, selector: str = "random") -> M
 def _ratio(asked: float | None, one_query: Series) -> Mean | None:
     if asked is None or not one_query.queries:
         return None
-    return Mean(value=asked / one_query.queries, reach=None, count=1)
+    return Mean(value=asked / one_query.queries, half_width=None, count=1)
 
 
 def _asked_as_published() -> float:

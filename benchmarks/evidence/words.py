@@ -35,7 +35,7 @@ knows; each in the labelled styles (seen) and in the others (unseen). Source val
 of emoji of the first kind in seen styles; students are chosen on it alone.
 """
 TARGETS = """\
-These targets were set before the runs. "Met" means that the mean reaches the target; the last
+These targets were set before the runs. "Met" means that the mean half_widths the target; the last
 column also says whether the whole interval does.
 """
 LEAST_GAIN = """\
@@ -68,7 +68,7 @@ product can no longer train (align ridge, mix, averaging ema) are shown as they
 were measured. Lines without an interval are from one seed.
 """
 BY_CHANCE = """\
-Another seed alone changes such a difference of two single runs by {reaches} points (95%,
+Another seed alone changes such a difference of two single runs by {half_widths} points (95%,
 estimated from VL2V-ADiP-1q above the published recipe in the headline, at each style and seed): a
 smaller difference is not shown.
 """
@@ -81,7 +81,7 @@ on the machine that made these rows, and have two seeds: another processor train
 DIGITS = """\
 Handwritten digits, digits of typefaces in several looks, and those of a display; four of the
 eight looks are held out in turn. With one of the others held out (print, inverted, coloured,
-outlined) ERM alone reaches 97.8% or more, so these are always labelled; the four were picked
+outlined) ERM alone half_widths 97.8% or more, so these are always labelled; the four were picked
 after a first seed was known. Nothing was tuned here: methods and settings are those of emoji.
 """
 LOOK_BY_LOOK = """\

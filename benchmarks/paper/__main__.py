@@ -98,7 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
     parser.add_argument("--views", type=int, default=1, help="stored views bought for each image")
     parser.add_argument(
-        "--budget", type=int, help="queries that the set's cache may ever pay for; none: buy none"
+        "--budget",
+        type=int,
+        help="maximum total queries to pay for, over the lifetime of the set's cache; without it, "
+        "nothing is bought",
     )
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--keep-scratch", action="store_true", help="keep the rendered images")
@@ -120,7 +123,7 @@ def _run(
     title = f"{recipe.dataset.name}, {recipe.student_name}, {len(runs)} students"
     terminal.table((title, ""), counted.rows(prices))
     if options.budget is None:
-        terminal.say("nothing was bought: name the most queries to pay for with --budget")
+        terminal.say("nothing was bought: set the maximum number of queries with --budget")
         return 0
     if (needed := counted.units(prices)) > options.budget:
         # Images beyond the budget would train on class texts alone, unlike in the paper.
@@ -140,13 +143,13 @@ def _run(
 
 def _recipe(options: argparse.Namespace, more: tuple[str, ...]) -> Recipe:
     if owned := [word for word in more if word.partition("=")[0] in _ITS_OWN]:
-        message = f"{', '.join(owned)} cannot follow --: it is the recipe's own"
+        message = f"{', '.join(owned)} cannot follow --: the recipe sets it"
         raise BadInput(message)
     if unknown := [name for name in options.methods if name not in METHODS]:
         message = f"no method {', '.join(unknown)}; there are {', '.join(METHODS)}"
         raise BadInput(message)
     if options.views < 1 or min(options.seeds) < 0 or (options.budget or 0) < 0:
-        message = "views are at least one, and neither a seed nor the budget is negative"
+        message = "--views must be at least 1, and --seeds and --budget must not be negative"
         raise BadInput(message)
     dataset = DATASETS[options.dataset]
     return Recipe(

@@ -116,7 +116,9 @@ def _left_out(meta: dict[str, Any]) -> tuple[str, ...]:
     return (f"{left_out:,} of {wanted:,} views not bought",) if left_out else ()
 
 
-def one_of(reports: Sequence[Report], dataset: str, method: str, *, part: str = "unseen") -> Cell:
+def dataset_accuracy(
+    reports: Sequence[Report], dataset: str, method: str, *, part: str = "unseen"
+) -> Cell:
     """Returns the accuracy of a method on a data set.
 
     It is the mean over targets, as in DomainBed, then over the seeds that have all targets. `part`
@@ -133,7 +135,7 @@ def one_of(reports: Sequence[Report], dataset: str, method: str, *, part: str = 
     return Cell(mean=mean_of(whole), note=_seeds(len(whole)))
 
 
-def average(reports: Sequence[Report], method: str, *, part: str = "unseen") -> Cell:
+def average_accuracy(reports: Sequence[Report], method: str, *, part: str = "unseen") -> Cell:
     """Returns the mean over the five data sets, over the seeds that have all their targets."""
     whole: dict[int, list[float]] = {}
     for name, dataset in DATASETS.items():
@@ -144,7 +146,7 @@ def average(reports: Sequence[Report], method: str, *, part: str = "unseen") -> 
     return Cell(mean=mean_of(full), note=_seeds(len(full))) if full else EMPTY
 
 
-def at_target(reports: Sequence[Report], dataset: str, method: str, target: str) -> Cell:
+def target_accuracy(reports: Sequence[Report], dataset: str, method: str, target: str) -> Cell:
     """Returns the accuracy on one target domain: the mean over seeds."""
     values = [
         report.unseen

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.paper.cost import published_queries
 from benchmarks.paper.datasets import DATASETS, HERE
 from benchmarks.paper.recipe import STUDENTS
-from benchmarks.paper.reports import Report, at_target, average, one_of
+from benchmarks.paper.reports import Report, average_accuracy, dataset_accuracy, target_accuracy
 from student.errors import BadInput
 from student.report.markdown import table
 
@@ -33,20 +33,24 @@ _HEAD = """\
 
 <!-- Written by `python -m benchmarks.paper --tables`; edit benchmarks/paper/*.toml or run more. -->
 
-Accuracy in percent on the held-out domain, the mean over a set's targets. *Paper*: arXiv
-2310.08255, as on its project page; one figure, no interval. *Here*: the mean over seeds ± half of
-Student's 95% interval, given once every target of the set is there; an empty column means that no
-run has been made. *Average* and *source validation* are means over the five sets; the paper's
-figure under source validation is its "Avg-ID". Read "What differs from the published code" in
-benchmarks/paper/README.md before you compare.
+Accuracy in percent on the held-out domain, averaged over the target domains of a data set.
+
+| Column | Meaning |
+| --- | --- |
+| *paper* | published on the project page of arXiv 2310.08255, without an interval |
+| *here* | your runs: mean over seeds ± half of Student's 95% interval; empty until there is a run |
+| *average*, *source validation* | mean over the five data sets; "Avg-ID" in the paper |
+
+A figure of your own is shown once all targets of the data set have been run. Before you compare,
+read "What differs from the published code" in benchmarks/paper/README.md.
 """
 _COST = """\
 ## What it costs
 
-The published code shows the teacher a new view of every image in every step of both stages. Bought
-views are kept: K of each image that some seed trains on, for all targets, methods and students
-together, and a prompt a class. The last columns are upper bounds at any number of seeds, those of
-the published code are for one student and one seed. A run counts your own folder before it buys.
+In queries. The published code sends the teacher a new view of every image in every step of both
+stages; its columns are for one student and one seed. Here, K views of each training image and one
+prompt for each class are bought once, for all targets, seeds, methods and students; these columns
+are upper bounds. The command counts the images in your own folder before it buys.
 """
 
 
@@ -95,7 +99,7 @@ def _section(group: Group, own: Sequence[Report]) -> Iterator[str]:
     yield f"## {_TITLES.get(student, student)}, {views} stored view{'s' * (views > 1)} an image"
     yield ""
     if student != "vit":
-        yield "The project page has no table of this student: there is nothing to set beside it."
+        yield "The project page has no table for this student, so only your own figures are shown."
         yield ""
     yield from _main_table(own, with_paper=student == "vit")
     yield ""
@@ -141,14 +145,21 @@ def _own_cell(own: Sequence[Report], method: str | None, column: str) -> str:
     if method is None:
         return ""
     if column == "id":
-        return str(average(own, method, part="validation"))
-    return str(average(own, method) if column == "average" else one_of(own, column, method))
+        return str(average_accuracy(own, method, part="validation"))
+    return str(
+        average_accuracy(own, method)
+        if column == "average"
+        else dataset_accuracy(own, column, method)
+    )
 
 
 def _provenance(own: Sequence[Report]) -> Iterator[str]:
     teachers = sorted({report.teacher for report in own})
     if len(teachers) > 1:
-        message = f"the runs are of {len(teachers)} teachers ({', '.join(teachers)}): part them"
+        message = (
+            f"the runs used {len(teachers)} teachers ({', '.join(teachers)}): use a separate "
+            "--out for each"
+        )
         raise BadInput(message)
     if teachers:
         backbones = ", ".join(sorted({f"`{report.backbone}`" for report in own}))
@@ -169,7 +180,7 @@ def _target_table(name: str, set_reports: Sequence[Report]) -> Iterator[str]:
         [
             [
                 target,
-                *(str(at_target(set_reports, name, method, target)) for method in methods),
+                *(str(target_accuracy(set_reports, name, method, target)) for method in methods),
                 f"{images[target]:,}",
             ]
             for target in DATASETS[name].domains

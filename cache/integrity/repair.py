@@ -45,9 +45,9 @@ class Repair:
 def repair(folder: Path, *, patience_s: float = 20.0, clock: Callable[[], int] = now_ms) -> Repair:
     """Move what is corrupt in `folder` to quarantine and restore what receipts.jsonl proves.
 
-    If SQLite calls the database malformed, a new one is made of what can still be read, and the old
-    file is moved to quarantine. A second repair finds nothing to do. Raises CacheUnavailable, with
-    nothing changed, if `folder` holds no cache or a run is using it.
+    If SQLite calls the database malformed, a new database is made of what can still be read, and
+    the old file is moved to quarantine. A second repair finds nothing to do. Raises
+    CacheUnavailable, with nothing changed, if `folder` holds no cache or a run is using it.
     """
     folder = user_path(folder)
     if not (folder / DATABASE).is_file() and not (folder / RECEIPTS).is_file():

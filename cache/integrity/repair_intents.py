@@ -56,7 +56,7 @@ class IntentRepair:
         self._damaged_intents[idempotency_key] = intent if is_its_own else None
 
     def add_damaged_write_off(self, idempotency_key: str, record: StoredRecord) -> None:
-        """Take a corrupt record of a write-off: it stays one, of the queries the totals count."""
+        """Take a corrupt record of a write-off: it stays written off, at the totals' queries."""
         write_off = _decode(record, record_codec.decode_damaged_write_off)
         if write_off is None or write_off.idempotency_key != idempotency_key:
             before = self._totals_before or Spend()

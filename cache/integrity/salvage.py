@@ -1,4 +1,4 @@
-"""Salvage: a new database made of what can be read of a malformed one."""
+"""Salvage: a new database with every record that can be read from a malformed database."""
 
 from __future__ import annotations
 

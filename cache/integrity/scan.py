@@ -1,4 +1,4 @@
-"""One pass over a cache that decodes every record and collects the corrupt ones."""
+"""One pass over a cache that decodes every record and collects the corrupt records."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class _Merge:
         return added
 
     def _add_runs(self) -> int:
-        """Add new runs; of two records of one run the one with more progress stays."""
+        """Add new runs; of two records of one run the record with more progress stays."""
         known = {run.run: run for run in self._into.runs()}
         added = 0
         for run in self._source.runs():

@@ -1,4 +1,4 @@
-"""Atomic, durable writes: a reader sees the old file or the new one, never a part of it."""
+"""Atomic, durable writes: a reader sees the old file or the new file, never a part of it."""
 
 from __future__ import annotations
 

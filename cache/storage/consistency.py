@@ -58,6 +58,6 @@ def require_same_vector(known: PaidEmbedding | None, row: PaidEmbedding) -> None
     if known.vector.tobytes() != row.vector.astype("<f4").tobytes():
         message = (
             f"the answer to request {row.request_id} has a different vector for the item"
-            f" {row.key.item} than the stored one: nothing was restored"
+            f" {row.key.item} than the stored row: nothing was restored"
         )
         raise InconsistentAnswer(message)

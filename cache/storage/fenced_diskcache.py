@@ -35,7 +35,7 @@ SETTINGS: Final[dict[str, str | int]] = {
     "sqlite_synchronous": 2,
 }
 
-# A page of 16 KiB holds five rows of 512 floats; a page of 4 KiB holds one and wastes the rest.
+# A page of 16 KiB holds five rows of 512 floats; a page of 4 KiB holds one row and wastes the rest.
 _PAGE_BYTES: Final = 16384
 _LOCK_SLICE_S: Final = 1.0
 _PAUSE_S: Final = 0.01

@@ -86,7 +86,7 @@ def file_system_of(folder: Path, mounts: str) -> str:
             continue
         # /proc/mounts writes blanks in a path as octal escapes.
         mount = Path(fields[1].replace("\\040", " ").replace("\\011", "\t"))
-        # "<=": the last mount on a mount point hides the earlier ones.
+        # "<=": the last mount on a mount point hides the earlier mounts.
         if resolved.is_relative_to(mount) and len(best.parts) <= len(mount.parts):
             best, kind = mount, fields[2]
     return kind

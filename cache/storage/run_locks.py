@@ -1,4 +1,4 @@
-"""Locks that tell which runs are using a cache right now.
+"""Locks that show which runs are using a cache right now.
 
 A run that buys holds an exclusive lock on a file of its own. The operating system releases it when
 the process ends, also after kill -9. All runs share a second lock, the gate, which repair and merge

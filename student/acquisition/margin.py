@@ -6,8 +6,9 @@ classification; the smallest margin between the best two classes comes first: T.
 "Active hidden Markov models for information extraction", IDA 2001, which ALFM (arXiv 2401.14555)
 finds strong on features of foundation models.
 
-The first round is random and of one percent of the images, or as many as there are classes; each
-round doubles what was chosen, whatever the budget is, so that a bigger budget buys a superset.
+The first round takes a random one percent of the images, but at least as many as there are
+classes; each round doubles what was chosen, whatever the budget is, so that a bigger budget
+buys a superset.
 """
 
 from __future__ import annotations

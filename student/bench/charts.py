@@ -99,14 +99,14 @@ def bars(
             axis.barh(
                 position,
                 100 * mean.value,
-                xerr=None if mean.reach is None else 100 * mean.reach,
+                xerr=None if mean.half_width is None else 100 * mean.half_width,
                 color=COLOURS[0] if mean.value >= 0 else COLOURS[1],
                 error_kw={"ecolor": GREY, "elinewidth": 1.2, "capsize": 2},
                 height=0.7,
             )
         axis.axvline(0, color="black", linewidth=0.8)
-        if reach := 100 * chance.get(column.title, 0.0):
-            axis.axvspan(-reach, reach, color=GREY, alpha=0.2, linewidth=0, zorder=0)
+        if half_width := 100 * chance.get(column.title, 0.0):
+            axis.axvspan(-half_width, half_width, color=GREY, alpha=0.2, linewidth=0, zorder=0)
         axis.set_yticks(range(len(drawn)), [line.title for line in drawn], fontsize=8)
         axis.set_title(column.title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
         axis.set_xlabel(f"points above {other.title}")
@@ -149,8 +149,8 @@ def against(
             axis.errorbar(
                 [100 * spot.x.value for spot in ordered],
                 [100 * spot.y.value for spot in ordered],
-                xerr=[100 * (spot.x.reach or 0.0) for spot in ordered],
-                yerr=[100 * (spot.y.reach or 0.0) for spot in ordered],
+                xerr=[100 * (spot.x.half_width or 0.0) for spot in ordered],
+                yerr=[100 * (spot.y.half_width or 0.0) for spot in ordered],
                 color=COLOURS[number % len(COLOURS)],
                 marker=MARKS[number % len(MARKS)],
                 label=label,
@@ -208,15 +208,20 @@ def _draw(axis: Axes, curve: Curve, column: Column, number: int, *, x_factor: fl
     across = [queries * x_factor for queries, _ in found]
     colour = COLOURS[number % len(COLOURS)]
     heights = np.array([100 * mean.value for _, mean in found])
-    reaches = np.array([100 * (mean.reach or 0.0) for _, mean in found])
+    half_widths = np.array([100 * (mean.half_width or 0.0) for _, mean in found])
     if len(found) > 1 and number == 0:  # the reference for the other curves
         axis.fill_between(
-            across, heights - reaches, heights + reaches, color=colour, alpha=0.15, linewidth=0
+            across,
+            heights - half_widths,
+            heights + half_widths,
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
         )
     axis.errorbar(
         across,
         heights,
-        yerr=reaches,
+        yerr=half_widths,
         color=colour,
         ecolor=(colour, 0.35 if len(found) > 1 else 1.0),
         marker=MARKS[number % len(MARKS)],
@@ -229,8 +234,8 @@ def _level(axis: Axes, label: str, mean: Mean, number: int) -> None:
     colour = LEVELS[number % len(LEVELS)]
     dash = ("--", ":", "-.")[number % 3]
     axis.axhline(100 * mean.value, color=colour, linestyle=dash, linewidth=1.4, label=label)
-    if mean.reach is not None:
-        low, high = 100 * (mean.value - mean.reach), 100 * (mean.value + mean.reach)
+    if mean.half_width is not None:
+        low, high = 100 * (mean.value - mean.half_width), 100 * (mean.value + mean.half_width)
         axis.axhspan(low, high, color=colour, alpha=0.08, linewidth=0)
 
 

@@ -66,9 +66,10 @@ def write_report(grid: Grid, rows: Path, out: Path) -> Path:
         "# Bench",
         "",
         "Accuracy in percent: the mean over seeds, each the mean over the held-out domains, with "
-        "Student's 95% interval over seeds (± half of it); without one it is of one seed. "
+        "Student's 95% interval over seeds (± half of it); a figure without an interval is from a "
+        "single seed. "
         "Differences are paired by held-out domains and seed. Weights are chosen on source "
-        "validation alone. Queries are those of one student.",
+        "validation only. Queries are those of a single student.",
         "",
         *accuracy_table(list(lines.values()), columns),
         "",

@@ -10,25 +10,26 @@ from functools import cache
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mean:
-    """A mean over `count` seeds; `reach` is half of its 95% interval, None for one seed.
+    """A mean over `count` seeds; `half_width` is half of its 95% interval, None for a single
+    seed.
 
     The value is a share between 0 and 1, or a difference of two shares.
     """
 
     value: float
-    reach: float | None
+    half_width: float | None
     count: int
 
     @property
     def low(self) -> float:
         """The interval's lower end."""
-        return self.value - (self.reach or 0.0)
+        return self.value - (self.half_width or 0.0)
 
     def percent(self, *, signed: bool = False) -> str:
         """Returns the mean as text, in percent or, if signed, in percentage points."""
         sign = "+" if signed else ""
-        reach = "" if self.reach is None else f" ± {100 * self.reach:.1f}"
-        return f"{100 * self.value:{sign}.1f}{reach}"
+        half_width = "" if self.half_width is None else f" ± {100 * self.half_width:.1f}"
+        return f"{100 * self.value:{sign}.1f}{half_width}"
 
 
 def mean_of(values: Sequence[float]) -> Mean:
@@ -42,9 +43,9 @@ def mean_of(values: Sequence[float]) -> Mean:
     count = len(values)
     mean = math.fsum(values) / count
     if count == 1:
-        return Mean(value=mean, reach=None, count=1)
+        return Mean(value=mean, half_width=None, count=1)
     variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
-    return Mean(value=mean, reach=_t(count - 1) * math.sqrt(variance / count), count=count)
+    return Mean(value=mean, half_width=_t(count - 1) * math.sqrt(variance / count), count=count)
 
 
 @cache
@@ -69,7 +70,7 @@ def ratio_of(values: Sequence[float], others: Sequence[float]) -> Mean | None:
     residuals = [
         (value - ratio * other) / base for value, other in zip(values, others, strict=True)
     ]
-    return Mean(value=ratio, reach=mean_of(residuals).reach, count=count)
+    return Mean(value=ratio, half_width=mean_of(residuals).half_width, count=count)
 
 
 Place = tuple[tuple[str, ...], int]

@@ -40,11 +40,11 @@ def main(options: Options, arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     command = shlex.join(["distill-client", *arguments])  # the API key is never an argument
-    run_job(options, Terminal(Console()), command=command)
+    run_distill(options, Terminal(Console()), command=command)
     return 0
 
 
-def run_job(options: Options, terminal: Terminal, *, command: str) -> None:
+def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
     """Buys what the run needs, trains the students and writes the output folder.
 
     After Ctrl-C or a kill, the same command resumes from the cache and the checkpoints, and pays

@@ -1,6 +1,6 @@
 """Which embeddings a split needs: its class prompts, and the views of its images.
 
-The one place that says so. The purchase, its cost, the bench and training all ask here.
+No other module decides this. The purchase, its cost, the bench and training all ask here.
 """
 
 from __future__ import annotations

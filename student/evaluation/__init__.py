@@ -1,1 +1,1 @@
-"""Training and scoring the methods of a job, and predicting with a student."""
+"""Training and scoring the methods of a run, and predicting with a student."""

@@ -193,9 +193,9 @@ def _read(path: Path) -> list[_Student]:
     if path.is_dir():
         metas = [path / META] if (path / META).exists() else sorted(path.glob(f"*/{META}"))
         if not metas:
-            message = f"{path} is no folder of a finished job: it has no {META}"
+            message = f"{path} is not the output folder of a finished run: it has no {META}"
             raise BadInput(message)
-        return [_of_job(meta) for meta in metas]
+        return [_student_of_run(meta) for meta in metas]
     if not path.is_file():
         message = f"there is no {path}"
         raise BadInput(message)
@@ -204,7 +204,7 @@ def _read(path: Path) -> list[_Student]:
     for row in rows:
         if row.recipe:
             recipes[_setting(row)].add(row.recipe)
-    return [_of_row(row, recipes[_setting(row)]) for row in rows]
+    return [_student_of_row(row, recipes[_setting(row)]) for row in rows]
 
 
 _Setting = tuple[object, ...]
@@ -218,11 +218,11 @@ def _setting(row: Row) -> _Setting:
     )
 
 
-def _of_row(row: Row, recipes: Set[str]) -> _Student:
+def _student_of_row(row: Row, recipes: Set[str]) -> _Student:
     """Converts a bench row; `recipes` are the recipes of all rows with the same setting.
 
-    If there is exactly one, a row without a recipe gets it, so that a bench begun before rows had
-    recipes stays on one curve.
+    A row without a recipe gets the only recipe, if there is exactly one, so that a bench that was
+    started before rows had recipes stays on a single curve.
     """
     recipe = row.recipe or (min(recipes) if len(recipes) == 1 else "")
     scores = {**row.accuracies, VALIDATION: row.validation}
@@ -242,7 +242,7 @@ def _of_row(row: Row, recipes: Set[str]) -> _Student:
     )
 
 
-def _of_job(path: Path) -> _Student:
+def _student_of_run(path: Path) -> _Student:
     try:
         meta: dict[str, Any] = json.loads(path.read_text())
         settings: dict[str, Any] = renamed_options(meta["settings"])
@@ -275,5 +275,5 @@ def _of_job(path: Path) -> _Student:
             },
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"{path} is not what a finished job writes: {error!r}"
+        message = f"{path} is not the {META} of a finished run: {error!r}"
         raise BadInput(message) from error

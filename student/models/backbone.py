@@ -1,6 +1,6 @@
 """Chooses the image network by its name: a timm model, or the teacher's own image tower.
 
-The one place that knows both. open_clip is imported only when a tower is asked for.
+No other module knows both. open_clip is imported only when a tower is asked for.
 """
 
 from __future__ import annotations

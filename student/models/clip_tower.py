@@ -104,8 +104,8 @@ def _open_clip(backbone: str) -> Any:  # a module without types
     is_known = name in open_clip.list_models() or name.startswith(LOCAL)
     if not backbone.startswith(PREFIX) or not is_known:
         message = (
-            f"{backbone!r} names no CLIP: say {PREFIX}ARCHITECTURE, as open_clip calls it, or "
-            f"{PREFIX}{LOCAL}FOLDER with its {CONFIG}"
+            f"{backbone!r} is not the name of a CLIP model: use {PREFIX}ARCHITECTURE, as "
+            f"open_clip calls it, or {PREFIX}{LOCAL}FOLDER with its {CONFIG}"
         )
         raise BadInput(message)
     return open_clip

@@ -126,7 +126,7 @@ def with_head(
     elif kind == "identity" and text_embeddings.shape[1] != num_features:
         message = (
             f"the backbone gives {num_features} features and the teacher {text_embeddings.shape[1]}"
-            ": without a projection both must be of one space"
+            ": without a projection the two numbers must be equal"
         )
         raise BadInput(message)
     architecture = Architecture(

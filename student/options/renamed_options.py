@@ -91,7 +91,7 @@ def current_options(given: Mapping[str, object], spell: Callable[[str], str]) ->
 
 
 def current_method(name: str) -> str:
-    """Today's name of a method that a user gives, with a line on stderr for an old one."""
+    """Today's name of a method that a user gives, with a line on stderr if it is an old name."""
     today = renamed_method(name)
     if today != name:
         _log.warning("the method %s is now called %s", name, today)

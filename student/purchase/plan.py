@@ -19,9 +19,9 @@ class Plan:
 
     `ordered` are the distinct requests in buying order, texts first: `to_buy` are those that the
     budget covers, `left_out` those that it does not, and `in_open_purchases` those that an earlier
-    run asked for and did not live to store. The latter's units are reserved, and they are settled
-    first. `remaining` is the budget less receipts and open purchases, in units, before this plan;
-    `limited_by` is whose budget that is.
+    run sent, or was about to send, before it was killed. Their units are reserved, and they are
+    settled first. `remaining` is the budget less receipts and open purchases, in units, before this
+    plan; `limited_by` is whose budget that is.
     """
 
     model: Model

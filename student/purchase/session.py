@@ -104,7 +104,7 @@ class PurchaseSession:
         name = intent.idempotency_key
         folder = shlex.quote(str(self.options.purchase.cache))
         remedy = (
-            "that run is alive: wait until it ends"
+            "that run is still running: wait until it ends"
             if self.cache.is_running(intent.run)
             else f"run again with the key that made it, which settles it, or write it off with "
             f"`cache-report --cache {folder} write-off {name}`"

@@ -50,7 +50,7 @@ class Economics:
             ["student, one image on this CPU", f"{self.student_milliseconds:.1f} ms, free"],
             [
                 "vendor, one image in bulk",
-                ("not told by the receipts" if vendor is None else f"{vendor:.1f} ms")
+                ("not known from the receipts" if vendor is None else f"{vendor:.1f} ms")
                 + f", {dollars(self.micro_usd_per_image)}",
             ],
             ["paid for the student's embeddings", dollars(self.cost_micro_usd)],
@@ -76,7 +76,7 @@ def bulk_milliseconds(stored: Sequence[StoredReceipt]) -> float | None:
     return (largest[-1].created_ms - largest[0].created_ms) / items if items else None
 
 
-def weigh(student: Student, purchase: Purchase) -> Economics:
+def measure_economics(student: Student, purchase: Purchase) -> Economics:
     """Measures the student's size and its latency on the CPU, and compares them with the vendor."""
     on_cpu = student.to("cpu")
     measured = Economics(

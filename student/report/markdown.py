@@ -92,9 +92,9 @@ def model_card(options: Options, experiment: Experiment, purchase: Purchase) -> 
             "",
             "## Limits",
             "",
-            "It knows the classes it was trained with and no others, and says one of them for any "
-            "picture. Accuracy on a domain that is not in the table is unknown. Check that the "
-            "vendor's terms allow distilling before you use it.",
+            "It predicts only the classes that it was trained on, and predicts one of them for any "
+            "image, whatever it shows. Accuracy on a domain that is not in the table is unknown. "
+            "Check that the vendor's terms allow distilling before you use it.",
             "",
             "Use it with `distill-client predict --student FOLDER IMAGE…`; no vendor is needed.",
             "",

@@ -13,7 +13,7 @@ from student.data.image_set import ImageSet
 from student.evaluation.results import Experiment, MethodResult, Purchase
 from student.models.saved import save_student
 from student.options import Options
-from student.report.break_even import Economics, weigh
+from student.report.break_even import Economics, measure_economics
 from student.report.gallery import draw_answers
 from student.report.markdown import model_card, report, score_rows
 from student.training.methods import method_of
@@ -36,7 +36,7 @@ def write_artefacts(
     `out/<held-out domain>`, and one report for all. `own` has the purchase behind each experiment's
     student, in order; `purchase` is their total. `spend` is Markdown.
     """
-    economics = weigh(experiments[0].student.trained.student, purchase)
+    economics = measure_economics(experiments[0].student.trained.student, purchase)
     pictures: list[str] = []
     for experiment, paid in zip(experiments, own, strict=True):
         folder = out if len(experiments) == 1 else out / "+".join(experiment.targets)

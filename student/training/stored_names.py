@@ -49,7 +49,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
     }
 )
 """Every training setting of version 0.1 with its default. A setting at its default is left out of
-the identity of a run, so that a new one, neutral by default, changes no identity."""
+the identity of a run, so that a new setting, neutral by default, changes no identity."""
 
 TERMS: Mapping[str, Any] = MappingProxyType(
     {

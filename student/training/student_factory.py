@@ -61,7 +61,7 @@ def foreign_weights(options: TrainingOptions, sold_sha256: str) -> str:
     return (
         f"{file} (sha256 {own[:12]}) is not the file that the vendor sells by "
         f"({sold_sha256[:12]}): unless it holds the same weights in another format, the student "
-        "starts from another model than the one whose answers are bought"
+        "starts from another model than that whose embeddings are bought"
     )
 
 
@@ -89,15 +89,15 @@ def make_student(task: TrainingTask, *, pretrained: bool) -> Student:
 
 def _check_pair(method: Method, backbone: str) -> None:
     if is_tower(backbone) and method.head in ("embedding", "text"):
-        own = " or ".join(method.name for method in METHODS.values() if method.head == "identity")
+        own = " or ".join(known.name for known in METHODS.values() if known.head == "identity")
         message = (
             f"{method.name} projects into the teacher's space, and {backbone} is there already: "
-            f"say --method {own}, or name a timm model with --backbone"
+            f"use --method {own}, or a timm model as --backbone"
         )
         raise BadInput(message)
     if not is_tower(backbone) and method.head == "identity":
         message = (
-            f"{method.name} trains the teacher's own image tower, and {backbone} is none: "
+            f"{method.name} trains the teacher's own image tower, and {backbone} is not a tower: "
             f"name it with --backbone {PREFIX}ARCHITECTURE (or {LOCAL_TOWER}FOLDER) and its "
             "weights with --weights FILE"
         )

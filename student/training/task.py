@@ -78,8 +78,8 @@ class TrainingTask:
             message = f"{self.num_classes} classes and {len(data.text_embeddings)} text embeddings"
             raise DataError(message)
         if not self.terms.reads_labels and not data.bought.any():
-            message = f"{method.name} learns from image embeddings alone, and none was bought"
+            message = f"{method.name} learns from image embeddings only, and none was bought"
             raise BadInput(message)
         if not self.useful.any():
-            message = f"{method.name} learns from labels, and no image has one"
+            message = f"{method.name} learns from labels, and no image has a label"
             raise BadInput(message)

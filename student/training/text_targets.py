@@ -17,7 +17,7 @@ def with_text_targets(data: TrainingData) -> TrainingData:
     """The same data with a target for every labelled image without a bought embedding.
 
     That target is the text embedding of its class, as the embedding of the clean view, so that the
-    image counts as much as one that was bought. Without it the image has the text term only, whose
+    image counts as much as a bought image. Without it the image has only the text term, whose
     weight is small if lmd is large. CLIP's image and text embeddings are apart by nearly the same
     vector everywhere (the modality gap, arXiv 2203.02053). The gap is subtracted from the bought
     embeddings, which are then scaled to unit length, so that both kinds of target agree.

@@ -18,7 +18,7 @@ from student.vendor.circuit_breaker import BreakerPolicy, CircuitBreaker
 from student.vendor.problem import read_problem
 from student.vendor.retry import Retry, RetryPolicy, is_retried, retry_after_seconds
 
-# Far above any honest answer (max_items x dim), far below what would exhaust memory.
+# Far above any valid answer (max_items x dim), far below what would exhaust memory.
 MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 

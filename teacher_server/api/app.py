@@ -155,7 +155,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
     if error.status_code == 405:
-        # Each function is a route of its own, so Starlette's header lists only the first one's.
+        # Each function is a route of its own, so Starlette's header lists only those of the first.
         path = request.app.openapi()["paths"].get(getattr(request.scope.get("route"), "path", ""))
         if path is not None:
             response.headers["Allow"] = ", ".join(sorted(method.upper() for method in path))

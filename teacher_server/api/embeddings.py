@@ -125,8 +125,8 @@ async def _buy(
     purchase = Purchase(
         request_id=request_id,
         key_id=caller.id,
-        # Without a key from the client, the request's id serves as one, so that the paid answer can
-        # still be found by its ledger entry.
+        # Without a key from the client, the request's id takes its place, so that the paid answer
+        # can still be found by its ledger entry.
         idempotency_key=idempotency_key or request_id,
         payload_sha256=await asyncio.to_thread(lambda: parsed.payload_sha256),
         images=parsed.images,
@@ -201,7 +201,7 @@ async def _prepare(parsed: ParsedRequest, key_id: str, services: Services) -> li
 
 
 def earlier_answer(earlier: Earlier, services: Services) -> Response:
-    """The answer stored under the Idempotency-Key, byte for byte; raises a Problem without one."""
+    """The answer stored under the Idempotency-Key, byte for byte. Raises a Problem if none."""
     if isinstance(earlier, Replay):
         services.metrics.replayed()
         headers = {"Idempotent-Replayed": "true"}

@@ -128,7 +128,7 @@ class MeteredEncoder:
         try:
             was_reserved = await run_uncancelled(partial(self._charges.void, request_id))
         except Exception:
-            # The error to report is the one that stopped the request, so this one is only logged.
+            # The caller reports the error that stopped the request, so this error is only logged.
             _log.exception(
                 "the reservation of request %s could not be voided now; it will be when its lease "
                 "expires",

@@ -25,9 +25,9 @@ class ServerLock(Protocol):
 
 @contextmanager
 def hold_server_lock(engine: Engine, boot_id: str) -> Iterator[ServerLock]:
-    """Hold this server's lock until the block ends, so that others know that it is alive.
+    """Hold this server's lock until the block ends, so that others know that it is running.
 
-    With SQLite, one server owns the file at a time; raises LedgerError if there is another one.
+    With SQLite, one server owns the file at a time; raises LedgerError if there is another server.
     """
     if engine.dialect.name == "sqlite":
         lock = _lock_file(Path(f"{engine.url.database}.server-lock"))
@@ -59,8 +59,8 @@ class _FileLock:
 class _AdvisoryLock:
     """An advisory lock in a PostgreSQL session of its own; it is freed when the session ends.
 
-    Losing the lock for a while costs no money: another server may then void what this one has
-    reserved, and this one's charges fail with ReservationGone.
+    Losing the lock for a while costs no money: another server may then void what this server has
+    reserved, and the charges of this server then fail with ReservationGone.
     """
 
     def __init__(self, engine: Engine, boot_id: str) -> None:
@@ -81,7 +81,7 @@ class _AdvisoryLock:
         if self._connection is None:
             return
         # Unlocked explicitly, because the database takes a moment to notice that a session ended,
-        # and a server that starts now must find this one gone. A broken session frees its lock.
+        # and a server that starts now must find the lock free. A broken session frees its lock.
         with suppress(SQLAlchemyError):
             self._connection.scalar(select(func.pg_advisory_unlock(lock_number(self._boot_id))))
         self._connection.close()

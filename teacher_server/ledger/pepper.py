@@ -24,7 +24,7 @@ def load_pepper(engine: Engine, given: str | None) -> bytes:
 
     It is `given` (TEACHER_PEPPER, 32 characters or more) or, for SQLite, the content of the file
     `<database>.pepper`, which is created once. Raises LedgerError if there is no pepper and none
-    may be created: for PostgreSQL, where all replicas need the same one, and for a ledger whose
+    may be created: for PostgreSQL, where all replicas need the same pepper, and for a ledger whose
     keys were hashed with a pepper that is gone.
     """
     if given is not None:
@@ -35,7 +35,7 @@ def load_pepper(engine: Engine, given: str | None) -> bytes:
     if engine.dialect.name != "sqlite":
         message = (
             "set TEACHER_PEPPER to a secret of 32 characters or more, the same for all servers "
-            "of this database (to create one: openssl rand -hex 32)"
+            "of this database (to create a pepper: openssl rand -hex 32)"
         )
         raise LedgerError(message)
     path = Path(f"{engine.url.database}.pepper")

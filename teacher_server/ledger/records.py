@@ -117,7 +117,7 @@ class Records:
     def verify(self) -> Audit:
         """Audit the whole ledger in one snapshot of the database.
 
-        No chain covers the embeddings in an answer, so forged ones are not detected.
+        No chain covers the embeddings in an answer, so forged embeddings are not detected.
         """
         with read_transaction(self._engine) as connection:
             return audit_ledger(connection)

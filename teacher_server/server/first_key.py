@@ -15,8 +15,8 @@ from teacher_server.settings import VendorSettings
 
 _log = logging.getLogger("teacher_server")
 
-# A fixed id, so that of servers that start at once on one database a single one makes the key; and
-# not the id of docker/example.env, whose key can still be added later.
+# A fixed id, so that only one of several servers that start at once on a database makes the key;
+# but not the id of docker/example.env, whose key can still be added later.
 _MADE_ID = "default"
 _HOW_TO_MAKE = "make a key with `teacher-server keys create --name NAME --budget QUERIES`"
 _HOW_TO_SET = "set TEACHER_FIRST_KEY to it (with Docker Compose: in .env)"

@@ -19,7 +19,7 @@ TEXTS = 2
 IMAGES = 3 * 2 * 4  # three domains, two classes, four of five pictures
 
 
-def job(pets: Path, **more: object) -> Options:
+def run_options(pets: Path, **more: object) -> Options:
     """Settings as a user would give them, for pictures of 16 pixels."""
     folder = pets.parent
     values: dict[str, object] = {

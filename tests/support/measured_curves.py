@@ -63,7 +63,7 @@ def row(
     return measured_row.model_copy(update=more or {})
 
 
-def job_folder(
+def run_folder(
     root: Path,
     queries: int,
     *,

@@ -309,4 +309,4 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
     write_atomically(path, "http://127.0.0.1:1\n")
     write_atomically(path, "http://127.0.0.1:2\n")
     assert path.read_text() == "http://127.0.0.1:2\n"
-    assert [path.name for path in path.parent.iterdir()] == ["url"]
+    assert [file.name for file in path.parent.iterdir()] == ["url"]

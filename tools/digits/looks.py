@@ -1,4 +1,4 @@
-"""Eight looks of a digit: six printed, one handwritten, one on a display.
+"""Eight looks of a digit: six printed, one look handwritten, one on a display.
 
 `looks()["coloured"]` is a function from a figure to its image, or to None if figures of that kind
 do not have the look.
@@ -23,7 +23,7 @@ Colour = NDArray[np.float64]
 
 CELLS = 16  # dots per row of a dot matrix
 INKED = 0.3  # share of a cell's ink above which its dot is printed
-GHOST = 0.1  # brightness of an unlit segment, as a share of a lit one
+GHOST = 0.1  # brightness of an unlit segment, as a share of a lit segment
 
 
 def looks() -> dict[str, Look]:

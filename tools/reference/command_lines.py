@@ -32,7 +32,7 @@ _MODULES = {
     "teacher-server": "teacher_server.cli",
     "cache-report": "cache.cli",
 }
-# Subcommands that the program reads itself, before it makes a parser; each makes one of its own.
+# Subcommands that the program reads itself, before it makes a parser; each makes its own parser.
 OWN_PARSERS = {
     "distill-client": ("bench", "predict", "forecast", "demo-data"),
     "teacher-server": (),

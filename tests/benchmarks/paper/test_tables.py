@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.paper.__main__ import main
 from benchmarks.paper.datasets import DATASETS, HERE
-from benchmarks.paper.reports import Report, average, one_of, read_reports
+from benchmarks.paper.reports import Report, average_accuracy, dataset_accuracy, read_reports
 from benchmarks.paper.tables import published, render
 from student.errors import BadInput
 
@@ -53,8 +53,8 @@ def test_the_papers_averages_are_those_of_its_columns(part: str) -> None:
 
 def test_a_set_has_no_figure_before_its_last_target() -> None:
     reports = whole("PACS", seed=0)[:3]
-    assert str(one_of(reports, "PACS", "vl2v-adip")) == "(3 of 4 targets)"
-    assert str(one_of(reports, "VLCS", "vl2v-adip")) == ""
+    assert str(dataset_accuracy(reports, "PACS", "vl2v-adip")) == "(3 of 4 targets)"
+    assert str(dataset_accuracy(reports, "VLCS", "vl2v-adip")) == ""
 
 
 def test_the_interval_is_students_over_the_seeds_that_have_every_target() -> None:
@@ -65,14 +65,14 @@ def test_the_interval_is_students_over_the_seeds_that_have_every_target() -> Non
         *whole("PACS", seed=3, unseen=0.10)[:1],
     ]
     # 4.303 x 0.02 / sqrt(3), two degrees of freedom.
-    assert str(one_of(reports, "PACS", "vl2v-adip")) == "92.0 ± 5.0 (3 seeds)"
+    assert str(dataset_accuracy(reports, "PACS", "vl2v-adip")) == "92.0 ± 5.0 (3 seeds)"
 
 
 def test_the_average_waits_for_all_five_sets() -> None:
     reports = [report for name in DATASETS for report in whole(name, seed=0)]
-    assert str(average(reports, "vl2v-adip")) == "90.0 (1 seed)"
-    assert str(average(reports, "vl2v-adip", part="validation")) == "95.0 (1 seed)"
-    assert str(average(reports[:-1], "vl2v-adip")) == ""
+    assert str(average_accuracy(reports, "vl2v-adip")) == "90.0 (1 seed)"
+    assert str(average_accuracy(reports, "vl2v-adip", part="validation")) == "95.0 (1 seed)"
+    assert str(average_accuracy(reports[:-1], "vl2v-adip")) == ""
 
 
 def test_own_figures_stand_right_of_the_papers() -> None:

@@ -102,7 +102,7 @@ def test_an_unproven_corrupt_receipt_is_left_in_place(
     result = repair(folder)
     assert result.moved == ()
     assert [r.content() for r in cache.named(receipt_record(receipt))] == [changed]
-    assert receipt_record(receipt) in [record.name for record in result.verification.problems]
+    assert receipt_record(receipt) in [problem.name for problem in result.verification.problems]
 
 
 def test_a_receipt_with_a_false_hash_is_replaced_by_its_second_copy(
@@ -123,7 +123,7 @@ def test_two_intact_receipts_are_left_to_the_audit(
     store_receipt(folder, rehashed(receipt, balance_units=7), at=receipt)
     result = repair(folder)
     assert not result.changed
-    assert receipt_record(receipt) in [record.name for record in result.verification.problems]
+    assert receipt_record(receipt) in [problem.name for problem in result.verification.problems]
 
 
 def test_a_receipt_under_a_wrong_name_is_restored(

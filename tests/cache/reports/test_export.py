@@ -136,10 +136,10 @@ def test_an_output_file_is_replaced_only_when_it_is_complete(tmp_path: Path) -> 
 
     with pytest.raises(InterruptedError):
         fail()
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.csv", "old")]
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("out.csv", "old")]
     with open_output(path) as file:
         file.write("new")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.csv", "new")]
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("out.csv", "new")]
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -153,7 +153,7 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path, is_there: bool)
     with open_output(link) as file:
         file.write("new")
     assert link.is_symlink()
-    assert [(path.name, path.read_text()) for path in target.parent.iterdir()] == [
+    assert [(file.name, file.read_text()) for file in target.parent.iterdir()] == [
         ("target", "new")
     ]
 

@@ -25,7 +25,7 @@ def test_the_interval_is_student_t() -> None:
     found = mean_of(values)
     assert found.value == pytest.approx(statistics.mean(values))
     # 4.303 is the 97.5% point at two degrees of freedom.
-    assert found.reach == pytest.approx(4.303 * statistics.stdev(values) / 3**0.5, rel=1e-4)
+    assert found.half_width == pytest.approx(4.303 * statistics.stdev(values) / 3**0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,13 @@ def test_the_interval_is_student_t() -> None:
 )
 def test_the_interval_of_many_seeds_is_still_student_t(seeds: int, t: float) -> None:
     values = [0.0] * (seeds - 1) + [1.0]
-    reach = mean_of(values).reach
-    assert reach is not None
-    assert reach / (statistics.stdev(values) / seeds**0.5) == pytest.approx(t, abs=5.1e-4)
+    half_width = mean_of(values).half_width
+    assert half_width is not None
+    assert half_width / (statistics.stdev(values) / seeds**0.5) == pytest.approx(t, abs=5.1e-4)
 
 
 def test_one_seed_has_no_interval() -> None:
-    assert mean_of([0.5]).reach is None
+    assert mean_of([0.5]).half_width is None
     assert mean_of([0.5]).percent() == "50.0"
 
 
@@ -77,7 +77,7 @@ def test_a_ratio_is_of_the_means_and_sure_where_every_seed_has_it() -> None:
     assert unsure is not None
     assert unsure.value == pytest.approx(0.5)
     # Residuals of (0.05 - 0.1) / 0.15 and its opposite, times 12.706 / sqrt(2) by their spread.
-    assert unsure.reach == pytest.approx(12.706 * (0.05 / 0.15))
+    assert unsure.half_width == pytest.approx(12.706 * (0.05 / 0.15))
 
 
 def test_there_is_no_fraction_of_a_missing_gain() -> None:
@@ -106,7 +106,7 @@ def test_intervals_are_those_of_version_0_1_to_the_last_printed_digit(
 ) -> None:
     values = [0.5 + 0.01 * ((7 * number) % 5) for number in range(freedom + 1)]
     mean = mean_of(values)
-    reach = t * statistics.stdev(values) / len(values) ** 0.5
-    before = Mean(value=mean.value, reach=reach, count=len(values))
+    half_width = t * statistics.stdev(values) / len(values) ** 0.5
+    before = Mean(value=mean.value, half_width=half_width, count=len(values))
     assert mean.percent() == before.percent()
-    assert mean.reach == pytest.approx(reach, rel=1e-9)
+    assert mean.half_width == pytest.approx(half_width, rel=1e-9)

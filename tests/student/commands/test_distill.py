@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from cache.paid_cache import Intent, PaidCache, now_ms
-from student.commands import distill as job
+from student.commands import distill as command
 from student.console import quiet
 from student.embeddings.keys import text_key
 from student.errors import PurchaseError
@@ -24,7 +24,7 @@ from tests.support.small_grid import settings
 
 TEXTS = 2
 TRAINED_ON = 2 * 2 * 4  # two source domains, two classes, four of five pictures
-Job = Callable[[Options, LedgerVendor], None]
+RunDistill = Callable[[Options, LedgerVendor], None]
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def pets(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_job(monkeypatch: pytest.MonkeyPatch) -> Job:
+def run_distill(monkeypatch: pytest.MonkeyPatch) -> RunDistill:
     """Execute a run with a vendor in memory."""
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
 
     def run(options: Options, vendor: LedgerVendor) -> None:
-        monkeypatch.setattr(job, "connect", lambda *_, **__: client_of(vendor))
-        job.run_job(options, quiet(), command="distill-client")
+        monkeypatch.setattr(command, "connect", lambda *_, **__: client_of(vendor))
+        command.run_distill(options, quiet(), command="distill-client")
 
     return run
 
@@ -50,13 +50,13 @@ def meta_of(folder: Path) -> dict[str, Any]:
 
 
 def test_old_answers_cost_what_their_receipts_say_after_a_change_of_price(
-    pets: Path, run_job: Job
+    pets: Path, run_distill: RunDistill
 ) -> None:
     options = settings(pets, budget=1000, threads=1, target_domain=["d2"])
     vendor = LedgerVendor(micro_usd=100)
-    run_job(options, vendor)
+    run_distill(options, vendor)
     vendor.price |= {"version": "2027-01", "micro_usd_per_unit": 500}
-    run_job(options, vendor)
+    run_distill(options, vendor)
     meta = meta_of(options.run.out)
     assert vendor.spent == TEXTS + TRAINED_ON
     assert (meta["queries"], meta["cost_micro_usd"]) == (18, 1800)
@@ -65,22 +65,24 @@ def test_old_answers_cost_what_their_receipts_say_after_a_change_of_price(
     assert "18 queries ($0.0018) in all" in (options.run.out / "report.md").read_text()
 
 
-def test_a_prediction_by_the_vendor_costs_the_price_of_an_image(pets: Path, run_job: Job) -> None:
+def test_a_prediction_by_the_vendor_costs_the_price_of_an_image(
+    pets: Path, run_distill: RunDistill
+) -> None:
     options = settings(pets, budget=1000, threads=1, target_domain=["d2"])
     vendor = LedgerVendor()
     vendor.price["units"] = {"image": 3, "text": 1}
-    run_job(options, vendor)
+    run_distill(options, vendor)
     economics = meta_of(options.run.out)["economics"]
     assert economics["cost_micro_usd"] == 100 * (TEXTS + 3 * TRAINED_ON)
     assert (economics["micro_usd_per_image"], economics["break_even"]) == (300, 17)
 
 
 def test_each_student_of_leave_one_domain_out_counts_its_own_embeddings(
-    pets: Path, run_job: Job
+    pets: Path, run_distill: RunDistill
 ) -> None:
     options = settings(pets, budget=1000, threads=1)
     vendor = LedgerVendor()
-    run_job(options, vendor)
+    run_distill(options, vendor)
     assert vendor.spent == TEXTS + 3 * 2 * 4  # each domain is a source of two of the three
     metas = [meta_of(options.run.out / domain) for domain in ("d0", "d1", "d2")]
     for meta in metas:
@@ -113,16 +115,16 @@ def no_money(*_: object) -> httpx.Response:
     ],
 )
 def test_a_run_without_its_prompts_says_what_to_do(
-    fault: Fault, message: str, pets: Path, run_job: Job
+    fault: Fault, message: str, pets: Path, run_distill: RunDistill
 ) -> None:
     vendor = LedgerVendor()
     vendor.faults.extend([fault] * 40)
     with pytest.raises(PurchaseError, match=f"2 class prompts are not in the cache.*{message}"):
-        run_job(settings(pets, budget=1000, target_domain=["d2"]), vendor)
+        run_distill(settings(pets, budget=1000, target_domain=["d2"]), vendor)
 
 
 def test_prompts_that_a_killed_run_asked_for_a_moment_ago_are_waited_for(
-    pets: Path, run_job: Job
+    pets: Path, run_distill: RunDistill
 ) -> None:
     options = settings(pets, budget=1000, target_domain=["d2"])
     vendor = LedgerVendor()
@@ -138,4 +140,4 @@ def test_prompts_that_a_killed_run_asked_for_a_moment_ago_are_waited_for(
         recent = Intent(idempotency_key=name, keys=keys, units=2, run="killed", created_ms=now_ms())
         cache.reserve(recent, budget=1000)
     with pytest.raises(PurchaseError, match="run again in ten minutes"):
-        run_job(options, vendor)
+        run_distill(options, vendor)

@@ -23,7 +23,7 @@ from student.purchase.cost import purchase_cost
 from student.purchase.requirements import EmbeddingRequirements
 from student.purchase.rounds import run_purchase
 from student.vendor.schemas import Model, Prices
-from tests.support.client_purchases import job
+from tests.support.client_purchases import run_options
 from tests.support.ledger_vendor import LedgerVendor
 from tests.support.pictures import write_domains
 from tests.support.purchase_setup import client_of
@@ -55,7 +55,7 @@ class RecordedRows(dict[EmbeddingKey, int]):
 
 @pytest.fixture(params=OPTIONS.values(), ids=list(OPTIONS))
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Options:
-    return job(write_domains(tmp_path / "pets"), **request.param)
+    return run_options(write_domains(tmp_path / "pets"), **request.param)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from student.bench.rows import add_row
 from student.cli import main
 from student.data.split import VALIDATION
 from student.forecast.curves import read_curves
-from tests.support.measured_curves import FULL, LEVELS, TRUTH, job_folder, row
+from tests.support.measured_curves import FULL, LEVELS, TRUTH, row, run_folder
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_row_without_a_recipe_joins_the_only_possible_curve(
     assert {recipe: len(curve.points) for recipe, curve in found.items()} == points
 
 
-def test_plan_forecasts_each_curve_and_shows_its_error(
+def test_each_curve_is_forecast_with_its_error(
     bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["forecast", str(bench), "--json"]) == 0
@@ -72,7 +72,9 @@ def test_plan_forecasts_each_curve_and_shows_its_error(
         assert entry["mean_error"] < entry["mean_error_of_no_change"]
 
 
-def test_plan_prints_a_table(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_forecast_is_printed_as_a_table(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["forecast", str(bench), "--queries", "500"]) == 0
     printed = capsys.readouterr().out
     assert "the next 500 queries" in printed
@@ -80,7 +82,7 @@ def test_plan_prints_a_table(bench: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "2,000" in printed
 
 
-def test_plan_measures_on_the_part_that_is_named(
+def test_accuracy_is_measured_on_the_named_part(
     bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = "known to nobody, target domains"
@@ -90,25 +92,27 @@ def test_plan_measures_on_the_part_that_is_named(
 
 
 @pytest.mark.parametrize("option", [[], ["--part", VALIDATION]])
-def test_plan_measures_on_the_validation_part_where_nothing_is_held_out(
+def test_accuracy_is_measured_on_validation_if_nothing_is_held_out(
     option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = tmp_path / "rows.jsonl"
     for level in LEVELS:
         add_row(rows, row(level).model_copy(update={"targets": (), "accuracies": {}}))
-    jobs = [job_folder(tmp_path, queries, targets=()) for queries in (27, 300, 1000)]
-    assert main(["forecast", str(rows), *map(str, jobs), "--json", *option]) == 0
+    runs = [run_folder(tmp_path, queries, targets=()) for queries in (27, 300, 1000)]
+    assert main(["forecast", str(rows), *map(str, runs), "--json", *option]) == 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(entry["method"], entry["accuracy"]) for entry in printed] == [
         *(("vl2v-adip-1q", 0.9), ("vl2v-adip", round(TRUTH(1000), 2)))
     ]
     assert all(
-        str(curve.title).endswith("nothing held out") for curve in read_curves([rows, *jobs])
+        str(curve.title).endswith("nothing held out") for curve in read_curves([rows, *runs])
     )
 
 
-def test_plan_reads_the_folders_of_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folders = [job_folder(tmp_path, budget) for budget in (27, 300, 1000, 2000)]
+def test_output_folders_of_runs_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [run_folder(tmp_path, budget) for budget in (27, 300, 1000, 2000)]
     assert main(["forecast", *map(str, folders), "--json"]) == 0
     (printed,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (printed["queries"], printed["selector"], printed["views"]) == (2000, "herding", 2)
@@ -119,12 +123,12 @@ def test_seeds_of_one_budget_are_one_level_though_the_repeats_of_each_differ(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     everything = [
-        job_folder(tmp_path, queries, budget=50_000, seed=seed)
+        run_folder(tmp_path, queries, budget=50_000, seed=seed)
         for seed, queries in enumerate((2240, 2249, 2250))
     ]
     assert main(["forecast", *map(str, everything)]) == 2
     assert "3 budgets or more with all else alike (at most 1)" in capsys.readouterr().err
-    less = [job_folder(tmp_path, queries, seed=0) for queries in (16, 18, 27, 300)]
+    less = [run_folder(tmp_path, queries, seed=0) for queries in (16, 18, 27, 300)]
     (curve,) = read_curves([*everything, *less])
     assert {(point.level, point.queries) for point in curve.points} == {
         *((16, 16), (16, 18), (27, 27), (300, 300), (2240, 2240), (2240, 2249), (2240, 2250))
@@ -149,18 +153,18 @@ def test_a_forecast_refuses_paths_without_results(
     assert message in capsys.readouterr().err
 
 
-def test_a_forecast_refuses_folders_without_a_finished_job_and_says_what_too_few_lack(
+def test_folders_without_a_finished_run_and_too_few_budgets_are_refused(
     tmp_path: Path, bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["forecast", str(tmp_path / "pixels")]) == 2
     (tmp_path / "empty").mkdir()
     assert main(["forecast", str(tmp_path / "empty")]) == 2
-    assert "no folder of a finished job" in capsys.readouterr().err
-    few = [str(job_folder(tmp_path, budget)) for budget in (27, 300)]
+    assert "not the output folder of a finished run" in capsys.readouterr().err
+    few = [str(run_folder(tmp_path, budget)) for budget in (27, 300)]
     assert main(["forecast", *few]) == 2
     assert "at 3 budgets or more with all else alike (at most 2)" in capsys.readouterr().err
     assert main(["forecast", str(bench), "--part", "moon"]) == 2
     assert "known to nobody, target domains, source validation, windows" in capsys.readouterr().err
     (tmp_path / "run-27-0" / "meta.json").write_text("{}")
     assert main(["forecast", *few]) == 2
-    assert "is not what a finished job writes" in capsys.readouterr().err
+    assert "of a finished run:" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from student.data.image_set import load_image_set
 from student.errors import BadInput
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
 from student.purchase.rounds import run_purchase
-from tests.support.client_purchases import IMAGES, TEXTS, bought, job
+from tests.support.client_purchases import IMAGES, TEXTS, bought, run_options
 from tests.support.ledger_vendor import LedgerVendor, problem
 from tests.support.pictures import write_domains
 from tests.support.purchase_setup import client_of
@@ -47,7 +47,7 @@ async def test_embeddings_that_no_method_reads_are_not_bought(
     more: dict[str, object], pets: Path
 ) -> None:
     vendor = LedgerVendor()
-    settled, images = await bought(job(pets, budget=1_000, **more), vendor)
+    settled, images = await bought(run_options(pets, budget=1_000, **more), vendor)
     assert (vendor.spent, images) == (TEXTS, [])
     assert settled.summary.left_out == 0
 
@@ -66,7 +66,7 @@ async def test_embeddings_that_any_method_reads_are_bought(
     more: dict[str, object], pets: Path
 ) -> None:
     vendor = LedgerVendor()
-    await bought(job(pets, budget=1_000, **more), vendor)
+    await bought(run_options(pets, budget=1_000, **more), vendor)
     assert vendor.spent == TEXTS + IMAGES
 
 
@@ -75,12 +75,12 @@ async def test_a_bigger_budget_continues_the_order_of_a_smaller_budget(
     name: str, pets: Path
 ) -> None:
     vendor = LedgerVendor()
-    _, few = await bought(job(pets, selector=name, budget=TEXTS + 7), vendor)
-    _, more = await bought(job(pets, selector=name, budget=TEXTS + 13), vendor)
+    _, few = await bought(run_options(pets, selector=name, budget=TEXTS + 7), vendor)
+    _, more = await bought(run_options(pets, selector=name, budget=TEXTS + 13), vendor)
     assert (len(few), len(more)) == (7, 13)
     assert set(few) < set(more)
     assert vendor.spent == TEXTS + 13
-    fresh = job(pets, selector=name, budget=TEXTS + 13, cache=pets.parent / "fresh")
+    fresh = run_options(pets, selector=name, budget=TEXTS + 13, cache=pets.parent / "fresh")
     assert (await bought(fresh, LedgerVendor()))[1] == more
 
 
@@ -88,9 +88,9 @@ async def test_a_bigger_budget_continues_the_order_of_a_smaller_budget(
 async def test_rounds_choose_what_a_replay_on_the_full_purchase_chooses(
     name: str, pets: Path
 ) -> None:
-    settings = job(pets, selector=name, budget=TEXTS + 11)
+    settings = run_options(pets, selector=name, budget=TEXTS + 11)
     _, few = await bought(settings, LedgerVendor())
-    everything = job(pets, budget=TEXTS + IMAGES, cache=pets.parent / "full")
+    everything = run_options(pets, budget=TEXTS + IMAGES, cache=pets.parent / "full")
     settled, every = await bought(everything, LedgerVendor())
     scanned = load_image_set(settings.data, settings.run, quiet())
     with PaidCache.open(everything.purchase.cache) as cache:
@@ -101,7 +101,7 @@ async def test_rounds_choose_what_a_replay_on_the_full_purchase_chooses(
 
 @pytest.mark.parametrize("name", IN_ROUNDS)
 async def test_rounds_bought_again_cost_nothing(name: str, pets: Path) -> None:
-    settings = job(pets, selector=name, budget=TEXTS + 11)
+    settings = run_options(pets, selector=name, budget=TEXTS + 11)
     vendor = LedgerVendor()
     first, few = await bought(settings, vendor)
     again, same = await bought(settings, vendor)
@@ -113,7 +113,7 @@ async def test_rounds_bought_again_cost_nothing(name: str, pets: Path) -> None:
 
 async def test_an_exhausted_account_ends_the_rounds(pets: Path) -> None:
     settled, few = await bought(
-        job(pets, selector="hybrid", budget=1000), LedgerVendor(budget=TEXTS + 5)
+        run_options(pets, selector="hybrid", budget=1000), LedgerVendor(budget=TEXTS + 5)
     )
     assert len(few) == 5
     assert settled.summary.left_out == IMAGES - 5
@@ -121,13 +121,13 @@ async def test_an_exhausted_account_ends_the_rounds(pets: Path) -> None:
 
 
 async def test_every_view_of_a_chosen_image_is_bought(pets: Path) -> None:
-    settings = job(pets, selector="margin", budget=TEXTS + 12, views=3)
+    settings = run_options(pets, selector="margin", budget=TEXTS + 12, views=3)
     _, few = await bought(settings, LedgerVendor())
     assert len(few) == 4
 
 
 async def test_a_refused_image_is_passed_over_and_the_next_is_chosen(pets: Path) -> None:
-    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    settings = run_options(pets, selector="margin", budget=TEXTS + 11)
     _, expected = await bought(settings, LedgerVendor())
     refused_item = load_image_set(settings.data, settings.run, quiet()).training[expected[0]].digest
     vendor = LedgerVendor()
@@ -139,7 +139,7 @@ async def test_a_refused_image_is_passed_over_and_the_next_is_chosen(pets: Path)
                 return problem(422, "invalid_image", index=index)
         return vendor(request)
 
-    fresh = job(pets, selector="margin", budget=TEXTS + 11, cache=pets.parent / "fresh")
+    fresh = run_options(pets, selector="margin", budget=TEXTS + 11, cache=pets.parent / "fresh")
     settled, few = await bought(fresh, refusing_vendor)
     assert len(few) == 11
     assert expected[0] not in few
@@ -148,7 +148,7 @@ async def test_a_refused_image_is_passed_over_and_the_next_is_chosen(pets: Path)
 
 
 async def test_when_the_budget_covers_everything_no_features_are_computed(pets: Path) -> None:
-    settings = job(pets, selector="margin", budget=TEXTS + IMAGES)
+    settings = run_options(pets, selector="margin", budget=TEXTS + IMAGES)
     settled, every = await bought(settings, LedgerVendor())
     assert len(every) == IMAGES
     assert settled.summary.stop_reason == "complete"
@@ -156,7 +156,7 @@ async def test_when_the_budget_covers_everything_no_features_are_computed(pets: 
 
 
 async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pets: Path) -> None:
-    settings = job(pets, selector="hybrid", budget=TEXTS + 11, dry_run=True)
+    settings = run_options(pets, selector="hybrid", budget=TEXTS + 11, dry_run=True)
     vendor, printed = LedgerVendor(), StringIO()
     with PaidCache.open(settings.purchase.cache) as cache:
         async with client_of(vendor) as client:
@@ -175,4 +175,4 @@ async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pe
 
 def test_an_unknown_selector_is_refused_before_anything_is_read(pets: Path) -> None:
     with pytest.raises(BadInput, match="selector: Input should be 'random', "):
-        job(pets, selector="magic", budget=1, data=Path("/nowhere"))
+        run_options(pets, selector="magic", budget=1, data=Path("/nowhere"))

@@ -17,7 +17,7 @@ from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.requirements import EmbeddingRequirements
 from student.vendor.request import purchase_key
 from student.vendor.schemas import Model
-from tests.support.client_purchases import IMAGES, TEXTS, bought, job
+from tests.support.client_purchases import IMAGES, TEXTS, bought, run_options
 from tests.support.ledger_vendor import LedgerVendor
 from tests.support.pictures import write_domains
 from tests.support.purchase_setup import URL
@@ -29,7 +29,7 @@ def pets(tmp_path: Path) -> Path:
 
 
 async def test_rounds_are_recorded_as_purchases_of_one_run(pets: Path) -> None:
-    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    settings = run_options(pets, selector="margin", budget=TEXTS + 11)
     settled, _ = await bought(settings, LedgerVendor())
     with PaidCache.open(settings.purchase.cache) as cache:
         runs = {run.run: run.bought_units for run in cache.runs()}
@@ -42,7 +42,7 @@ async def test_rounds_are_recorded_as_purchases_of_one_run(pets: Path) -> None:
 
 
 async def test_a_run_in_rounds_counts_no_saving_for_its_own_purchases(pets: Path) -> None:
-    settings = job(pets, selector="margin", budget=TEXTS + 11)
+    settings = run_options(pets, selector="margin", budget=TEXTS + 11)
     await bought(settings, LedgerVendor())
     with PaidCache.open(settings.purchase.cache) as cache:
         runs = list(cache.runs())
@@ -53,8 +53,8 @@ async def test_a_run_in_rounds_counts_no_saving_for_its_own_purchases(pets: Path
 
 async def test_a_run_in_rounds_counts_an_earlier_runs_purchases_once(pets: Path) -> None:
     vendor = LedgerVendor()
-    settings = job(pets, selector="margin", budget=TEXTS + 11)
-    await bought(job(pets, budget=TEXTS + 5), vendor)
+    settings = run_options(pets, selector="margin", budget=TEXTS + 11)
+    await bought(run_options(pets, budget=TEXTS + 5), vendor)
     settled, _ = await bought(settings, vendor)
     with PaidCache.open(settings.purchase.cache) as cache:
         runs = [run for run in cache.runs() if run.run.startswith(settled.run)]
@@ -66,7 +66,7 @@ async def test_a_run_in_rounds_counts_an_earlier_runs_purchases_once(pets: Path)
 
 
 async def test_the_saving_of_a_run_is_the_queries_that_its_hits_would_cost(pets: Path) -> None:
-    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    vendor, settings = LedgerVendor(), run_options(pets, budget=1_000)
     vendor.price["units"] = {"image": 3, "text": 1}
     await bought(settings, vendor)
     again, _ = await bought(settings, vendor)
@@ -87,7 +87,7 @@ async def test_unaffordable_prompts_name_the_budget_that_is_too_small(
 ) -> None:
     vendor = LedgerVendor(budget=account)
     with pytest.raises(PlanExceedsBudget, match=f"needs 2 queries and {limit}.*{remedy}"):
-        await bought(job(pets, budget=budget), vendor)
+        await bought(run_options(pets, budget=budget), vendor)
     assert vendor.spent == 0
 
 
@@ -98,7 +98,7 @@ async def test_unaffordable_prompts_name_the_budget_that_is_too_small(
 async def test_a_purchase_ends_at_the_smaller_of_the_two_budgets(
     budget: int, account: int, ending: str, pets: Path
 ) -> None:
-    settled, few = await bought(job(pets, budget=budget), LedgerVendor(budget=account))
+    settled, few = await bought(run_options(pets, budget=budget), LedgerVendor(budget=account))
     assert (len(few), settled.summary.stop_reason) == (5, ending)
 
 
@@ -134,7 +134,7 @@ def prompts(settings: Options, vendor: LedgerVendor) -> list[EmbeddingRequest]:
 async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
     pets: Path,
 ) -> None:
-    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    vendor, settings = LedgerVendor(), run_options(pets, budget=1_000)
     theirs = leave_open_purchase(settings, prompts(settings, vendor), key_id="oldkey")
     with pytest.raises(PurchaseError) as caught:
         await bought(settings, vendor)
@@ -154,26 +154,26 @@ async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
 async def test_another_keys_purchase_of_a_live_run_stops_the_run_with_advice_to_wait(
     pets: Path,
 ) -> None:
-    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    vendor, settings = LedgerVendor(), run_options(pets, budget=1_000)
     leave_open_purchase(settings, prompts(settings, vendor), key_id="oldkey")
     with (
         PaidCache.open(settings.purchase.cache) as cache,
         cache.hold_run_lock("killed"),
-        pytest.raises(PurchaseError, match="that run is alive: wait until it ends"),
+        pytest.raises(PurchaseError, match="that run is still running: wait until it ends"),
     ):
         await bought(settings, vendor)
     assert vendor.spent == 0
 
 
 async def test_an_open_purchase_of_the_prompts_under_the_same_key_is_settled(pets: Path) -> None:
-    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    vendor, settings = LedgerVendor(), run_options(pets, budget=1_000)
     leave_open_purchase(settings, prompts(settings, vendor), key_id="testkey")
     settled, _ = await bought(settings, vendor)
     assert (vendor.spent, settled.summary.stop_reason) == (TEXTS + IMAGES, "complete")
 
 
 async def test_another_keys_purchase_of_an_image_does_not_stop_the_run(pets: Path) -> None:
-    vendor, settings = LedgerVendor(), job(pets, budget=1_000)
+    vendor, settings = LedgerVendor(), run_options(pets, budget=1_000)
     scanned = load_image_set(settings.data, settings.run, quiet())
     requirements = EmbeddingRequirements(settings, scanned, Model.model_validate(vendor.model))
     leave_open_purchase(settings, requirements.wanted([0])[TEXTS:], key_id="oldkey")

@@ -57,7 +57,7 @@ def test_a_single_request_gives_no_estimate_of_the_vendors_speed() -> None:
     (receipt,) = _bought("run-1", 1_000)
     assert bulk_milliseconds([receipt]) is None
     assert bulk_milliseconds([]) is None
-    assert "not told" in dict(_economics(None).rows())["vendor, one image in bulk"]
+    assert "not known" in dict(_economics(None).rows())["vendor, one image in bulk"]
 
 
 def test_a_vendor_that_counts_in_nanoseconds_has_no_speed_in_milliseconds() -> None:

@@ -102,15 +102,15 @@ def test_a_post_racing_with_a_void_of_the_same_request_has_one_winner(
     for _ in range(8):
         reservation = one_key.reserve(1)
 
-        def post(held: Reservation = reservation) -> bool:
+        def post(own: Reservation = reservation) -> bool:
             try:
-                one_key.post(held)
+                one_key.post(own)
             except ReservationGone:
                 return False
             return True
 
-        def void(held: Reservation = reservation) -> bool:
-            return one_key.ledger.charges.void(held.purchase.request_id)
+        def void(own: Reservation = reservation) -> bool:
+            return one_key.ledger.charges.void(own.purchase.request_id)
 
         assert sorted(at_once([post, void])) == [False, True]
     assert one_key.account.reserved_units == 0
