@@ -4,5 +4,5 @@ import signal
 
 
 def pytest_configure() -> None:
-    """Hears Ctrl-C: a shell's background job ignores it, and so would the programs under test."""
+    """Handle SIGINT: a shell's background job ignores it, and its child processes would, too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

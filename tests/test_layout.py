@@ -1,4 +1,4 @@
-"""Where files lie: which folders may import which, and that tests mirror the packages."""
+"""The source tree: which folders may import which, and that tests mirror the packages."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ of the same step.
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from cache.storage.atomic_file import replace_file
 from student.training.averaging import LossValley, Segment, WeightMean
 from student.training.loop import Best, Row, StageState
 from student.training.metrics import Score
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +73,10 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path, digest: str, device: torch.device) -> Checkpoint | None:
-    """The checkpoint at `path`; None if there is none or it belongs to another run."""
+    """The checkpoint at `path`; None if there is none.
+
+    None as well, with a warning in the log, for a checkpoint of another run and for a damaged file.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -79,10 +85,16 @@ def read_checkpoint(path: Path, digest: str, device: torch.device) -> Checkpoint
         with safe_open(path, framework="pt", device=str(device)) as stored:
             meta = json.loads((stored.metadata() or {}).get("training", "{}"))
             if meta.get("digest") != digest:
+                _log.warning(
+                    "%s is of a run with other data, options or another torch: "
+                    "training starts from the beginning",
+                    path,
+                )
                 return None
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 # no mapping
     except (SafetensorError, ValueError):
-        return None  # not a checkpoint: this run starts from the beginning and replaces it
+        _log.warning("%s is not a checkpoint: training starts from the beginning", path)
+        return None
 
     def group(prefix: str) -> dict[str, Tensor]:
         begin = f"{prefix}/"

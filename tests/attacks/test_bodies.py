@@ -26,7 +26,7 @@ def many(part: bytes) -> bytes:
     return part * (SIZE // len(part))
 
 
-# Each took the parser and the validator minutes or gigabytes; the code is what it gets now.
+# Each of these took minutes or gigabytes to parse and validate; the code is the answer now.
 OVERSIZED = {
     "arrays": (START + many(b"[],") + b"[]]}", "batch_too_large"),
     "objects": (START + many(b"{},") + b"{}]}", "batch_too_large"),

@@ -70,7 +70,7 @@ def strict_server(app: Counting) -> Iterator[LocalServer]:
 
 
 def drip(connection: Connection, text: bytes, stop: threading.Event) -> None:
-    """Send a byte every now and then, for as long as the server takes them."""
+    """Send single bytes at intervals, for as long as the server accepts them."""
     with contextlib.suppress(OSError):
         while not stop.wait(0.02):
             connection.send(text)
@@ -225,7 +225,7 @@ def test_too_many_headers_are_refused_while_they_arrive(server: LocalServer, app
             for number in range(2000):
                 connection.send(f"X-{number}: {'y' * 100}\r\n".encode())
         status = connection.read_to_end().raw[:12]
-    # A client that sends on after the refusal may see a reset instead of it.
+    # A client that continues to send after the refusal may see a reset instead.
     assert status in {b"HTTP/1.1 431", b""}
     assert app.served == 0
 
@@ -268,7 +268,7 @@ def test_a_client_that_does_not_read_its_answer_is_dropped(strict_server: LocalS
         connection.send(head("GET", "/large"))
         assert connection.socket.recv(1) == b"H"
         with contextlib.suppress(ConnectionError):
-            # It would wait for ever otherwise: nothing of what is sent here will be answered.
+            # Otherwise it would wait forever: nothing that is sent here is answered.
             while True:
                 connection.send(b"GET / HTTP/1.1\r\n\r\n" * 1000)
 

@@ -1,6 +1,6 @@
 """Faults of other embedding servers, each tested here.
 
-The numbers are issues of michaelfeil/infinity; those without one are of its sources.
+The numbers are issues of michaelfeil/infinity; a fault without a number was found in its sources.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ async def test_infinity_has_no_limit_on_the_pixels_of_an_image(
 
 
 async def test_infinity_keeps_a_single_plain_text_key_for_all_clients(vendor: Vendor) -> None:
-    """Its comparison also stops at the first byte that differs; ours is of equally long hashes."""
+    """The comparison stops at the first differing byte; here it takes constant time."""
     folder = Path(str(vendor.engine.url.database)).parent
     on_disk = b"".join(file.read_bytes() for file in folder.iterdir())
     assert vendor.key.secret.encode() not in on_disk

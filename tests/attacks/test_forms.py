@@ -68,7 +68,7 @@ async def test_a_form_declared_as_utf_8_is_read(vendor: Vendor, charset: str) ->
 
 
 async def test_a_charset_of_a_part_or_in_a_field_changes_nothing(vendor: Vendor) -> None:
-    """RFC 7578 knows both; a codec of the client's choice is as dear there."""
+    """RFC 7578 allows both; a codec that the client chooses is just as expensive there."""
     part = b"Content-Type: text/plain; charset=punycode\r\n"
     field = FORM % (b"text", b"a-b")
     content = FORM % (b"model", b"hash") + field.replace(b"\r\n", b"\r\n" + part, 1)

@@ -53,7 +53,7 @@ async def victim(vendor: Vendor) -> Victim:
 
 
 def asked(vendor: Vendor, victim: Victim, *, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(method, path) of every route, with whatever is the victim's in place of each parameter."""
+    """(method, path) of every route, with the victim's values for the parameters."""
     ids = (victim.key.id, victim.receipt["request_id"], victim.receipt["idempotency_key"])
     for method, template in routes_of(vendor.app):
         if template in PUBLIC or not template.startswith(prefix):

@@ -17,14 +17,14 @@ from benchmarks.support.raw_http import LocalServer, head
 from tests.teacher_server.server.test_run import TOKEN, Server, server_at
 
 IDLE = 10_000
-# For the files that a test process has open besides.
+# For the other open files of a test process.
 SPARE = 512
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
-        # Longer than it takes to open them all.
+        # Longer than opening all of them takes.
         patch.setenv("TEACHER_HEADER_SECONDS", "120")
         patch.setenv("TEACHER_BODY_SECONDS", "120")
         patch.setenv("TEACHER_KEEP_ALIVE_SECONDS", "120")
@@ -41,7 +41,7 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def most_connections() -> Iterator[int]:
-    """How many connections this process may open: 10,000, or what the system lets it."""
+    """How many connections this process may open: 10,000, or the system's limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = IDLE + SPARE if hard == resource.RLIM_INFINITY else min(IDLE + SPARE, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
@@ -84,7 +84,7 @@ def test_endless_bodies_do_not_block_other_clients(server: Server, http: httpx.C
     start = head("POST", "/v1/embeddings", f"Authorization: Bearer {TOKEN}", *lines)
     before = http.get("/v1/key").json()["spent_units"]
     with contextlib.ExitStack() as held:
-        # All slots of one key but one, which is left for this client.
+        # All slots of a key except one, which is left for this client.
         for _ in range(60):
             slow = held.enter_context(socket.create_connection(address(server), timeout=60))
             slow.sendall(start + b'{"model": "')

@@ -147,7 +147,7 @@ def test_the_log_level_was_the_most_verbose(aftermath: Aftermath) -> None:
 def test_no_secret_is_in_anything_that_was_printed(aftermath: Aftermath) -> None:
     found = [secret for secret in aftermath.secrets if secret in aftermath.printed]
     assert found == []
-    # Nor the start of one, as a truncated line would show it.
+    # Nor the start of a secret, as a truncated line would show it.
     assert [s for s in aftermath.secrets if s[:12] in aftermath.printed] == []
 
 

@@ -52,7 +52,7 @@ def test_scans_cannot_be_hidden_behind_fill_bytes_garbage_or_restarts() -> None:
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_chunks_are_counted_exactly(extra: int) -> None:
-    # The three that it has, and those.
+    # The three scans of the file, and the added scans.
     added = png_chunk(b"abCd", b"") * (MAX_PARTS - 3 + extra)
     assert is_refused(PNG[:33] + added + PNG[33:]) == bool(extra)
 

@@ -25,7 +25,7 @@ from tests.support.cache_purchases import (
     text,
 )
 
-# A busy machine is no failure: what these tests assert is not a speed.
+# A busy machine must not fail these tests: none of them asserts a speed.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
@@ -53,7 +53,7 @@ def cache(folder: Path) -> Iterator[PaidCache]:
 
 @pytest.fixture
 def ledger() -> Ledger:
-    """A vendor's ledger with nothing but the first grant in it."""
+    """A vendor's ledger that contains only the first grant."""
     return Ledger()
 
 
@@ -80,7 +80,7 @@ def receipts(cache: PaidCache, ledger: Ledger) -> list[Receipt]:
 
 @pytest.fixture
 def receipt(cache: PaidCache, ledger: Ledger) -> Receipt:
-    """The second of two receipts in a cache that has something of everything."""
+    """The second of two receipts in a cache with every kind of record."""
     buy(cache, ledger, *images(1, 2), text("a"))
     receipt = buy(cache, ledger, *images(3, 4))
     cache.reserve(intent_of(image(5)), budget=100)

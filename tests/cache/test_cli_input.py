@@ -81,7 +81,7 @@ def test_merge_rejects_the_cache_option(
 def test_an_unwritable_standard_output_exits_with_2(command: str, output: str) -> None:
     """The result was not printed."""
     shell = f"exec {sys.executable} -m cache.cli {command} {output}"
-    # Buffered, as it is where nobody says otherwise: a full disk is met when it is flushed.
+    # Buffered, as by default: a full disk causes an error when the buffer is flushed.
     buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
     ended = subprocess.run(
         ["sh", "-c", shell], cwd=ROOT, env=buffered, stderr=subprocess.PIPE, text=True, check=False

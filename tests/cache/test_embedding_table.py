@@ -33,7 +33,7 @@ from tests.support.cache_purchases import (
 
 
 def expected(keys: Sequence[EmbeddingKey]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """What the vendor gives for `keys`."""
+    """The vendor's embeddings for `keys`."""
     return np.stack([vector_of(key) for key in keys])
 
 
@@ -193,7 +193,7 @@ def test_a_manifest_of_a_newer_format_is_refused(
 def test_a_manifest_without_its_file_is_refused(
     cache: PaidCache, ledger: Ledger, tmp_path: Path
 ) -> None:
-    """A crash between the two is harmless."""
+    """A crash between the two writes is harmless."""
     buy(cache, ledger, image(1))
     materialise(cache, images(1), tmp_path)
     (tmp_path / EMBEDDINGS).unlink()
@@ -237,7 +237,7 @@ def test_a_corrupt_row_is_named_and_leaves_no_table(
 def test_a_table_is_of_one_model(
     cache: PaidCache, tmp_path: Path, keys: tuple[EmbeddingKey, ...]
 ) -> None:
-    """Neither of no model nor of two."""
+    """Not of no model, and not of two."""
     with pytest.raises(ValueError, match="embeddings of one model"):
         materialise(cache, keys, tmp_path)
 
@@ -268,7 +268,7 @@ def test_a_table_of_more_rows_than_are_read_at_once_is_whole(
 
 
 def test_a_manifest_is_a_value() -> None:
-    """Two of the same content are the same."""
+    """Two manifests with the same content are equal."""
     manifest = table_module.Manifest(
         format=1,
         model_fingerprint="m",

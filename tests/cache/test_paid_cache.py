@@ -48,7 +48,7 @@ def test_what_was_bought_is_there_when_the_cache_is_opened_again(
 
 
 def test_a_second_run_finds_nothing_missing(cache: PaidCache, ledger: Ledger) -> None:
-    """And so buys nothing."""
+    """So it buys nothing."""
     buy(cache, ledger, *images(1, 2, 3))
     assert cache.missing(images(1, 2, 3)) == []
 
@@ -79,7 +79,7 @@ def test_no_keys_have_no_missing_keys(cache: PaidCache) -> None:
 
 
 def test_an_embedding_that_was_never_bought_is_none(cache: PaidCache) -> None:
-    """None, not an error: it can be bought."""
+    """None instead of an error: it can be bought."""
     assert cache.get(image(1)) is None
 
 
@@ -133,7 +133,7 @@ def test_a_row_stored_under_a_text_name_is_corrupt(
 
 
 def test_the_folder_is_private(tmp_path: Path) -> None:
-    """Also when it was there before and open to others."""
+    """Also if it existed before with other permissions."""
     for folder in (tmp_path / "deep" / "new", tmp_path / "old"):
         if folder.name == "old":
             folder.mkdir(mode=0o755)

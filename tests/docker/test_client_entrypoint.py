@@ -11,7 +11,7 @@ import pytest
 
 ENTRYPOINT = Path(__file__).parents[2] / "docker" / "client-entrypoint"
 KEY = "sk_default_0123456789abcdef0123456789"
-# Stands for Python: writes down its arguments and what the entrypoint gave it.
+# Replaces Python: records its arguments and the environment from the entrypoint.
 PYTHON = """#!/bin/sh
 key=${TEACHER_API_KEY-none} file=${DISTILL_KEY_FILE-none} data=${DISTILL_DATA-none}
 echo "$*; key=$key file=$file data=$data" >>CALLS

@@ -1,4 +1,4 @@
-"""What version 0.1 left on a user's disk is read and gone on with: tests/fixtures/version_0_1."""
+"""Everything that version 0.1 stored is still read and continued: tests/fixtures/version_0_1."""
 
 import json
 import lzma
@@ -23,16 +23,17 @@ pytestmark = pytest.mark.timeout(600)  # the first test waits for all programs
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "version_0_1"
 RECORDED = json.loads((FIXTURES / "resumed.json").read_text())
+IS_SAME_TORCH = version("torch") == RECORDED["torch"]
 CHECKPOINT = "interrupted/checkpoints/ours+outline"
-BOUGHT, GIVEN_BACK, OPEN = 95, 2, 8  # queries
-SPENT = {"client": BOUGHT - GIVEN_BACK, "second-client": 16}
+BOUGHT, REFUNDED, OPEN = 95, 2, 8  # queries
+SPENT = {"client": BOUGHT - REFUNDED, "second-client": 16}
 NOWHERE = "http://127.0.0.1:9"
 Done = subprocess.CompletedProcess[str]
 Started = subprocess.Popen[str]
 
 
 def start(module: str, *arguments: str, key: str = "") -> Started:
-    """One of the project's programs, which hears nothing of this machine's own settings."""
+    """Start one of the project's programs, without the settings in this machine's environment."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -64,9 +65,9 @@ def succeeded(done: Done) -> str:
 
 
 def command(name: str, place: Path, **places: str | Path) -> list[str]:
-    """The command of version 0.1, on the copies."""
-    told = json.loads((FIXTURES / "commands.json").read_text())[name]
-    return [word.format(fixtures=place, **places) for word in told]
+    """The arguments of version 0.1, on the copies."""
+    words = json.loads((FIXTURES / "commands.json").read_text())[name]
+    return [word.format(fixtures=place, **places) for word in words]
 
 
 def copied(folder: Path) -> Path:
@@ -100,7 +101,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(place: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Started]:
-    """What needs no vendor, at work while the vendor starts; reports are of copies of their own."""
+    """Commands that need no vendor, running while the vendor starts; reports read a second copy."""
     untouched = copied(tmp_path_factory.mktemp("untouched"))
     paid, half_paid = (str(untouched / name) for name in ("paid-cache", "open-purchase-cache"))
     lines = (place / "predictions.jsonl").read_text().splitlines()
@@ -123,7 +124,7 @@ def alone(place: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, St
 
 @pytest.fixture(scope="module")
 def vendor(place: Path, alone: dict[str, Started]) -> Iterator[str]:
-    """Today's vendor on the old ledger, at another address; it keeps answers for ever."""
+    """Today's vendor on the old ledger, at another address; it keeps answers forever."""
     url_file = place / "url"
     server = start(
         *("teacher_server", "serve", "--port", "0", "--threads", "1", "--answer-days", "0"),
@@ -142,7 +143,7 @@ def vendor(place: Path, alone: dict[str, Started]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def done(place: Path, alone: dict[str, Started], vendor: str) -> dict[str, Done]:
-    """The same commands again: the killed job on its folder, and what was recorded beside it."""
+    """The same commands again, on the killed run and on the open purchase; then all results."""
     again = {
         "interrupted": command(
             *("interrupted", place),
@@ -162,53 +163,53 @@ def done(place: Path, alone: dict[str, Started], vendor: str) -> dict[str, Done]
 
 
 def summary(cache: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(run("cache", "--cache", str(cache), "summary", "--json"))
-    return told
+    report: dict[str, Any] = json.loads(run("cache", "--cache", str(cache), "summary", "--json"))
+    return report
 
 
 def audit(cache: Path, vendor: str, name: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(
+    report: dict[str, Any] = json.loads(
         run(
             *("cache", "--cache", str(cache), "audit", "--vendor", vendor, "--json"),
             key=key_of(name),
         )
     )
-    return told
+    return report
 
 
-def test_the_summary_counts_what_was_paid_then(done: dict[str, Done]) -> None:
-    told = json.loads(succeeded(done["summary of paid"]))
-    assert told["total"]["units"] == BOUGHT
-    assert told["total"]["cost_micro_usd"] == 100 * BOUGHT
-    assert [run["units"] for run in told["runs"]] == [75, BOUGHT - 75, 0]
-    assert told["open_intents"] == []
+def test_the_summary_counts_the_purchases_of_version_0_1(done: dict[str, Done]) -> None:
+    report = json.loads(succeeded(done["summary of paid"]))
+    assert report["total"]["units"] == BOUGHT
+    assert report["total"]["cost_micro_usd"] == 100 * BOUGHT
+    assert [run["units"] for run in report["runs"]] == [75, BOUGHT - 75, 0]
+    assert report["open_intents"] == []
 
 
-def test_the_summary_names_the_purchase_that_was_left_open(done: dict[str, Done]) -> None:
-    told = json.loads(succeeded(done["summary of open"]))
-    assert told["total"]["units"] == SPENT["second-client"] - OPEN
-    assert told["in_flight_units"] == OPEN
-    assert [purchase["units"] for purchase in told["open_intents"]] == [OPEN]
+def test_the_summary_lists_the_open_purchase(done: dict[str, Done]) -> None:
+    report = json.loads(succeeded(done["summary of open"]))
+    assert report["total"]["units"] == SPENT["second-client"] - OPEN
+    assert report["in_flight_units"] == OPEN
+    assert [purchase["units"] for purchase in report["open_intents"]] == [OPEN]
 
 
 @pytest.mark.parametrize("cache", ["paid", "open"])
 def test_the_cache_is_sound(done: dict[str, Done], cache: str) -> None:
-    told = json.loads(succeeded(done[f"verify {cache}"]))
-    assert told["is_sound"]
-    assert (told["problems"], told["receipts_without_copy"]) == ([], 0)
+    report = json.loads(succeeded(done[f"verify {cache}"]))
+    assert report["is_sound"]
+    assert (report["problems"], report["receipts_without_copy"]) == ([], 0)
 
 
-def test_the_audit_balances_at_another_address_and_sees_what_was_given_back(
+def test_the_audit_balances_at_another_address_and_lists_the_correction(
     place: Path, vendor: str, done: dict[str, Done]
 ) -> None:
-    told = audit(place / "paid-cache", vendor, "client")
-    assert told["is_balanced"]
-    assert told["ledger_units"] == told["receipt_units"] == BOUGHT
-    assert len(told["credits"]) == 1
+    report = audit(place / "paid-cache", vendor, "client")
+    assert report["is_balanced"]
+    assert report["ledger_units"] == report["receipt_units"] == BOUGHT
+    assert len(report["credits"]) == 1
 
 
-def test_the_vendors_books_balance_and_keep_the_correction(done: dict[str, Done]) -> None:
-    assert f"({GIVEN_BACK} refunded)" in succeeded(done["verify ledger"])
+def test_the_vendors_ledger_balances_and_keeps_the_correction(done: dict[str, Done]) -> None:
+    assert f"({REFUNDED} refunded)" in succeeded(done["verify ledger"])
 
 
 def test_the_vendor_lists_every_key_and_which_is_revoked(done: dict[str, Done]) -> None:
@@ -221,7 +222,7 @@ def test_the_vendor_lists_every_key_and_which_is_revoked(done: dict[str, Done]) 
     assert [key["name"] for key in listed if key["revoked_ms"]] == ["former client"]
 
 
-def test_the_same_job_again_buys_nothing(vendor: str, done: dict[str, Done]) -> None:
+def test_the_same_run_again_buys_nothing(vendor: str, done: dict[str, Done]) -> None:
     assert "bought 0 queries" in succeeded(done["interrupted"])
     assert spent(vendor, "client") == SPENT["client"]
 
@@ -231,13 +232,15 @@ def test_the_open_purchase_is_settled_free_of_charge(
 ) -> None:
     succeeded(done["open_purchase"])
     assert spent(vendor, "second-client") == SPENT["second-client"]
-    told = summary(place / "open-purchase-cache")
-    assert (told["in_flight_units"], told["open_intents"], told["lost"]) == (0, [], [])
-    assert told["total"]["units"] == SPENT["second-client"]
+    report = summary(place / "open-purchase-cache")
+    assert (report["in_flight_units"], report["open_intents"], report["lost"]) == (0, [], [])
+    assert report["total"]["units"] == SPENT["second-client"]
     assert audit(place / "open-purchase-cache", vendor, "second-client")["is_balanced"]
 
 
-def test_the_student_names_pictures_as_it_did(place: Path, done: dict[str, Done]) -> None:
+def test_the_student_predicts_the_same_classes_as_before(
+    place: Path, done: dict[str, Done]
+) -> None:
     recorded = (place / "predictions.jsonl").read_text().splitlines()
     output = succeeded(done["predict"]).splitlines()
     for now, then in zip(map(json.loads, output), map(json.loads, recorded), strict=True):
@@ -245,38 +248,35 @@ def test_the_student_names_pictures_as_it_did(place: Path, done: dict[str, Done]
         assert now["confidence"] == pytest.approx(then["confidence"], abs=0.005)
 
 
-needs_the_same_torch = pytest.mark.skipif(
-    version("torch") != RECORDED["torch"],
-    reason=f"a checkpoint is resumed by the same torch only, {RECORDED['torch']}",
-)
-
-
-@needs_the_same_torch
-def test_the_interrupted_run_is_gone_on_with_not_begun_anew(
+def test_the_interrupted_run_is_resumed_by_the_same_torch_and_restarted_by_another(
     place: Path, done: dict[str, Done]
 ) -> None:
     succeeded(done["interrupted"])
     meta = json.loads((place / "interrupted" / "meta.json").read_text())
-    # It was stopped for two minutes before the kill, and they count: anew it takes seconds.
-    assert meta["train_seconds"] > RECORDED["seconds_at_the_kill"]
+    # The run was paused for two minutes before the kill, which count as training time. A run from
+    # the beginning takes seconds.
+    assert (meta["train_seconds"] > RECORDED["seconds_at_the_kill"]) == IS_SAME_TORCH
+    restarted = "training starts from the beginning" in done["interrupted"].stderr
+    assert restarted != IS_SAME_TORCH
 
 
-@needs_the_same_torch
-def test_the_interrupted_run_ends_in_the_student_that_version_0_1_made_of_it(
+def test_the_resumed_run_ends_in_the_same_student_as_version_0_1(
     place: Path, done: dict[str, Done]
 ) -> None:
     succeeded(done["interrupted"])
     meta = json.loads((place / "interrupted" / "meta.json").read_text())
-    assert meta["scores"] == RECORDED["scores"]
-    assert meta["chosen"]["weights"] == RECORDED["chosen"]["weights"]
     made = load_file(place / "interrupted" / "student.safetensors")
     recorded = load_file(FIXTURES / "student" / "student.safetensors")
-    assert made.keys() == recorded.keys()
-    for name, tensor in recorded.items():  # other processors' were up to 0.0014 away
-        assert np.allclose(made[name], tensor, rtol=0, atol=5e-3), name
+    shapes = {name: tensor.shape for name, tensor in recorded.items()}
+    assert {name: tensor.shape for name, tensor in made.items()} == shapes
+    if IS_SAME_TORCH:
+        assert meta["scores"] == RECORDED["scores"]
+        assert meta["chosen"]["weights"] == RECORDED["chosen"]["weights"]
+        # Students of other processors differed by up to 0.0014.
+        assert all(np.allclose(made[name], recorded[name], rtol=0, atol=5e-3) for name in shapes)
 
 
-def test_the_bench_counts_the_old_rows_as_made(place: Path, done: dict[str, Done]) -> None:
+def test_the_bench_repeats_no_run_that_has_a_row(place: Path, done: dict[str, Done]) -> None:
     output = succeeded(done["bench"])  # with no vendor at hand: nothing is trained
     rows = (place / "bench" / "rows.jsonl").read_bytes()
     assert rows == (FIXTURES / "bench" / "rows.jsonl").read_bytes(), output
@@ -293,7 +293,7 @@ def test_the_old_options_file_is_read_under_its_old_names(
     place: Path, done: dict[str, Done]
 ) -> None:
     succeeded(done["interrupted"])  # an unknown option would have been refused
-    told = tomllib.loads((FIXTURES / "distill.toml").read_text())
+    options = tomllib.loads((FIXTURES / "distill.toml").read_text())
     meta = json.loads((place / "interrupted" / "meta.json").read_text())
-    of_note = {told[name] for name in ("lmd", "exact", "between", "drawn")}
-    assert of_note <= {value for value in meta["settings"].values() if isinstance(value, float)}
+    stored = {options[name] for name in ("lmd", "exact", "between", "drawn")}
+    assert stored <= {value for value in meta["settings"].values() if isinstance(value, float)}

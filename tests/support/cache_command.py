@@ -41,7 +41,7 @@ def differences(cache: PaidCache, vendor: FakeVendor) -> list[tuple[str, str]]:
 
 
 def problems(cache: PaidCache) -> list[tuple[str, str]]:
-    """The names and sentences of what is wrong."""
+    """The names and details of all problems."""
     return [(problem.name, problem.detail) for problem in verify(cache).problems]
 
 

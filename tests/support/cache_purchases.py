@@ -83,13 +83,13 @@ def rows_of(intent: Intent, receipt: Receipt, *, dim: int = DIM) -> list[PaidEmb
 
 
 def rehashed(receipt: Receipt, **changes: Any) -> Receipt:
-    """`receipt` with other fields and a hash that is right for them."""
+    """`receipt` with other fields and their correct hash."""
     entry = {**receipt.entry(), **changes}
     return Receipt.model_validate({**entry, "hash": entry_hash(entry)})
 
 
 def altered(receipt: Receipt, **changes: Any) -> Receipt:
-    """`receipt` with other fields under the hash of the old ones."""
+    """`receipt` with other fields and the hash of the old fields."""
     return Receipt.model_validate({**receipt.entry(), **changes})
 
 
@@ -105,7 +105,7 @@ class Ledger:
         self._append(kind="grant", units=self.granted, cost_micro_usd=0, model="")
 
     def charge(self, intent: Intent, **changes: Any) -> Receipt:
-        """Charge for `intent` and give the receipt."""
+        """Charge for `intent` and return the receipt."""
         count: dict[Modality, int] = {"image": 0, "text": 0}
         for key in intent.keys:
             count[key.modality] += 1
@@ -122,7 +122,7 @@ class Ledger:
         )
 
     def correct(self, charge: Receipt, *, units: int, cost_micro_usd: int) -> Receipt:
-        """Give back some of a charge."""
+        """Refund a part of a charge."""
         return self._append(
             kind="correction",
             request_id=f"corr_{len(self.entries) + 1:04d}",
@@ -136,7 +136,7 @@ class Ledger:
     def _append(self, **fields: Any) -> Receipt:
         seq = len(self.entries) + 1
         balance = self.entries[-1].balance_units if self.entries else 0
-        # A correction's units are negative: what it gives back.
+        # A correction's units are negative: the refund.
         signed = fields["units"] if fields["kind"] == "grant" else -fields["units"]
         entry = {
             "seq": seq,

@@ -1,7 +1,7 @@
 """A whole client in its own process, for tests that kill it.
 
 `client_process.py URL CACHE COUNT [POINT ...]`, the key in the environment. For each POINT a child
-runs the client and kills itself, as `kill -9` does: at a number, when the purchase tells of its
+runs the client and kills itself, as `kill -9` does: at a number, when the purchase reports its
 n-th change; at "before-send", when a purchase is in the journal; at "before-store", when its answer
 has come; at "after-store", when it is in the cache. Then the process runs the client itself. It
 prints how many children were killed.
@@ -32,14 +32,14 @@ from student.vendor.client import connect
 
 
 def png(number: int) -> bytes:
-    """A small image that only this number has."""
+    """A small image, different for each number."""
     file = BytesIO()
     Image.new("RGB", (4, 4), (number % 256, number // 256, 7)).save(file, "PNG")
     return file.getvalue()
 
 
-class Death:
-    """Listens to a purchase and kills the process at its point; at "" never."""
+class KillAtPoint:
+    """Listens to a purchase and kills the process at its point; with "", never."""
 
     def __init__(self, point: str) -> None:
         self._point = point
@@ -59,7 +59,7 @@ class Death:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def run(url: str, folder: Path, count: int, die_at: str = "") -> None:
+async def run(url: str, folder: Path, count: int, kill_at: str = "") -> None:
 
     async with connect(url, SecretStr(os.environ["TEST_KEY"])) as vendor:
         (model,) = await vendor.models()
@@ -77,18 +77,18 @@ async def run(url: str, folder: Path, count: int, die_at: str = "") -> None:
             plan = make_plan(wanted, cache=cache, model=model, prices=prices, budget=budget)
             payer = Payer(run=uuid.uuid4().hex, account=account, budget=budget)
             journal = PurchaseJournal(plan, cache=cache, payer=payer)
-            recorder = PurchaseRecorder(journal, listener=Death(die_at))
+            recorder = PurchaseRecorder(journal, listener=KillAtPoint(kill_at))
             await buy(recorder, vendor, batch_size=3, concurrency=2)
 
 
 def main() -> None:
     url, folder, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     killed = 0
-    for die_at in sys.argv[4:]:
+    for kill_at in sys.argv[4:]:
         # A fork of a process that has imported everything and opened nothing: quick and clean.
         child = os.fork()
         if child == 0:
-            asyncio.run(run(url, folder, count, die_at))
+            asyncio.run(run(url, folder, count, kill_at))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         killed += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL

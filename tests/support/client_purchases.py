@@ -20,7 +20,7 @@ IMAGES = 3 * 2 * 4  # three domains, two classes, four of five pictures
 
 
 def run_options(pets: Path, **more: object) -> Options:
-    """Settings as a user would give them, for pictures of 16 pixels."""
+    """Options as a user would give them, for images of 16 pixels."""
     folder = pets.parent
     values: dict[str, object] = {
         "data": pets,
@@ -40,7 +40,7 @@ def run_options(pets: Path, **more: object) -> Options:
 async def bought(
     options: Options, vendor: Callable[[httpx.Request], httpx.Response]
 ) -> tuple[PurchaseResult, list[int]]:
-    """Buy; return the purchase and the rows of the images that are paid for afterwards."""
+    """Buy; return the purchase and the rows of all images that are then paid for."""
     scanned = load_image_set(options.data, options.run, quiet())
     with PaidCache.open(options.purchase.cache) as cache:
         async with client_of(vendor) as client:

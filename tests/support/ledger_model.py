@@ -1,4 +1,4 @@
-"""The ledger as simple arithmetic, and the vendor's promises I1 to I9 about it."""
+"""A model of the ledger in simple arithmetic, and the invariants I1 to I9 of the ledger."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.support.ledger_operations import body_of
 
 
 @dataclass
-class Sale:
+class ModelPurchase:
     """The model's record of one purchase."""
 
     reservation: Reservation
     lease_until: int
     receipt: LedgerEntry | None = None
-    given_units: int = 0
-    given_cost: int = 0
+    refunded_units: int = 0
+    refunded_cost: int = 0
     is_purged: bool = False
 
     @property
@@ -38,7 +38,7 @@ class Sale:
 
 
 @dataclass
-class Model:
+class AccountModel:
     """The account as plain arithmetic."""
 
     period: str
@@ -47,20 +47,20 @@ class Model:
     start: int
     spent: int = 0
     base: int = 0
-    is_open: list[Sale] = field(default_factory=list)
-    posted: list[Sale] = field(default_factory=list)
-    gone: list[Sale] = field(default_factory=list)
+    is_open: list[ModelPurchase] = field(default_factory=list)
+    posted: list[ModelPurchase] = field(default_factory=list)
+    gone: list[ModelPurchase] = field(default_factory=list)
     top_ups: dict[str | None, int] = field(default_factory=dict)
     work_done: int = 0
 
     @property
-    def live(self) -> list[Sale]:
-        """The sales that occupy their Idempotency-Key."""
+    def with_key(self) -> list[ModelPurchase]:
+        """The purchases whose Idempotency-Key is in use."""
         return self.posted + self.is_open
 
     @property
     def held(self) -> int:
-        return sum(sale.reservation.units for sale in self.is_open)
+        return sum(purchase.reservation.units for purchase in self.is_open)
 
     def renew(self, now: int) -> None:
         start = period_start(self.period, now)
@@ -70,7 +70,7 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Snapshot:
     """The ledger at one moment, and its chain the moment before."""
 
     account: Account
@@ -84,68 +84,74 @@ class Look:
         return [entry for entry in self.entries if entry.kind == "charge"]
 
 
-def i1_spent_and_reserved_stay_within_the_budget_to_the_unit(look: Look, model: Model) -> None:
-    account = look.account
+def i1_spent_and_reserved_never_exceed_the_budget(snapshot: Snapshot, model: AccountModel) -> None:
+    account = snapshot.account
     found = (account.budget_units, account.spent_units, account.reserved_units)
     assert found == (model.granted, model.spent, model.held)
     assert account.remaining_units >= 0
 
 
-def i2_each_idempotency_key_is_charged_at_most_once(look: Look, model: Model) -> None:
-    keys = [entry.idempotency_key for entry in look.charges]
+def i2_each_idempotency_key_is_charged_at_most_once(
+    snapshot: Snapshot, model: AccountModel
+) -> None:
+    keys = [entry.idempotency_key for entry in snapshot.charges]
     assert len(keys) == len(set(keys)) == len(model.posted)
 
 
-def i3_whatever_was_charged_can_be_had_again_or_is_said_to_be_purged(
-    look: Look, model: Model
+def i3_every_charged_answer_is_replayed_or_reported_as_purged(
+    snapshot: Snapshot, model: AccountModel
 ) -> None:
-    assert look.answers == [sale.answer for sale in model.live]
+    assert snapshot.answers == [purchase.answer for purchase in model.with_key]
 
 
-def i4_nothing_is_charged_but_what_was_answered(look: Look, model: Model) -> None:
-    assert look.charges == [sale.receipt for sale in model.posted]
+def i4_only_answered_purchases_are_charged(snapshot: Snapshot, model: AccountModel) -> None:
+    assert snapshot.charges == [purchase.receipt for purchase in model.posted]
 
 
-def i5_the_ledger_is_the_account_is_the_sum_of_the_receipts(look: Look, model: Model) -> None:
-    receipts = sum(sale.receipt.units for sale in model.posted if sale.receipt)
-    given = sum(sale.given_units for sale in model.posted)
-    assert sum(e.units for e in look.entries if e.kind == "correction") == -given
-    assert look.account.spent_units == receipts - given
+def i5_account_and_ledger_equal_the_sum_of_the_receipts(
+    snapshot: Snapshot, model: AccountModel
+) -> None:
+    receipts = sum(purchase.receipt.units for purchase in model.posted if purchase.receipt)
+    refunded = sum(purchase.refunded_units for purchase in model.posted)
+    assert sum(e.units for e in snapshot.entries if e.kind == "correction") == -refunded
+    assert snapshot.account.spent_units == receipts - refunded
 
 
-def i6_nothing_stays_reserved_that_is_not_in_flight(look: Look, model: Model) -> None:
-    assert look.account.reserved_units == model.held
+def i6_only_open_requests_hold_reservations(snapshot: Snapshot, model: AccountModel) -> None:
+    assert snapshot.account.reserved_units == model.held
 
 
-def i7_figures_are_integers_at_the_price_of_the_reservation(look: Look, model: Model) -> None:
-    for sale in model.posted:
-        receipt, price = sale.receipt, sale.reservation.price
+def i7_figures_are_integers_at_the_price_of_the_reservation(
+    snapshot: Snapshot, model: AccountModel
+) -> None:
+    for purchase in model.posted:
+        receipt, price = purchase.receipt, purchase.reservation.price
         assert receipt is not None
         assert receipt.price_version == price.version
-        assert receipt.cost_micro_usd == sale.reservation.units * price.micro_usd_per_unit
-    for entry in look.entries:
+        assert receipt.cost_micro_usd == purchase.reservation.units * price.micro_usd_per_unit
+    for entry in snapshot.entries:
         figures = (entry.seq, entry.images, entry.texts, entry.units, entry.cost_micro_usd)
         assert all(type(figure) is int for figure in (*figures, entry.balance_units))
 
 
-def i8_the_chain_only_grows_and_adds_up(look: Look, model: Model) -> None:
-    assert look.entries[: len(look.entries_before)] == look.entries_before
-    assert look.audit.faults == ()
-    assert look.audit.units_charged - look.audit.units_corrected == model.spent
+def i8_the_chain_only_grows_and_adds_up(snapshot: Snapshot, model: AccountModel) -> None:
+    assert snapshot.entries[: len(snapshot.entries_before)] == snapshot.entries_before
+    assert snapshot.audit.faults == ()
+    assert snapshot.audit.units_charged - snapshot.audit.units_corrected == model.spent
 
 
-def i9_work_is_only_done_for_units_that_were_reserved(look: Look, model: Model) -> None:
-    assert model.work_done == len(look.charges)
+def i9_work_is_done_only_for_reserved_units(snapshot: Snapshot, model: AccountModel) -> None:
+    assert model.work_done == len(snapshot.charges)
 
 
-PROMISES = (
-    i1_spent_and_reserved_stay_within_the_budget_to_the_unit,
+INVARIANTS = (
+    i1_spent_and_reserved_never_exceed_the_budget,
     i2_each_idempotency_key_is_charged_at_most_once,
-    i3_whatever_was_charged_can_be_had_again_or_is_said_to_be_purged,
-    i4_nothing_is_charged_but_what_was_answered,
-    i5_the_ledger_is_the_account_is_the_sum_of_the_receipts,
-    i6_nothing_stays_reserved_that_is_not_in_flight,
+    i3_every_charged_answer_is_replayed_or_reported_as_purged,
+    i4_only_answered_purchases_are_charged,
+    i5_account_and_ledger_equal_the_sum_of_the_receipts,
+    i6_only_open_requests_hold_reservations,
     i7_figures_are_integers_at_the_price_of_the_reservation,
     i8_the_chain_only_grows_and_adds_up,
-    i9_work_is_only_done_for_units_that_were_reserved,
+    i9_work_is_done_only_for_reserved_units,
 )

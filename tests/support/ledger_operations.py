@@ -121,7 +121,7 @@ def serving_at(dsn: str, *, clock: Callable[[], int]) -> Iterator[tuple[Engine, 
 
 
 def tamper(engine: Engine, *statements: str) -> None:
-    """Change the database as somebody with full access could, with its triggers disabled."""
+    """Change the database with its triggers disabled, as a user with full access could."""
     if engine.dialect.name == "postgresql":
         with write_transaction(engine) as connection:
             connection.execute(text("SET LOCAL session_replication_role = replica"))

@@ -23,7 +23,7 @@ def row(
     method: str = "vl2v-adip-1q",
     more: Mapping[str, str] | None = None,
 ) -> Row:
-    """A row of a bench, as it writes it: nothing and everything are bought at random.
+    """A row of a bench, as it writes it; shares 0 and 1 have the selector "random".
 
     `more` are fields that another row would have otherwise.
     """

@@ -1,4 +1,4 @@
-"""A client, a cache and a vendor put together for a test; nothing here waits."""
+"""A client, a cache and a vendor for a test, without real waits."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What each call returned, all having begun at the same moment; the first error is raised."""
+    """The results of these calls, started at the same time; raises the first error."""
     barrier = threading.Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T:

@@ -56,7 +56,7 @@ def grid(pets: Path, runs: Sequence[Run], **more: object) -> Grid:
 
 
 def sold_by(vendor: LedgerVendor) -> Callable[[str], AbstractContextManager[VendorEndpoint]]:
-    """The vendor sells every teacher."""
+    """An endpoint for every teacher: this vendor."""
 
     @contextmanager
     def opened(_: str) -> Iterator[VendorEndpoint]:
@@ -89,7 +89,7 @@ def make(
 
 
 def row(bench_run: Run, base: Options, *, queries: int = 0, **correct: int) -> Row:
-    """A row as the run would leave it: so many of a hundred right in each part (_ for a space)."""
+    """The row of a run, with this many correct of a hundred in each part (_ for a space)."""
     counts = {
         part.replace("_", " "): AccuracyCount(correct=right, images=100)
         for part, right in correct.items()

@@ -19,7 +19,7 @@ def _walked(routes: Sequence[BaseRoute], prefix: str) -> Iterator[tuple[str, str
         if isinstance(route.route, Mount):
             yield from _walked(route.route.routes, prefix + route.route.path)
             continue
-        # A kind without a path or methods would have to be understood before it can be driven.
+        # A route type without a path or methods would need its own handling here.
         assert route.path is not None, route
         assert route.methods, route
         for method in sorted(route.methods):

@@ -24,7 +24,7 @@ def _show(line: str) -> None:
 
 
 if __name__ == "__main__":
-    # Those of libraries are set before the start: the level is looked at when an engine is made.
+    # Library loggers are set before the start: an engine reads its level when it is created.
     for name in LOGGERS:
         logging.getLogger(name).setLevel(1)
     serve(load_settings(json.loads(sys.argv[1])), announce=_announce, show=_show)

@@ -1,4 +1,4 @@
-"""The checker accepts a correct history, and reports what is wrong with each altered one."""
+"""The checker accepts a correct history, and reports the fault of each altered history."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ LIFT = {"erm": 0, "kd": 2, "vl2v-adip": 6, "vl2v-adip-1q": 12, ZERO_SHOT: 20}
 
 
 def right(run: Run) -> int:
-    """How many of a hundred a method is made to get right: more with more bought, else by seed."""
+    """Invented correct predictions of a hundred: more if more is bought, otherwise by seed."""
     share = run.fraction * (1 if run.views == 1 else 1.2)
     return round(50 + LIFT.get(run.method, 4) * max(share, 0.2) + run.seed)
 
@@ -67,7 +67,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return page_of([result for name in RUNS for result in invented(name)], folder), folder
 
 
-def test_without_rows_every_figure_is_said_to_be_missing(tmp_path: Path) -> None:
+def test_without_rows_every_figure_is_marked_as_missing(tmp_path: Path) -> None:
     text = page_of([], tmp_path)
     assert "| VL2V-ADiP-1q, 1 view |  |  |  |  | not yet run |" in text
     assert "±" not in text.split("## Unlabelled styles", 1)[1]
@@ -81,8 +81,8 @@ def test_with_every_row_nothing_is_missing(full: tuple[str, Path]) -> None:
     assert drawn == [f"evidence-{name}.png" for name in names]
 
 
-def test_the_page_gives_the_gain_that_the_rows_hold(full: tuple[str, Path]) -> None:
-    # 12 x 1 above 0, in whole answers of a hundred, at every seed alike.
+def test_the_page_shows_the_gain_computed_from_the_rows(full: tuple[str, Path]) -> None:
+    # 12 points above 0, as whole predictions of a hundred, for every seed.
     assert (
         "| VL2V-ADiP-1q, 1 view above ERM | +12.0 ± 0.0 | +12.0 ± 0.0 | +12.0 ± 0.0 | 21 |"
         in full[0]
@@ -93,7 +93,7 @@ def test_the_page_gives_the_gain_that_the_rows_hold(full: tuple[str, Path]) -> N
     )
 
 
-def test_the_houses_are_also_shown_one_by_one(full: tuple[str, Path]) -> None:
+def test_each_house_style_also_has_its_own_row(full: tuple[str, Path]) -> None:
     # Seeds 0, 1 and 2 are one point apart, so a mean of three has an interval of 2.5.
     of_house = [
         line
@@ -111,19 +111,19 @@ def test_the_houses_are_also_shown_one_by_one(full: tuple[str, Path]) -> None:
         ]
 
 
-def test_a_target_that_is_not_reached_is_said_to_be_missed(full: tuple[str, Path]) -> None:
+def test_a_missed_target_is_reported_as_missed(full: tuple[str, Path]) -> None:
     line = next(x for x in full[0].splitlines() if "published above ERM, line drawings" in x)
     assert line.endswith("| **missed** |")
 
 
-def test_what_a_tenth_keeps_is_a_part_of_the_whole_gain() -> None:
+def test_the_gain_at_a_tenth_is_a_share_of_the_full_gain() -> None:
     rows = {result.id: result for name in ("headline", "curves") for result in invented(name)}
     kept = kept_at_a_tenth(Found(rows=rows), HOUSE)
     assert kept is not None
     assert kept.value == pytest.approx(2 / 12)
 
 
-def test_equal_rows_give_equal_pages_and_pictures(full: tuple[str, Path], tmp_path: Path) -> None:
+def test_equal_rows_give_equal_pages_and_charts(full: tuple[str, Path], tmp_path: Path) -> None:
     write_page(full[1] / "rows.jsonl", tmp_path)
     assert (tmp_path / "evidence.md").read_text() == full[0]
     for picture in (full[1] / "images").iterdir():
@@ -135,7 +135,7 @@ def test_the_committed_page_is_what_the_committed_rows_give(tmp_path: Path) -> N
     assert (tmp_path / "evidence.md").read_text() == (DOCS / "evidence.md").read_text()
 
 
-def test_every_style_is_a_house_or_never_trained_on() -> None:
+def test_every_style_is_a_house_style_or_never_trained_on() -> None:
     assert sorted((*HOUSES, *NEVER_TRAINED_ON)) == sorted(styles())
     assert set(LINE_DRAWINGS) < set(NEVER_TRAINED_ON)
 
@@ -155,7 +155,7 @@ def test_the_headline_begins_with_a_whole_seed() -> None:
     assert len(set(held_out.values())) == 1
 
 
-def test_a_grid_names_only_teachers_that_there_are() -> None:
+def test_grids_name_only_existing_teachers() -> None:
     named = {run.teacher for name in RUNS for run in grid(name).runs}
     assert named == {*TEACHERS, NO_TEACHER}
 

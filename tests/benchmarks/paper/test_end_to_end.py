@@ -30,7 +30,7 @@ BUDGET = TRAINED_ON + len(CLASSES)
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """Where a person sits who runs the recipe; `asked` are the commands of `distill-client`."""
+    """The folders, vendor and key of a recipe's run; `asked` are its `distill-client` commands."""
 
     root: Path
     out: Path
@@ -40,7 +40,7 @@ class Desk:
     asked: list[Sequence[str]] = field(default_factory=list)
 
     def run(self, *more: str, quick: Sequence[str] = QUICK) -> int:
-        """`python -m benchmarks.paper`, its commands run in this process."""
+        """Run `python -m benchmarks.paper` with its commands in this process."""
 
         def execute(command: Sequence[str]) -> int:
             self.asked.append(command)
@@ -123,7 +123,7 @@ def test_each_domain_is_held_out_by_a_command_of_the_product(done: Desk) -> None
     assert sorted(sources) == sorted(DOMAINS)
 
 
-def test_the_table_has_the_own_figure_beside_the_published_one(done: Desk) -> None:
+def test_the_table_shows_own_figures_beside_published_figures(done: Desk) -> None:
     page = (done.out / "TABLES.md").read_text()
     section = page[page.index("## tiny") :]
     row = next(line for line in section.splitlines() if line.startswith("| VL2V-ADiP"))
@@ -133,12 +133,12 @@ def test_the_table_has_the_own_figure_beside_the_published_one(done: Desk) -> No
     assert "### PACS, target by target" in section
 
 
-def test_the_table_says_what_is_not_the_papers(done: Desk) -> None:
+def test_the_table_lists_settings_that_differ_from_the_papers(done: Desk) -> None:
     page = (done.out / "TABLES.md").read_text()
     assert "**Not the paper's settings** in these runs: align_steps 2 (paper: 5001);" in page
 
 
-def test_a_student_stays_of_every_run_and_its_rendered_images_do_not(done: Desk) -> None:
+def test_every_runs_student_is_kept_and_its_rendered_images_are_deleted(done: Desk) -> None:
     places = [done.out / "PACS/tiny/views-1" / domain / "seed-0" for domain in DOMAINS]
     for place in places:
         assert load_student(place / "vl2v-adip")[1]["classes"] == list(CLASSES)
@@ -151,14 +151,14 @@ def test_the_same_command_again_trains_and_buys_nothing(done: Desk) -> None:
     assert (len(done.asked), done.spent) == before
 
 
-def test_runs_of_other_settings_are_not_taken_for_those_that_are_asked_for(
+def test_runs_with_other_settings_are_not_reused(
     done: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert done.run("--budget", str(BUDGET), quick=("--steps", "3", *QUICK[2:])) == 2
     assert "made with other settings (steps 2, not 3)" in capsys.readouterr().out
 
 
-def test_a_budget_that_does_not_reach_every_view_is_refused_before_anything_is_paid(
+def test_a_budget_that_does_not_cover_every_view_is_refused_before_buying(
     done: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = len(done.asked), done.spent

@@ -1,4 +1,4 @@
-"""The five sets are found as DomainBed lays them out, and nothing else is taken for them."""
+"""The five data sets are found in DomainBed's layout, and no other folder is accepted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLACES = [
 
 
 def lay_out(place: Path, dataset: Dataset) -> Path:
-    """One picture of each of two classes in every domain, and a stray file beside them."""
+    """An image of each of two classes in every domain, and another file beside them."""
     for number, domain in enumerate(dataset.domains):
         for name in ("bird", "dog"):
             write_picture(place / domain / name / "0.jpg", number)
@@ -60,7 +60,7 @@ def test_a_folder_that_would_become_a_domain_is_refused_by_name(tmp_path: Path) 
         find(tmp_path, dataset)
 
 
-def test_a_set_that_is_not_there_says_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_a_missing_data_set_is_reported_with_the_searched_folders(tmp_path: Path) -> None:
     (tmp_path / "PACS/photo/dog").mkdir(parents=True)
     with pytest.raises(BadInput, match=r"PACS is not under .*kfold.*README"):
         find(tmp_path, DATASETS["PACS"])

@@ -66,27 +66,27 @@ def test_the_backbones_are_those_of_the_timm_and_torchvision_that_the_code_pins(
     }
 
 
-def test_a_students_file_leaves_to_a_method_what_the_method_chooses(tmp_path: Path) -> None:
+def test_a_students_options_file_keeps_the_methods_own_options(tmp_path: Path) -> None:
     options = next(recipe(tmp_path).runs()).read_options()
     assert method_of("vl2v-adip-1q", options.training) == METHODS["vl2v-adip-1q"]
 
 
-def test_options_after_the_recipes_own_win(tmp_path: Path) -> None:
+def test_extra_options_override_those_of_the_recipe(tmp_path: Path) -> None:
     run = next(replace(recipe(tmp_path), options=("--steps", "7")).runs())
     assert run.read_options().training.steps == 7
     assert run.read_options().training.align_steps == 5001
 
 
-def test_the_methods_of_a_place_follow_each_other(tmp_path: Path) -> None:
+def test_methods_with_the_same_images_run_one_after_another(tmp_path: Path) -> None:
     runs = list(replace(recipe(tmp_path), seeds=(0, 1)).runs())
     assert len(runs) == len(DOMAINS) * 2 * 2
     assert [run.method for run in runs[:2]] == ["vl2v-adip", "erm"]
     assert runs[0].place == runs[1].place != runs[2].place
 
 
-def test_the_estimate_counts_a_picture_once_for_all_targets_and_methods(tmp_path: Path) -> None:
+def test_the_estimate_counts_an_image_once_for_all_targets_and_methods(tmp_path: Path) -> None:
     write_pacs(tmp_path)
-    # The same picture once more, in another domain: its answer is the same answer.
+    # The same image in another domain: its embedding is bought once.
     write_picture(tmp_path / "PACS/photo/dog/copy.png", 0)
     protocol = recipe(tmp_path)
     counted = estimate(protocol, discover(protocol.data))
@@ -96,7 +96,7 @@ def test_the_estimate_counts_a_picture_once_for_all_targets_and_methods(tmp_path
     assert counted.fresh == len(DOMAINS) * published_queries(steps=5001, sources=3)
 
 
-def test_further_seeds_buy_only_what_no_earlier_one_trained_on(tmp_path: Path) -> None:
+def test_further_seeds_buy_only_images_that_no_earlier_seed_trained_on(tmp_path: Path) -> None:
     write_pacs(tmp_path)
     protocol = recipe(tmp_path)
     few, more = (
@@ -113,7 +113,7 @@ def test_domain_prompts_are_counted_by_domain(tmp_path: Path) -> None:
     assert estimate(protocol, discover(protocol.data)).prompts == len(DOMAINS) * len(CLASSES)
 
 
-def test_the_published_code_asks_for_every_image_of_every_step() -> None:
+def test_the_published_code_queries_every_image_of_every_step() -> None:
     assert published_queries(steps=5001, sources=3) == 960_192
     assert published_queries(steps=15001, sources=5) == 4_800_320
 
@@ -124,12 +124,12 @@ def test_the_published_code_asks_for_every_image_of_every_step() -> None:
         (("--methods", "magic"), "no method magic"),
         (("--targets", "photos"), "PACS has no domain photos"),
         (("--student", "vit-huge"), "no student vit-huge: vit, resnet50, or a TOML file"),
-        (("--views", "0"), "views are at least one"),
+        (("--views", "0"), "--views must be at least 1"),
         (("--", "--seed", "3"), "--seed cannot follow --"),
         (("--", "--budget=3"), "--budget=3 cannot follow --"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_before_anything_runs(
+def test_invalid_arguments_are_refused_before_anything_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], said: str
 ) -> None:
     write_pacs(tmp_path)
@@ -138,7 +138,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_runs(
     assert said in " ".join(capsys.readouterr().out.split())
 
 
-def test_without_a_key_the_queries_are_counted_and_the_price_is_said_to_be_unknown(
+def test_without_a_key_the_queries_are_counted_and_the_price_is_unknown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TEACHER_API_KEY", raising=False)

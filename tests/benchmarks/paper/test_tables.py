@@ -1,4 +1,4 @@
-"""A figure of the tables is the paper's or of reports, and says how much it stands on."""
+"""Every figure in the tables is the paper's or from reports, and shows what it is the mean of."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def whole(dataset: str, *, seed: int, unseen: float = 0.9) -> list[Report]:
     ]
 
 
-def test_the_committed_page_is_the_one_without_own_runs() -> None:
+def test_the_committed_page_is_rendered_without_own_runs() -> None:
     assert (HERE / "TABLES.md").read_text() == render([])
 
 
@@ -51,7 +51,7 @@ def test_the_papers_averages_are_those_of_its_columns(part: str) -> None:
         assert row.figures["average"] == pytest.approx(mean, abs=0.011)
 
 
-def test_a_set_has_no_figure_before_its_last_target() -> None:
+def test_a_data_set_has_no_figure_until_all_its_targets_have_run() -> None:
     reports = whole("PACS", seed=0)[:3]
     assert str(dataset_accuracy(reports, "PACS", "vl2v-adip")) == "(3 of 4 targets)"
     assert str(dataset_accuracy(reports, "VLCS", "vl2v-adip")) == ""
@@ -68,14 +68,14 @@ def test_the_interval_is_students_over_the_seeds_that_have_every_target() -> Non
     assert str(dataset_accuracy(reports, "PACS", "vl2v-adip")) == "92.0 ± 5.0 (3 seeds)"
 
 
-def test_the_average_waits_for_all_five_sets() -> None:
+def test_there_is_no_average_until_all_five_data_sets_have_run() -> None:
     reports = [report for name in DATASETS for report in whole(name, seed=0)]
     assert str(average_accuracy(reports, "vl2v-adip")) == "90.0 (1 seed)"
     assert str(average_accuracy(reports, "vl2v-adip", part="validation")) == "95.0 (1 seed)"
     assert str(average_accuracy(reports[:-1], "vl2v-adip")) == ""
 
 
-def test_own_figures_stand_right_of_the_papers() -> None:
+def test_own_figures_are_to_the_right_of_the_papers() -> None:
     row = next(
         line
         for line in render(whole("PACS", seed=0)).splitlines()
@@ -120,12 +120,12 @@ def write_report(
     return out
 
 
-def test_a_run_of_the_papers_settings_has_nothing_to_confess(tmp_path: Path) -> None:
+def test_a_run_with_the_papers_settings_lists_no_differences(tmp_path: Path) -> None:
     (read,) = read_reports(write_report(tmp_path))
     assert (read.unseen, read.validation, read.images, read.changed) == (0.9, 0.9, 10, ())
 
 
-def test_a_run_whose_views_were_not_all_bought_says_so(tmp_path: Path) -> None:
+def test_a_run_whose_views_were_not_all_bought_is_marked(tmp_path: Path) -> None:
     reports = read_reports(write_report(tmp_path, method="vl2v-adip", embeddings_bought=13))
     said = "**Not the paper's settings** in these runs: 7 of 20 views not bought."
     assert said in render(reports)

@@ -169,7 +169,7 @@ def test_an_entry_missing_in_the_ledger_is_named(
 def test_a_broken_chain_is_named_even_where_every_charge_agrees(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
-    """Somebody rewrote the grant."""
+    """The entry of the grant was rewritten."""
     assert receipts
     ledger.entries[0] = rehashed(ledger.entries[0], units=10)
     assert differences(cache, vendor_of(ledger.entries)) == [

@@ -73,7 +73,7 @@ def test_a_vendor_at_a_new_address_is_the_same_account(
 def test_a_spent_figure_above_the_ledger_s_charges_is_a_difference(
     cache: PaidCache, ledger: Ledger, receipts: list[Receipt]
 ) -> None:
-    """Its books do not add up, whatever the receipts say."""
+    """Its ledger does not add up, whatever the receipts are."""
     assert receipts
     vendor = vendor_of(ledger.entries)
     vendor.key["spent_units"] = 6

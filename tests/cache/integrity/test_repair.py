@@ -108,7 +108,7 @@ def test_an_unproven_corrupt_receipt_is_left_in_place(
 def test_a_receipt_with_a_false_hash_is_replaced_by_its_second_copy(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """Only one of them is what the vendor signed."""
+    """Only one of them has the vendor's hash."""
     store_receipt(folder, altered(receipt, units=1), at=receipt)
     result = repair(folder)
     assert [record.name for record in result.moved] == [receipt_record(receipt)]
@@ -119,7 +119,7 @@ def test_a_receipt_with_a_false_hash_is_replaced_by_its_second_copy(
 def test_two_intact_receipts_are_left_to_the_audit(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """Nothing here can tell which one the vendor gave."""
+    """The cache alone cannot show which receipt is the vendor's."""
     store_receipt(folder, rehashed(receipt, balance_units=7), at=receipt)
     result = repair(folder)
     assert not result.changed

@@ -1,4 +1,4 @@
-"""Repairs of the records of money: no query is lost or counted twice."""
+"""Repairs of receipts, open purchases and totals: no query is lost or counted twice."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_one_flipped_bit_anywhere_is_found_and_its_record_named(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_one_deleted_record_is_found(cache: PaidCache, folder: Path, data: st.DataObject) -> None:
-    """Whatever money stands on: a refusal and a run are a convenience."""
+    """Every record that counts money; refusals and runs can be recorded again."""
     names = ("value", "key", "raw", "tag", "mode")
     record = data.draw(
         st.sampled_from([r for r in cache.scan_all() if r.tag not in ("refusal", "run")])

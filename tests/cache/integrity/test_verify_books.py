@@ -85,7 +85,7 @@ def test_two_receipts_with_one_sequence_number_are_found(cache: PaidCache) -> No
 
 
 def test_a_purchase_charged_twice_is_found(cache: PaidCache, ledger: Ledger) -> None:
-    """A vendor that forgot an idempotency key; both receipts are kept, as both were paid."""
+    """The vendor forgot an idempotency key; both receipts are kept, because both were paid."""
     first = buy(cache, ledger, image(1))
     intent = intent_of(image(1))
     second = ledger.charge(intent)

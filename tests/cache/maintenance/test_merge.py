@@ -72,7 +72,7 @@ def test_a_merge_adds_everything_in_the_second_cache(folder: Path, other: Path) 
 
 
 def test_merging_again_adds_nothing(folder: Path, other: Path) -> None:
-    """Nor does merging back what came from there."""
+    """Nor does merging the result back."""
     with PaidCache.open(other) as second:
         buy(second, Ledger(), *images(1, 2))
         second.reserve(intent_of(image(5)), budget=100)
@@ -102,7 +102,7 @@ def test_the_source_is_not_written_to(folder: Path, other: Path) -> None:
 def test_one_request_with_two_receipts_is_refused_and_nothing_is_written(
     folder: Path, other: Path
 ) -> None:
-    """Only an audit can tell which one the vendor issued."""
+    """Only an audit can show which receipt the vendor issued."""
     ledger = Ledger()
     with PaidCache.open(folder) as first, PaidCache.open(other) as second:
         receipt = buy(first, ledger, image(1))
@@ -119,7 +119,7 @@ def test_one_request_with_two_receipts_is_refused_and_nothing_is_written(
 def test_a_key_with_two_open_purchases_is_refused_and_nothing_is_written(
     folder: Path, other: Path
 ) -> None:
-    """One key would ask for both."""
+    """One key would request both."""
     with PaidCache.open(folder) as first, PaidCache.open(other) as second:
         first.reserve(intent_of(image(1), name="k"), budget=9)
         second.reserve(intent_of(image(2), name="k"), budget=9)
@@ -207,7 +207,7 @@ def test_second_copies_of_a_purchase_that_both_have_are_joined(folder: Path, oth
 def test_the_command_prints_what_was_added(
     folder: Path, other: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And makes no cache where there is none."""
+    """No cache is created if there is none."""
     with PaidCache.open(other) as second:
         buy(second, Ledger(), *images(1, 2))
     assert main(["merge", str(folder), str(other)]) == 0

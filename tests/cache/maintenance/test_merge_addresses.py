@@ -68,7 +68,7 @@ def test_merged_caches_have_paid_what_the_vendor_charged(
 def test_an_answer_committed_again_from_another_address_is_the_same_purchase(
     cache: PaidCache, ledger: Ledger
 ) -> None:
-    """Another key's receipt under one name is none of it."""
+    """A receipt of another key under the same name is another purchase."""
     intent = intent_of(*images(1, 2))
     receipt = ledger.charge(intent)
     for account in (HERE, THERE):

@@ -133,7 +133,7 @@ def test_an_unambiguous_prefix_of_a_key_is_enough(cache: PaidCache) -> None:
 def test_the_command_prints_what_it_did(
     bought: Path, cache: PaidCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And makes no cache where there is none."""
+    """No cache is created if there is none."""
     for name in ("first", "second"):
         cache.reserve(intent_of(*images(7, 8), name=name), budget=100)
     assert main(["write-off", "first"]) == 0

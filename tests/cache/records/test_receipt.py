@@ -46,7 +46,7 @@ def test_a_receipt_with_an_altered_number_does_not_verify(name: str, more: int) 
     "name", ["request_id", "idempotency_key", "model", "model_fingerprint", "price_version"]
 )
 def test_a_receipt_with_an_altered_name_does_not_verify(name: str) -> None:
-    """Nor can it be moved to another request or model."""
+    """Nor can it be assigned to another request or model."""
     assert not altered(ledger_of(1)[1], **{name: "another"}).verify()
 
 
@@ -120,7 +120,7 @@ def test_an_altered_entry_is_named() -> None:
 
 
 def test_an_altered_entry_with_a_new_hash_breaks_the_next_link() -> None:
-    """A forger would have to forge all later entries."""
+    """A forger would have to rewrite all later entries."""
     entries = ledger_of(3)
     entries[2] = rehashed(entries[2], units=99)
     assert list(chain_breaks(entries)) == ["seq 4: prev_hash is not the hash of seq 3"]

@@ -59,7 +59,7 @@ def test_exported_receipts_are_the_vendor_s_entries(cache: PaidCache, ledger: Le
 
 
 def test_csv_and_json_have_the_same_content(cache: PaidCache, ledger: Ledger) -> None:
-    """For receipts, rows and runs; what a run did not record is an empty field."""
+    """For receipts, rows and runs; a field that a run did not record is empty."""
     buy(cache, ledger, image(1), text("a"))
     cache.record_run(run_record())
     whats: tuple[What, ...] = ("receipts", "rows", "runs")
@@ -90,7 +90,7 @@ def test_exported_rows_lead_back_to_their_keys_and_receipts(
 
 
 def test_exported_runs_show_what_they_saved(cache: PaidCache) -> None:
-    """Beside what they were."""
+    """Beside their other fields."""
     cache.record_run(run_record(already_paid=3))
     (run,) = as_json(cache, "runs")
     assert (run["already_paid"], run["saved_micro_usd"]) == (3, 300)
@@ -106,7 +106,7 @@ def test_an_empty_cache_exports_nothing(cache: PaidCache, what: What) -> None:
 def test_names_with_commas_quotes_and_line_breaks_survive_csv(
     cache: PaidCache, ledger: Ledger
 ) -> None:
-    """A run is named by a person."""
+    """Users choose the names of runs."""
     name = 'a, "b"\nc;é'
     buy(cache, ledger, image(1), run=name)
     assert as_csv(cache, "receipts")[0]["run"] == name

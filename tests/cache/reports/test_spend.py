@@ -123,7 +123,7 @@ def test_open_purchases_are_shown(summary: SpendSummary) -> None:
 
 
 def test_refused_items_are_shown_with_the_reason(summary: SpendSummary) -> None:
-    """A person can find the file by its hash."""
+    """A user can find the file by its hash."""
     assert summary["refused"] == [
         {
             "item": image(9).item,

@@ -121,7 +121,7 @@ def test_settings_that_persist_and_were_changed_meanwhile_are_noticed(
 
 
 def test_a_connection_that_would_not_sync_is_not_written_to(folder: Path) -> None:
-    """Each thread's connection reads the settings anew: NORMAL loses the last rows in a power cut.
+    """Each thread's connection reads the settings again: NORMAL loses the last rows in a power cut.
 
     Nothing is reserved, so nothing is bought.
     """

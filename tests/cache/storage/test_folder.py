@@ -118,21 +118,21 @@ with CacheReader.open(folder) as records:
 
 def test_a_cache_on_a_read_only_medium_can_be_read(folder: Path) -> None:
     """SQLite needs a file beside the database that it cannot make there."""
-    shelf = Path("/tmp") / f"read-only-{os.getpid()}"
-    folder.rename(shelf)
+    read_only = Path("/tmp") / f"read-only-{os.getpid()}"
+    folder.rename(read_only)
     try:
-        (shelf / DATABASE).chmod(0o444)
-        shelf.chmod(0o555)
+        (read_only / DATABASE).chmod(0o444)
+        read_only.chmod(0o555)
         run = subprocess.run(
-            [sys.executable, "-c", READ_AS_NOBODY, str(shelf)],
+            [sys.executable, "-c", READ_AS_NOBODY, str(read_only)],
             cwd=Path(__file__).parents[3],
             capture_output=True,
             text=True,
             check=False,
         )
     finally:
-        shelf.chmod(0o700)
-        shelf.rename(folder)
+        read_only.chmod(0o700)
+        read_only.rename(folder)
     assert (run.stdout, run.stderr) == ("0\n", "")
 
 

@@ -121,7 +121,7 @@ def test_a_transaction_blocks_other_writers_from_its_start(cache: PaidCache, fol
 def test_a_full_disk_is_reported_at_once_and_changes_nothing(
     cache: PaidCache, ledger: Ledger
 ) -> None:
-    """SQLite is told that it may not grow: the same error as on a full disk."""
+    """SQLite's page limit causes the same error as a full disk."""
     buy(cache, ledger, image(1))
     spend = cache.spend_on_record()
     ((pages,),) = cache._store._sql("PRAGMA page_count").fetchall()
@@ -135,7 +135,7 @@ def test_a_full_disk_is_reported_at_once_and_changes_nothing(
 
 
 def test_an_error_inside_a_transaction_rolls_everything_back(folder: Path) -> None:
-    """Half a commit is none."""
+    """No part of the transaction is kept."""
 
     def write_and_fail(store: FencedCache, sql: str) -> None:
         with store.exclusive():
@@ -175,7 +175,7 @@ def test_a_commit_that_fails_leaves_no_transaction_open(folder: Path) -> None:
 
 
 def test_a_database_with_a_false_header_is_not_written(cache: PaidCache, folder: Path) -> None:
-    """SQLite itself would go on; its quick check does not."""
+    """SQLite itself would continue; its quick check reports the fault."""
     cache.close()
     count_free_pages(folder, 5)
     with pytest.raises(CacheUnavailable, match="is damaged"):

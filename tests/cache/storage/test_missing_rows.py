@@ -1,4 +1,4 @@
-"""Answers that were paid for and are gone: found, put back for nothing, or on record as lost."""
+"""Missing rows: found, restored free of charge, or written off."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from tests.support.cache_purchases import (
 
 
 def lose_rows(folder: Path, *numbers: int) -> None:
-    """Take these rows out of the database."""
+    """Delete these rows from the database."""
     for number in numbers:
         assert tamper(folder, "DELETE FROM Cache WHERE key = ?", image(number).digest) == 1
 
 
 def test_a_complete_cache_has_no_missing_rows(cache: PaidCache, receipt: Receipt) -> None:
-    """Told without reading a row."""
+    """Determined without reading a row."""
     assert receipt
     assert find_missing_rows(cache) == []
 
@@ -51,7 +51,7 @@ def test_a_complete_cache_has_no_missing_rows(cache: PaidCache, receipt: Receipt
 def test_a_purchase_with_missing_rows_is_found_with_their_keys(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """Its own idempotency key, keys and order: asking again is free."""
+    """With its idempotency key, keys and order, so that the replay is free."""
     lose_rows(folder, 4)
     (lost,) = find_missing_rows(cache)
     assert lost.missing == images(4)
@@ -92,7 +92,7 @@ def test_a_missing_row_bought_again_is_restored_too(
 def test_an_answer_that_contradicts_a_stored_row_is_not_restored(
     cache: PaidCache, receipt: Receipt, folder: Path
 ) -> None:
-    """A vendor that answers otherwise now, or an order that is not the one that was sent."""
+    """The vendor answers differently now, or the rows are in another order than was sent."""
     lose_rows(folder, 4)
     (lost,) = find_missing_rows(cache)
     first, second = rows_of(lost.purchase.intent, receipt)
@@ -170,7 +170,7 @@ def test_a_purchase_is_written_off_once(cache: PaidCache) -> None:
 def test_a_written_off_answer_that_comes_later_counts_once(
     cache: PaidCache, ledger: Ledger
 ) -> None:
-    """The receipt takes the loss's place in the sums; the record of it stays."""
+    """The receipt replaces the write-off in the sums; the write-off's record stays."""
     intent = intent_of(*images(1, 2))
     receipt = ledger.charge(intent)
     cache.write_off(intent, account=ACCOUNT, detail="purged")
@@ -196,7 +196,7 @@ def test_a_write_off_with_a_receipt_counts_once_and_is_not_requested(
 
 
 def test_a_write_off_cannot_be_deleted_or_changed_by_hand(cache: PaidCache, folder: Path) -> None:
-    """It stands for money, as a receipt does; also in a file that an older program made."""
+    """It counts as money, like a receipt; also in a file that an older program made."""
     cache.write_off(intent_of(image(1)), account=ACCOUNT, detail="purged")
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
         with pytest.raises(sqlite3.IntegrityError, match="never deleted"):
@@ -206,7 +206,7 @@ def test_a_write_off_cannot_be_deleted_or_changed_by_hand(cache: PaidCache, fold
 
 
 def test_a_damaged_write_off_is_named(cache: PaidCache, folder: Path) -> None:
-    """As any record."""
+    """Like any record."""
     intent = intent_of(image(1))
     cache.write_off(intent, account=ACCOUNT, detail="purged")
     overwrite(folder, record_codec.write_off_name(intent.idempotency_key), b"rubbish")

@@ -24,7 +24,7 @@ from tests.support.cache_purchases import (
 
 
 class Bomb:
-    """What an attacker pickles: reading it runs a command."""
+    """An attacker's pickle: unpickling it runs a command."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -71,7 +71,7 @@ def test_a_planted_pickle_under_a_pickled_key_is_never_run(folder: Path) -> None
 
 
 def test_a_planted_pickle_is_run_by_a_plain_diskcache(tmp_path: Path) -> None:
-    """The control: the pickle of these tests is a live one."""
+    """The control: the pickle of these tests does run code."""
     trace = tmp_path / "ran"
     with diskcache.Cache(str(tmp_path / "plain")) as plain:
         plain.set("x", b"")
@@ -131,7 +131,7 @@ def test_a_row_that_points_to_a_file_is_refused(
 
 
 def test_a_value_in_another_mode_is_refused_by_the_disk_too() -> None:
-    """Reads that diskcache makes inside a transaction pass the same gate."""
+    """Reads that diskcache makes inside a transaction are checked as well."""
     disk = BytesOnlyDisk("/nowhere")
     assert disk.fetch(1, None, b"x", False) == b"x"
     for mode, filename, value in ((4, None, b"x"), (1, "f", b"x"), (1, None, "x"), (3, "f", None)):

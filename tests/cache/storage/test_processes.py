@@ -110,7 +110,7 @@ def test_a_client_killed_between_commits_loses_nothing(folder: Path, kills: int)
             assert verify(records).problems == ()
             bought = [key for first in returned for key in images(*range(first, first + 8))]
             assert records.missing(bought) == []
-            # At most the purchase of the kill itself is undecided, and it is known to be.
+            # Only the purchase during which the kill happened may be open.
             assert len(records.open_intents()) <= round_ + 1
             extra = sum(1 for _ in records.receipts()) - len(returned)
             assert 0 <= extra <= round_ + 1

@@ -1,4 +1,4 @@
-"""receipts.jsonl: the receipts a second time."""
+"""receipts.jsonl: the second copy of the receipts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_purchase_comes_back_as_it_was(cache: PaidCache, ledger: Ledger, folde
 def test_a_receipt_committed_again_has_one_line(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
-    """A replay is the same purchase; and a line twice is one purchase."""
+    """A replay is the same purchase, and a repeated line counts once."""
     intent = intent_of(image(1))
     receipt = buy(cache, ledger, image(1))
     cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
@@ -98,7 +98,7 @@ def test_a_line_that_cannot_be_written_stops_the_commit(
 def test_a_line_of_a_commit_that_did_not_happen_is_accepted(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
-    """Killed between the line and the commit: the intent is open, and settles as any other."""
+    """Killed between the line and the commit: the intent is open, and is settled like any other."""
     intent = intent_of(image(1))
     cache.reserve(intent, budget=10)
     receipt = ledger.charge(intent)
@@ -113,7 +113,7 @@ def test_a_line_of_a_commit_that_did_not_happen_is_accepted(
 def test_an_incomplete_last_line_is_accepted_and_repaired(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
-    """Whatever a kill left of it, also nothing but the line break missing."""
+    """Whatever part of it a kill left, even if only the line break is missing."""
     folder = tmp_path_factory.mktemp("torn")
     ledger = Ledger()
     whole, torn, after = (
@@ -131,7 +131,7 @@ def test_an_incomplete_last_line_is_accepted_and_repaired(
 
 
 def test_an_incomplete_line_longer_than_one_read_is_repaired(tmp_path: Path) -> None:
-    """The end of the last whole line is looked for as far back as it takes."""
+    """The end of the last whole line is searched for as far back as necessary."""
     receipt = Ledger().charge(intent_of(image(1)))
     (tmp_path / RECEIPTS).write_bytes(encode_line(purchase_of(receipt, 1)) + b"x" * 200_000)
     append(tmp_path, [])
@@ -140,7 +140,7 @@ def test_an_incomplete_line_longer_than_one_read_is_repaired(tmp_path: Path) -> 
 
 @given(data=st.data())
 def test_no_bit_of_a_line_can_change_unnoticed(data: st.DataObject) -> None:
-    """Neither in the receipt nor in what it paid for."""
+    """Neither in the receipt nor in its keys."""
     line = encode_line(purchase_of(Ledger().charge(intent_of(*images(1, 2))), 1, 2))[:-1]
     changed = bytearray(line)
     changed[data.draw(st.integers(0, len(line) - 1))] ^= 1 << data.draw(st.integers(0, 7))
@@ -165,7 +165,7 @@ def test_a_damaged_line_is_named_and_the_others_are_read(
 def test_a_receipt_that_only_the_second_copy_has_is_named(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
-    """No intent waits for it: the database has lost it."""
+    """It has no open purchase: the database lost the receipt."""
     receipt = ledger.charge(intent_of(image(1)))
     append(folder, [purchase_of(receipt, 1)])
     assert problems(cache) == [
@@ -179,7 +179,7 @@ def test_a_receipt_that_only_the_second_copy_has_is_named(
 def test_a_cache_from_before_the_second_copy_is_sound(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
-    """How many receipts have none is said, and new ones get theirs."""
+    """The number of receipts without a copy is reported, and new receipts get a copy."""
     buy(cache, ledger, image(1))
     (folder / RECEIPTS).unlink()
     assert verify(cache).is_sound

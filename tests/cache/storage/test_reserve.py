@@ -81,7 +81,7 @@ def test_a_refused_reservation_leaves_no_trace(cache: PaidCache) -> None:
 
 
 def test_reserving_an_open_purchase_again_changes_nothing(cache: PaidCache) -> None:
-    """Even when the budget is full of it, and from another run."""
+    """Even if it uses the whole budget, and from another run."""
     intent = intent_of(image(1))
     cache.reserve(intent, budget=1)
     before = contents(cache)
@@ -95,7 +95,7 @@ def test_reserving_an_open_purchase_again_changes_nothing(cache: PaidCache) -> N
 def test_one_idempotency_key_cannot_name_two_purchases(
     cache: PaidCache, change: dict[str, Any]
 ) -> None:
-    """The vendor would refuse the second, or worse, answer the first."""
+    """The vendor would refuse the second purchase or, worse, replay the first."""
     intent = intent_of(image(1))
     cache.reserve(intent, budget=10)
     with pytest.raises(IntentConflict, match=intent.idempotency_key):
@@ -112,7 +112,7 @@ def test_a_finished_purchase_cannot_be_reserved_again(cache: PaidCache, ledger: 
 
 
 def test_an_abandoned_purchase_frees_its_queries(cache: PaidCache) -> None:
-    """The vendor has said that it did not charge."""
+    """The vendor confirmed that it did not charge."""
     intent = intent_of(*images(1, 2))
     cache.reserve(intent, budget=2)
     cache.abandon(intent.idempotency_key)
@@ -121,7 +121,7 @@ def test_an_abandoned_purchase_frees_its_queries(cache: PaidCache) -> None:
 
 
 def test_abandoning_twice_or_nothing_changes_nothing(cache: PaidCache) -> None:
-    """Units are given back once."""
+    """Units are released once."""
     kept, dropped = intent_of(image(1)), intent_of(image(2))
     cache.reserve(kept, budget=2)
     cache.reserve(dropped, budget=2)
@@ -147,7 +147,7 @@ def test_a_finished_purchase_cannot_be_abandoned(cache: PaidCache, ledger: Ledge
     ids=str,
 )
 def test_an_invalid_purchase_is_rejected(change: dict[str, Any]) -> None:
-    """Nothing asked for, the same asked for twice, no name, or a negative price."""
+    """No keys, a repeated key, no idempotency key, or a negative price."""
     with pytest.raises(ValueError, match="a purchase"):
         replace(intent_of(image(1)), **change)
 
@@ -155,7 +155,7 @@ def test_an_invalid_purchase_is_rejected(change: dict[str, Any]) -> None:
 def test_missing_totals_are_counted_when_the_cache_is_opened(
     cache: PaidCache, ledger: Ledger, folder: Path
 ) -> None:
-    """A budget is never computed from nothing."""
+    """A budget is never computed without totals."""
     buy(cache, ledger, *images(1, 2))
     cache.reserve(intent_of(image(3)), budget=10)
     spend = cache.spend_on_record()
@@ -166,13 +166,13 @@ def test_missing_totals_are_counted_when_the_cache_is_opened(
 
 
 def test_a_cache_without_totals_can_still_be_read(cache: PaidCache, folder: Path) -> None:
-    """A reader makes none up."""
+    """A reader does not invent totals."""
     tamper(folder, "DELETE FROM Cache WHERE tag = ?", Tag.TOTALS.value)
     assert cache.spend_on_record() == Spend()
 
 
 def test_damaged_totals_stop_purchases(cache: PaidCache, folder: Path) -> None:
-    """A wrong remainder would overspend."""
+    """With a wrong remainder, too much would be spent."""
     overwrite(folder, "totals", b"rubbish")
     with pytest.raises(CorruptRow, match="totals"):
         cache.reserve(intent_of(image(1)), budget=10)

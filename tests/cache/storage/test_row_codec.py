@@ -138,7 +138,7 @@ def test_a_row_filed_under_another_key_is_corrupt() -> None:
 
 
 def test_the_error_says_which_row_and_what_is_wrong() -> None:
-    """A person can look for it."""
+    """A user can search for it."""
     record = encode_row(paid())
     with pytest.raises(CorruptRow, match="its checksum does not match") as caught:
         decode_row(image(1).digest, record[:-1] + bytes([record[-1] ^ 1]))
@@ -189,7 +189,7 @@ def test_a_decoded_vector_is_read_only() -> None:
 def test_a_valid_record_that_is_not_a_row_is_corrupt(
     header: dict[str, object], payload: bytes, reason: str
 ) -> None:
-    """A right checksum does not make it one."""
+    """A correct checksum is not enough."""
     with pytest.raises(CorruptRow, match=reason):
         decode_row(image(1).digest, seal(header, payload))
 
@@ -226,7 +226,7 @@ def test_a_header_that_is_not_an_object_is_corrupt(text: bytes) -> None:
 
 
 def test_a_damaged_record_can_still_be_read_for_a_report() -> None:
-    """An audit names the field that somebody altered."""
+    """An audit names the altered field."""
     record = seal({"units": 12}).replace(b"12", b"13")
     with pytest.raises(CorruptRow):
         unseal("x", record)

@@ -93,7 +93,7 @@ def test_the_receipt_s_price_counts_and_not_the_quoted_one(
 
 
 def test_an_embedding_bought_twice_is_kept_twice(cache: PaidCache, ledger: Ledger) -> None:
-    """Two processes raced: both were charged, and both receipts count."""
+    """Two processes bought it at the same time: both were charged, and both receipts count."""
     first, second = intent_of(*images(1, 2)), intent_of(*images(2, 3))
     for intent in (first, second):
         cache.reserve(intent, budget=10)

@@ -57,7 +57,7 @@ def test_a_database_that_lacks_receipts_is_refused_until_it_is_repaired(
     buy(cache, ledger, *images(3, 4, 5))
     copy = tmp_path / "copy"
     copy.mkdir()
-    # The cache is open, so what was bought last is in its write-ahead log and nowhere else.
+    # The cache is open, so the last purchase is in its write-ahead log only.
     shutil.copy(folder / RECEIPTS, copy)
     shutil.copy(older if damage == "older" else folder / DATABASE, copy / DATABASE)
     cache.close()
@@ -130,7 +130,7 @@ def test_a_receipt_under_another_address_of_its_key_is_stored(
     assert verify(cache).is_sound
     PaidCache.open(folder).close()
     cache.close()
-    # Both lines are of one charge, also where nothing but them is left.
+    # Both lines are of the same charge, even if only the lines are left.
     (folder / DATABASE).write_bytes(b"")
     repair(folder)
     with PaidCache.open(folder) as mended:
@@ -161,7 +161,7 @@ def test_a_line_of_a_commit_in_progress_is_waited_for(folder: Path, is_kept: boo
         thread.start()
         is_written.wait(30)
         threading.Timer(0.3, may_end.set).start()
-        # Not another opening: that waits for the lock before it looks.
+        # Opening the cache again would wait for the lock before it reads.
         if is_kept:
             reader._require_all_receipts()
         else:

@@ -33,7 +33,7 @@ def test_herding_minimises_the_distance_between_the_chosen_mean_and_the_overall_
         chosen.append(row)
 
 
-def test_herding_goes_on_from_what_was_chosen_before() -> None:
+def test_herding_continues_from_earlier_choices() -> None:
     points = np.random.default_rng(0).normal(size=(15, 4)).astype(np.float32)
     whole = herd(points)
     assert herd(points, chosen=whole[:6]) == whole[6:]
@@ -72,7 +72,7 @@ def test_k_means_lets_more_clusters_than_points_stay_empty() -> None:
     assert clusters[0] != clusters[3]
 
 
-def test_k_center_always_takes_what_is_farthest_from_all_chosen() -> None:
+def test_k_center_always_takes_the_image_farthest_from_all_chosen() -> None:
     candidates = blobs(spread=0.5)
     points = candidates.directions()
     found = k_center_order(candidates, seed=0, length=20)

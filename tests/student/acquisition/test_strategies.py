@@ -21,7 +21,7 @@ NAMES = sorted(SELECTORS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_order_holds_every_image_once(name: str) -> None:
+def test_an_order_contains_every_image_once(name: str) -> None:
     candidates = blobs()
     found = order(name, candidates, seed=0, answers=answers_for(candidates))
     assert sorted(found) == list(range(len(candidates)))

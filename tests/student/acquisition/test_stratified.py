@@ -16,7 +16,7 @@ STRATA = st.lists(st.integers(0, 8), max_size=120)
 
 
 @given(strata=STRATA, seed=st.integers(0, 1000))
-def test_the_order_holds_every_index_once(strata: list[int], seed: int) -> None:
+def test_the_order_contains_every_index_once(strata: list[int], seed: int) -> None:
     assert sorted(stratified_order(strata, seed)) == list(range(len(strata)))
 
 

@@ -1,4 +1,4 @@
-"""What a bench buys, says and refuses at the counter."""
+"""What a bench buys, prints and refuses before it pays."""
 
 from __future__ import annotations
 

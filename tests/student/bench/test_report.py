@@ -1,4 +1,4 @@
-"""Tables and pages say what the rows say, and say where there are none."""
+"""Tables and pages show the figures of the rows, and mark missing rows."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_part_that_a_row_does_not_have_has_no_figure() -> None:
     assert of("vl2v-adip-1q", OURS, OURS_ROWS).mean(part("known to nobody, source domains")) is None
 
 
-def test_a_series_of_one_held_out_style_has_its_rows_alone() -> None:
+def test_a_series_of_one_held_out_style_has_only_its_own_rows() -> None:
     ours = of("vl2v-adip-1q", OURS, OURS_ROWS)
     assert ours.of_targets("d2").rows == ours.rows
     assert not ours.of_targets("d1").rows
@@ -79,7 +79,7 @@ def test_each_held_out_domain_has_a_line_and_the_gain_there() -> None:
     assert lines[2:] == ["| d2 | 45.0 ± 63.5 | 55.0 ± 63.5 | +10.0 ± 0.0 |", "| d1 |  |  |  |"]
 
 
-def test_the_report_on_a_folder_is_made_of_its_rows_alone(tmp_path: Path) -> None:
+def test_the_report_on_a_folder_is_made_only_from_its_rows(tmp_path: Path) -> None:
     pets = write_domains(tmp_path / "pets")
     base = settings(pets, method="vl2v-adip-1q", target_domain=["d2"])
     grid = folder_grid(base, methods=["erm", "vl2v-adip-1q"], seeds=[0, 1], shares=[0.5])

@@ -1,4 +1,4 @@
-"""The file of rows loses nothing that was written and invents nothing that was not."""
+"""The file of rows keeps every row that was written and adds no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells two runs apart, and what does not."""
+"""Which settings distinguish two runs, and which do not."""
 
 from __future__ import annotations
 

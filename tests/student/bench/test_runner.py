@@ -1,4 +1,4 @@
-"""A grid buys once, trains what is missing, and can be cut short anywhere."""
+"""A grid buys once, trains the missing runs, and can be interrupted anywhere."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_two_grids_with_different_settings_make_two_curves(pets: Path) -> None:
     assert [len(curve.points) for curve in curves] == [len(runs), len(runs)]
 
 
-def test_the_runs_of_a_curve_are_of_one_recipe() -> None:
+def test_the_runs_of_a_curve_share_a_recipe() -> None:
     base = settings(Path("pets"))
     alike = [
         run("vl2v-adip-1q"),

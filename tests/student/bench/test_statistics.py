@@ -50,26 +50,26 @@ def test_an_empty_sequence_has_no_mean() -> None:
     assert over_seeds({}) is None
 
 
-def test_the_spread_between_targets_is_not_taken_for_one_between_seeds() -> None:
+def test_variance_between_targets_does_not_count_as_variance_between_seeds() -> None:
     values: dict[Place, float] = {(A, 0): 0.2, (B, 0): 0.8, (A, 1): 0.3, (B, 1): 0.7}
     found = over_seeds(values)
     assert found is not None
     assert (found.percent(), found.count) == ("50.0 ± 0.0", 2)
 
 
-def test_a_seed_that_lacks_a_target_is_no_seed_of_that_mean() -> None:
+def test_a_seed_that_lacks_a_target_is_left_out_of_the_mean() -> None:
     found = over_seeds({(A, 0): 0.2, (B, 0): 0.8, (A, 1): 0.3})
     assert found is not None
     assert (found.percent(), found.count) == ("50.0", 1)
 
 
-def test_a_difference_is_of_the_places_that_both_have() -> None:
+def test_a_difference_uses_only_the_targets_and_seeds_that_both_have() -> None:
     found = difference({(A, 0): 0.6, (B, 0): 0.9, (A, 1): 0.7}, {(A, 0): 0.5, (A, 1): 0.6})
     assert found is not None
     assert found.percent(signed=True) == "+10.0 ± 0.0"
 
 
-def test_a_ratio_is_of_the_means_and_sure_where_every_seed_has_it() -> None:
+def test_a_ratio_is_of_means_and_its_interval_is_zero_if_all_seeds_agree() -> None:
     found = ratio_of([0.05, 0.1], [0.1, 0.2])
     assert found is not None
     assert found.percent() == "50.0 ± 0.0"
@@ -80,19 +80,19 @@ def test_a_ratio_is_of_the_means_and_sure_where_every_seed_has_it() -> None:
     assert unsure.half_width == pytest.approx(12.706 * (0.05 / 0.15))
 
 
-def test_there_is_no_fraction_of_a_missing_gain() -> None:
+def test_a_ratio_to_a_mean_of_zero_is_undefined() -> None:
     assert ratio_of([0.1], [0.0]) is None
     assert ratio_of([], []) is None
 
 
-def test_what_another_seed_does_is_pooled_over_places_and_not_over_their_means() -> None:
+def test_seed_variance_is_pooled_over_targets_and_not_over_their_means() -> None:
     values: dict[Place, float] = {(A, 0): 0.6, (A, 1): 0.8, (B, 0): 0.1, (B, 1): 0.3, (B, 2): 0.9}
     others: dict[Place, float] = {(A, 0): 0.6, (A, 1): 0.6, (B, 0): 0.6, (B, 1): 0.6}
     # Differences 0, 0.2 and -0.5, -0.3: at each the variance is 0.02, with two degrees in all.
     assert reach_of_one_seed(values, others) == pytest.approx(4.303 * 0.02**0.5)
 
 
-def test_one_seed_at_each_place_does_not_say_what_another_would_do() -> None:
+def test_one_seed_for_each_target_gives_no_seed_variance() -> None:
     assert reach_of_one_seed({(A, 0): 0.6, (B, 1): 0.8}, {(A, 0): 0.5, (B, 1): 0.1}) is None
 
 

@@ -45,7 +45,7 @@ def test_no_run_with_a_stored_row_would_be_repeated(name: str) -> None:
     assert missing == set(STORED["identities"][name]) - made
 
 
-def test_every_recipe_that_a_row_names_is_one_that_can_be_computed() -> None:
+def test_every_recipe_named_in_a_row_can_be_computed() -> None:
     known = {digest for of_grid in STORED["recipes"].values() for digest in of_grid}
     named = {row.recipe for row in read_rows(ROWS).values() if row.recipe}
     assert named <= known

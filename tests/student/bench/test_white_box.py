@@ -1,4 +1,4 @@
-"""A grid of the teacher's own tower: bought, trained and reported like any other run."""
+"""Grids with the teacher's own tower are bought, trained and reported like others."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_method_that_the_network_does_not_support_stops_the_grid_before_any_re
     vendor = LedgerVendor()
     for unfit, message in (
         (run("vl2v-sd"), "vl2v-sd trains the teacher's own image tower"),
-        (run("vl2v-adip-1q", options=clip.options), "say --method vl2v-sd or clip-ft"),
+        (run("vl2v-adip-1q", options=clip.options), "use --method vl2v-sd or clip-ft"),
         (run("vl2v-sd", options={**clip.options, "weights": "wheel"}), "come from a file"),
     ):
         with pytest.raises(BadInput, match=message):

@@ -60,7 +60,7 @@ def test_old_answers_cost_what_their_receipts_say_after_a_change_of_price(
     meta = meta_of(options.run.out)
     assert vendor.spent == TEXTS + TRAINED_ON
     assert (meta["queries"], meta["cost_micro_usd"]) == (18, 1800)
-    # What is paid back is what was paid, in predictions at today's price.
+    # The break-even is computed from what was paid and today's price.
     assert (meta["economics"]["cost_micro_usd"], meta["economics"]["break_even"]) == (1800, 4)
     assert "18 queries ($0.0018) in all" in (options.run.out / "report.md").read_text()
 
@@ -123,7 +123,7 @@ def test_a_run_without_its_prompts_says_what_to_do(
         run_distill(settings(pets, budget=1000, target_domain=["d2"]), vendor)
 
 
-def test_prompts_that_a_killed_run_asked_for_a_moment_ago_are_waited_for(
+def test_prompts_in_a_recent_purchase_of_a_killed_run_end_the_run_with_advice_to_wait(
     pets: Path, run_distill: RunDistill
 ) -> None:
     options = settings(pets, budget=1000, target_domain=["d2"])

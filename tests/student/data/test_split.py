@@ -54,7 +54,7 @@ def test_a_seed_decides_the_split(catalogue: Catalogue) -> None:
     assert first.validation != other.validation
 
 
-def test_an_unknown_target_is_named_with_the_domains_there_are(catalogue: Catalogue) -> None:
+def test_an_unknown_target_is_reported_with_the_list_of_domains(catalogue: Catalogue) -> None:
     with pytest.raises(BadInput, match=r"no domain sketch; the domains are d0, d1, d2"):
         split(catalogue, targets=["sketch"], seed=0)
 

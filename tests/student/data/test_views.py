@@ -60,12 +60,12 @@ def test_many_views_stay_inside_images_of_any_shape(tmp_path: Path) -> None:
             assert render(image, "digest", k, 6).shape == (6, 6, 3)
 
 
-def test_transparency_is_seen_over_white(tmp_path: Path) -> None:
+def test_transparency_is_rendered_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     assert open_rgb(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_the_orientation_that_a_camera_noted_is_applied(tmp_path: Path) -> None:
+def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by a quarter
     Image.new("RGB", (8, 4)).save(tmp_path / "turned.jpg", exif=exif)

@@ -90,7 +90,9 @@ def test_before_training_the_student_gives_the_vendors_embeddings(data: Training
     torch.testing.assert_close(own, sold.float(), rtol=0, atol=1e-4)
 
 
-def test_the_same_loop_trains_the_tower_and_it_is_kept(data: TrainingData, tmp_path: Path) -> None:
+def test_the_same_loop_trains_the_tower_and_its_weights_are_saved(
+    data: TrainingData, tmp_path: Path
+) -> None:
     trained = train(_task(data)).student
     assert isinstance(trained.head, EmbeddingHead)
     assert list(trained.head.parameters()) == []
@@ -107,13 +109,13 @@ def test_the_same_loop_trains_the_tower_and_it_is_kept(data: TrainingData, tmp_p
 def test_a_model_that_is_not_clip_or_does_not_fit_is_refused(
     data: TrainingData, tmp_path: Path
 ) -> None:
-    with pytest.raises(BadInput, match="names no CLIP"):
+    with pytest.raises(BadInput, match="not the name of a CLIP model"):
         load_tower("tf_efficientnet_lite0", str(WEIGHTS), image_size=SIZE)
-    with pytest.raises(BadInput, match="names no CLIP"):
+    with pytest.raises(BadInput, match="not the name of a CLIP model"):
         _student(data, SETTINGS.changed(backbone=f"{PREFIX}ViT-nowhere"))
     with pytest.raises(BadInput, match="open_clip cannot make local-dir"):
         _student(data, SETTINGS.changed(backbone=f"{PREFIX}local-dir:{tmp_path}"))
-    with pytest.raises(BadInput, match="say --method vl2v-sd or clip-ft"):
+    with pytest.raises(BadInput, match="use --method vl2v-sd or clip-ft"):
         make_student(_task(data, method=METHODS["vl2v-adip-1q"]), pretrained=True)
     with pytest.raises(BadInput, match="come from a file of the teacher's, not from 'hub'"):
         _student(data, SETTINGS.changed(weights="hub"))
@@ -126,5 +128,5 @@ def test_a_model_that_is_not_clip_or_does_not_fit_is_refused(
         text_embeddings=np.eye(2, 8, dtype=np.float32),
         image_embeddings=np.zeros((4, 1, 8), np.float32),
     )
-    with pytest.raises(BadInput, match="of one space"):
+    with pytest.raises(BadInput, match="the two numbers must be equal"):
         _student(other_space)

@@ -65,7 +65,7 @@ def test_the_projection_is_an_ordinary_linear_layer_with_a_bias() -> None:
 
 @pytest.mark.parametrize("texts", [True, False])
 @pytest.mark.parametrize("backbone", ["test_vit", "test_efficientnet"])
-def test_a_saved_student_says_the_same_when_loaded(
+def test_a_saved_student_predicts_the_same_when_loaded(
     backbone: str, *, texts: bool, tmp_path: Path
 ) -> None:
     student = _student(texts=texts, backbone=backbone)
@@ -162,7 +162,7 @@ def test_a_student_saved_before_scales_could_differ_is_still_read(tmp_path: Path
         assert torch.equal(loaded(_pixels()), student(_pixels()))
 
 
-def test_a_head_that_its_parts_cannot_make_is_refused() -> None:
+def test_a_head_that_does_not_fit_the_network_is_refused() -> None:
     def make(head: HeadKind, texts: torch.Tensor | None) -> Student:
         return new_student(
             backbone="test_vit",
@@ -175,6 +175,6 @@ def test_a_head_that_its_parts_cannot_make_is_refused() -> None:
 
     with pytest.raises(BadInput, match="needs text embeddings"):
         make("text", None)
-    with pytest.raises(BadInput, match="of one space"):
+    with pytest.raises(BadInput, match="the two numbers must be equal"):
         make("identity", torch.eye(CLASSES, DIM))
     assert isinstance(make("class", torch.eye(CLASSES, DIM)).head, ClassHead)

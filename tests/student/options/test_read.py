@@ -165,7 +165,9 @@ def test_the_key_comes_from_a_file_or_the_environment(
     assert api_key(options.purchase).get_secret_value() == "sk_file_secret"
 
 
-def test_no_key_is_an_error_that_says_where_to_put_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_an_error_that_says_where_to_set_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("TEACHER_API_KEY", raising=False)
     with pytest.raises(BadInput, match="TEACHER_API_KEY or name a file with --key-file"):
         api_key(read_options([]).purchase)

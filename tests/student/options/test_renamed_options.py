@@ -17,7 +17,7 @@ OLD = {"exact": "0.25", "drawn": "0.5", "between": "0.75"}
 
 
 @pytest.mark.parametrize("old", OLD)
-def test_an_old_option_on_the_command_line_is_read_with_a_line_that_names_the_new_one(
+def test_an_old_option_on_the_command_line_is_read_with_a_notice_of_its_new_name(
     old: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for argv in ([f"--{old}", OLD[old]], [f"--{old}={OLD[old]}"]):
@@ -34,7 +34,7 @@ def test_an_old_switch_is_read_both_ways(flag: str, *, value: bool) -> None:
     assert read_options([flag]).training.text_targets is value
 
 
-def test_an_old_option_in_the_environment_is_read_with_a_line(
+def test_an_old_option_in_the_environment_is_read_with_a_notice(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("DISTILL_EXACT", "0.25")
@@ -54,7 +54,7 @@ def test_the_command_line_wins_over_an_old_option_in_the_environment(
     assert read_options(["--clean-prob", "0.5"]).training.clean_prob == 0.5
 
 
-def test_an_old_option_in_the_file_is_read_with_a_line(
+def test_an_old_option_in_the_file_is_read_with_a_notice(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "c.toml").write_text('method = "ours"\nstand-ins = true\ndrawn = 0.5\n')
@@ -120,7 +120,7 @@ def test_the_remaining_value_of_a_removed_option_is_accepted_with_a_notice(
     assert len(caplog.messages) == 2
 
 
-def test_stored_options_are_read_by_todays_names_without_a_line(
+def test_stored_options_are_read_by_todays_names_without_a_notice(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stored = {"exact": 0.7, "mix": "none", "align": "ridge", "lmd": 0.9}
@@ -129,7 +129,7 @@ def test_stored_options_are_read_by_todays_names_without_a_line(
     assert caplog.messages == []
 
 
-def test_the_line_is_on_stderr_and_the_program_goes_on(tmp_path: Path) -> None:
+def test_the_notice_is_on_stderr_and_the_program_continues(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "student", "--exact", "0.5", "--data", str(tmp_path)]
     done = subprocess.run(
         command,

@@ -39,7 +39,7 @@ def test_device_threads_and_compare_are_not_part_of_a_runs_identity() -> None:
     }
 
 
-def test_a_method_may_choose_everything_that_identifies_a_run_but_itself_and_its_network() -> None:
+def test_a_method_may_override_every_identifying_option_except_method_and_network() -> None:
     assert TrainingOptions.recipe() == TrainingOptions.identifying() - {
         *("method", "backbone", "weights")
     }
@@ -61,6 +61,6 @@ def test_a_method_may_choose_everything_that_identifies_a_run_but_itself_and_its
         ({"mix": "mixup"}, "mix: Extra inputs are not permitted"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(change: dict[str, Any], reason: str) -> None:
+def test_invalid_options_are_refused(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadInput, match=reason):
         TrainingOptions().changed(**change)

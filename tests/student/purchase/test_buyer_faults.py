@@ -133,7 +133,7 @@ async def test_a_changed_model_stops_the_run_and_its_embeddings_are_kept_apart(
     assert setup.vendor.spent == 4
     assert not any(setup.paid(wanted))
     setup.assert_cache_matches_ledger()
-    # What was paid for is there under the new model's name.
+    # The paid answer is stored under the new model's fingerprint.
     assert sum(setup.paid(setup.images(12))) == 4
 
 

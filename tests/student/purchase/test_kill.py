@@ -25,7 +25,7 @@ PATIENCE = 60
 
 @dataclass
 class SocketVendor:
-    """The vendor on a real loopback socket; it can be slow to charge, and slow to answer then."""
+    """The vendor on a real loopback socket, with optional delays before charging and answering."""
 
     vendor: LedgerVendor = field(default_factory=LedgerVendor)
     may_charge: threading.Event = field(default_factory=threading.Event)
@@ -107,17 +107,17 @@ def on_a_socket() -> Iterator[SocketVendor]:
 
 
 def client(
-    far_end: SocketVendor, folder: Path, count: int, *die_at: int | str
+    far_end: SocketVendor, folder: Path, count: int, *kill_at: int | str
 ) -> subprocess.Popen[bytes]:
-    return client_at(far_end.url, KEY, folder, count, *die_at)
+    return client_at(far_end.url, KEY, folder, count, *kill_at)
 
 
 def client_at(
-    url: str, key: str, folder: Path, count: int, *die_at: int | str
+    url: str, key: str, folder: Path, count: int, *kill_at: int | str
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.support.client_process"]
     return subprocess.Popen(
-        [*command, url, str(folder), str(count), *map(str, die_at)],
+        [*command, url, str(folder), str(count), *map(str, kill_at)],
         env={**os.environ, "TEST_KEY": key},
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -126,7 +126,7 @@ def client_at(
 
 
 def assert_runs_to_its_end(process: subprocess.Popen[bytes]) -> int:
-    """The number of its children that were killed before it ran to its end itself."""
+    """The number of children that were killed before the process finished its own run."""
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors.decode()
     return int(output)

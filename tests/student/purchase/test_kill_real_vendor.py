@@ -1,4 +1,4 @@
-"""The client killed with -9 at each step of a purchase, the real vendor behind a real socket."""
+"""The client killed with SIGKILL at each step of a purchase from a real vendor process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RealVendor:
 
     @property
     def charges(self) -> list[Receipt]:
-        """The ledger's lines but the grant, as the client reads them."""
+        """The ledger's entries except the grant, as the client reads them."""
         lines = [
             Receipt.model_validate(entry.document())
             for entry in self.ledger.records.entries(self.key.id, after=0, limit=1000)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.ledger_vendor import LedgerVendor, lost_answer, lost_request
 from tests.support.purchase_setup import PurchaseSetup
 
-# Nothing here is about power cuts, and a disk's fsync takes most of the time.
+# These tests do not simulate power cuts, and fsync would take most of their time.
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 FAULTS = {"answer lost": lost_answer, "request lost": lost_request}
 

@@ -29,7 +29,7 @@ def test_texts_come_first_and_images_in_their_rank(setup: PurchaseSetup) -> None
     assert (plan.images_asked, plan.texts_asked, plan.units, plan.cost_micro_usd) == (2, 2, 4, 400)
 
 
-def test_what_the_budget_does_not_reach_is_left_out_from_the_end(setup: PurchaseSetup) -> None:
+def test_requests_beyond_the_budget_are_left_out(setup: PurchaseSetup) -> None:
     plan = setup.plan([*setup.images(5), setup.text("t")], budget=3)
     assert names(plan.to_buy) == ["t", "image 0", "image 1"]
     assert names(plan.left_out) == ["image 2", "image 3", "image 4"]
@@ -49,7 +49,7 @@ def test_an_item_that_costs_more_than_is_left_ends_the_prefix(
     assert (names(plan.to_buy), plan.units) == (["t", "image 0"], 4)
 
 
-def test_two_files_with_the_same_bytes_and_two_spellings_of_a_text_are_one(
+def test_equal_files_and_equivalent_spellings_of_a_text_are_bought_once(
     setup: PurchaseSetup,
 ) -> None:
     wanted = [setup.image("a"), setup.image("a"), setup.text("caf\u00e9"), setup.text("cafe\u0301")]

@@ -30,7 +30,9 @@ async def test_a_purchase_that_never_arrived_is_sent_again_under_its_key(
     setup.assert_cache_matches_ledger()
 
 
-async def test_a_purchase_still_under_way_at_the_vendor_is_waited_for(setup: PurchaseSetup) -> None:
+async def test_a_run_waits_for_a_purchase_that_the_vendor_is_still_processing(
+    setup: PurchaseSetup,
+) -> None:
     wanted = setup.images(3)
     intent = leave_open_purchase(setup, wanted)
     await charge(setup, wanted, intent)

@@ -82,7 +82,7 @@ async def test_a_paid_answer_deleted_by_the_vendor_is_recorded_and_bought_again(
     assert (end.restored, end.written_off, end.bought) == (0, 4, 1)
     assert [loss.idempotency_key for loss in losses(setup)] == [old]
     assert "its answer cannot be fetched any more" in caplog.text
-    # Asked for once: the loss is known from now on.
+    # Requested once: the write-off is recorded.
     sent = len(setup.vendor.seen)
     end = await setup.buy(wanted)
     assert (end.written_off, len(setup.vendor.seen), setup.vendor.spent) == (0, sent, 5)
@@ -143,7 +143,7 @@ async def test_an_open_purchase_with_a_purged_answer_is_recorded_as_lost_and_the
         intent.keys,
     )
     assert (end.written_off, end.bought, end.stop_reason) == (3, 5, "client budget")
-    # Three units are gone for good, and the client's budget knows it.
+    # Three units are written off, and count against the client's budget.
     assert (setup.vendor.spent, open_intents(setup)) == (8, [])
     assert "purged" in caplog.text
 
@@ -159,6 +159,6 @@ async def test_an_answer_purged_between_two_attempts_is_lost_and_not_paid_again_
     end = await setup.buy(setup.images(8), concurrency=1)
     assert (end.written_off, end.bought, end.left_out, setup.vendor.spent) == (4, 4, 4, 8)
     assert len(losses(setup)) == 1
-    # The next run may buy them, under another key.
+    # The next run may buy them under another key.
     end = await setup.buy(setup.images(8))
     assert (end.bought, end.written_off, setup.vendor.spent) == (4, 0, 12)

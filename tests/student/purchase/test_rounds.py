@@ -55,10 +55,10 @@ async def test_embeddings_that_no_method_reads_are_not_bought(
 @pytest.mark.parametrize(
     "more",
     [
-        {"method": "vl2v-adip", "compare": True},  # with two that read none
+        {"method": "vl2v-adip", "compare": True},  # together with two methods that read none
         {"method": "kd"},
         {"method": "image-only"},
-        {"method": "vl2v-adip-1q"},  # whatever lmd is where it is not named
+        {"method": "vl2v-adip-1q"},  # whatever lmd is if the user does not set it
         {"method": "vl2v-adip"},
     ],
 )

@@ -47,7 +47,7 @@ async def test_a_run_in_rounds_counts_no_saving_for_its_own_purchases(pets: Path
     with PaidCache.open(settings.purchase.cache) as cache:
         runs = list(cache.runs())
     assert [run.already_paid for run in runs] == [0, 0, 0, 0]
-    # The last round wants all images that it would go on to: the budget ends it.
+    # The last round requests all remaining images; the budget limits it.
     assert [run.planned for run in runs[:3]] == [TEXTS + 2, 2, 4]
 
 

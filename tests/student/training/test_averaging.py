@@ -11,7 +11,7 @@ def _segment(value: float, loss: float, count: int = 1) -> Segment:
 
 
 def _averaged(losses: list[float], valley: LossValley | None = None) -> tuple[float, LossValley]:
-    """Segment i holds the weight i: the average tells which segments are in it."""
+    """Segment i has the weight i, so the average shows which segments it contains."""
     valley = valley or LossValley()
     for number, loss in enumerate(losses):
         valley.add(_segment(float(number), loss))

@@ -174,7 +174,7 @@ def test_with_one_query_per_image_the_original_is_shown_with_clean_prob() -> Non
 
 
 def test_among_several_stored_views_the_clean_view_is_shown_with_clean_prob() -> None:
-    """With its own embedding; else another stored view, or a fresh one."""
+    """With its own embedding; otherwise another stored view or a fresh view is shown."""
     data = make_data(views=3)
     batches, clean = _pixels(data, clean_prob=0.5, mean_target_prob=1.0), 0
     for step in range(50):

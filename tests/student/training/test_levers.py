@@ -60,7 +60,7 @@ def _some_bought() -> TrainingData:
 
 
 @pytest.mark.parametrize("lever", LEVERS)
-def test_every_lever_changes_the_student_and_a_killed_run_still_ends_in_the_same_one(
+def test_every_option_changes_the_student_and_a_killed_run_ends_in_the_same_student(
     lever: str, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
     settings = settings.changed(backbone="test_vit")
@@ -95,7 +95,7 @@ def test_images_without_label_train_by_their_embedding_alone(
 
 
 @pytest.mark.parametrize("name", ["erm", "text-only", "lp-ft"])
-def test_a_method_of_labels_does_not_see_images_without(
+def test_a_label_method_ignores_unlabelled_images(
     name: str, data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     settings = settings.changed(backbone="test_vit")
@@ -116,15 +116,15 @@ def test_a_method_of_labels_does_not_see_images_without(
     for (
         key,
         tensor,
-    ) in student.state_dict().items():  # features are of other chunks: not bit for bit
+    ) in student.state_dict().items():  # features are computed in other chunks, so not bit for bit
         torch.testing.assert_close(tensor, other.state_dict()[key], rtol=1e-3, atol=1e-4)
 
 
-def test_labels_that_are_missing_altogether_or_make_no_sense_are_refused(
+def test_missing_or_invalid_labels_are_refused(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     nothing = replace(data, labels=np.full(18, -1))
-    with pytest.raises(BadInput, match="erm learns from labels, and no image has one"):
+    with pytest.raises(BadInput, match="erm learns from labels, and no image has a label"):
         _train(METHODS["erm"], nothing, validation, settings)
     with pytest.raises(DataError, match="outside the 3 classes"):
         _train(ADIP, replace(data, labels=data.labels - 2), validation, settings)
@@ -155,7 +155,7 @@ def test_simkd_without_a_single_bought_embedding_is_refused(
     validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     data = make_data(bought=np.zeros((18, 1), bool))
-    with pytest.raises(BadInput, match="simkd learns from image embeddings alone"):
+    with pytest.raises(BadInput, match="simkd learns from image embeddings only"):
         _train(METHODS["simkd"], data, validation, settings)
 
 

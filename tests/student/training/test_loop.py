@@ -83,7 +83,7 @@ def test_parameters_that_a_stage_does_not_name_stay_unchanged(
 
 
 @pytest.mark.parametrize("part", get_args(Part))
-def test_a_learned_scale_moves_in_every_stage_and_is_what_the_logits_are_scaled_by(
+def test_a_learned_scale_is_trained_in_every_stage_and_scales_the_logits(
     part: Part,
 ) -> None:
     torch.manual_seed(0)

@@ -37,7 +37,7 @@ def _texts() -> Tensor:
 
 
 def _head(scale: float = LOGIT_SCALE) -> EmbeddingHead:
-    """Its features are already in the teacher's space."""
+    """A head without a projection: its features are already in the teacher's space."""
     return EmbeddingHead(DIM, _texts(), scale=scale, projection=torch.nn.Identity())
 
 
@@ -152,7 +152,7 @@ def test_the_kd_term_is_the_sum_over_classes_of_p_log_p_over_q() -> None:
 
 
 def test_kd_is_least_where_student_and_teacher_agree_and_the_published_code_is_not() -> None:
-    """The published baseline gives kl_div probabilities where it wants their logarithm: it is not
+    """The published baseline passes probabilities where kl_div expects their logarithm: it is not
     zero for equal answers, and a student that is surer than the teacher makes it smaller."""
     teacher = torch.tensor([[2.0, 1.0, 0.0]])
 
@@ -171,7 +171,7 @@ def test_kd_is_least_where_student_and_teacher_agree_and_the_published_code_is_n
     assert published(surer) < published(teacher)
 
 
-def test_kd_with_labels_is_their_weighed_sum() -> None:
+def test_kd_with_labels_is_their_weighted_sum() -> None:
     batch, head = _batch(), _class_head()
     both = _loss(LossWeights(labels=0.5, kd=0.25), batch, head)
     apart = 0.5 * _loss(LossWeights(labels=1.0), batch, head) + 0.25 * _loss(
@@ -214,7 +214,7 @@ def test_the_label_term_of_an_embedding_head_is_a_softmax_of_scaled_cosines() ->
         torch.testing.assert_close(_loss(LossWeights(labels=1.0), batch, _head(scale)), expected)
 
 
-def test_a_text_head_classifies_from_the_texts_and_is_trained_from_there() -> None:
+def test_a_text_head_starts_from_the_texts_and_is_trained() -> None:
     torch.manual_seed(0)
     head, batch = TextHead(DIM, 3 * _texts()), _batch()
     torch.testing.assert_close(head(batch.inputs), head.project(batch.inputs) @ _texts().T)

@@ -19,8 +19,8 @@ def _method(**changes: Any) -> Method:
     return Method(**{**whole, **changes})
 
 
-def test_every_method_of_the_comparison_is_one_name() -> None:
-    """The zero-shot teacher has no student, and so no method."""
+def test_every_method_of_the_comparison_has_a_name() -> None:
+    """The zero-shot teacher has no student, and therefore no method."""
     assert set(METHODS) == {
         *("vl2v-adip", "image-only", "text-only", "one-stage", "simkd", "rise"),
         *("kd", "erm", "lp-ft", "linear-probe", "vl2v-adip-1q", "vl2v-sd", "clip-ft"),
@@ -38,7 +38,7 @@ def test_the_published_method_weighs_both_cosines_by_lmd() -> None:
     assert METHODS["erm"].terms_for(SETTINGS) == LossWeights(labels=1.0)
 
 
-def test_the_white_box_has_no_projection_and_is_trained_at_once() -> None:
+def test_the_white_box_has_no_projection_and_a_single_stage() -> None:
     sd, fine_tuned = METHODS["vl2v-sd"], METHODS["clip-ft"]
     assert sd.terms_for(SETTINGS) == METHODS["vl2v-adip"].terms_for(SETTINGS)
     assert fine_tuned.terms_for(SETTINGS) == LossWeights(labels=1.0, logit_scale=100.0)
@@ -80,7 +80,7 @@ def test_a_method_whose_parts_do_not_fit_is_refused(change: dict[str, Any], reas
         _method(**change)
 
 
-def test_an_override_is_checked_as_a_setting_is() -> None:
+def test_an_override_is_checked_like_an_option() -> None:
     with pytest.raises(BadInput, match="lmd: Input should be less than or equal to 1"):
         _method(overrides=(("lmd", 2.0),)).settings_for(SETTINGS)
 
@@ -96,7 +96,7 @@ def test_an_override_is_checked_as_a_setting_is() -> None:
         ({"text": 1.0, "learns_scale": True}, "learn a scale"),
     ],
 )
-def test_weights_that_make_no_sense_are_refused(change: dict[str, Any], reason: str) -> None:
+def test_invalid_loss_weights_are_refused(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadInput, match=reason):
         LossWeights(**change)
 

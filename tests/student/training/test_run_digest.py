@@ -39,8 +39,19 @@ def test_a_changed_file_under_the_same_name_is_another_run(
     assert _digest(data, validation, named) == before
 
 
+def test_another_version_of_torch_makes_another_run(
+    data: TrainingData,
+    validation: LabelledImages,
+    settings: TrainingOptions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = _digest(data, validation, settings)
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    assert _digest(data, validation, settings) != before
+
+
 @pytest.mark.parametrize("name", CHANGED)
-def test_one_number_anywhere_in_the_data_is_another_run(
+def test_changing_a_single_number_in_the_data_makes_another_run(
     name: str, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     data = make_data(views=2)
@@ -51,7 +62,7 @@ def test_one_number_anywhere_in_the_data_is_another_run(
     assert _digest(changed, validation, settings) != _digest(data, validation, settings)
 
 
-def test_rows_beyond_the_first_reading_count(
+def test_rows_beyond_the_first_chunk_count(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     pixels = np.zeros((5000, 1, 1, 3), np.uint8)
@@ -80,7 +91,7 @@ KEPT: dict[str, tuple[str, dict[str, Any], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_a_checkpoint_of_version_0_1_is_still_one_of_the_same_run(
+def test_a_checkpoint_of_version_0_1_still_belongs_to_the_same_run(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "__version__", "2.0.0")

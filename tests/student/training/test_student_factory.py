@@ -31,7 +31,9 @@ from tests.support.pictures import write_domains
 from tests.support.tiny_clip import DIM, SIZE, TinyClip, write_clip
 
 CLASSES = 2
-NOWHERE = "http://127.0.0.1:9"  # whoever asks there fails otherwise than these tests want
+NOWHERE = (
+    "http://127.0.0.1:9"  # a request there would fail with another error than the expected error
+)
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +126,7 @@ def test_at_wise_ft_zero_the_student_is_the_zero_shot_clip(
     assert not torch.equal(_logits(half, data), _logits(whole, data))
 
 
-def test_a_saved_student_needs_the_teachers_folder_no_more(
+def test_a_saved_student_no_longer_needs_the_teachers_folder(
     data: TrainingData, settings: TrainingOptions, clip: TinyClip, tmp_path: Path
 ) -> None:
     trained = _train("vl2v-sd", data, settings).student
@@ -171,7 +173,7 @@ def test_weights_other_than_the_vendors_own_file_give_a_warning(
     assert foreign_weights(settings.changed(backbone="resnet18"), "0" * 64) == ""
     warning = foreign_weights(settings, "0" * 64)
     assert sold[:12] in warning
-    assert "another model than the one whose answers are bought" in warning
+    assert "another model than that whose embeddings are bought" in warning
 
 
 def test_weights_that_are_loaded_at_once_give_no_warning(
@@ -185,7 +187,7 @@ def test_weights_that_are_loaded_at_once_give_no_warning(
 
 
 def _refusal(clip: TinyClip, tmp_path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
-    """What the command line says; it could not have reached the vendor, and the cache is unmade."""
+    """The error of the command line, without a request to the vendor or a new cache."""
     code = main(
         [
             *("--budget", "100", "--data", str(write_domains(tmp_path / "pets"))),
@@ -213,16 +215,19 @@ def _refusal(clip: TinyClip, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     [
         (
             ("--method", "vl2v-sd", "--backbone", "tf_efficientnet_lite0"),
-            "vl2v-sd trains the teacher's own image tower, and tf_efficientnet_lite0 is none: name "
-            "it with --backbone open_clip:ARCHITECTURE",
+            "vl2v-sd trains the teacher's own image tower, and tf_efficientnet_lite0 is not a tower"
+            ": name it with --backbone open_clip:ARCHITECTURE",
         ),
         (
             ("--method", "vl2v-adip-1q"),
-            "is there already: say --method vl2v-sd or clip-ft, or name a timm",
+            "is there already: use --method vl2v-sd or clip-ft, or a timm",
         ),
         (("--method", "vl2v-sd", "--weights", "wheel"), "name it with --weights FILE"),
         (("--method", "vl2v-sd", "--weights", "/nowhere.pt"), "no weights file /nowhere.pt"),
-        (("--method", "clip-ft", "--backbone", "open_clip:ViT-nowhere"), "names no CLIP"),
+        (
+            ("--method", "clip-ft", "--backbone", "open_clip:ViT-nowhere"),
+            "not the name of a CLIP model",
+        ),
         (("--method", "vl2v", "--compare"), "method: Input should be 'vl2v-adip', "),
     ],
 )
@@ -255,6 +260,6 @@ def test_without_the_extra_the_error_names_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", "sk_x")
-    monkeypatch.setitem(sys.modules, "open_clip", None)  # Python's own way to say: not installed
+    monkeypatch.setitem(sys.modules, "open_clip", None)  # Python's convention for: not installed
     message = _refusal(clip, tmp_path, capsys, "--method", "vl2v-sd")
     assert "open_clip, which is not installed: pip install '.[whitebox]' in a clone" in message

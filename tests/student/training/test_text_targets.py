@@ -95,7 +95,7 @@ def test_with_everything_bought_no_text_target_is_needed() -> None:
 def test_with_text_targets_and_nothing_bought_lmd_does_not_matter(
     validation: LabelledImages, settings: TrainingOptions
 ) -> None:
-    """Every image is pulled to its text with the whole weight: text-only, at any lmd."""
+    """Every image is trained towards its text with the full weight: text-only, at any lmd."""
     data = make_data(bought=np.zeros((18, 1), dtype=bool))
 
     def trained(method: str, **more: Any) -> dict[str, Tensor]:

@@ -155,7 +155,11 @@ def test_a_finished_run_is_loaded_without_training(
 
 
 def test_another_runs_checkpoint_is_not_resumed(
-    data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
+    data: TrainingData,
+    validation: LabelledImages,
+    settings: TrainingOptions,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     path = tmp_path / "run.safetensors"
     _train(data, validation, settings, checkpoint=path)
@@ -163,6 +167,7 @@ def test_another_runs_checkpoint_is_not_resumed(
         _train(data, validation, settings, checkpoint=path, seed=5).student,
         _train(data, validation, settings, seed=5).student,
     )
+    assert "training starts from the beginning" in caplog.text
 
 
 def test_a_damaged_checkpoint_restarts_the_run(
@@ -182,7 +187,7 @@ def test_the_text_head_is_the_vendors_text_and_is_never_trained(
     np.testing.assert_array_equal(head.text_CD.numpy(), data.text_embeddings)
 
 
-def test_a_budget_of_no_image_still_trains_and_equals_no_image_term(
+def test_training_without_bought_images_equals_training_without_the_image_term(
     validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     """With nothing bought lmd only scales the loss, and the embeddings are not looked at."""
@@ -254,7 +259,7 @@ def test_tables_that_do_not_fit_together_are_refused(
         replace(data, **{name: array})
 
 
-def test_images_to_measure_on_need_a_label_each() -> None:
+def test_evaluation_images_need_labels() -> None:
     with pytest.raises(DataError, match="2 images with 1 labels"):
         LabelledImages(
             name="x", pixels=np.zeros((2, 4, 4, 3), np.uint8), labels=np.zeros(1, np.int64)

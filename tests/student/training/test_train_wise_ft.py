@@ -29,7 +29,7 @@ def _train(
 
 
 def _weights(trained: Trained) -> dict[str, Tensor]:
-    """What moved, or may have: no counts."""
+    """The weights that training may change, without counts."""
     held = trained.student.state_dict()
     return {name: tensor for name, tensor in held.items() if tensor.is_floating_point()}
 
@@ -44,7 +44,7 @@ def _start(name: str, data: TrainingData, settings: TrainingOptions) -> dict[str
 
 
 @pytest.mark.parametrize("name", ["vl2v-adip", "erm"])
-def test_at_nought_the_backbone_is_the_untrained_one_bit_for_bit_and_the_head_the_trained(
+def test_at_zero_the_backbone_is_untrained_bit_for_bit_and_the_head_is_trained(
     name: str, data: TrainingData, validation: LabelledImages, settings: TrainingOptions
 ) -> None:
     plain = _weights(_train(name, data, validation, settings))
@@ -90,7 +90,7 @@ def test_the_reported_score_is_that_of_the_returned_student(
 def test_one_training_run_serves_every_wise_ft_value(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
-    """The checkpoint of a finished run does not know the share, so nothing is trained again."""
+    """The checkpoint of a finished run is independent of the share: nothing is trained again."""
     path = tmp_path / "run.safetensors"
     _train("erm", data, validation, settings, checkpoint=path)
     before = path.read_bytes()

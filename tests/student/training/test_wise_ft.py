@@ -11,7 +11,7 @@ TRAINED = {"w": torch.tensor([1.0, 4.0]), "n": torch.tensor(9), "head": torch.te
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0.0, [0.0, 2.0]), (1.0, [1.0, 4.0])])
-def test_at_nought_it_is_the_initial_weights_and_at_one_the_trained_weights(
+def test_at_zero_it_is_the_initial_weights_and_at_one_the_trained_weights(
     alpha: float, expected: list[float]
 ) -> None:
     assert interpolate(START, TRAINED, alpha=alpha)["w"].tolist() == expected

@@ -74,7 +74,7 @@ def test_images_are_converted_with_the_given_probability(chance: float) -> None:
     assert abs(float(changed) - chance) < 0.04
 
 
-def test_an_image_that_is_not_redrawn_does_not_change_because_others_are() -> None:
+def test_redrawing_an_image_does_not_change_the_others() -> None:
     pictures = _noise(40)
     some = drawn_views(pictures, _source(), chance=0.5)
     kept = (some == pictures).flatten(1).all(dim=1)

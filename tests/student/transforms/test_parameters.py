@@ -30,7 +30,7 @@ def _recoloured(image: torch.Tensor, **changes: float) -> torch.Tensor:
 
 @pytest.fixture
 def image() -> torch.Tensor:
-    """Middling colours, so that nothing is clipped."""
+    """Medium colours, so that no value is clipped."""
     return 0.35 + 0.3 * torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -42,7 +42,7 @@ def image() -> torch.Tensor:
         ("saturation", tv.adjust_saturation),
     ],
 )
-def test_each_change_but_hue_is_torchvisions(
+def test_each_colour_change_except_hue_equals_torchvisions(
     image: torch.Tensor, change: str, reference: object
 ) -> None:
     assert callable(reference)
@@ -86,7 +86,7 @@ def test_every_crop_lies_in_the_image_with_the_recipes_area_and_ratio(
     assert (top + height <= 1 + 1e-9).all()
     ratio = width / height * aspect
     assert ((ratio >= 3 / 4 - 1e-9) & (ratio <= 4 / 3 + 1e-9)).all()
-    drawn = ~np.isclose(np.maximum(width, height), 1.0)  # else maybe the central fallback
+    drawn = ~np.isclose(np.maximum(width, height), 1.0)  # otherwise it may be the central fallback
     assert (width * height)[drawn].min(initial=1.0) >= 0.7 - 1e-9
 
 

@@ -1,4 +1,4 @@
-"""While the vendor is down no purchase is sent; one probe of /readyz decides for all."""
+"""While the vendor is down no purchase is sent, and all requests share one probe of /readyz."""
 
 from __future__ import annotations
 

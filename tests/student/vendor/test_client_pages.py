@@ -60,7 +60,7 @@ async def test_another_404_does_not_prove_that_nothing_was_charged(page: httpx.R
             await client.recover(batch(LedgerVendor()).expected("key-1"))
 
 
-async def test_recover_waits_for_a_purchase_that_is_under_way(
+async def test_recover_waits_for_a_purchase_that_is_still_processed(
     vendor: LedgerVendor, clock: Clock
 ) -> None:
     wanted = batch(vendor)

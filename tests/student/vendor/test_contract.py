@@ -76,7 +76,7 @@ async def setup(tmp_path: Path) -> AsyncIterator[ContractSetup]:
     async with vendor_at(tmp_path, HashEncoder(), budget=20) as vendor:
         transport = httpx.ASGITransport(app=vendor.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://vendor") as http:
-            # With real waits: requests that hold the last units need their time at the vendor.
+            # With real waits: the vendor needs time for the requests that hold the last units.
             client = VendorClient(http, SecretStr(vendor.key.token))
             yield ContractSetup(vendor=vendor, client=client, folder=tmp_path / "cache")
 

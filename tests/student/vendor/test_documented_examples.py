@@ -59,7 +59,7 @@ def test_a_documented_refusal_is_understood(status: int, example: dict[str, Any]
     assert error.code == example["code"]
     assert error.status == status == example["status"]
     assert example["detail"] in str(error)
-    # A refusal is free, but for a purchase that is under way, and one that was charged before.
+    # A refusal is free, except for a purchase in progress and a purchase that was charged before.
     assert error.charged is MONEY.get(error.code, False)
     assert isinstance(error, BudgetExhausted) == (status == 402)
 

@@ -56,7 +56,7 @@ RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 @pytest.mark.parametrize("status", [*range(201, 206), *range(300, 600)])
 def test_every_status_is_either_final_or_retryable(status: int) -> None:
     assert is_retried(status, "request_in_flight") == (status in RETRIED)
-    # 409 about anything else than a purchase that is under way will be the same for ever.
+    # A 409 for any other reason than a purchase in progress is permanent.
     assert is_retried(status, "anything") == (status in RETRIED - {409})
 
 
@@ -128,5 +128,5 @@ def test_attempts_and_total_time_are_capped_whatever_the_vendor_says(
     has_succeeded = asyncio.run(ask())
     assert 1 <= len(begun) <= 8
     assert has_succeeded == (len(begun) == len(refusals) + 1)
-    # The breaker's wait for a vendor that is down may come on top, and has a cap of its own.
+    # The breaker's wait for a vendor that is down comes on top, and has its own cap.
     assert begun[-1] - begun[0] <= total + BreakerPolicy().longest_wait * (len(begun) > 5)

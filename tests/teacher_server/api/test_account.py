@@ -1,4 +1,4 @@
-"""What a key learns of the model, the prices, and itself."""
+"""The routes about the model, the prices and the calling key."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_usage_refuses_a_bad_span_or_width(vendor: Vendor) -> None:
         assert (response.status_code, response.json()["code"]) == (400, "invalid_request"), params
 
 
-async def test_the_ledger_is_read_on_by_sequence_until_an_empty_page(vendor: Vendor) -> None:
+async def test_the_ledger_is_read_by_sequence_until_an_empty_page(vendor: Vendor) -> None:
     for number in range(4):
         await vendor.embed([f"t{number}"])
     seen: list[int] = []

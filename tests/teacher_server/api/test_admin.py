@@ -19,7 +19,7 @@ from teacher_server.ledger.append import MAX_GRANTED
 
 @dataclass(frozen=True)
 class Office:
-    """A vendor, and how its administrator asks."""
+    """A vendor and its administrator's client."""
 
     vendor: Vendor
     headers: dict[str, str]
@@ -106,7 +106,7 @@ async def test_a_key_is_made_used_and_its_secret_shown_once(office: Office) -> N
         ("expires_ms", LAST_MS + 1),
     ],
 )
-async def test_a_field_that_is_unknown_or_senseless_is_refused_and_no_key_made(
+async def test_an_unknown_or_invalid_field_is_refused_and_no_key_is_created(
     office: Office, field: str, value: object
 ) -> None:
     body = {"name": "n", "budget_units": 1} | {field: value}
@@ -140,7 +140,7 @@ async def test_limits_are_changed_one_at_a_time_and_null_restores_the_default(
         refused(await office.ask("PATCH", f"/keys/{made['id']}", json=body), 400, "invalid_request")
 
 
-async def test_an_expired_and_a_revoked_key_are_as_unknown(office: Office) -> None:
+async def test_expired_and_revoked_keys_are_refused_like_unknown_keys(office: Office) -> None:
     expired = await office.create(expires_ms=1)
     revoked = await office.create()
     await office.ask("POST", f"/keys/{revoked['id']}/revoke")
@@ -191,7 +191,7 @@ async def test_a_top_up_beyond_what_a_key_can_hold_is_refused_for_good(office: O
 
 
 @pytest.mark.parametrize("key_id", ["nobody", "a%00b", "%C3%BC", "x" * 300])
-async def test_a_key_that_is_not_there_is_not_found(office: Office, key_id: str) -> None:
+async def test_an_unknown_key_is_not_found(office: Office, key_id: str) -> None:
     for method, path in (("GET", ""), ("POST", "/revoke"), ("POST", "/rotate")):
         refused(await office.ask(method, f"/keys/{key_id}{path}"), 404, "unknown_key")
     refused(await office.ask("PATCH", f"/keys/{key_id}", json={}), 404, "unknown_key")
@@ -199,7 +199,7 @@ async def test_a_key_that_is_not_there_is_not_found(office: Office, key_id: str)
 
 
 async def test_a_wrong_charge_is_corrected_by_a_new_entry(office: Office) -> None:
-    """LiteLLM #20615: a wrong price could only be mended by deleting the rows of it."""
+    """LiteLLM #20615: a wrong price could only be corrected by deleting its rows."""
     made = await office.create()
     receipt = (await office.embed(made["key"], ["a", "b"])).json()["receipt"]
     correction = {"request_id": receipt["request_id"], "units": 1, "cost_micro_usd": 100}
@@ -233,7 +233,7 @@ async def test_a_wrong_charge_is_corrected_by_a_new_entry(office: Office) -> Non
         ({"actor": "somebody else"}, 400, "invalid_request"),
     ],
 )
-async def test_a_correction_that_makes_no_sense_is_refused(
+async def test_an_invalid_correction_is_refused(
     office: Office, changes: dict[str, object], status: int, code: str
 ) -> None:
     made = await office.create()

@@ -159,7 +159,7 @@ async def test_a_bad_field_is_named(
     "body",
     [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"input": "\\ud800"}', b'{"\\ud800": 1}'],
 )
-async def test_a_body_that_is_no_request_is_refused(vendor: Vendor, body: bytes) -> None:
+async def test_a_body_that_is_not_a_request_is_refused(vendor: Vendor, body: bytes) -> None:
     response = await vendor.http.post(
         "/v1/embeddings", content=body, headers={"Content-Type": "application/json"}
     )
@@ -280,7 +280,7 @@ async def test_a_bad_multipart_body_is_refused(
     await refused(vendor, response, code)
 
 
-async def test_an_image_part_that_is_no_file_is_refused(vendor: Vendor) -> None:
+async def test_an_image_part_that_is_not_a_file_is_refused(vendor: Vendor) -> None:
     response = await vendor.http.post(
         "/v1/embeddings", files=[("model", (None, "hash")), ("image", (None, "a word"))]
     )

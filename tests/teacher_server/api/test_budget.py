@@ -38,7 +38,7 @@ async def test_the_last_unit_can_be_spent_and_the_next_request_is_exhausted(
         assert vendor.account.spent_units == 3
 
 
-async def test_a_request_over_the_remaining_budget_learns_what_remains(
+async def test_a_request_over_the_remaining_budget_is_refused_with_the_remainder(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, budget=5) as vendor:
@@ -68,7 +68,7 @@ async def test_402_comes_before_anything_is_tokenized_decoded_or_embedded(
         assert (await vendor.embed("d")).json()["code"] == "budget_exhausted"
         assert (await vendor.embed([image])).json()["code"] == "budget_exhausted"
     assert len(decoded) == 1
-    # The readiness probe's own text and image, and the one that was paid for.
+    # The readiness probe's own text and image, and the paid text.
     assert set(hashing.texts.values()) <= {"a canary"}
     assert sum(hashing.batches) <= 3
 
@@ -81,7 +81,7 @@ async def test_402_comes_before_an_invalid_image_is_detected(
         assert (refused.status_code, refused.json()["code"]) == (402, "budget_exhausted")
 
 
-async def test_what_is_paid_for_is_replayed_to_a_key_that_has_nothing_left(
+async def test_a_paid_answer_is_replayed_to_a_key_with_an_exhausted_budget(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, budget=1) as vendor:
@@ -151,7 +151,7 @@ async def test_a_retry_that_finds_the_budget_spent_by_its_own_purchase_is_answer
         assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
 
 
-async def test_a_budget_that_requests_in_flight_hold_is_worth_a_retry(
+async def test_a_budget_reserved_by_open_requests_is_worth_a_retry(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, budget=3) as vendor:

@@ -1,4 +1,4 @@
-"""What 200 means: the right vectors, charged once, with a receipt that is the ledger's line."""
+"""A 200 has the right vectors, is charged once, and contains the ledger entry as its receipt."""
 
 from __future__ import annotations
 

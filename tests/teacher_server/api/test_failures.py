@@ -1,4 +1,4 @@
-"""Whatever stops a request gives its units back; a restart gives back what a dead one held."""
+"""Requests that fail release their units; a restart releases those of a dead server."""
 
 from __future__ import annotations
 
@@ -81,9 +81,7 @@ async def test_a_full_queue_is_429_and_free(vendor: Vendor, hashing: HashEncoder
     assert (vendor.account.spent_units, vendor.account.reserved_units) == (num_sold, 0)
 
 
-async def test_a_cancelled_request_gives_its_units_back(
-    vendor: Vendor, hashing: HashEncoder
-) -> None:
+async def test_a_cancelled_request_releases_its_units(vendor: Vendor, hashing: HashEncoder) -> None:
     hashing.may_encode.clear()
     task = asyncio.create_task(vendor.embed(["a", "b"]))
     while vendor.account.reserved_units == 0:
@@ -180,7 +178,7 @@ async def test_a_failure_reaches_the_client_as_a_problem_without_its_cause(
 
 
 async def asked(vendor: Vendor, *messages: dict[str, object], sent: list[dict[str, Any]]) -> None:
-    """Send the vendor a purchase in these messages and no others; note what it sends."""
+    """Send the vendor a purchase in exactly these ASGI messages; record its answer."""
     scope = {
         "type": "http",
         "method": "POST",
@@ -204,7 +202,7 @@ async def asked(vendor: Vendor, *messages: dict[str, object], sent: list[dict[st
     await vendor.app(scope, receive, send)
 
 
-async def test_a_client_that_hangs_up_while_it_sends_is_no_failure_of_the_servers(
+async def test_a_client_that_disconnects_while_sending_is_not_a_server_failure(
     vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent: list[dict[str, Any]] = []
@@ -226,7 +224,7 @@ async def test_a_purchase_cut_off_by_a_stopping_server_gets_a_problem_and_costs_
 ) -> None:
     hashing.may_encode.clear()
     sent: list[dict[str, Any]] = []
-    # As uvicorn does it at the end of the grace.
+    # As uvicorn does at the end of the graceful shutdown.
     task = asyncio.create_task(asked(vendor, WHOLE, sent=sent))
     while vendor.account.reserved_units == 0:
         await asyncio.sleep(0)
@@ -244,7 +242,7 @@ async def test_a_purchase_cut_off_by_a_stopping_server_gets_a_problem_and_costs_
     assert (vendor.account.spent_units, vendor.account.reserved_units) == (0, 0)
 
 
-async def test_a_purchase_that_is_cut_off_in_the_middle_of_its_charge_is_answered(
+async def test_a_purchase_cancelled_during_its_charge_is_answered(
     vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charging, go_on = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""The codes of the wire and what each promises about a retry."""
+"""The problem codes, and what each states about a retry."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_purged_answer_is_said_to_have_been_charged_before() -> None:
     assert "was charged when it was first answered" in purged["detail"]
 
 
-def test_a_known_wait_stands_in_for_the_codes_own() -> None:
+def test_a_known_wait_replaces_the_codes_default() -> None:
     assert Problem(Code.RATE_LIMITED, "x", retry_after=7).headers["Retry-After"] == "7"
     assert Problem(Code.RATE_LIMITED, "x").headers["Retry-After"] == "1"
 

@@ -73,14 +73,14 @@ async def test_an_exhausted_budget_and_a_failing_model_carry_them_too(
         assert parse_list(answer.headers["RateLimit"])["budget"] == {"r": 100}
 
 
-async def test_an_unauthenticated_client_learns_no_limits(vendor: Vendor) -> None:
+async def test_an_unauthenticated_client_gets_no_limit_headers(vendor: Vendor) -> None:
     vendor.http.headers["Authorization"] = f"Bearer sk_{vendor.key.id}_{'0' * 43}"
     answer = await vendor.embed("a")
     assert answer.status_code == 401
     assert not [name for name in answer.headers if "ratelimit" in name]
 
 
-async def test_a_budget_beyond_an_integer_of_a_structured_field_is_still_one(
+async def test_a_budget_too_large_for_a_structured_field_is_capped_in_the_header(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, budget=MAX_GRANTED) as vendor:
@@ -106,7 +106,7 @@ async def test_a_budget_with_a_period_states_its_window_and_when_it_ends(vendor:
         assert abs(start + window - ends - datetime.now(UTC).timestamp()) < 60
 
 
-async def test_a_request_over_the_rate_learns_how_long_to_wait(
+async def test_a_request_over_the_rate_is_refused_with_the_time_to_wait(
     tmp_path: Path, hashing: HashEncoder
 ) -> None:
     async with vendor_at(tmp_path, hashing, limits={"requests_per_minute": 2}) as vendor:
@@ -191,9 +191,7 @@ ROUTES = {
 
 
 @pytest.mark.parametrize("scope", ["embed", "read", "admin"])
-async def test_a_key_reaches_what_its_scope_names_and_nothing_else(
-    vendor: Vendor, scope: str
-) -> None:
+async def test_a_key_can_use_only_the_routes_of_its_scopes(vendor: Vendor, scope: str) -> None:
     key = vendor.another_key(scopes=(scope,))
     for scopes, routes in ROUTES.items():
         for method, path in routes:

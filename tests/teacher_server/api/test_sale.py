@@ -1,4 +1,4 @@
-"""Every way to the model passes the meter: the routes are walked, not listed.
+"""Every route to the model is metered: all routes of the app are tried, not a fixed list.
 
 LiteLLM served embeddings on routes that its meter did not know: every embedding missed the budget
 (#26701), a passthrough `/v1/embeddings` answered 200 and wrote no row (#36646), and newer routes
@@ -32,7 +32,7 @@ ALL = ("embed", "read", "admin")
 
 @dataclass(slots=True)
 class WatchedEncoder(HashEncoder):
-    """Notes at each run how many items it ran, and for which requests units were reserved."""
+    """Records for each batch its number of items, and the requests with reserved units."""
 
     engines: list[Engine] = field(default_factory=list)
     runs: list[tuple[int, dict[str, int]]] = field(default_factory=list)
@@ -59,13 +59,13 @@ async def vendor(tmp_path: Path, watched: WatchedEncoder) -> AsyncIterator[Vendo
     async with vendor_at(tmp_path, watched, limits={"scopes": ALL}) as running:
         while (await running.http.get("/readyz")).status_code != 200:
             continue
-        # From here on the readiness probe is idle: whatever runs, a request has caused.
+        # The readiness probe is idle from here on, so every batch is caused by a request.
         watched.engines.append(running.engine)
         yield running
 
 
 async def unmetered(vendor: Vendor, watched: WatchedEncoder) -> list[str]:
-    """Drive every route and method with a good key; those where the model ran on nothing."""
+    """Call every route and method with a valid key; return those that ran the model unreserved."""
     guilty = []
     payloads: list[dict[str, Any]] = [
         {"json": {"model": vendor.model, "input": ["a text"]}},
@@ -75,7 +75,7 @@ async def unmetered(vendor: Vendor, watched: WatchedEncoder) -> list[str]:
     for method, path in routes_of(vendor.app):
         target = re.sub(r"\{[^}]*\}", vendor.key.id, path)
         if path.endswith("/revoke") or path.endswith("/rotate"):
-            target = re.sub(r"\{[^}]*\}", "nobody", path)  # this key has more routes to walk
+            target = re.sub(r"\{[^}]*\}", "nobody", path)  # the key is needed for further routes
         for number, payload in enumerate(payloads):
             watched.runs.clear()
             headers = {"Idempotency-Key": f"{method}{path}{number}"}
@@ -112,8 +112,8 @@ def test_only_the_metered_encoder_and_its_probe_import_the_batcher() -> None:
         for path in package.rglob("*.py")
         if "teacher_server.inference.batcher" in path.read_text(encoding="utf-8")
     }
-    # render_response.py knows what a vector is; app.py builds, readiness.py probes, background.py
-    # waits.
+    # render_response.py needs the type; app.py builds it, readiness.py probes, background.py
+    # waits for it.
     assert knowing == {
         "api/app.py",
         "api/render_response.py",
@@ -170,7 +170,7 @@ async def test_the_walk_catches_a_route_that_reaches_the_model_past_the_meter(
     assert await unmetered(vendor, watched) == guilty
 
 
-async def test_a_reservation_of_another_request_is_no_excuse(
+async def test_a_reservation_of_another_request_does_not_count(
     vendor: Vendor, watched: WatchedEncoder
 ) -> None:
     other = Purchase(

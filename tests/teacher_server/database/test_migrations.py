@@ -31,7 +31,7 @@ def bare_dsn(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def migrate_to(engine: Engine, revision: str) -> None:
-    """Bring a database to a version of the past."""
+    """Migrate a database to an earlier version."""
     config = Config()
     folder = Path(migrations.__file__).parent / "migrations"
     config.set_main_option("script_location", str(folder))
@@ -94,7 +94,7 @@ def test_a_ledger_of_version_0001_is_migrated_with_every_row(bare_dsn: str) -> N
     with one_key_ledger(bare_dsn) as one_key:
         one_key.key, one_key.number = key, 10
         assert one_key.entries == entries
-        # The reservation was another boot's, and is given back.
+        # The reservation belonged to another boot, and is released.
         assert one_key.state == (10, 8, 0)
         assert one_key.faults == ()
         account = one_key.ledger.keys.authenticate(key)

@@ -1,4 +1,4 @@
-"""Servers that die: what they had reserved is given back at once, and nobody else's is."""
+"""The reservations of dead servers are voided at once, and those of live servers are kept."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Replicas:
         return ledger
 
     def cut(self, ledger: Ledger) -> None:
-        """End the session that holds a server's lock, as its death or a cut cable does."""
+        """End the session that holds a server's lock, as a crash or a lost connection does."""
         with write_transaction(self.records.engine) as connection:
             connection.execute(
                 text(
@@ -54,7 +54,7 @@ class Replicas:
                 ),
                 {"number": lock_number(ledger.boot_id)},
             )
-        # The database ends it a moment after it was asked to.
+        # The database ends the session with a short delay.
         with write_transaction(self.records.engine) as connection:
             while not server_is_dead(connection, ledger.boot_id):
                 pass
@@ -106,7 +106,7 @@ def test_a_replica_that_lost_its_lock_charges_nothing_that_was_voided(
     with pytest.raises(ReservationGone):
         one_key.post(reservation)
     assert one_key.state == (10, 0, 0)
-    # Its next round takes the lock again, and what it reserves then is safe.
+    # The next sweep takes the lock again; later reservations are safe.
     one_key.ledger.sweep()
     kept = one_key.reserve(4)
     assert other.sweep() == 0

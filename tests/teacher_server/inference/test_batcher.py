@@ -1,4 +1,4 @@
-"""The queue before the model: batches, fairness, bounds, and failures that stay single."""
+"""The queue in front of the model: batches, fairness, bounds, and isolated failures."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_no_failure_ends_the_worker(
 
 
 class Faulty(HashEncoder):
-    """Answers with vectors that are not what was asked for."""
+    """Returns vectors of a wrong shape or with wrong values."""
 
     answer: Vectors = np.zeros((0, 0), np.float32)
 

@@ -1,4 +1,4 @@
-"""Strangers' bytes become an upright RGB image on white, or a refusal with a code."""
+"""Untrusted bytes are decoded to an upright RGB image on white, or refused with a code."""
 
 from __future__ import annotations
 

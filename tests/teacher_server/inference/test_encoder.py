@@ -1,4 +1,4 @@
-"""Which weights are loaded, that loading runs none of their code, and the errors if none can be."""
+"""Which weights are loaded, that loading runs no code from them, and the errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Planted:
 
 @pytest.fixture
 def folder(tmp_path: Path, checkpoint: Path) -> Path:
-    """A copy of the tiny model's folder that a test may spoil."""
+    """A copy of the tiny model's folder that a test may damage."""
     return Path(shutil.copytree(checkpoint, tmp_path / "tiny-clip"))
 
 

@@ -1,4 +1,4 @@
-"""Words become open_clip's own tokens, without its square of time and its endless memory."""
+"""Words become open_clip's own tokens, in less than quadratic time and with a bounded cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds: each is noted once, with the charge that crossed it, and kept until delivered."""
+"""Alerts: each threshold is recorded once, with the charge that crossed it, until delivered."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_failing_charge_records_no_alert(one_key: OneKeyLedger) -> None:
     assert noted(one_key) == []
 
 
-def test_a_threshold_crossed_again_after_a_correction_is_not_noted_again(
+def test_a_threshold_crossed_again_after_a_correction_is_not_recorded_again(
     one_key: OneKeyLedger,
 ) -> None:
     charge = one_key.buy(9)
@@ -96,14 +96,14 @@ def test_each_day_has_thresholds_of_its_own(one_key: OneKeyLedger) -> None:
     assert noted(one_key) == [(80, "2024-10-04", 8, 10), (80, "2024-10-05", 8, 10)]
 
 
-def test_charges_racing_over_a_threshold_note_it_once(one_key: OneKeyLedger) -> None:
+def test_concurrent_charges_over_a_threshold_record_it_once(one_key: OneKeyLedger) -> None:
     held = [one_key.reserve(1) for _ in range(10)]
     at_once([partial(one_key.post, reservation) for reservation in held])
     assert sorted(percent for percent, *_ in noted(one_key)) == [80, 100]
     assert one_key.faults == ()
 
 
-def test_an_alert_is_handed_to_one_caller_at_a_time(one_key: OneKeyLedger) -> None:
+def test_an_alert_is_leased_to_one_caller_at_a_time(one_key: OneKeyLedger) -> None:
     one_key.buy(10)
     taken = at_once([lambda: one_key.ledger.records.pending_alerts(1)] * 6)
     ids = [alert.id for batch in taken for alert in batch]
@@ -114,7 +114,7 @@ def test_an_alert_is_handed_to_one_caller_at_a_time(one_key: OneKeyLedger) -> No
     assert len(one_key.ledger.records.pending_alerts(9)) == 2
 
 
-def test_a_delivered_alert_is_never_handed_out_again(one_key: OneKeyLedger) -> None:
+def test_a_delivered_alert_is_never_leased_again(one_key: OneKeyLedger) -> None:
     one_key.buy(8)
     (alert,) = one_key.ledger.records.pending_alerts(9)
     one_key.ledger.records.alert_delivered(alert.id)
@@ -125,7 +125,9 @@ def test_a_delivered_alert_is_never_handed_out_again(one_key: OneKeyLedger) -> N
     assert kept.delivered_ms == one_key.now[0] - 10**9
 
 
-def test_a_failed_alert_comes_back_under_its_id_after_growing_waits(one_key: OneKeyLedger) -> None:
+def test_a_failed_alert_is_leased_again_under_its_id_with_growing_delays(
+    one_key: OneKeyLedger,
+) -> None:
     one_key.buy(8)
     (first,) = one_key.ledger.records.pending_alerts(9)
     for seconds in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600):
@@ -136,7 +138,7 @@ def test_a_failed_alert_comes_back_under_its_id_after_growing_waits(one_key: One
         assert [alert.id for alert in one_key.ledger.records.pending_alerts(9)] == [first.id]
 
 
-def test_the_fate_of_an_alert_that_never_was_changes_nothing(one_key: OneKeyLedger) -> None:
+def test_reporting_the_outcome_of_an_unknown_alert_changes_nothing(one_key: OneKeyLedger) -> None:
     one_key.buy(8)
     one_key.ledger.records.alert_failed("alert_x")
     one_key.ledger.records.alert_delivered("alert_x")

@@ -68,7 +68,7 @@ def test_the_budget_can_be_reserved_to_its_last_unit_and_no_further(one_key: One
     assert outcome == Refused(needed=1, remaining=10, is_temporary=True)
 
 
-def test_what_can_never_fit_is_refused_for_good(one_key: OneKeyLedger) -> None:
+def test_a_request_that_can_never_fit_is_refused_permanently(one_key: OneKeyLedger) -> None:
     one_key.post(one_key.reserve(7))
     too_much = one_key.ledger.charges.reserve(one_key.purchase(4), PRICE)
     assert too_much == Refused(needed=4, remaining=3, is_temporary=False)

@@ -1,4 +1,4 @@
-"""What no other program's SQL can do to the ledger."""
+"""The database itself refuses changes to the ledger by other programs."""
 
 from __future__ import annotations
 

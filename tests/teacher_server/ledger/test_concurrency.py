@@ -30,7 +30,7 @@ def replicas(one_key: OneKeyLedger) -> Iterator[list[Ledger]]:
 
 
 def buy_or_drop(ledger: Ledger, purchases: list[Purchase], seed: int) -> list[Refused]:
-    """Reserve each; charge most, give some back. What was refused, and why."""
+    """Reserve each purchase, charge most and void some; return the refusals."""
     chance = random.Random(seed)
     refused = []
     for purchase in purchases:
@@ -69,7 +69,7 @@ def test_threads_against_a_small_budget_never_overshoot_it_nor_leave_a_unit_that
     assert (granted, reserved) == (budget, 0)
     assert spent <= budget
     for refused in (refusal for some in refusals for refusal in some):
-        # What was refused for good cannot fit now either: spending never comes back.
+        # A permanent refusal still holds, because spent units are not returned.
         assert refused.is_temporary or refused.needed > budget - spent
     audit = one_key.ledger.records.verify()
     assert audit.faults == ()

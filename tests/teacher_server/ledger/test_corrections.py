@@ -1,4 +1,4 @@
-"""Corrections: what was charged wrongly is given back by a new line, never by a changed one."""
+"""Corrections: a wrong charge is refunded by a new entry; no entry is changed."""
 
 from __future__ import annotations
 

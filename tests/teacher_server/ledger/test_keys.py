@@ -137,7 +137,9 @@ def test_a_key_that_another_replica_makes_meanwhile_is_ensured_by_both(
     create = ledger.keys.create
 
     def late(key: ApiKey, **figures: Any) -> Account:
-        create(key, **figures)  # the other's, between this one's look and its insert
+        create(
+            key, **figures
+        )  # inserted by the other server between this server's read and its insert
         return create(key, **figures)
 
     monkeypatch.setattr(ledger.keys, "create", late)

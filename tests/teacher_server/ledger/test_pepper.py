@@ -25,7 +25,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where SQLite's pepper lies."""
+    """The file with SQLite's pepper."""
     return tmp_path / "ledger.db.pepper"
 
 

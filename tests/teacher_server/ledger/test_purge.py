@@ -1,4 +1,4 @@
-"""Answers are kept for a while; that they were charged is kept for ever."""
+"""Answers are purged after some time; their charges are kept forever."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_only_answers_charged_before_the_moment_are_purged(one_key: OneKeyLedger
     assert isinstance(one_key.ledger.records.answer(one_key.key.id, second.idempotency_key), Replay)
 
 
-def test_what_is_in_flight_or_voided_is_not_purged(one_key: OneKeyLedger) -> None:
+def test_open_and_voided_requests_are_not_purged(one_key: OneKeyLedger) -> None:
     is_open, voided = one_key.reserve(1), one_key.reserve(1)
     one_key.ledger.charges.void(voided.purchase.request_id)
     assert one_key.ledger.records.purge(2**60) == 0

@@ -14,7 +14,7 @@ from tests.support.ledger_operations import OneKeyLedger, body_of, tamper
 
 @pytest.fixture
 def traded(one_key: OneKeyLedger) -> OneKeyLedger:
-    """A grant (seq 1), charges of 2, 1 and 2 units (2 to 4), 1 of the first given back (5)."""
+    """A grant (seq 1), charges of 2, 1 and 2 units (2 to 4), 1 unit of the first refunded (5)."""
     first = one_key.buy(2)
     one_key.buy(1)
     one_key.buy(2)

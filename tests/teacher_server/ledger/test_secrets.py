@@ -1,4 +1,4 @@
-"""Secrets of keys: hashed with the pepper, compared blindly, rotated at once."""
+"""Secrets of keys: hashed with the pepper, compared in constant time, rotated at once."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_use_that_began_before_a_rotation_does_not_bring_the_old_secret_back(
     made: list[ApiKey] = []
 
     def rotate(*_: object) -> None:
-        # The first commit ends the look at the old hash; the note that it was used comes next.
+        # The first commit ends the read of the old hash; recording the use comes next.
         commits.append(None)
         if len(commits) == 1:
             made.append(one_key.ledger.keys.rotate(one_key.key.id))

@@ -1,4 +1,4 @@
-"""One key's images do not keep another key's waiting: by the order of events."""
+"""The images of one key do not delay those of another key."""
 
 from __future__ import annotations
 
@@ -16,103 +16,105 @@ from teacher_server.inference.model_info import Prepared
 from teacher_server.limits.fair_semaphore import FairSemaphore, QueueTimeout
 
 
-class Crowd:
+class HeldRequests:
     """Requests that hold their slot until the test releases them."""
 
-    def __init__(self, turns: FairSemaphore) -> None:
-        self.turns = turns
+    def __init__(self, semaphore: FairSemaphore) -> None:
+        self.semaphore = semaphore
         self.served: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.ends: dict[str, asyncio.Event] = {}
 
-    async def come(self, *names: str) -> None:
-        """Requests of the keys that their names begin with."""
+    async def arrive(self, *names: str) -> None:
+        """Start these requests; the first letter of a name is its key."""
         for name in names:
             self.ends[name] = asyncio.Event()
             self.tasks[name] = asyncio.create_task(self._request(name))
         await self.settle()
 
-    async def go(self, name: str) -> None:
+    async def finish(self, name: str) -> None:
         self.ends[name].set()
         await self.tasks[name]
         await self.settle()
 
     async def settle(self) -> None:
-        """Let everything happen that waits for nobody here."""
+        """Let the event loop run until every request waits."""
         for _ in range(20):
             await asyncio.sleep(0)
 
     async def _request(self, name: str) -> None:
-        async with self.turns.slot(name[0]):
+        async with self.semaphore.slot(name[0]):
             self.served.append(name)
             await self.ends[name].wait()
 
 
 @pytest.fixture
-def crowd() -> Crowd:
-    return Crowd(FairSemaphore(1, timeout=60))
+def requests() -> HeldRequests:
+    return HeldRequests(FairSemaphore(1, timeout=60))
 
 
-async def test_slots_alternate_between_keys_and_keep_the_order_within_a_key(crowd: Crowd) -> None:
-    await crowd.come("a1", "a2", "a3", "b1", "b2", "c1")
+async def test_slots_alternate_between_keys_and_keep_the_order_within_a_key(
+    requests: HeldRequests,
+) -> None:
+    await requests.arrive("a1", "a2", "a3", "b1", "b2", "c1")
     for name in ("a1", "b1", "c1", "a2", "b2", "a3"):
-        assert crowd.served[-1] == name
-        await crowd.go(name)
-    assert crowd.turns.is_idle
+        assert requests.served[-1] == name
+        await requests.finish(name)
+    assert requests.semaphore.is_idle
 
 
 async def test_a_single_key_gets_all_slots_and_the_next_key_the_first_free_slot() -> None:
-    crowd = Crowd(FairSemaphore(2, timeout=60))
-    await crowd.come("a1", "a2", "a3", "a4")
-    assert crowd.served == ["a1", "a2"]
-    await crowd.come("b1", "b2")
-    await crowd.go("a2")
-    assert crowd.served == ["a1", "a2", "b1"]
-    await crowd.go("b1")
-    assert crowd.served[-1] == "a3"
+    requests = HeldRequests(FairSemaphore(2, timeout=60))
+    await requests.arrive("a1", "a2", "a3", "a4")
+    assert requests.served == ["a1", "a2"]
+    await requests.arrive("b1", "b2")
+    await requests.finish("a2")
+    assert requests.served == ["a1", "a2", "b1"]
+    await requests.finish("b1")
+    assert requests.served[-1] == "a3"
 
 
 async def test_a_cancelled_wait_or_holder_leaves_nothing_behind(
-    crowd: Crowd,
+    requests: HeldRequests,
 ) -> None:
-    await crowd.come("a1", "b1", "c1")
-    crowd.tasks["b1"].cancel()
-    await crowd.settle()
-    crowd.tasks["a1"].cancel()
-    await crowd.settle()
-    assert crowd.served == ["a1", "c1"]
-    await crowd.go("c1")
-    assert crowd.turns.is_idle
+    await requests.arrive("a1", "b1", "c1")
+    requests.tasks["b1"].cancel()
+    await requests.settle()
+    requests.tasks["a1"].cancel()
+    await requests.settle()
+    assert requests.served == ["a1", "c1"]
+    await requests.finish("c1")
+    assert requests.semaphore.is_idle
 
 
 async def test_a_slot_assigned_to_a_cancelled_request_goes_to_the_next(
-    crowd: Crowd,
+    requests: HeldRequests,
 ) -> None:
-    await crowd.come("a1", "b1", "c1")
-    crowd.ends["a1"].set()
-    while not crowd.tasks["a1"].done():
+    await requests.arrive("a1", "b1", "c1")
+    requests.ends["a1"].set()
+    while not requests.tasks["a1"].done():
         await asyncio.sleep(0)
-        if "b" not in crowd.turns._waiting:
-            crowd.tasks["b1"].cancel()  # it has the place and does not know yet
-    await crowd.settle()
-    assert crowd.served == ["a1", "c1"]
-    await crowd.go("c1")
-    assert crowd.turns.is_idle
+        if "b" not in requests.semaphore._waiting:
+            requests.tasks["b1"].cancel()  # it holds the slot and has not resumed yet
+    await requests.settle()
+    assert requests.served == ["a1", "c1"]
+    await requests.finish("c1")
+    assert requests.semaphore.is_idle
 
 
 async def test_waiting_for_a_slot_times_out() -> None:
-    turns = FairSemaphore(1, timeout=0)
-    async with turns.slot("a"):
+    semaphore = FairSemaphore(1, timeout=0)
+    async with semaphore.slot("a"):
         with pytest.raises(QueueTimeout):
-            async with turns.slot("b"):
+            async with semaphore.slot("b"):
                 raise AssertionError
-    async with turns.slot("b"):
+    async with semaphore.slot("b"):
         pass
-    assert turns.is_idle
+    assert semaphore.is_idle
 
 
 class Decoder:
-    """A `prepare` that waits for leave before it decodes, and notes the order."""
+    """A `prepare` that waits until it may decode, and records the order."""
 
     def __init__(self, hashing: HashEncoder) -> None:
         self.hashing = hashing
@@ -127,7 +129,7 @@ class Decoder:
 
 
 def with_one_slot(vendor: Vendor, decoder: Decoder, *, timeout: float) -> Services:
-    """The vendor's collaborators from now on: this decoder, at which there is one place."""
+    """The vendor's services with this decoder and a single slot."""
     services: Services = replace(
         vendor.app.state.services, prepare=decoder, decoding_slots=FairSemaphore(1, timeout=timeout)
     )
@@ -144,7 +146,7 @@ async def test_images_of_one_key_do_not_delay_requests_of_another(
         floods = [asyncio.create_task(vendor.embed([image])) for _ in range(8)]
         while not decoder.begun:
             await asyncio.sleep(0)
-        # A text waits for no decoder.
+        # Texts do not need the decoder.
         assert (await vendor.embed("a")).status_code == 200
         other = asyncio.create_task(
             vendor.http.post(
@@ -155,7 +157,7 @@ async def test_images_of_one_key_do_not_delay_requests_of_another(
         )
         while len(services.decoding_slots._waiting) < 2:
             await asyncio.sleep(0)
-        decoder.leave.release()  # for the one of the flood that is at work
+        decoder.leave.release()  # for the image of the other key that is being decoded
         decoder.leave.release()
         assert (await other).status_code == 200
         assert decoder.begun[:2] == [1, 2]

@@ -73,7 +73,7 @@ async def test_a_request_counts_its_declared_bytes_or_the_maximum_without_a_leng
     declared = await vendor.http.post(
         "/v1/embeddings", content=body(), headers=JSON | {"Content-Length": str(len(BODY))}
     )
-    # More than a body may have is never held, and is refused as before.
+    # A body over the limit is never counted, and is refused as before.
     too_large = await vendor.http.post(
         "/v1/embeddings", content=body(), headers=JSON | {"Content-Length": "99999"}
     )

@@ -1,4 +1,4 @@
-"""The meters of a key: exact at the edge, whatever the rate, and kept apart."""
+"""The limits of a key: exact at the limit, for any rate, and separate for each key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECOND = 10**9
 
 
 class Clock:
-    """Nanoseconds that the test turns."""
+    """A clock in nanoseconds that the test sets."""
 
     def __init__(self) -> None:
         self.now = 10 * SECOND

@@ -1,4 +1,4 @@
-"""What the vendor does by itself goes on, whichever part of it fails."""
+"""Background tasks continue when any of them fails."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ async def test_simultaneous_readiness_requests_share_one_database_write(
 
     readiness = ReadinessProbe(hashing, batcher, probe)
     asked = asyncio.gather(*(readiness.health() for _ in range(50)))
-    # Every one of them has asked before the first probe ends.
+    # All requests have arrived before the first probe ends.
     await asyncio.sleep(0)
     may_end.set()
     answers = await asked

@@ -1,4 +1,4 @@
-"""Budget alerts reach a real receiver: signed, retried until a 2xx, and then never again."""
+"""Budget alerts to a real receiver: signed, retried until a 2xx, and never sent again."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def receiving(*statuses: int) -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Tests are quiet."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         receiver.url = f"http://127.0.0.1:{server.server_port}/alerts"
@@ -73,127 +73,129 @@ def receiving(*statuses: int) -> Iterator[Receiver]:
 
 
 @dataclass
-class Shop:
-    """A ledger with one key of ten units, and a clock that the test turns."""
+class AlertingLedger:
+    """A ledger with one key of ten units, and a clock that the test sets."""
 
     ledger: Ledger
     key: ApiKey
     now: list[int]
-    bought: int = 0
+    purchases: int = 0
 
     def buy(self, units: int) -> None:
-        self.bought += 1
+        self.purchases += 1
         purchase = Purchase(
-            request_id=f"req_{self.bought}",
+            request_id=f"req_{self.purchases}",
             key_id=self.key.id,
-            idempotency_key=f"k{self.bought}",
+            idempotency_key=f"k{self.purchases}",
             payload_sha256="f" * 64,
             images=0,
             texts=units,
         )
-        held = self.ledger.charges.reserve(purchase, Price(version="p", micro_usd_per_unit=1))
-        assert isinstance(held, Reservation)
+        reservation = self.ledger.charges.reserve(
+            purchase, Price(version="p", micro_usd_per_unit=1)
+        )
+        assert isinstance(reservation, Reservation)
         self.ledger.charges.post(
-            held, model="m", model_fingerprint="f", render=lambda entry: b"body"
+            reservation, model="m", model_fingerprint="f", render=lambda entry: b"body"
         )
 
-    def hook(self, url: str) -> Webhook:
+    def webhook(self, url: str) -> Webhook:
         return Webhook(url, SECRET, self.ledger.records, clock_ms=lambda: self.now[0])
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
+def account(tmp_path: Path) -> Iterator[AlertingLedger]:
     now = [1_795_557_383_890]
     with ledger_at(tmp_path, clock=lambda: now[0]) as (_, ledger):
         key = ApiKey.new()
         ledger.keys.create(key, name="n", budget=10, price_version="p")
-        yield Shop(ledger, key, now)
+        yield AlertingLedger(ledger, key, now)
 
 
-async def test_both_thresholds_are_posted_once_each(shop: Shop) -> None:
+async def test_both_thresholds_are_posted_once_each(account: AlertingLedger) -> None:
     with receiving() as receiver:
-        hook = shop.hook(receiver.url)
-        shop.buy(7)
-        assert await hook.deliver() == 0
-        shop.buy(1)
-        assert await hook.deliver() == 1
-        shop.buy(2)
-        assert [await hook.deliver(), await hook.deliver()] == [1, 0]
+        webhook = account.webhook(receiver.url)
+        account.buy(7)
+        assert await webhook.deliver() == 0
+        account.buy(1)
+        assert await webhook.deliver() == 1
+        account.buy(2)
+        assert [await webhook.deliver(), await webhook.deliver()] == [1, 0]
     assert [alert["percent"] for alert in receiver.alerts] == [80, 100]
     first = receiver.alerts[0]
     assert first == {
         "id": first["id"],
         "type": "budget.threshold",
-        "key_id": shop.key.id,
+        "key_id": account.key.id,
         "percent": 80,
         "used_units": 8,
         "allowance_units": 10,
         "period": "budget:10",
-        "created_ms": shop.now[0],
+        "created_ms": account.now[0],
     }
-    assert shop.key.secret not in str(receiver.bodies)
+    assert account.key.secret not in str(receiver.bodies)
 
 
 async def test_a_failing_receiver_gets_the_same_alert_until_it_answers_2xx(
-    shop: Shop,
+    account: AlertingLedger,
 ) -> None:
     with receiving(500, 302, 410) as receiver:
-        hook = shop.hook(receiver.url)
-        shop.buy(10)
+        webhook = account.webhook(receiver.url)
+        account.buy(10)
         taken = []
         for _ in range(6):
-            taken.append(await hook.deliver())
-            shop.now[0] += 3_600_001
-    # 80 and 100 were crossed at once; a failure of one does not lose the other.
+            taken.append(await webhook.deliver())
+            account.now[0] += 3_600_001
+    # 80 and 100 percent were crossed together; neither alert is lost if the other fails.
     assert sum(taken) == 2
     assert len(receiver.bodies) == 5
     delivered = {alert["id"]: alert["percent"] for alert in receiver.alerts}
     assert sorted(delivered.values()) == [80, 100]
 
 
-async def test_a_failed_alert_is_retried_with_backoff(shop: Shop) -> None:
+async def test_a_failed_alert_is_retried_with_backoff(account: AlertingLedger) -> None:
     with receiving(500, 500) as receiver:
-        hook = shop.hook(receiver.url)
-        shop.buy(8)
+        webhook = account.webhook(receiver.url)
+        account.buy(8)
         for _ in range(5):
-            assert await hook.deliver() == 0
+            assert await webhook.deliver() == 0
         assert len(receiver.bodies) == 1
 
 
-async def test_an_unreachable_receiver_is_tried_again(shop: Shop) -> None:
+async def test_an_unreachable_receiver_is_tried_again(account: AlertingLedger) -> None:
     with receiving() as receiver:
         url = receiver.url
-    shop.buy(8)
-    assert await shop.hook(url).deliver() == 0
-    shop.now[0] += 3_600_001
+    account.buy(8)
+    assert await account.webhook(url).deliver() == 0
+    account.now[0] += 3_600_001
     with receiving() as receiver:
-        assert await shop.hook(receiver.url).deliver() == 1
+        assert await account.webhook(receiver.url).deliver() == 1
 
 
-async def test_two_servers_of_one_ledger_do_not_both_send_it(shop: Shop) -> None:
+async def test_two_servers_of_one_ledger_do_not_both_send_an_alert(account: AlertingLedger) -> None:
     with receiving() as receiver:
-        shop.buy(8)
-        first, second = shop.hook(receiver.url), shop.hook(receiver.url)
+        account.buy(8)
+        first, second = account.webhook(receiver.url), account.webhook(receiver.url)
         assert [await first.deliver(), await second.deliver()] == [1, 0]
         assert len(receiver.bodies) == 1
 
 
-async def test_the_signature_is_of_the_bytes_sent_and_their_time(shop: Shop) -> None:
+async def test_the_signature_is_of_the_bytes_sent_and_their_time(account: AlertingLedger) -> None:
     with receiving() as receiver:
-        shop.buy(8)
-        await shop.hook(receiver.url).deliver()
-    seconds = shop.now[0] // 1000
+        account.buy(8)
+        await account.webhook(receiver.url).deliver()
+    seconds = account.now[0] // 1000
     signed = f"{seconds}.".encode() + receiver.bodies[0]
     digest = hmac.new(SECRET.get_secret_value().encode(), signed, hashlib.sha256).hexdigest()
     assert receiver.signatures == [f"t={seconds},v1={digest}"]
 
 
-async def test_a_stopping_server_finishes_the_alert_in_progress(shop: Shop) -> None:
+async def test_a_stopping_server_finishes_the_alert_in_progress(account: AlertingLedger) -> None:
     with receiving() as receiver:
-        hook = shop.hook(receiver.url)
+        webhook = account.webhook(receiver.url)
         receiver.may_answer.clear()
-        shop.buy(8)
-        delivering = asyncio.create_task(hook.deliver())
+        account.buy(8)
+        delivering = asyncio.create_task(webhook.deliver())
         while not receiver.bodies:
             await asyncio.sleep(0)
         delivering.cancel()
@@ -201,8 +203,8 @@ async def test_a_stopping_server_finishes_the_alert_in_progress(shop: Shop) -> N
         receiver.may_answer.set()
         with pytest.raises(asyncio.CancelledError):
             await delivering
-        shop.now[0] += 3_600_001
-        assert await hook.deliver() == 0
+        account.now[0] += 3_600_001
+        assert await webhook.deliver() == 0
         assert len(receiver.bodies) == 1
 
 
@@ -212,7 +214,7 @@ async def test_a_running_vendor_delivers_alerts(tmp_path: Path, hashing: HashEnc
         key_id = vendor.key.id
     with receiving() as receiver:
         options: dict[str, Any] = {"webhook_url": receiver.url, "webhook_secret": SECRET}
-        # What the run before left is delivered in this one's first round.
+        # The alerts that the previous server left are delivered in the first round.
         async with vendor_at(tmp_path, hashing, **options) as vendor:
             delivered = "teacher_alerts_delivered_total 2.0"
             while delivered not in (await vendor.http.get("/metrics")).text:

@@ -39,7 +39,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def start(ledger: Ledger, **settings: object) -> list[str]:
-    """What a start of the vendor with these settings shows."""
+    """Start the vendor with these settings; return what it shows."""
     shown: list[str] = []
     ensure_first_key(ledger, VendorSettings.model_validate(settings), show=shown.append)
     return shown
@@ -175,7 +175,7 @@ def test_of_servers_with_files_of_their_own_one_makes_a_key_and_the_others_leave
     monkeypatch.setattr(type(ledger.keys), "exist", lambda _: monkeypatch.undo())
     other = tmp_path / "other" / "first-key"
     start(ledger, first_key_file=other)
-    # The look at the ledger came before the other server's key.
+    # The ledger was read before the other server stored its key.
     monkeypatch.setattr(type(ledger.keys), "exist", lambda _: monkeypatch.undo())
     mine = tmp_path / "mine" / "first-key"
     assert start(ledger, first_key_file=mine) == []
@@ -229,7 +229,7 @@ sys.exit(main(sys.argv[1:]))
 
 def test_the_whole_output_of_a_server_holds_the_first_key_once(tmp_path: Path, file: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TEACHER_")}
-    # It ends where it would load its model, after the first key was made.
+    # It stops before it loads its model, after it has made the first key.
     options = ["--port", "0", "--model", str(tmp_path / "absent"), "--first-key-file", str(file)]
     ended = subprocess.run(
         [sys.executable, "-c", VERBOSE, "serve", *options],

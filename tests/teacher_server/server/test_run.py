@@ -1,4 +1,4 @@
-"""The whole vendor as its own process on a loopback port, bought from with the stock openai SDK."""
+"""The whole vendor in its own process, used through the stock openai SDK."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_body_over_the_limit_gets_its_413_over_a_real_socket(server: Server) -
 def test_no_secret_is_in_the_log_and_requests_are(server: Server) -> None:
     with server.http() as http:
         request_id = http.get("/v1/key").headers["X-Request-Id"]
-    # The line is written once the answer is out, so the client may be here before it.
+    # The line is written after the answer was sent, so it may not be there yet.
     deadline = time.monotonic() + 30
     while request_id not in (log := server.log.read_text()):
         assert time.monotonic() < deadline, log

@@ -1,6 +1,7 @@
-"""What went wrong in other metered gateways, each tried here, on both databases.
+"""Faults of the LiteLLM gateway, each tested against this ledger, on both databases.
 
-The numbers are issues and pull requests of BerriAI/litellm.
+The numbers are issues and pull requests of BerriAI/litellm. Each test is named after the fault in
+LiteLLM and checks that this ledger does not have it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def test_litellm_30522_30519_a_cancelled_request_leaks_its_reservation(
     one_key: OneKeyLedger,
 ) -> None:
     reservation = one_key.reserve(4)
-    # CancelledError is no Exception: `except Exception` does not see it.
+    # CancelledError is not an Exception: `except Exception` does not catch it.
     with pytest.raises(asyncio.CancelledError):
         charge(one_key, reservation, asyncio.CancelledError())
     assert one_key.state == (10, 0, 4)
@@ -83,7 +84,7 @@ def test_litellm_budget_reservation_is_skipped_for_images_without_a_token_price(
 
 
 def make_read_only(engine: Engine) -> None:
-    """As a full or failed disk does: the database answers, and takes no write."""
+    """Let the database refuse writes and answer reads, as with a full or failed disk."""
 
     def prepare(connection: DBAPIConnection, _: object) -> None:
         statements = {
@@ -184,10 +185,10 @@ def test_litellm_15740_one_request_is_logged_and_charged_twice(one_key: OneKeyLe
     assert one_key.faults == ()
 
 
-def test_litellm_1714_13280_lines_go_missing_under_load(one_key: OneKeyLedger) -> None:
+def test_litellm_1714_13280_log_lines_are_lost_under_load(one_key: OneKeyLedger) -> None:
     one_key.open_key(40)
-    held = [one_key.reserve(1) for _ in range(40)]
-    parts = [held[n::8] for n in range(8)]
+    reservations = [one_key.reserve(1) for _ in range(40)]
+    parts = [reservations[n::8] for n in range(8)]
     at_once(
         [
             partial(lambda part: [one_key.post(reservation) for reservation in part], part)
@@ -220,7 +221,7 @@ def test_a_charge_takes_its_price_from_the_ledger_and_not_from_the_caller(
     one_key: OneKeyLedger,
 ) -> None:
     reservation = one_key.reserve(2)
-    dear = Price(version="dear", micro_usd_per_unit=9_999)
-    entry = one_key.post(Reservation(purchase=reservation.purchase, units=9, price=dear))
+    expensive = Price(version="expensive", micro_usd_per_unit=9_999)
+    entry = one_key.post(Reservation(purchase=reservation.purchase, units=9, price=expensive))
     assert (entry.units, entry.cost_micro_usd, entry.price_version) == (2, 200, "p1")
     assert one_key.faults == ()

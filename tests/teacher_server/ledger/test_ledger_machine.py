@@ -1,6 +1,6 @@
 """The ledger against a simple model of it, through random sequences of steps, on both databases.
 
-I1 to I9 are the vendor's promises; each is checked after every step.
+The invariants I1 to I9 are checked after every step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.period import period_start
 from teacher_server.ledger.purchase import KeyReused, Price, Purchase, Refused, Reservation
-from tests.support.ledger_model import PROMISES, Look, Model, Sale
+from tests.support.ledger_model import INVARIANTS, AccountModel, ModelPurchase, Snapshot
 from tests.support.ledger_operations import LEASE_SECONDS, OneKeyLedger, one_key_ledger, serving_at
 
 PRICES = (Price(version="p1", micro_usd_per_unit=100), Price(version="p2", micro_usd_per_unit=7))
@@ -37,7 +37,7 @@ PICK = st.integers(min_value=0, max_value=99)
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """One key of a vendor that sells, dies and starts again."""
+    """Charges, administration, changes of the clock and restarts, in random order, for one key."""
 
     def __init__(self, dsn: str) -> None:
         super().__init__()
@@ -53,9 +53,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def open_key(self, budget: int, period: str) -> None:
         now = self.records.now[0]
         self.records.open_key(budget, period=period)
-        self.model = Model(period, budget, budget, period_start(period, now))
+        self.model = AccountModel(period, budget, budget, period_start(period, now))
 
-    # What a customer does.
+    # Requests of the client.
 
     @rule(units=UNITS, price=st.sampled_from(PRICES))
     def reserve(self, units: int, price: Price) -> None:
@@ -70,21 +70,21 @@ class LedgerMachine(RuleBasedStateMachine):
             assert outcome == Refused(needed=units, remaining=left, is_temporary=units <= left)
             return
         assert isinstance(outcome, Reservation)
-        model.is_open.append(Sale(outcome, now + LEASE_SECONDS * 1000))
+        model.is_open.append(ModelPurchase(outcome, now + LEASE_SECONDS * 1000))
 
     @precondition(lambda self: self.model.is_open)
     @rule(pick=PICK)
     def post(self, pick: int) -> None:
-        sale = self.model.is_open.pop(pick % len(self.model.is_open))
+        purchase = self.model.is_open.pop(pick % len(self.model.is_open))
         self.model.work_done += 1
-        sale.receipt = self.records.post(sale.reservation)
+        purchase.receipt = self.records.post(purchase.reservation)
         self.model.renew(self.records.now[0])
-        self.model.spent += sale.reservation.units
-        self.model.posted.append(sale)
+        self.model.spent += purchase.reservation.units
+        self.model.posted.append(purchase)
 
     @precondition(lambda self: self.model.gone or self.model.posted)
     @rule(pick=PICK)
-    def post_too_late(self, pick: int) -> None:
+    def post_after_the_end(self, pick: int) -> None:
         resolved = self.model.gone + self.model.posted
         with pytest.raises(ReservationGone):
             self.records.post(resolved[pick % len(resolved)].reservation)
@@ -92,41 +92,41 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.is_open)
     @rule(pick=PICK)
     def void(self, pick: int) -> None:
-        sale = self.model.is_open.pop(pick % len(self.model.is_open))
-        assert self.ledger.charges.void(sale.reservation.purchase.request_id)
-        assert not self.ledger.charges.void(sale.reservation.purchase.request_id)
-        self.model.gone.append(sale)
+        purchase = self.model.is_open.pop(pick % len(self.model.is_open))
+        assert self.ledger.charges.void(purchase.reservation.purchase.request_id)
+        assert not self.ledger.charges.void(purchase.reservation.purchase.request_id)
+        self.model.gone.append(purchase)
 
-    @precondition(lambda self: self.model.live)
+    @precondition(lambda self: self.model.with_key)
     @rule(pick=PICK, price=st.sampled_from(PRICES))
     def retry(self, pick: int, price: Price) -> None:
-        live = self.model.live
-        sale = live[pick % len(live)]
-        again = self.records.purchase(9, idempotency_key=sale.idempotency_key)
+        with_key = self.model.with_key
+        purchase = with_key[pick % len(with_key)]
+        again = self.records.purchase(9, idempotency_key=purchase.idempotency_key)
         outcome = self.ledger.charges.reserve(again, price)
-        assert outcome == sale.answer
+        assert outcome == purchase.answer
 
     @precondition(lambda self: self.model.gone)
     @rule(pick=PICK)
     def retry_what_was_voided(self, pick: int) -> None:
-        sale = self.model.gone[pick % len(self.model.gone)]
-        key = sale.idempotency_key
-        live = self.model.live
-        if all(other.idempotency_key != key for other in live):
+        purchase = self.model.gone[pick % len(self.model.gone)]
+        key = purchase.idempotency_key
+        with_key = self.model.with_key
+        if all(other.idempotency_key != key for other in with_key):
             self._reserve(
-                self.records.purchase(sale.reservation.units, idempotency_key=key), PRICES[0]
+                self.records.purchase(purchase.reservation.units, idempotency_key=key), PRICES[0]
             )
 
-    @precondition(lambda self: self.model.live)
+    @precondition(lambda self: self.model.with_key)
     @rule(pick=PICK)
     def reuse_a_key_for_another_payload(self, pick: int) -> None:
-        live = self.model.live
-        first = live[pick % len(live)].reservation.purchase
+        with_key = self.model.with_key
+        first = with_key[pick % len(with_key)].reservation.purchase
         other = replace(self.records.purchase(), payload_sha256="e" * 64)
         other = replace(other, idempotency_key=first.idempotency_key)
         assert self.ledger.charges.reserve(other, PRICES[0]) == KeyReused()
 
-    # What the vendor does.
+    # Administration.
 
     @rule(units=UNITS, grant_id=st.sampled_from([None, "g1", "g2", "g3"]))
     def top_up(self, units: int, grant_id: str | None) -> None:
@@ -151,12 +151,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.posted)
     @rule(pick=PICK, units=st.integers(0, 6), cost=st.integers(0, 600))
     def correct(self, pick: int, units: int, cost: int) -> None:
-        sale = self.model.posted[pick % len(self.model.posted)]
-        receipt = sale.receipt
+        purchase = self.model.posted[pick % len(self.model.posted)]
+        receipt = purchase.receipt
         assert receipt is not None
         fits = (
-            sale.given_units + units <= receipt.units
-            and sale.given_cost + cost <= receipt.cost_micro_usd
+            purchase.refunded_units + units <= receipt.units
+            and purchase.refunded_cost + cost <= receipt.cost_micro_usd
             and units + cost > 0
         )
         if not fits:
@@ -165,8 +165,8 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         self._correct(receipt, units, cost)
         self.model.renew(self.records.now[0])
-        sale.given_units += units
-        sale.given_cost += cost
+        purchase.refunded_units += units
+        purchase.refunded_cost += cost
         self.model.spent -= units
 
     def _correct(self, receipt: LedgerEntry, units: int, cost: int) -> None:
@@ -178,23 +178,23 @@ class LedgerMachine(RuleBasedStateMachine):
     def purge(self, age: int) -> None:
         moment = self.records.now[0] - age
         self.ledger.records.purge(moment)
-        for sale in self.model.posted:
-            assert sale.receipt is not None
-            sale.is_purged |= sale.receipt.created_ms < moment
+        for purchase in self.model.posted:
+            assert purchase.receipt is not None
+            purchase.is_purged |= purchase.receipt.created_ms < moment
 
-    # What time and accidents do.
+    # Time and crashes.
 
     @rule(
         ms=st.sampled_from([1000, 30_000, 60_001, 86_400_000, 40 * 86_400_000, -5000, -86_400_000])
     )
-    def turn_the_clock(self, ms: int) -> None:
+    def set_the_clock(self, ms: int) -> None:
         self.records.now[0] = max(0, self.records.now[0] + ms)
 
     @rule()
     def sweep(self) -> None:
         late = [s for s in self.model.is_open if s.lease_until < self.records.now[0]]
         assert self.ledger.sweep() == len(late)
-        self._lose(late)
+        self._void(late)
 
     @rule()
     def use_the_key(self) -> None:
@@ -204,38 +204,43 @@ class LedgerMachine(RuleBasedStateMachine):
         assert account.allowance_units - account.used_units == self.model.granted - self.model.spent
 
     @rule()
-    def crash_and_start_again(self) -> None:
-        """Whatever was reserved is left as it lies: the lock is all that a dead server frees."""
+    def crash_and_restart(self) -> None:
+        """Reservations stay in the database: a dead server frees only its lock."""
         self.stack.close()
         engine, self.records.ledger = self.stack.enter_context(
             serving_at(self.records.dsn, clock=lambda: self.records.now[0])
         )
         self.records.engine = engine
-        self._lose(list(self.model.is_open))
+        self._void(list(self.model.is_open))
 
-    def _lose(self, sales: list[Sale]) -> None:
-        self.model.gone += sales
-        self.model.is_open = [sale for sale in self.model.is_open if sale not in sales]
+    def _void(self, purchases: list[ModelPurchase]) -> None:
+        self.model.gone += purchases
+        self.model.is_open = [
+            purchase for purchase in self.model.is_open if purchase not in purchases
+        ]
 
     @invariant()
-    def every_promise_holds(self) -> None:
-        one_key, live = self.ledger.records, self.model.live
-        look = Look(
+    def every_invariant_holds(self) -> None:
+        one_key, with_key = self.ledger.records, self.model.with_key
+        snapshot = Snapshot(
             account=self.records.account,
             entries=self.records.entries,
             entries_before=self.seen,
-            answers=[one_key.answer(self.records.key.id, sale.idempotency_key) for sale in live],
+            answers=[
+                one_key.answer(self.records.key.id, purchase.idempotency_key)
+                for purchase in with_key
+            ],
             audit=one_key.verify(),
         )
-        self.seen = look.entries
-        for promise in PROMISES:
-            promise(look, self.model)
+        self.seen = snapshot.entries
+        for check in INVARIANTS:
+            check(snapshot, self.model)
 
     def teardown(self) -> None:
         self.stack.close()
 
 
-def test_no_sequence_of_steps_breaks_a_promise(dsn: str) -> None:
+def test_no_sequence_of_steps_breaks_an_invariant(dsn: str) -> None:
     numbers = itertools.count()
 
     def without_rows() -> str:
