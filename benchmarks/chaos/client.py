@@ -31,6 +31,7 @@ from student.purchase.plan import make_plan
 from student.purchase.recorder import PurchaseRecorder
 from student.vendor.client import VendorClient
 from student.vendor.retry import RetryPolicy
+from student.vendor.transport import Timing
 
 POINTS = ("before-send", "after-send", "before-store", "after-store")
 GAVE_UP = 75  # exit code for an error of the product; the supervisor starts the client again
@@ -67,9 +68,8 @@ async def _buy(spec: Spec, history: History) -> None:
     kill_switch = KillSwitch(history, **spec.get("kill_switch", {}))
     transport = RecordingTransport(httpx.AsyncHTTPTransport(), history, kill_switch)
     async with httpx.AsyncClient(transport=transport, base_url=spec["url"], timeout=5.0) as http:
-        vendor = VendorClient(
-            http, SecretStr(spec["key"]), retry_policy=RETRIES, random=Random(spec["run"])
-        )
+        timing = Timing(retry=RETRIES, random=Random(spec["run"]))
+        vendor = VendorClient(http, SecretStr(spec["key"]), timing)
         (model,) = await vendor.models()
         account = vendor.ledger_name(await vendor.account())
         prices = await vendor.prices()

@@ -37,6 +37,7 @@ from student.vendor.circuit_breaker import BreakerPolicy
 from student.vendor.client import connect
 from student.vendor.retry import RetryPolicy
 from student.vendor.schemas import Prices
+from student.vendor.transport import Timing
 
 OUT = Path("runs/paper")
 PAGE = "TABLES.md"
@@ -169,12 +170,12 @@ def _prices(options: Options, terminal: Terminal) -> Prices | None:
     """Returns the vendor's price list; prints a warning and returns None if it is unavailable."""
 
     async def ask() -> Prices:
-        retry = RetryPolicy(attempts=2, total_seconds=15.0)
-        breaker = BreakerPolicy(total_seconds=10.0, first_contact_seconds=5.0)
+        timing = Timing(
+            retry=RetryPolicy(attempts=2, total_seconds=15.0),
+            breaker=BreakerPolicy(total_seconds=10.0, first_contact_seconds=5.0),
+        )
         key = api_key(options.purchase)
-        async with connect(
-            options.purchase.vendor, key, retry_policy=retry, breaker_policy=breaker
-        ) as vendor:
+        async with connect(options.purchase.vendor, key, timing=timing) as vendor:
             return await vendor.prices()
 
     try:

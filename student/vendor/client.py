@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from random import Random
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -16,12 +13,10 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from cache.records.receipt import account_name
 from student.errors import BadInput, VendorError, VendorMisbehaved
-from student.vendor.circuit_breaker import BreakerPolicy
 from student.vendor.request import Batch, ExpectedAnswer
 from student.vendor.response import Answer, read_answer
-from student.vendor.retry import RetryPolicy
 from student.vendor.schemas import Account, Model, ModelList, Prices
-from student.vendor.transport import OnRetry, Reply, Transport
+from student.vendor.transport import OnRetry, Reply, Timing, Transport
 
 _Parsed = TypeVar("_Parsed", bound=BaseModel)
 
@@ -29,30 +24,17 @@ _Parsed = TypeVar("_Parsed", bound=BaseModel)
 class VendorClient:
     """The vendor's API for one key; a purchase keeps its Idempotency-Key through all retries.
 
-    Every method raises VendorError or a subclass, which says whether anything was charged. The
-    parameters are those of `Transport`.
+    Every method raises VendorError or a subclass, which says whether anything was charged. `http`
+    has the base URL and the timeouts.
     """
 
     def __init__(
         self,
         http: httpx.AsyncClient,
         key: SecretStr,
-        *,
-        retry_policy: RetryPolicy | None = None,
-        breaker_policy: BreakerPolicy | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        clock: Callable[[], float] = time.monotonic,
-        random: Random | None = None,
+        timing: Timing | None = None,
     ) -> None:
-        self._transport = Transport(
-            http,
-            key,
-            retry_policy=retry_policy,
-            breaker_policy=breaker_policy,
-            sleep=sleep,
-            clock=clock,
-            random=random,
-        )
+        self._transport = Transport(http, key, timing or Timing())
 
     def __repr__(self) -> str:
         return f"VendorClient({self.url!r})"
@@ -150,8 +132,7 @@ async def connect(
     key: SecretStr,
     *,
     connections: int = 16,
-    retry_policy: RetryPolicy | None = None,
-    breaker_policy: BreakerPolicy | None = None,
+    timing: Timing | None = None,
 ) -> AsyncIterator[VendorClient]:
     """A client of the vendor at this URL, closed when the block ends; sends nothing by itself.
 
@@ -180,4 +161,4 @@ async def connect(
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         follow_redirects=False,
     ) as http:
-        yield VendorClient(http, key, retry_policy=retry_policy, breaker_policy=breaker_policy)
+        yield VendorClient(http, key, timing)

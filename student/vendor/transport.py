@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import NoReturn
 
@@ -60,37 +60,40 @@ class _Failure:
     timed_out: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """When requests are repeated and when an outage ends.
+
+    Tests replace `sleep`, `clock` (seconds) and `random` (for jitter, not for secrets), so that
+    they need no time.
+    """
+
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
+    random: Random = field(default_factory=Random)
+
+
 class Transport:
     """The vendor's HTTP side for one key: authorisation, retries, circuit breaker, size limit.
 
-    `http` has the base URL and the timeouts. `sleep`, `clock` (seconds) and `random` are parameters
-    so that tests need no time.
+    `http` has the base URL and the timeouts.
     """
 
-    def __init__(
-        self,
-        http: httpx.AsyncClient,
-        key: SecretStr,
-        *,
-        retry_policy: RetryPolicy | None = None,
-        breaker_policy: BreakerPolicy | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        clock: Callable[[], float] = time.monotonic,
-        random: Random | None = None,
-    ) -> None:
+    def __init__(self, http: httpx.AsyncClient, key: SecretStr, timing: Timing) -> None:
         self._http = http
         self._key = key
-        self._policy = retry_policy or RetryPolicy()
-        self._sleep = sleep
-        self._clock = clock
-        # For jitter, not for a secret.
-        self._random = random or Random()
+        self._policy = timing.retry
+        self._sleep = timing.sleep
+        self._clock = timing.clock
+        self._random = timing.random
         self._breaker = CircuitBreaker(
-            breaker_policy or BreakerPolicy(),
+            timing.breaker,
             probe=self.is_ready,
-            sleep=sleep,
-            clock=clock,
-            random=self._random,
+            sleep=timing.sleep,
+            clock=timing.clock,
+            random=timing.random,
         )
 
     @property

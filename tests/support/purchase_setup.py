@@ -25,6 +25,7 @@ from student.purchase.recorder import PurchaseRecorder
 from student.vendor.client import VendorClient
 from student.vendor.retry import RetryPolicy
 from student.vendor.schemas import Model, Prices
+from student.vendor.transport import Timing
 from tests.support.ledger_vendor import KEY, LedgerVendor
 
 URL = "http://vendor.test:8000"
@@ -62,14 +63,13 @@ async def client_of(
     clock = clock or Clock()
     transport = httpx.MockTransport(handler)
     async with httpx.AsyncClient(transport=transport, base_url=URL) as http:
-        yield VendorClient(
-            http,
-            SecretStr(key),
-            retry_policy=retry_policy,
+        timing = Timing(
+            retry=retry_policy or RetryPolicy(),
             sleep=clock.sleep,
             clock=clock,
             random=Random(0),
         )
+        yield VendorClient(http, SecretStr(key), timing)
 
 
 @dataclass
