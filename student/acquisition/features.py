@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cache.storage.atomic_file import replacing
 from student.models.backbone import load_network
-from student.models.student import with_head
+from student.models.student import NewHead, with_head
 from student.models.timm_backbone import weights_name
 from student.options import TrainingOptions
 from student.training.device import training_device
@@ -47,10 +47,9 @@ def frozen_features(
         torch.manual_seed(torch_seed(seed))  # for a backbone with random weights
         student = with_head(
             load_network(options.backbone, options.weights, image_size=size),
+            NewHead(num_classes=2, text_embeddings=None),
             backbone=options.backbone,
             image_size=size,
-            num_classes=2,
-            text_embeddings=None,
         ).to(device)
         chunks: list[NDArray[np.float32]] = []
         for at in range(0, len(pixels), _CHUNK):

@@ -16,7 +16,7 @@ from student.errors import BadInput
 from student.models.architecture import Architecture
 from student.models.backbone import empty_network, tower_config
 from student.models.clip_tower import CONFIG
-from student.models.student import Student, with_head
+from student.models.student import NewHead, Student, with_head
 
 
 def save_student(student: Student, folder: Path, meta: Mapping[str, Any]) -> None:
@@ -64,13 +64,15 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
         text = torch.zeros(architecture.num_classes, architecture.dim)
     student = with_head(
         empty_network(architecture, folder),
+        NewHead(
+            num_classes=architecture.num_classes,
+            text_embeddings=text,
+            kind=architecture.head,
+            logit_scale=architecture.logit_scale,
+            learns_scale=architecture.learns_scale,
+        ),
         backbone=architecture.backbone,
         image_size=architecture.image_size,
-        num_classes=architecture.num_classes,
-        text_embeddings=text,
-        head=architecture.head,
-        logit_scale=architecture.logit_scale,
-        learns_scale=architecture.learns_scale,
     )
     student.load_state_dict(load(weights))
     return student.eval(), meta

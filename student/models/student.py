@@ -5,6 +5,7 @@ Shapes: B batch, S pixels a side, F features, D teacher dimensions, C classes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -73,51 +74,38 @@ class Student(nn.Module):
         return self.get_submodule(name)
 
 
-def new_student(
-    *,
-    backbone: str,
-    weights: str,
-    image_size: int,
-    num_classes: int,
-    text_embeddings: Tensor | None,
-    head: HeadKind | None = None,
-    logit_scale: float = LOGIT_SCALE,
-    learns_scale: bool = False,
-) -> Student:
-    """A student before training, on the network that `backbone` names; the rest as `with_head`.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NewHead:
+    """The head that a student gets before training. `text_embeddings` (C, D) are the class texts.
 
-    Raises BadInput and TrainingError as `load_network` does.
+    Without a `kind`, it is an embedding head if there are text embeddings, and a class head
+    otherwise.
     """
-    return with_head(
-        load_network(backbone, weights, image_size=image_size),
-        backbone=backbone,
-        image_size=image_size,
-        num_classes=num_classes,
-        text_embeddings=text_embeddings,
-        head=head,
-        logit_scale=logit_scale,
-        learns_scale=learns_scale,
-    )
+
+    num_classes: int
+    text_embeddings: Tensor | None
+    kind: HeadKind | None = None
+    logit_scale: float = LOGIT_SCALE
+    learns_scale: bool = False
 
 
-def with_head(
-    network: nn.Module,
-    *,
-    backbone: str,
-    image_size: int,
-    num_classes: int,
-    text_embeddings: Tensor | None,
-    head: HeadKind | None = None,
-    logit_scale: float = LOGIT_SCALE,
-    learns_scale: bool = False,
-) -> Student:
-    """A student on this network, whose name is `backbone`, with a new head.
+def new_student(head: NewHead, *, backbone: str, weights: str, image_size: int) -> Student:
+    """A student before training, on the network that `backbone` names, with this head.
 
-    Without `head`, it gets an embedding head if there are text embeddings (C, D), and a class head
-    otherwise. Raises BadInput if the head does not fit the network or the embeddings.
+    Raises BadInput and TrainingError as `load_network` and `with_head` do.
+    """
+    network = load_network(backbone, weights, image_size=image_size)
+    return with_head(network, head, backbone=backbone, image_size=image_size)
+
+
+def with_head(network: nn.Module, head: NewHead, *, backbone: str, image_size: int) -> Student:
+    """A student on this network, whose name is `backbone`, with this head.
+
+    Raises BadInput if the head does not fit the network or the embeddings.
     """
     num_features = count_features(network, image_size)
-    kind = head or ("class" if text_embeddings is None else "embedding")
+    text_embeddings = head.text_embeddings
+    kind = head.kind or ("class" if text_embeddings is None else "embedding")
     if kind == "class":
         text_embeddings = None
     elif text_embeddings is None:
@@ -133,11 +121,11 @@ def with_head(
         backbone=backbone,
         image_size=image_size,
         num_features=num_features,
-        num_classes=num_classes,
+        num_classes=head.num_classes,
         head=kind,
         dim=0 if text_embeddings is None else text_embeddings.shape[1],
-        logit_scale=logit_scale,
-        learns_scale=learns_scale,
+        logit_scale=head.logit_scale,
+        learns_scale=head.learns_scale,
     )
     return Student(network, _head(architecture, text_embeddings), architecture)
 

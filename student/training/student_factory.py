@@ -11,7 +11,7 @@ import torch
 from student.errors import BadInput
 from student.models.backbone import LOCAL_TOWER, is_tower
 from student.models.clip_tower import PREFIX, embedding_dim, load_tower
-from student.models.student import Student, new_student
+from student.models.student import NewHead, Student, new_student
 from student.options import TrainingOptions
 from student.training.methods import METHODS, Method
 from student.training.task import TrainingTask
@@ -76,14 +76,16 @@ def make_student(task: TrainingTask, *, pretrained: bool) -> Student:
     _check_pair(method, options.backbone)
     texts = torch.tensor(task.data.text_embeddings) if method.head != "class" else None
     return new_student(
+        NewHead(
+            num_classes=task.num_classes,
+            text_embeddings=texts,
+            kind=method.head,
+            logit_scale=task.terms.logit_scale,
+            learns_scale=task.terms.learns_scale,
+        ),
         backbone=options.backbone,
         weights=options.weights if pretrained else "none",
         image_size=task.data.image_size,
-        num_classes=task.num_classes,
-        text_embeddings=texts,
-        head=method.head,
-        logit_scale=task.terms.logit_scale,
-        learns_scale=task.terms.learns_scale,
     )
 
 

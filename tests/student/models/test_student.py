@@ -11,7 +11,7 @@ from student.errors import BadInput
 from student.models.architecture import HeadKind
 from student.models.heads import ClassHead, EmbeddingHead, TextHead
 from student.models.saved import load_student, save_student
-from student.models.student import Student, count_features, new_student
+from student.models.student import NewHead, Student, count_features, new_student
 from student.training.metrics import num_parameters
 from tests.support.shaded_images import CLASSES, DIM, SIZE
 
@@ -19,11 +19,10 @@ from tests.support.shaded_images import CLASSES, DIM, SIZE
 def _student(*, texts: bool = True, backbone: str = "test_vit") -> Student:
     torch.manual_seed(0)
     return new_student(
+        NewHead(num_classes=CLASSES, text_embeddings=torch.randn(CLASSES, DIM) if texts else None),
         backbone=backbone,
         weights="none",
         image_size=SIZE,
-        num_classes=CLASSES,
-        text_embeddings=torch.randn(CLASSES, DIM) if texts else None,
     ).eval()
 
 
@@ -114,12 +113,10 @@ def test_text_embeddings_need_not_be_unit_length() -> None:
 def _text_student() -> Student:
     torch.manual_seed(0)
     return new_student(
+        NewHead(num_classes=CLASSES, text_embeddings=torch.randn(CLASSES, DIM), kind="text"),
         backbone="test_vit",
         weights="none",
         image_size=SIZE,
-        num_classes=CLASSES,
-        text_embeddings=torch.randn(CLASSES, DIM),
-        head="text",
     ).eval()
 
 
@@ -137,12 +134,10 @@ def test_a_student_with_a_text_head_keeps_its_classifier_and_not_the_texts(tmp_p
 def test_a_learned_scale_is_saved_with_the_student(tmp_path: Path) -> None:
     torch.manual_seed(0)
     student = new_student(
+        NewHead(num_classes=CLASSES, text_embeddings=torch.randn(CLASSES, DIM), learns_scale=True),
         backbone="test_vit",
         weights="none",
         image_size=SIZE,
-        num_classes=CLASSES,
-        text_embeddings=torch.randn(CLASSES, DIM),
-        learns_scale=True,
     ).eval()
     student.get_parameter("head.log_scale").data.fill_(2.0)
     save_student(student, tmp_path, {})
@@ -165,12 +160,10 @@ def test_a_student_saved_before_scales_could_differ_is_still_read(tmp_path: Path
 def test_a_head_that_does_not_fit_the_network_is_refused() -> None:
     def make(head: HeadKind, texts: torch.Tensor | None) -> Student:
         return new_student(
+            NewHead(num_classes=CLASSES, text_embeddings=texts, kind=head),
             backbone="test_vit",
             weights="none",
             image_size=SIZE,
-            num_classes=CLASSES,
-            text_embeddings=texts,
-            head=head,
         )
 
     with pytest.raises(BadInput, match="needs text embeddings"):

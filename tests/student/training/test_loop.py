@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from student.errors import BadInput, TrainingError
 from student.models.architecture import Part
 from student.models.heads import EmbeddingHead
-from student.models.student import Student, new_student
+from student.models.student import NewHead, Student, new_student
 from student.training.averaging import LossValley
 from student.training.batches import Batch
 from student.training.loop import StageState, StageWork, fit, thaw
@@ -25,11 +25,10 @@ from tests.support.shaded_images import CLASSES, DIM, SIZE
 def _student(backbone: str = "test_efficientnet") -> Student:
     torch.manual_seed(0)
     return new_student(
+        NewHead(num_classes=CLASSES, text_embeddings=torch.eye(CLASSES, DIM)),
         backbone=backbone,
         weights="none",
         image_size=SIZE,
-        num_classes=CLASSES,
-        text_embeddings=torch.eye(CLASSES, DIM),
     )
 
 
@@ -88,13 +87,15 @@ def test_a_learned_scale_is_trained_in_every_stage_and_scales_the_logits(
 ) -> None:
     torch.manual_seed(0)
     student = new_student(
+        NewHead(
+            num_classes=CLASSES,
+            text_embeddings=torch.eye(CLASSES, DIM),
+            logit_scale=20.0,
+            learns_scale=True,
+        ),
         backbone="test_vit",
         weights="none",
         image_size=SIZE,
-        num_classes=CLASSES,
-        text_embeddings=torch.eye(CLASSES, DIM),
-        logit_scale=20.0,
-        learns_scale=True,
     )
     head = student.head
     assert isinstance(head, EmbeddingHead)
@@ -110,7 +111,10 @@ def test_a_learned_scale_is_trained_in_every_stage_and_scales_the_logits(
 
 def test_a_class_head_has_no_projection() -> None:
     student = new_student(
-        backbone="test_vit", weights="none", image_size=SIZE, num_classes=2, text_embeddings=None
+        NewHead(num_classes=2, text_embeddings=None),
+        backbone="test_vit",
+        weights="none",
+        image_size=SIZE,
     )
     with pytest.raises(BadInput, match="no projection"):
         thaw(student, Stage(name="align", trains="projection", steps=1, lr=0.1))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from student.errors import BadInput
-from student.models.student import Student, new_student
+from student.models.student import NewHead, Student, new_student
 from student.training.dataset import LabelledImages
 from student.training.metrics import (
     accuracy,
@@ -25,11 +25,10 @@ from tests.support.shaded_images import SIZE
 def student() -> Student:
     torch.manual_seed(0)
     return new_student(
+        NewHead(num_classes=4, text_embeddings=torch.randn(4, 6)),
         backbone="test_vit",
         weights="none",
         image_size=SIZE,
-        num_classes=4,
-        text_embeddings=torch.randn(4, 6),
     )
 
 
