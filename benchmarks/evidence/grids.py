@@ -21,7 +21,7 @@ from benchmarks.evidence.white_box import PIXELS, white_box
 from student.acquisition.strategies import SELECTORS
 from student.bench.constants import ZERO_SHOT
 from student.bench.rows import Option
-from student.bench.run import Grid, Run, new_run
+from student.bench.run import Grid, Run, normalised
 
 FRACTIONS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 FIRST_OF_THEM = (0.1, 0.0, 0.01, 0.25, 0.05, 0.5, 1.0)
@@ -30,14 +30,24 @@ EQUAL_SPEND = (1, 2, 4, 8, 16)
 """Views of each image, K, of 1/K, 4/K and so on of the images."""
 
 
-def emoji(method: str, house: str, seed: int, **more: object) -> Run:
-    """One vendor's style held out, beside the three styles that nobody trains on."""
-    return new_run(
-        dataset="emoji",
-        targets=(house, *NEVER_TRAINED_ON),
-        seed=seed,
-        method=method,
-        **more,  # type: ignore[arg-type]  # checked by the callee
+def emoji(
+    method: str,
+    house: str,
+    seed: int,
+    *,
+    options: Mapping[str, Option] = MappingProxyType({}),
+    **more: object,
+) -> Run:
+    """A run with one vendor's style held out, and the three styles that nobody trains on."""
+    return normalised(
+        Run(
+            dataset="emoji",
+            targets=(house, *NEVER_TRAINED_ON),
+            seed=seed,
+            method=method,
+            options=tuple(options.items()),
+            **more,  # type: ignore[arg-type]  # checked by the callee
+        )
     )
 
 
@@ -145,7 +155,7 @@ def curves(
         (selector, seed) for seed in seeds for selector in others
     ]
     return tuple(
-        emoji(ONE_QUERY, house, seed, fraction=fraction, selector_name=name)
+        emoji(ONE_QUERY, house, seed, fraction=fraction, selector=name)
         for name, seed in in_order
         for fraction in FIRST_OF_THEM
         for house in houses
@@ -216,13 +226,15 @@ def digits(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
 
 def digit(method: str, look: str, seed: int, **more: object) -> Run:
     """One look of the digits held out."""
-    return new_run(
-        dataset="digits",
-        targets=(look,),
-        seed=seed,
-        method=method,
-        teacher="digits",
-        **more,  # type: ignore[arg-type]  # checked by the callee
+    return normalised(
+        Run(
+            dataset="digits",
+            targets=(look,),
+            seed=seed,
+            method=method,
+            teacher="digits",
+            **more,  # type: ignore[arg-type]  # checked by the callee
+        )
     )
 
 

@@ -13,7 +13,7 @@ from benchmarks.evidence.protocol import (
     TWO_HOUSES,
 )
 from student.bench.rows import Option
-from student.bench.run import Run, new_run
+from student.bench.run import Run, normalised
 
 _HALF: Mapping[str, Option] = MappingProxyType({"wise_ft": 0.5})
 _GENTLY: Mapping[str, Option] = MappingProxyType({"lr": 1e-4})
@@ -54,15 +54,17 @@ def of_line(title: str, house: str, seed: int) -> Run:
     """The run of this line with this house style held out."""
     method, options = LINES[title]
     folder = TEACHERS[STYLES_UNSEEN].model
-    return new_run(
-        dataset="emoji",
-        targets=(house, *NEVER_TRAINED_ON),
-        seed=seed,
-        method=method,
-        teacher=STYLES_UNSEEN,
-        options={
-            "backbone": f"open_clip:local-dir:{folder}",
-            "weights": f"{folder}/open_clip_model.safetensors",
-            **options,
-        },
+    tower: Mapping[str, Option] = {
+        "backbone": f"open_clip:local-dir:{folder}",
+        "weights": f"{folder}/open_clip_model.safetensors",
+    }
+    return normalised(
+        Run(
+            dataset="emoji",
+            targets=(house, *NEVER_TRAINED_ON),
+            seed=seed,
+            method=method,
+            teacher=STYLES_UNSEEN,
+            options=tuple({**tower, **options}.items()),
+        )
     )

@@ -9,7 +9,7 @@ from cache.storage.atomic_file import replace_file
 from student.bench.charts import Curve, against_queries
 from student.bench.constants import ZERO_SHOT
 from student.bench.rows import Option, Row, read_rows
-from student.bench.run import Grid, Run, new_run
+from student.bench.run import Grid, Run, normalised
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table
 from student.data.image_folder import discover
@@ -39,15 +39,17 @@ def folder_grid(
     asked = [(method, 1.0) for method in methods]
     asked += [(options.training.method, share) for share in shares]
     runs = [
-        new_run(
-            dataset=options.data.data.resolve().name,
-            targets=targets,
-            seed=seed,
-            method=method,
-            views=options.data.views,
-            fraction=share,
-            selector_name=options.purchase.selector,
-            teacher=options.purchase.teacher or "vendor",
+        normalised(
+            Run(
+                dataset=options.data.data.resolve().name,
+                targets=tuple(targets),
+                seed=seed,
+                method=method,
+                views=options.data.views,
+                fraction=share,
+                selector=options.purchase.selector,
+                teacher=options.purchase.teacher or "vendor",
+            )
         )
         for seed in seeds
         for targets in choices

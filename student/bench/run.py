@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -29,7 +28,7 @@ _OPTIONS = TrainingOptions.identifying() - {"method"} | {"prompts"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One training run; make it with `new_run`, so that equal runs are equal values.
+    """One training run; use it `normalised`, so that equal runs are equal values.
 
     `fraction` (0 to 1) is the share of the training images that is bought, in the selector's order;
     `views` stored views are bought of each. `options` are those that differ from the grid's.
@@ -72,54 +71,32 @@ class Grid:
         return {identity(run, self.base): run for run in self.runs}
 
 
-def new_run(
-    *,
-    dataset: str,
-    targets: Sequence[str],
-    seed: int,
-    method: str,
-    views: int = 1,
-    fraction: float = 1.0,
-    selector_name: str = "random",
-    teacher: str = "embedded",
-    options: Mapping[str, Option] | None = None,
-) -> Run:
-    """Creates a run, resetting fields that its method ignores so that equal runs compare equal.
+def normalised(run: Run) -> Run:
+    """Returns the run with the fields reset that its method ignores, so that equal runs are equal.
 
     A method that reads no image embeddings buys none; a method that reads no text embeddings either
     has no teacher. Raises BadInput for an unknown method, selector or option, and for a number of
     views or a fraction out of range.
     """
-    selector(selector_name)
-    chosen = tuple(sorted((options or {}).items()))
+    selector(run.selector)
     if unknown := [
-        name for name, value in chosen if name not in _OPTIONS and not is_retired(name, value)
+        name for name, value in run.options if name not in _OPTIONS and not is_retired(name, value)
     ]:
         message = f"a run cannot differ in {', '.join(unknown)}"
         raise BadInput(message)
-    if not 0.0 <= fraction <= 1.0 or views < 1:
-        message = f"cannot buy {views} views of {fraction} of the images"
+    if not 0.0 <= run.fraction <= 1.0 or run.views < 1:
+        message = f"cannot buy {run.views} views of {run.fraction} of the images"
         raise BadInput(message)
-    run = Run(
-        dataset=dataset,
-        targets=tuple(sorted(targets)),
-        seed=seed,
-        method=method,
-        views=views,
-        fraction=fraction,
-        selector=selector_name,
-        teacher=teacher,
-        options=chosen,
-    )
-    if method == ZERO_SHOT:
+    run = replace(run, targets=tuple(sorted(run.targets)), options=tuple(sorted(run.options)))
+    if run.method == ZERO_SHOT:
         return replace(run, views=1, fraction=0.0, selector="random")
-    if not known_method(method).reads_images:
+    if not known_method(run.method).reads_images:
         run = replace(run, fraction=0.0)
     if run.fraction == 0.0:
         run = replace(run, views=1)
     if run.fraction in (0.0, 1.0):
         run = replace(run, selector="random")
-    return run if asks_texts(method) else replace(run, teacher=NO_TEACHER)
+    return run if asks_texts(run.method) else replace(run, teacher=NO_TEACHER)
 
 
 def known_method(name: str) -> Method:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from student.bench.constants import NO_TEACHER
 from student.bench.purchase import VendorEndpoint
 from student.bench.rows import Row
-from student.bench.run import Grid, Run, identity, new_run
+from student.bench.run import Grid, Run, identity, normalised
 from student.bench.runner import Source, run_grid
 from student.console import quiet
 from student.evaluation.results import AccuracyCount
@@ -39,14 +40,24 @@ def settings(pets: Path, **more: object) -> Options:
     return Options.of({**options, **more})
 
 
-def run(method: str = "vl2v-adip", *, seed: int = 0, target: str = "d2", **more: object) -> Run:
+def run(
+    method: str = "vl2v-adip",
+    *,
+    seed: int = 0,
+    target: str = "d2",
+    options: Mapping[str, object] = MappingProxyType({}),
+    **more: object,
+) -> Run:
     """A run on the pets."""
-    return new_run(
-        dataset="pets",
-        targets=[target],
-        seed=seed,
-        method=method,
-        **more,  # type: ignore[arg-type]  # checked by the callee
+    return normalised(
+        Run(
+            dataset="pets",
+            targets=(target,),
+            seed=seed,
+            method=method,
+            options=tuple(options.items()),  # type: ignore[arg-type]  # checked by the callee
+            **more,  # type: ignore[arg-type]
+        )
     )
 
 

@@ -22,7 +22,7 @@ PETS = Path("pets")
         run("kd"),
         run(views=2),
         run(fraction=0.5),
-        run(fraction=0.5, selector_name="herding"),
+        run(fraction=0.5, selector="herding"),
         run(teacher="another"),
         run(options={"lmd": 0.7}),
         run(options={"prompts": "domain"}),
@@ -53,14 +53,14 @@ def test_a_setting_named_by_the_run_overrides_the_methods_own() -> None:
 
 
 def test_a_method_without_queries_is_the_same_run_at_every_budget() -> None:
-    erm = run("erm", views=4, fraction=0.5, selector_name="herding", teacher="x")
+    erm = run("erm", views=4, fraction=0.5, selector="herding", teacher="x")
     assert erm == run("erm")
     assert (erm.teacher, erm.fraction) == (NO_TEACHER, 0.0)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0])
 def test_with_nothing_or_everything_bought_the_selector_does_not_matter(fraction: float) -> None:
-    assert run(fraction=fraction, selector_name="herding") == run(fraction=fraction)
+    assert run(fraction=fraction, selector="herding") == run(fraction=fraction)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_with_nothing_or_everything_bought_the_selector_does_not_matter(fraction
     [
         {"options": {"image_size": 32}},
         {"options": {"seed": 1}},
-        {"selector_name": "none"},
+        {"selector": "none"},
         {"fraction": 1.5},
         {"views": 0},
         {"method": "magic"},

@@ -62,7 +62,7 @@ def test_the_runs_of_a_curve_share_a_recipe() -> None:
     alike = [
         run("vl2v-adip-1q"),
         run("vl2v-adip-1q", seed=1, target="d1"),
-        run("vl2v-adip-1q", fraction=0.5, selector_name="margin", views=2),
+        run("vl2v-adip-1q", fraction=0.5, selector="margin", views=2),
         run("vl2v-adip-1q", fraction=0.0),
     ]
     assert len({recipe(each, base) for each in alike}) == 1
@@ -121,13 +121,13 @@ def test_a_bigger_fraction_is_trained_on_a_superset_of_a_smaller_fraction(pets: 
 
 def test_a_single_fraction_costs_no_more_than_its_images(pets: Path) -> None:
     vendor = LedgerVendor()
-    make(grid(pets, [run("vl2v-adip-1q", fraction=0.25, views=2, selector_name="herding")]), vendor)
+    make(grid(pets, [run("vl2v-adip-1q", fraction=0.25, views=2, selector="herding")]), vendor)
     assert vendor.spent == TEXTS + 2 * 4
 
 
 def test_a_selector_in_rounds_is_replayed_on_a_purchase_of_all_images(pets: Path) -> None:
     vendor = LedgerVendor()
-    rows = make(grid(pets, [run("vl2v-adip-1q", fraction=0.5, selector_name="margin")]), vendor)
+    rows = make(grid(pets, [run("vl2v-adip-1q", fraction=0.5, selector="margin")]), vendor)
     assert vendor.spent == TEXTS + TRAINED_ON
     assert [row.queries for row in read_rows(rows).values()] == [TEXTS + 8]
 

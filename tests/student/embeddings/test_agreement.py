@@ -11,7 +11,7 @@ from cache.embedding_table import EmbeddingTable, materialise
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from student.bench.dataset import gather, keys_read
-from student.bench.run import Grid, new_run
+from student.bench.run import Grid, Run, normalised
 from student.console import quiet
 from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
@@ -87,12 +87,14 @@ def test_a_purchase_buys_what_the_splits_need_and_no_more(
 
 def test_a_bench_run_reads_what_its_split_needs(settings: Options, scanned: ImageSet) -> None:
     runs = [
-        new_run(
-            dataset="pets",
-            targets=split.targets,
-            seed=0,
-            method="vl2v-adip",
-            views=settings.data.views,
+        normalised(
+            Run(
+                dataset="pets",
+                targets=split.targets,
+                seed=0,
+                method="vl2v-adip",
+                views=settings.data.views,
+            )
         )
         for split in scanned.splits
     ]
