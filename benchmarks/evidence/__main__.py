@@ -13,6 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,7 +24,7 @@ from benchmarks.evidence.protocol import FOLDER
 from benchmarks.evidence.vendors import local_vendors
 from student.bench.report import write_report
 from student.bench.run import Grid, Run
-from student.bench.runner import Source, run_grid
+from student.bench.runner import Source, missing_runs, run_grid
 from student.console import Terminal
 from student.errors import StudentError
 from tools.provenance import commit
@@ -44,17 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         command=shlex.join(["python", "-m", "benchmarks.evidence", *arguments]), commit=commit()
     )
     try:
-        for grid_run in [] if options.page else grids:
-            on_device = grid_run.base.changed(device=options.device)
+        for planned in [] if options.page else grids:
+            base = planned.base.changed(device=options.device, budget=options.budget)
+            current = Grid(name=planned.name, base=base, runs=_current(planned.runs))
+            if options.most is not None:
+                current = replace(current, runs=tuple(missing_runs(current, rows)[: options.most]))
             run_grid(
-                Grid(name=grid_run.name, base=on_device, runs=_current(grid_run.runs)),
+                current,
                 rows,
                 endpoints=local_vendors(FOLDER / "vendor", budget=options.budget),
-                budget=options.budget,
                 processes=options.processes,
                 source=source,
                 terminal=terminal,
-                most=options.most,
             )
         if options.quick:
             page = write_report(grids[0], rows, FOLDER / "quick")

@@ -58,9 +58,9 @@ class Selection:
     """
 
     def __init__(self, dataset: BenchDataset, base: Options, terminal: Terminal) -> None:
-        self._dataset = dataset
-        self._base = base
-        self._terminal = terminal
+        self.dataset = dataset
+        self.base = base
+        self.terminal = terminal
         self._candidates: dict[str, Candidates] = {}
         self._orders: dict[tuple[SplitName, str], list[int]] = {}
 
@@ -69,7 +69,7 @@ class Selection:
 
         `paid` is read by selectors that buy in rounds only.
         """
-        train = self._dataset.split_of(run).train
+        train = self.dataset.split_of(run).train
         if run.fraction == 0.0:
             return []
         count = max(1, round(run.fraction * len(train)))
@@ -91,11 +91,15 @@ class Selection:
     def _of_split(self, run: Run) -> Candidates:
         if run.selector not in self._candidates:
             self._candidates[run.selector] = candidates_for(
-                SELECTORS[run.selector], self._dataset.scanned, self._base, self._terminal
+                SELECTORS[run.selector],
+                self.dataset.scanned,
+                self.base.training,
+                self.base.run,
+                self.terminal,
             )
         everything = self._candidates[run.selector]
-        row_of = rows_by_path(self._dataset.scanned.training)
-        rows = [row_of[item.path] for item in self._dataset.split_of(run).train]
+        row_of = rows_by_path(self.dataset.scanned.training)
+        rows = [row_of[item.path] for item in self.dataset.split_of(run).train]
         return Candidates(
             features=everything.features[rows],
             labels=everything.labels[rows],
@@ -105,8 +109,8 @@ class Selection:
     def _answers(self, run: Run, paid: TeacherEmbeddings | None) -> Answers | None:
         if paid is None:
             return None
-        keys = replace(run_keys(run, self._base, self._dataset, paid.fingerprint), views=1)
-        vectors, known = paid.image_embeddings(keys, self._dataset.split_of(run).train)
+        keys = replace(run_keys(run, self.base, self.dataset, paid.fingerprint), views=1)
+        vectors, known = paid.image_embeddings(keys, self.dataset.split_of(run).train)
         texts = paid.class_embeddings(keys)
         return Answers(texts=texts, images=vectors[:, 0], known=known[:, 0])
 
@@ -119,7 +123,13 @@ def in_rounds(run: Run) -> bool:
 def run_keys(run: Run, base: Options, dataset: BenchDataset, fingerprint: str) -> SplitKeys:
     """Returns the keys of all embeddings of this run's split, bought or not."""
     options = options_of(run, base)
-    return split_keys(dataset.split_of(run), dataset.scanned.catalogue, options, fingerprint)
+    return split_keys(
+        dataset.split_of(run),
+        dataset.scanned.catalogue,
+        options.data,
+        options.purchase.prompts,
+        fingerprint,
+    )
 
 
 def keys_read(

@@ -20,13 +20,13 @@ from student.bench.dataset import (
     run_keys,
 )
 from student.bench.run import Run, known_method, resolved
-from student.console import Terminal
 from student.data.image_folder import Item
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PlanExceedsBudget, PurchaseError
 from student.options import Options
 from student.purchase.embedding_requests import EmbeddingRequest, image_requests, text_requests
 from student.purchase.plan import Plan
+from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import open_session
 from student.vendor.client import VendorClient
 from student.vendor.schemas import Prices
@@ -57,21 +57,17 @@ class BoughtEmbeddings:
 
 def buy_for(
     runs: Sequence[Run],
-    base: Options,
-    dataset: BenchDataset,
     selection: Selection,
     *,
-    check: Callable[[str, str], None],
     endpoints: VendorEndpoints,
-    budget: int | None,
+    check: Callable[[str, str], None],
     command: str,
-    terminal: Terminal,
 ) -> dict[str, BoughtEmbeddings]:
     """Buys the embeddings that these runs read, and returns them by teacher.
 
     Embeddings in the cache are not bought again. Buys everything or nothing, because an incomplete
-    grid cannot be compared. A dry run returns an empty dict. `budget` is in queries; if it is None,
-    the account at the vendor is the limit. `check` is called with each teacher and the fingerprint
+    grid cannot be compared. A dry run returns an empty dict. If the grid has no budget, the account
+    at the vendor is the limit. `check` is called with each teacher and the fingerprint
     that the vendor sells under its name, and may raise. Raises PlanExceedsBudget before anything is
     sent, other StudentErrors, and CacheError.
     """
@@ -80,11 +76,11 @@ def buy_for(
         if run.teacher != NO_TEACHER:
             by_teacher.setdefault(run.teacher, []).append(run)
     bought: dict[str, BoughtEmbeddings] = {}
-    with PaidCache.open(base.purchase.cache) as cache:
+    with PaidCache.open(selection.base.purchase.cache) as cache:
         for teacher, teacher_runs in by_teacher.items():
             with endpoints(teacher) as endpoint:
-                purchase = _BenchPurchase(base, dataset, selection, cache, check, terminal, command)
-                embeddings = asyncio.run(purchase.purchase(endpoint, teacher_runs, budget, teacher))
+                purchase = _BenchPurchase(selection, cache, check, command)
+                embeddings = asyncio.run(purchase.purchase(endpoint, teacher_runs, teacher))
                 if embeddings is not None:
                     bought[teacher] = embeddings
     return bought
@@ -93,41 +89,37 @@ def buy_for(
 class _BenchPurchase:
     def __init__(
         self,
-        base: Options,
-        dataset: BenchDataset,
         selection: Selection,
         cache: PaidCache,
         check: Callable[[str, str], None],
-        terminal: Terminal,
         command: str,
     ) -> None:
-        self._base = base
-        self._dataset = dataset
         self._selection = selection
+        self._base = selection.base
+        self._dataset = selection.dataset
         self._cache = cache
         self._check = check
-        self._terminal = terminal
         self._command = command
 
     async def purchase(
-        self, endpoint: VendorEndpoint, runs: Sequence[Run], budget: int | None, teacher: str
+        self, endpoint: VendorEndpoint, runs: Sequence[Run], teacher: str
     ) -> BoughtEmbeddings | None:
         """Buys all embeddings of one teacher that these runs read; returns None after a dry run."""
         base = self._base
         async with endpoint.open() as vendor:
             session = await open_session(
                 vendor,
-                base.changed(budget=budget, teacher=endpoint.model),
+                base.purchase.changed(teacher=endpoint.model),
                 [(known_method(r.method), resolved(r, base)) for r in runs if r.is_student],
                 self._cache,
-                self._terminal,
-                command=self._command,
-                kind="bench",
+                self._selection.terminal,
+                RunLabel(name=new_run_name("bench"), command=self._command),
             )
             fingerprint = session.model.fingerprint
             self._check(teacher, fingerprint)
             plan = session.plan(self._wanted(runs, fingerprint))
-            session.show(plan, f"purchase from the teacher {teacher}, {vendor.url}")
+            heading = f"purchase from the teacher {teacher}, {vendor.url}"
+            session.show(plan, heading, data=base.data.data)
             if base.run.dry_run:
                 return None
             if plan.left_out:

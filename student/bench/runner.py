@@ -45,20 +45,18 @@ def run_grid(
     rows: Path,
     *,
     endpoints: VendorEndpoints,
-    budget: int | None,
     processes: int,
     source: Source,
     terminal: Terminal,
-    most: int | None = None,
 ) -> int:
-    """Adds a row for each run without a row, at most `most`, and returns how many it added.
+    """Adds a row for each run without a row, and returns how many it added.
 
     The network is not used once training has begun. If the process is killed, the same call
     resumes: rows and paid answers are on disk, and unfinished runs have checkpoints. Raises
     StudentError and CacheError; BadInput if the file has rows of other images, or of another
     teacher under the same name.
     """
-    runs = missing_runs(grid, rows)[:most]
+    runs = missing_runs(grid, rows)
     terminal.say(f"reading {grid.base.data.data}")
     catalogue = discover(grid.base.data.data)
     datasets = {run.dataset for run in grid.runs}
@@ -72,14 +70,10 @@ def run_grid(
     selection = Selection(dataset, grid.base, terminal)
     bought = buy_for(
         runs,
-        grid.base,
-        dataset,
         selection,
-        check=lambda teacher, sold: check_teacher(earlier, rows, teacher, sold),
         endpoints=endpoints,
-        budget=budget,
+        check=lambda teacher, sold: check_teacher(earlier, rows, teacher, sold),
         command=source.command,
-        terminal=terminal,
     )
     if grid.base.run.dry_run:
         terminal.say("dry run: nothing was bought")

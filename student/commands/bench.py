@@ -65,7 +65,6 @@ def run_bench(
         grid,
         rows,
         endpoints=endpoint_for,
-        budget=options.purchase.budget,
         processes=own.processes,
         source=Source(command=command, commit=_version()),
         terminal=terminal,

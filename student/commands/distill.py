@@ -64,7 +64,9 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
             if split.targets:
                 terminal.say(f"held out: {', '.join(split.targets)}")
             experiments.append(run_experiment(split, scanned, paid, options, terminal))
-            keys = split_keys(split, scanned.catalogue, options, whole.fingerprint)
+            keys = split_keys(
+                split, scanned.catalogue, options.data, options.purchase.prompts, whole.fingerprint
+            )
             read = paid.rows.keys() & keys.keys(split.train)
             own.append(_paid_by(purchase_cost(cache, read, result.plan.prices), whole))
         write_artefacts(

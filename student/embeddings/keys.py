@@ -13,7 +13,7 @@ from cache.records.embedding_key import EmbeddingKey, text_item
 from student.data.image_folder import Catalogue, Item
 from student.data.split import Split
 from student.data.views import view_name
-from student.options import Options
+from student.options import DataOptions
 
 PromptStyle = Literal["class", "domain"]
 _T = TypeVar("_T")
@@ -61,15 +61,17 @@ class SplitKeys:
         return [*self.text_keys(), *self.image_keys(items)]
 
 
-def split_keys(split: Split, catalogue: Catalogue, options: Options, fingerprint: str) -> SplitKeys:
+def split_keys(
+    split: Split, catalogue: Catalogue, data: DataOptions, prompts: PromptStyle, fingerprint: str
+) -> SplitKeys:
     """The keys of a split under these options, for the model with this fingerprint."""
     return SplitKeys(
         fingerprint=fingerprint,
         classes=catalogue.classes,
         sources=split.sources,
-        prompts=options.purchase.prompts,
-        views=options.data.views,
-        image_size=options.data.image_size,
+        prompts=prompts,
+        views=data.views,
+        image_size=data.image_size,
     )
 
 

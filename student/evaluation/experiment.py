@@ -110,7 +110,9 @@ def _bought(
     if paid is None:
         nothing = np.zeros((*shape, 1), dtype=np.float32)
         return nothing, np.zeros(shape, dtype=bool), np.zeros((len(classes), 1), dtype=np.float32)
-    keys = split_keys(split, scanned.catalogue, options, paid.fingerprint)
+    keys = split_keys(
+        split, scanned.catalogue, options.data, options.purchase.prompts, paid.fingerprint
+    )
     vectors, bought = paid.image_embeddings(keys, split.train)
     return vectors, bought, paid.class_embeddings(keys)
 

@@ -13,15 +13,25 @@ from student.acquisition.features import frozen_features
 from student.acquisition.strategies import Selector
 from student.console import Terminal
 from student.data.image_set import ImageSet
-from student.embeddings.keys import original_key, prompts_of_splits, split_keys, text_key
+from student.embeddings.keys import (
+    PromptStyle,
+    original_key,
+    prompts_of_splits,
+    split_keys,
+    text_key,
+)
 from student.embeddings.lookup import class_means
-from student.options import Options
+from student.options import DataOptions, RunOptions, TrainingOptions
 from student.purchase.embedding_requests import EmbeddingRequest, image_requests, text_requests
 from student.vendor.schemas import Model
 
 
 def candidates_for(
-    selector: Selector, scanned: ImageSet, options: Options, terminal: Terminal
+    selector: Selector,
+    scanned: ImageSet,
+    training: TrainingOptions,
+    run: RunOptions,
+    terminal: Terminal,
 ) -> Candidates:
     """The training images as candidates for this selector, row by row.
 
@@ -36,9 +46,9 @@ def candidates_for(
             features = frozen_features(
                 [item.digest for item in items],
                 scanned.stored[:, 0],
-                options.training,
-                seed=options.run.seed,
-                folder=options.run.out / "features",
+                training,
+                seed=run.seed,
+                folder=run.out / "features",
                 progress=lambda done, total: update(done, total, ""),
             )
     return Candidates(
@@ -51,12 +61,14 @@ def candidates_for(
 class EmbeddingRequirements:
     """The prompts and the views that the splits of a run need, of one model."""
 
-    def __init__(self, options: Options, scanned: ImageSet, model: Model) -> None:
+    def __init__(
+        self, data: DataOptions, prompts: PromptStyle, scanned: ImageSet, model: Model
+    ) -> None:
         self._scanned = scanned
         self._fingerprint = model.fingerprint
         self._prompts = prompts_of_splits(
             [
-                split_keys(split, scanned.catalogue, options, model.fingerprint)
+                split_keys(split, scanned.catalogue, data, prompts, model.fingerprint)
                 for split in scanned.splits
             ]
         )

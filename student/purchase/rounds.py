@@ -14,6 +14,7 @@ from student.options import Options
 from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
+from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import PurchaseSession, open_session
 from student.training.methods import METHODS, reads_images
 from student.vendor.client import VendorClient
@@ -38,10 +39,13 @@ async def run_purchase(
 ) -> PurchaseResult | None:
     """Plan and buy; None after a dry run. Raises StudentError and CacheError."""
     students = [(METHODS[name], options.training) for name in options.training.methods]
-    session = await open_session(vendor, options, students, cache, terminal, command=command)
-    requirements = EmbeddingRequirements(options, scanned, session.model)
+    run = RunLabel(name=new_run_name("run"), command=command)
+    session = await open_session(vendor, options.purchase, students, cache, terminal, run)
+    requirements = EmbeddingRequirements(
+        options.data, options.purchase.prompts, scanned, session.model
+    )
     plan, rounds = _planned(options, scanned, requirements, session, terminal)
-    session.show(plan, f"purchase from {vendor.url}")
+    session.show(plan, f"purchase from {vendor.url}", data=options.data.data)
     if plan.limited_by == "vendor budget" and plan.left_out:
         terminal.warn(
             f"the account at the vendor has {session.account.remaining_units:,} queries left; "
@@ -59,7 +63,7 @@ async def run_purchase(
     else:
         summary = await _buy_in_rounds(rounds, session, plan, requirements)
     _report(plan, summary, terminal)
-    return PurchaseResult(plan=plan, summary=summary, run=session.run)
+    return PurchaseResult(plan=plan, summary=summary, run=session.run.name)
 
 
 def _planned(
@@ -81,11 +85,11 @@ def _planned(
         return session.plan(requirements.wanted([])), None
     chosen = selector(options.purchase.selector)
     at_random = SELECTORS["random"]
-    candidates = candidates_for(at_random, scanned, options, terminal)
+    candidates = candidates_for(at_random, scanned, options.training, options.run, terminal)
     plan = session.plan(requirements.wanted(order("random", candidates, seed=options.run.seed)))
     if chosen is at_random or not plan.left_out:
         return plan, None
-    candidates = candidates_for(chosen, scanned, options, terminal)
+    candidates = candidates_for(chosen, scanned, options.training, options.run, terminal)
     if chosen.in_rounds is not None:
         return plan, chosen.in_rounds(candidates, seed=options.run.seed)
     # No image costs less than one unit: what comes later in the order cannot be bought.

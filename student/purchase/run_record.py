@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from cache.paid_cache import now_ms
 from cache.records.embedding_key import EmbeddingKey
@@ -18,6 +19,14 @@ from student.vendor.client import VendorClient
 def new_run_name(kind: str) -> str:
     """A name that no other run has: `kind`, the time in UTC and a few random digits."""
     return f"{kind}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLabel:
+    """The name and the command under which the cache records a run."""
+
+    name: str
+    command: str
 
 
 async def buy_and_record(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
@@ -12,7 +13,7 @@ from cache.records.purchase_records import Intent
 from student.console import Terminal
 from student.data.demo.marker import is_demo_data
 from student.errors import PurchaseError
-from student.options import Options, TrainingOptions
+from student.options import PurchaseOptions, TrainingOptions
 from student.purchase.display import purchase_bar, show_plan
 from student.purchase.embedding_buyer import choose_model
 from student.purchase.embedding_requests import EmbeddingRequest
@@ -20,7 +21,7 @@ from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.run_record import buy_and_record, new_run_name
+from student.purchase.run_record import RunLabel, buy_and_record
 from student.training.methods import Method
 from student.training.student_factory import check_space, foreign_weights
 from student.vendor.client import VendorClient
@@ -36,7 +37,7 @@ class PurchaseSession:
     vendor can still pay.
     """
 
-    options: Options
+    options: PurchaseOptions
     students: Sequence[tuple[Method, TrainingOptions]]
     cache: PaidCache
     vendor: VendorClient
@@ -44,8 +45,7 @@ class PurchaseSession:
     prices: Prices
     account: Account
     terminal: Terminal
-    command: str
-    run: str
+    run: RunLabel
     payable: int
     _parts: list[PurchaseSummary] = field(default_factory=list)
     _counted: set[EmbeddingKey] = field(default_factory=set)
@@ -58,7 +58,7 @@ class PurchaseSession:
     def plan(self, requests: Sequence[EmbeddingRequest]) -> Plan:
         """The plan for these requests, within the budget, if any, and what the account can pay."""
         # The account limits the plan too, so that texts come first even where it is the limit.
-        asked = self.options.purchase.budget
+        asked = self.options.budget
         is_own = asked is not None and asked <= self.payable
         return make_plan(
             requests,
@@ -69,12 +69,12 @@ class PurchaseSession:
             limited_by="client budget" if is_own else "vendor budget",
         )
 
-    def show(self, plan: Plan, heading: str) -> None:
-        """Print a plan, with warnings to consider before paying for it."""
+    def show(self, plan: Plan, heading: str, *, data: Path) -> None:
+        """Print a plan for the images in `data`, with warnings to consider before paying."""
         terminal = self.terminal
         terminal.heading(heading)
         show_plan(plan, terminal)
-        if self.model.embedded and not is_demo_data(self.options.data.data) and plan.to_buy:
+        if self.model.embedded and not is_demo_data(data) and plan.to_buy:
             terminal.warn(
                 "the vendor sells its embedded model, which is small and knows only emoji, and "
                 "these are not the demo images: configure the vendor with a real CLIP model"
@@ -102,7 +102,7 @@ class PurchaseSession:
 
     def _obstacle(self, intent: Intent, count: int) -> str:
         name = intent.idempotency_key
-        folder = shlex.quote(str(self.options.purchase.cache))
+        folder = shlex.quote(str(self.options.cache))
         remedy = (
             "that run is still running: wait until it ends"
             if self.cache.is_running(intent.run)
@@ -118,7 +118,7 @@ class PurchaseSession:
 
     async def buy(self, plan: Plan) -> PurchaseSummary:
         """Buy a plan. Several plans are the rounds of one run, each recorded under its own name."""
-        name = f"{self.run}.{len(self._parts) + 1}" if self._parts else self.run
+        name = f"{self.run.name}.{len(self._parts) + 1}" if self._parts else self.run.name
         account = self.vendor.ledger_name(self.account)
         payer = Payer(run=name, account=account, budget=plan.budget)
         journal = PurchaseJournal(plan, cache=self.cache, payer=payer)
@@ -126,9 +126,9 @@ class PurchaseSession:
             summary = await buy_and_record(
                 PurchaseRecorder(journal, listener=listener),
                 self.vendor,
-                command=self.command,
-                batch_size=self.options.purchase.batch_size,
-                concurrency=self.options.purchase.concurrency,
+                command=self.run.command,
+                batch_size=self.options.batch_size,
+                concurrency=self.options.concurrency,
                 counted=self._counted,
             )
         self._parts.append(summary)
@@ -138,22 +138,20 @@ class PurchaseSession:
 
 async def open_session(
     vendor: VendorClient,
-    options: Options,
+    options: PurchaseOptions,
     students: Sequence[tuple[Method, TrainingOptions]],
     cache: PaidCache,
     terminal: Terminal,
-    *,
-    command: str,
-    kind: str = "run",
+    run: RunLabel,
 ) -> PurchaseSession:
     """Ask the vendor for its models, its prices and the account, and open a session.
 
-    `kind` is the prefix of the names of its runs. Raises BadInput where the vendor has no such
-    model or a student cannot learn from it, and VendorError.
+    Raises BadInput if the vendor has no such model or a student cannot learn from it, and
+    VendorError.
     """
     if not await vendor.ready():
         terminal.say(f"the vendor at {vendor.url} is not ready; retrying for some minutes")
-    model = choose_model(await vendor.models(), options.purchase.teacher)
+    model = choose_model(await vendor.models(), options.teacher)
     for method, training in students:
         check_space(method, training.backbone, model.dim)
     prices = await vendor.prices()
@@ -167,7 +165,6 @@ async def open_session(
         prices=prices,
         account=account,
         terminal=terminal,
-        command=command,
-        run=new_run_name(kind),
+        run=run,
         payable=cache.spend_on_record().committed_units + account.remaining_units,
     )

@@ -52,7 +52,9 @@ async def bought(
 def paid_rows(
     options: Options, scanned: ImageSet, cache: PaidCache, settled: PurchaseResult
 ) -> list[int]:
-    requirements = EmbeddingRequirements(options, scanned, settled.plan.model)
+    requirements = EmbeddingRequirements(
+        options.data, options.purchase.prompts, scanned, settled.plan.model
+    )
     return [
         row
         for row in range(len(scanned.training))

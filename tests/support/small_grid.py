@@ -26,6 +26,7 @@ def settings(pets: Path, **more: object) -> Options:
     folder = pets.parent
     options: dict[str, object] = {
         "data": pets,
+        "budget": 1000,
         "cache": folder / "cache",
         "out": folder / "out",
         "backbone": "test_efficientnet",
@@ -80,9 +81,7 @@ def make(
     bench_grid: Grid,
     vendor: LedgerVendor,
     *,
-    budget: int = 1000,
     processes: int = 1,
-    most: int = 99,
 ) -> Path:
     """Run the grid; return the path of its rows."""
     rows = bench_grid.base.run.out / "rows.jsonl"
@@ -90,11 +89,9 @@ def make(
         bench_grid,
         rows,
         endpoints=sold_by(vendor),
-        budget=budget,
         processes=processes,
         source=SOURCE,
         terminal=quiet(),
-        most=most,
     )
     return rows
 

@@ -32,7 +32,6 @@ def printed_by(bench_grid: Grid, vendor: LedgerVendor) -> str:
         bench_grid,
         bench_grid.base.run.out / "rows.jsonl",
         endpoints=sold_by(vendor),
-        budget=1000,
         processes=1,
         source=SOURCE,
         terminal=Terminal(Console(file=printed, width=500)),

@@ -66,13 +66,17 @@ def scanned(settings: Options) -> ImageSet:
 def needed(settings: Options, scanned: ImageSet, fingerprint: str) -> list[set[EmbeddingKey]]:
     """The keys that each split needs, by `EmbeddingRequirements`."""
     return [
-        set(split_keys(split, scanned.catalogue, settings, fingerprint).keys(split.train))
+        set(
+            split_keys(
+                split, scanned.catalogue, settings.data, settings.purchase.prompts, fingerprint
+            ).keys(split.train)
+        )
         for split in scanned.splits
     ]
 
 
 def bought(settings: Options, scanned: ImageSet, model: Model) -> set[EmbeddingKey]:
-    requirements = EmbeddingRequirements(settings, scanned, model)
+    requirements = EmbeddingRequirements(settings.data, settings.purchase.prompts, scanned, model)
     return {request.key for request in requirements.wanted(range(len(scanned.training)))}
 
 

@@ -94,8 +94,10 @@ async def test_rounds_choose_what_a_replay_on_the_full_purchase_chooses(
     settled, every = await bought(everything, LedgerVendor())
     scanned = load_image_set(settings.data, settings.run, quiet())
     with PaidCache.open(everything.purchase.cache) as cache:
-        answers = EmbeddingRequirements(settings, scanned, settled.plan.model).answers(every, cache)
-    candidates = candidates_for(SELECTORS[name], scanned, settings, quiet())
+        answers = EmbeddingRequirements(
+            settings.data, settings.purchase.prompts, scanned, settled.plan.model
+        ).answers(every, cache)
+    candidates = candidates_for(SELECTORS[name], scanned, settings.training, settings.run, quiet())
     assert sorted(order(name, candidates, seed=0, answers=answers)[:11]) == few
 
 

@@ -126,9 +126,9 @@ def leave_open_purchase(
 
 def prompts(settings: Options, vendor: LedgerVendor) -> list[EmbeddingRequest]:
     model = Model.model_validate(vendor.model)
-    return EmbeddingRequirements(
-        settings, load_image_set(settings.data, settings.run, quiet()), model
-    ).wanted([])
+    scanned = load_image_set(settings.data, settings.run, quiet())
+    requirements = EmbeddingRequirements(settings.data, settings.purchase.prompts, scanned, model)
+    return requirements.wanted([])
 
 
 async def test_no_image_is_bought_while_another_keys_purchase_holds_the_prompts(
@@ -175,7 +175,9 @@ async def test_an_open_purchase_of_the_prompts_under_the_same_key_is_settled(pet
 async def test_another_keys_purchase_of_an_image_does_not_stop_the_run(pets: Path) -> None:
     vendor, settings = LedgerVendor(), run_options(pets, budget=1_000)
     scanned = load_image_set(settings.data, settings.run, quiet())
-    requirements = EmbeddingRequirements(settings, scanned, Model.model_validate(vendor.model))
+    requirements = EmbeddingRequirements(
+        settings.data, settings.purchase.prompts, scanned, Model.model_validate(vendor.model)
+    )
     leave_open_purchase(settings, requirements.wanted([0])[TEXTS:], key_id="oldkey")
     settled, images = await bought(settings, vendor)
     assert (len(images), settled.summary.stop_reason) == (IMAGES - 1, "waiting")
