@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
+from cache.records.money import dollars
 from cache.records.purchase_records import Intent
 from student.console import Terminal
-from student.data.demo.marker import is_demo_data
+from student.data.demo.lay_out import is_demo_data
 from student.errors import PurchaseError
 from student.options import PurchaseOptions, TrainingOptions
-from student.purchase.display import purchase_bar, show_plan
 from student.purchase.embedding_buyer import choose_model
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
-from student.purchase.progress import PurchaseSummary
+from student.purchase.progress import Listener, Progress, PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.run_record import RunLabel, buy_and_record
 from student.training.methods import Method
@@ -73,7 +74,7 @@ class PurchaseSession:
         """Print a plan for the images in `data`, with warnings to consider before paying."""
         terminal = self.terminal
         terminal.heading(heading)
-        show_plan(plan, terminal)
+        terminal.table(("plan", ""), [list(row) for row in plan.describe()])
         if self.model.embedded and not is_demo_data(data) and plan.to_buy:
             terminal.warn(
                 "the vendor sells its embedded model, which is small and knows only emoji, and "
@@ -122,7 +123,7 @@ class PurchaseSession:
         account = self.vendor.ledger_name(self.account)
         payer = Payer(run=name, account=account, budget=plan.budget)
         journal = PurchaseJournal(plan, cache=self.cache, payer=payer)
-        with purchase_bar(self.terminal) as listener:
+        with _purchase_bar(self.terminal) as listener:
             summary = await buy_and_record(
                 PurchaseRecorder(journal, listener=listener),
                 self.vendor,
@@ -168,3 +169,19 @@ async def open_session(
         run=run,
         payable=cache.spend_on_record().committed_units + account.remaining_units,
     )
+
+
+@contextmanager
+def _purchase_bar(terminal: Terminal) -> Iterator[Listener]:
+    """A bar that follows a purchase: bought, cached, spent and time left."""
+    with terminal.bar("buying") as update:
+
+        def listen(now: Progress) -> None:
+            got = now.bought + now.recovered
+            note = (
+                f"{got:,} bought, {now.cached:,} cached, {now.units:,} queries "
+                f"({dollars(now.cost_micro_usd)}), {now.in_flight} in flight"
+            )
+            update(got + now.refused, now.planned, note)
+
+        yield listen

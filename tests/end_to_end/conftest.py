@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from student.data.demo.lay_out import all_emoji
-from student.data.demo.marker import mark
+from student.data.demo.lay_out import all_emoji, mark
 from student.data.demo.styles import styles
 from tools.local_vendor import local_vendor
 

@@ -8,10 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, cast
 
-from student.data.demo.marker import mark
 from student.data.demo.styles import styles
 from student.data.image_folder import UNSEEN_FILE
 
+MARK = ".emoji-demo"  # a file in the demo data's folder, which a user's own folder does not have
 Knower = Literal["student", "teacher", "nobody"]
 
 
@@ -75,3 +75,13 @@ def lay_out(root: Path, *, progress: Callable[[str, int], None] = lambda *_: Non
         rows.writerows((e.stem, groups[e.known_to]) for e in emoji if e.known_to != "student")
     mark(root)
     return written
+
+
+def mark(root: Path) -> None:
+    """Mark this folder as the demo data."""
+    (root / MARK).touch()
+
+
+def is_demo_data(root: Path) -> bool:
+    """Whether the folder is marked."""
+    return (root / MARK).exists()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from student.acquisition.ridge import solve_projection
+from student.acquisition.margin import solve_projection
 
 ROWS, FEATURES, DIM = 36, 6, 8
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from student.data.demo.lay_out import all_emoji, lay_out
-from student.data.demo.marker import is_demo_data
+from student.data.demo.lay_out import all_emoji, is_demo_data, lay_out
 from student.data.image_folder import discover
 
 
