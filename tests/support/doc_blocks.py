@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MARK = re.compile(r"<!-- (run|run=vendor|needs=[a-z]+) -->")
-NEEDS = frozenset({"docker", "gpu", "hours", "hub", "minutes", "postgresql", "setup"})
+NEEDS = frozenset({"docker", "gpu", "hub", "minutes", "postgresql", "setup"})
 """What a block that no test runs may need: `setup` is the environment that make creates."""
 RUNNABLE = ("sh", "python")
 
