@@ -1,4 +1,4 @@
-"""The event log of one process: one JSON line per event, written before the process goes on.
+"""The event log of one process: one JSON line per event, written before the process continues.
 
 A client writes `invoke` before it sends a request, then `ok` (status 200), `fail` (another status)
 or `info` (no complete answer arrived, so only the vendor knows the outcome). Every process writes

@@ -2,8 +2,8 @@
 
     python -m benchmarks.evidence [--grid headline ...] [--quick] [--page]
 
-Resumable: killed at any point, the same command goes on; a run with a row is not made again, an
-answer that was paid for is not bought again.
+After a kill at any point, run the same command again: a run with a row is not repeated, and a paid
+answer is not bought again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BUDGET = 600_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the grids that are named, all where none is, and writes the page."""
+    """Runs the named grids, or all of them, and writes the page."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(arguments)
     terminal = Terminal(Console())
@@ -64,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             page = DOCS / "evidence.md"
             write_page(rows, DOCS)
     except KeyboardInterrupt:
-        terminal.say("interrupted: rows and paid answers stand; the same command goes on from here")
+        terminal.say(
+            "interrupted: rows and paid answers are stored; run the same command again to resume"
+        )
         return 130
     except StudentError as error:
         terminal.warn(str(error))

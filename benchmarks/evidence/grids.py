@@ -1,4 +1,4 @@
-"""The grids by name, each in the order in which its runs are made: what a reader needs first."""
+"""The grids by name, each in the order in which its runs are made: the most important first."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def curves(
 ) -> tuple[Run, ...]:
     """Accuracy against queries: VL2V-ADiP-1q at increasing numbers of images, by selector.
 
-    The first selector's whole curve comes first, for the others are laid beside it.
+    The first selector's whole curve is made first, because the others are compared with it.
     """
     first, *others = selectors
     in_order = [(first, seed) for seed in seeds] + [

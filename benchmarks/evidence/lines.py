@@ -1,4 +1,4 @@
-"""The lines and columns of the page: which rows stand for what."""
+"""The lines and columns of the page: which rows belong to which line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from student.bench.constants import ZERO_SHOT
 from student.bench.rows import Option, Row
 from student.bench.run import Grid, Run
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
-from student.bench.statistics import reach_of_one_seed
+from student.bench.statistics import half_width_of_one_seed
 
 HOUSE = parts("house style", lambda row: [name for name in row.targets if name in HOUSES])
 OPENMOJI = part("openmoji", "OpenMoji")
@@ -140,7 +140,7 @@ class Found:
     def by_chance(self, column: Column) -> float | None:
         """How far another seed moves a difference of two single runs: half its 95% interval."""
         _, _, published, one_query, _ = self.headline()
-        return reach_of_one_seed(one_query.values(column), published.values(column))
+        return half_width_of_one_seed(one_query.values(column), published.values(column))
 
     def least_gain(self) -> list[Series]:
         """VL2V-ADiP-1q where it gains least over the published recipe, and variants of it."""

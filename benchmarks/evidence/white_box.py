@@ -1,4 +1,4 @@
-"""The grid in which the teacher's weights are at hand: its own image tower is the student."""
+"""The white-box grid: the teacher's own image tower is the student."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, *, execute: Execute | None = None) -
                 return code
         return _write(options.out, terminal)
     except KeyboardInterrupt:
-        terminal.say("interrupted: reports and paid answers stand; the same command goes on")
+        terminal.say("interrupted: everything is stored; run the same command again to resume")
         return 130
     except StudentError as error:
         terminal.warn(str(error))

@@ -1,7 +1,7 @@
 """diskcache with settings and checks under which no paid row can be lost.
 
 By default diskcache deletes rows beyond 1 GiB, unpickles what it finds, writes big values to files
-without fsync, can lose the last commits in a power cut, and waits for ever for a stuck lock.
+without fsync, can lose the last commits in a power cut, and waits forever for a stuck lock.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ def margins(candidates: Candidates, answers: Answers) -> NDArray[np.float32]:
 
 
 def _rounds(candidates: Candidates, free: Sequence[int], *, typical: float) -> AcquisitionRounds:
-    """Rounds of which the first is the start of `free`, and `typical` of each later one goes on
-    in it."""
+    """Rounds: the first takes the start of `free`; each later round takes the share `typical` from
+    the rest of `free`, and the images with the smallest margins."""
     total = len(candidates)
     size = min(total, max(candidates.num_classes, total // 100, 1))
     chosen = list(free[:size])

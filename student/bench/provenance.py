@@ -11,7 +11,7 @@ from student.bench.rows import Row
 from student.data.image_folder import Catalogue
 from student.errors import BadInput
 
-_ELSEWHERE = "nothing was bought of it; name another --out, or move that file away"
+_ELSEWHERE = "nothing was bought; use another --out, or move that file"
 
 
 def data_digest(catalogue: Catalogue) -> str:
@@ -28,8 +28,8 @@ def check_images(earlier: Iterable[Row], path: Path, catalogue: Catalogue) -> No
     now = data_digest(catalogue)
     if any(row.data_sha256 != now for row in earlier):
         message = (
-            f"{path} has results of other images than {catalogue.root} holds now, and they "
-            f"cannot stand in one table: {_ELSEWHERE}"
+            f"{path} has results of other images than those in {catalogue.root} now, and "
+            f"they cannot be compared: {_ELSEWHERE}"
         )
         raise BadInput(message)
 
@@ -40,6 +40,6 @@ def check_teacher(earlier: Iterable[Row], path: Path, teacher: str, fingerprint:
     if known - {NO_TEACHER, fingerprint}:
         message = (
             f"{path} has results of another teacher ({', '.join(sorted(known))}) than the vendor "
-            f"sells now ({fingerprint}), and they cannot stand in one table: {_ELSEWHERE}"
+            f"sells now ({fingerprint}), and they cannot be compared: {_ELSEWHERE}"
         )
         raise BadInput(message)

@@ -104,7 +104,9 @@ def difference(values: Mapping[Place, float], others: Mapping[Place, float]) -> 
     return over_seeds({at: value - others[at] for at, value in values.items() if at in others})
 
 
-def reach_of_one_seed(values: Mapping[Place, float], others: Mapping[Place, float]) -> float | None:
+def half_width_of_one_seed(
+    values: Mapping[Place, float], others: Mapping[Place, float]
+) -> float | None:
     """Half of the 95% interval of a difference measured with a single seed and held-out choice.
 
     The variance between seeds is pooled over the held-out domains that have several seeds. None if

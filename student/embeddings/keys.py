@@ -84,7 +84,7 @@ def prompts_of_splits(splits: Sequence[SplitKeys]) -> list[list[str]]:
 
 
 def prompts_for(class_name: str, domains: Sequence[str], style: PromptStyle) -> list[str]:
-    """The prompts whose mean embedding stands for a class (paper, table E1 or E2).
+    """The prompts whose mean embedding represents a class (paper, table E1 or E2).
 
     "class" is the single prompt `a photo of a {class}`; "domain" is `A {domain} of a {class}` for
     each source domain. Underscores are read as spaces.

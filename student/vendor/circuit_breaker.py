@@ -107,7 +107,7 @@ class CircuitBreaker:
     async def wait_until_closed(self) -> bool:
         """True as soon as a request may be sent; False when the outage has lasted too long.
 
-        A breaker that has given up stays open, so that waiting requests do not wait once more.
+        A breaker that has given up stays open, so that waiting requests do not wait again.
         """
         if not self.is_open:
             return True

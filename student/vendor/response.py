@@ -103,7 +103,7 @@ def _check_model(body: _Body, expected: ExpectedAnswer) -> None:
 def _check_money(body: _Body, expected: ExpectedAnswer) -> None:
     # The receipt's time is not checked, even if no calendar has it (a vendor that counts in
     # nanoseconds). It moves no money and the answer is charged already. Refusing it would leave the
-    # purchase open for ever, since the vendor cannot change an entry of its ledger. Code that
+    # purchase open forever, since the vendor cannot change an entry of its ledger. Code that
     # shows the time or computes with it must check it.
     receipt, usage = body.receipt, body.usage
     if not receipt.verify():

@@ -37,7 +37,7 @@ class RetryPolicy:
 
         With a Retry-After the jitter is added, so that waiting clients do not all return at once.
         """
-        # Far beyond every cap, and no overflow for a client that is set to retry for ever.
+        # Far beyond every cap, and no overflow for a client that is set to retry forever.
         doublings = min(attempt - 1, 64)
         ceiling = min(self.longest_delay, self.first_delay * 2.0**doublings)
         if retry_after is None:

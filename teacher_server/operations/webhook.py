@@ -32,7 +32,7 @@ class Outbox(Protocol):
 class Webhook:
     """Posts each alert until the receiver answers 2xx, and never again after that.
 
-    If the process dies between the 2xx and recording it, the alert is sent once more under the
+    If the process dies between the 2xx and recording it, the alert is sent again under the
     same `id`. Redirects are not followed: figures go only to the URL that the operator configured.
     """
 

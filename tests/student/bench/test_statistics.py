@@ -10,10 +10,10 @@ from student.bench.statistics import (
     Mean,
     Place,
     difference,
+    half_width_of_one_seed,
     mean_of,
     over_seeds,
     ratio_of,
-    reach_of_one_seed,
 )
 
 A: tuple[str, ...] = ("a",)
@@ -89,11 +89,11 @@ def test_seed_variance_is_pooled_over_targets_and_not_over_their_means() -> None
     values: dict[Place, float] = {(A, 0): 0.6, (A, 1): 0.8, (B, 0): 0.1, (B, 1): 0.3, (B, 2): 0.9}
     others: dict[Place, float] = {(A, 0): 0.6, (A, 1): 0.6, (B, 0): 0.6, (B, 1): 0.6}
     # Differences 0, 0.2 and -0.5, -0.3: at each the variance is 0.02, with two degrees in all.
-    assert reach_of_one_seed(values, others) == pytest.approx(4.303 * 0.02**0.5)
+    assert half_width_of_one_seed(values, others) == pytest.approx(4.303 * 0.02**0.5)
 
 
 def test_one_seed_for_each_target_gives_no_seed_variance() -> None:
-    assert reach_of_one_seed({(A, 0): 0.6, (B, 1): 0.8}, {(A, 0): 0.5, (B, 1): 0.1}) is None
+    assert half_width_of_one_seed({(A, 0): 0.6, (B, 1): 0.8}, {(A, 0): 0.5, (B, 1): 0.1}) is None
 
 
 # Student's t at 97.5% by degrees of freedom, as printed in tables and as version 0.1 used it.
