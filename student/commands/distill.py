@@ -58,27 +58,18 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
             return
         terminal.heading("distillation")
         whole, paid = _stored_purchase(options, result, cache)
-        experiments: list[Experiment] = []
-        own: list[Purchase] = []
+        trained: list[tuple[Experiment, Purchase]] = []
         for split in scanned.splits:
             if split.targets:
                 terminal.say(f"held out: {', '.join(split.targets)}")
-            experiments.append(run_experiment(split, scanned, paid, options, terminal))
+            experiment = run_experiment(split, scanned, paid, options, terminal)
             keys = split_keys(
                 split, scanned.catalogue, options.data, options.purchase.prompts, whole.fingerprint
             )
             read = paid.rows.keys() & keys.keys(split.train)
-            own.append(_paid_by(purchase_cost(cache, read, result.plan.prices), whole))
-        write_artefacts(
-            options.run.out,
-            options=options,
-            scanned=scanned,
-            experiments=experiments,
-            own=own,
-            purchase=whole,
-            spend=markdown_report(cache),
-            terminal=terminal,
-        )
+            own = _paid_by(purchase_cost(cache, read, result.plan.prices), whole)
+            trained.append((experiment, own))
+        write_artefacts(options, scanned, trained, whole, markdown_report(cache), terminal)
 
 
 def _check(options: Options) -> SecretStr:

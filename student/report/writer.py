@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from cache.storage.atomic_file import replace_file
@@ -20,25 +19,23 @@ from student.training.methods import method_of
 
 
 def write_artefacts(
-    out: Path,
-    *,
     options: Options,
     scanned: ImageSet,
-    experiments: Sequence[Experiment],
-    own: Sequence[Purchase],
+    trained: Sequence[tuple[Experiment, Purchase]],
     purchase: Purchase,
     spend: str,
     terminal: Terminal,
 ) -> None:
-    """Writes everything under `out` and prints the tables.
+    """Writes everything under the folder `out` of the options and prints the tables.
 
     A single experiment is written to `out` itself. Leave-one-domain-out writes each student to
-    `out/<held-out domain>`, and one report for all. `own` has the purchase behind each experiment's
-    student, in order; `purchase` is their total. `spend` is Markdown.
+    `out/<held-out domain>`, and one report for all. `trained` has each experiment with the purchase
+    behind its student; `purchase` is their total. `spend` is Markdown.
     """
+    out, experiments = options.run.out, [experiment for experiment, _ in trained]
     economics = measure_economics(experiments[0].student.trained.student, purchase)
     pictures: list[str] = []
-    for experiment, paid in zip(experiments, own, strict=True):
+    for experiment, paid in trained:
         folder = out if len(experiments) == 1 else out / "+".join(experiment.targets)
         folder.mkdir(parents=True, exist_ok=True)
         for result in experiment.results:
