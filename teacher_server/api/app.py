@@ -158,7 +158,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         # Each function is a route of its own, so Starlette's header lists only those of the first.
         path = request.app.openapi()["paths"].get(getattr(request.scope.get("route"), "path", ""))
         if path is not None:
-            response.headers["Allow"] = ", ".join(sorted(method.upper() for method in path))
+            methods = {method.upper() for method in path}
+            methods |= {"HEAD"} if "GET" in methods else set()
+            response.headers["Allow"] = ", ".join(sorted(methods))
     return response
 
 

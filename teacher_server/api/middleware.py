@@ -24,7 +24,8 @@ class RequestContext:
     """Assigns request ids, turns uncaught exceptions into 500, and records each outcome.
 
     A request that is cut off when the server stops is answered with a problem, too. Each answer to
-    an authenticated key carries the key's limits in its headers.
+    an authenticated key carries the key's limits in its headers. A HEAD is handled as a GET; the
+    server leaves out the body of its answer.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
@@ -39,6 +40,9 @@ class RequestContext:
         request_id = state["request_id"] = "req_" + secrets.token_hex(16)
         started = time.perf_counter()
         status: int | None = None
+        method = scope["method"]
+        # A copy, because the server looks at its own scope to see that it must not send a body.
+        scope = dict(scope, method="GET" if method == "HEAD" else method)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -71,7 +75,7 @@ class RequestContext:
             response = _problem_response(request_id, Code.INTERNAL_ERROR, reason)
             await response(scope, receive, send_with_id)
         finally:
-            self._record(scope, state, status, time.perf_counter() - started)
+            self._record(dict(scope, method=method), state, status, time.perf_counter() - started)
 
     def _record(
         self, scope: Scope, state: dict[str, Any], status: int | None, seconds: float

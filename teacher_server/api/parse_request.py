@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,17 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from teacher_server.api.body import validation_problem
+from teacher_server.api.json_size import has_more_marks, has_token_ids
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
-from teacher_server.api.schemas import EmbeddingRequest, ImagePart, InputItem, TextPart
+from teacher_server.api.request_items import ItemReader, image_problem
+from teacher_server.api.schemas import EmbeddingRequest
 from teacher_server.canonical_json import canonical_sha256
 from teacher_server.errors import ImageRefused
-from teacher_server.inference.decode_image import (
-    ImageLimits,
-    check_size,
-    decode_base64,
-    decode_image,
-)
+from teacher_server.inference.decode_image import ImageLimits, decode_image
 from teacher_server.inference.model_info import Encoder, Prepared
 from teacher_server.settings import VendorSettings
 
@@ -34,12 +30,11 @@ _FORM_FIELDS = frozenset({"model", "encoding_format", "image", "text"})
 # Starlette decodes fields with any codec that a client names: punycode takes time quadratic in a
 # field's length, and `unicode_escape` yields text that is not valid Unicode.
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
-# All bytes but the marks that begin or separate JSON values. For 8 MiB of `[],` or `1,` the parser
-# took gigabytes.
-_NO_MARKS = bytes(set(range(256)) - set(b"[{,:"))
-# Possessive, and a missing closing quote ends with the body, so that no byte is read twice.
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _EXPECTED_INPUT = 'must be a string, or a list of strings, {"text": …} and {"image": …} objects'
+_TOKEN_IDS = (
+    "token ids are not accepted, because each model has a vocabulary of its own; send the texts "
+    "(in LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +80,27 @@ class RequestParser:
         try:
             request = EmbeddingRequest.model_validate_json(body)
         except ValidationError as error:
-            raise _invalid(error) from error
+            raise _invalid(error, hint=f"; {_TOKEN_IDS}" if has_token_ids(body) else "") from error
         if request.dimensions not in (None, self.dim):
             reason = f"the model only has {self.dim} dimensions"
             raise Problem(Code.INVALID_REQUEST, reason, param="dimensions")
         given = [request.input] if isinstance(request.input, str) else request.input
         self._check_count(len(given))
-        items = tuple(self._item(index, item, request.modality) for index, item in enumerate(given))
-        return self._checked(request.model, request.encoding_format, items)
+        items = tuple(
+            self._reader.read(index, item, request.modality) for index, item in enumerate(given)
+        )
+        return self._checked(request.model, request.encoding_format or "float", items)
+
+    @property
+    def _reader(self) -> ItemReader:
+        return ItemReader(self.limits, self.settings.max_text_chars)
 
     def _check_parts(self, body: bytes) -> None:
         """Count the values in a body before the parser builds an object for each."""
-        # Five marks for each item: {"text": "…"}, its two strings, and its comma.
-        limit = 5 * (self.settings.max_items + 16)
-        # Texts may contain marks. Strings are skipped only if the quick count is too high.
-        if _marks(body) > limit and _marks_outside_strings(body, limit) > limit:
-            raise self._batch_too_large()
+        # At most 16 marks for each item: {"type": "image_url", "image_url": {"url": "…", "detail":
+        # "auto"}}, its strings, and its comma.
+        if has_more_marks(body, 16 * (self.settings.max_items + 16)):
+            raise self._batch_too_large(hint=f"; {_TOKEN_IDS}" if has_token_ids(body) else "")
 
     async def from_form(self, request: Request) -> ParsedRequest:
         """Parse a multipart body: the files `image`, then the fields `text`, in the order sent."""
@@ -139,51 +139,16 @@ class RequestParser:
             raise Problem(Code.INVALID_REQUEST, reason, param="encoding_format")
         return self._checked(model, "base64" if encoding == "base64" else "float", tuple(items))
 
-    def _item(
-        self, index: int, item: InputItem, modality: Literal["text", "image"] | None
-    ) -> str | bytes:
-        if isinstance(item, TextPart):
-            return item.text
-        if isinstance(item, str) and modality != "image":
-            return item
-        encoded = item.image if isinstance(item, ImagePart) else item
-        try:
-            return decode_base64(encoded, self.limits)
-        except ImageRefused as error:
-            raise Problem(
-                Code(error.code), f"item {index}: {error}", param="input", index=index
-            ) from error
-
     def _checked(
         self, model: str, encoding: EncodingFormat, items: tuple[str | bytes, ...]
     ) -> ParsedRequest:
         if model != self.model:
             reason = f"the model {model[:100]!r} is not served, {self.model!r} is"
             raise Problem(Code.UNKNOWN_MODEL, reason, param="model")
+        reader = self._reader
         for index, item in enumerate(items):
-            if isinstance(item, bytes):
-                try:
-                    check_size(item, self.limits)
-                except ImageRefused as error:
-                    reason = f"item {index}: {error}"
-                    raise Problem(Code(error.code), reason, param="input", index=index) from error
-            else:
-                self._check_text(index, item)
+            reader.check(index, item)
         return ParsedRequest(model, encoding, items)
-
-    def _check_text(self, index: int, text: str) -> None:
-        if not text.strip():
-            reason = f"item {index} is an empty text"
-            raise Problem(Code.EMPTY_INPUT, reason, param="input", index=index)
-        limit = self.settings.max_text_chars
-        if len(text) > limit or (not text.isprintable() and "\0" in text):
-            reason = f"item {index} is longer than {limit} characters or contains a NUL"
-            raise Problem(Code.INVALID_REQUEST, reason, param="input", index=index)
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            reason = f"item {index} is not valid Unicode"
-            raise Problem(Code.INVALID_REQUEST, reason, param="input", index=index) from error
 
     def _check_count(self, count: int) -> None:
         if count == 0:
@@ -191,8 +156,8 @@ class RequestParser:
         if count > self.settings.max_items:
             raise self._batch_too_large()
 
-    def _batch_too_large(self) -> Problem:
-        reason = f"the input has more than {self.settings.max_items} items"
+    def _batch_too_large(self, hint: str = "") -> Problem:
+        reason = f"the input has more than {self.settings.max_items} items{hint}"
         return Problem(Code.BATCH_TOO_LARGE, reason, param="input")
 
 
@@ -208,8 +173,7 @@ def prepare(
         try:
             image = decode_image(item, limits)
         except ImageRefused as error:
-            reason = f"item {index}: {error}"
-            raise Problem(Code(error.code), reason, param="input", index=index) from error
+            raise image_problem(index, error) from error
         prepared.append(encoder.prepare_image(image))
     return prepared
 
@@ -223,26 +187,11 @@ def _check_charset(request: Request) -> None:
         raise Problem(Code.INVALID_REQUEST, reason, param="Content-Type")
 
 
-def _marks(part: bytes) -> int:
-    return len(part.translate(None, _NO_MARKS))
-
-
-def _marks_outside_strings(body: bytes, limit: int) -> int:
-    """Count the marks outside strings, and each string as one; stops soon after `limit`."""
-    marks = position = 0
-    for string in _STRING.finditer(body):
-        marks += _marks(body[position : string.start()]) + 1
-        position = string.end()
-        if marks > limit:
-            return marks
-    return marks + _marks(body[position:])
-
-
-def _invalid(error: ValidationError) -> Problem:
+def _invalid(error: ValidationError, *, hint: str) -> Problem:
     errors = error.errors(include_input=False, include_url=False)
     if errors[0]["loc"][:1] != ("input",) or errors[0]["type"] == "missing":
         return validation_problem(error)
     parts = (part for error_ in errors if error_["loc"][0] == "input" for part in error_["loc"])
     index = next((part for part in parts if isinstance(part, int)), None)
     extra = {} if index is None else {"index": index}
-    return Problem(Code.INVALID_REQUEST, f"`input` {_EXPECTED_INPUT}", param="input", **extra)
+    return Problem(Code.INVALID_REQUEST, f"`input` {_EXPECTED_INPUT}{hint}", param="input", **extra)

@@ -27,18 +27,40 @@ class ResponseModel(BaseModel):
 
 
 class TextPart(RequestModel):
-    """A text to embed."""
+    """A text to embed; `type` may be given as in OpenAI's content parts."""
 
     text: str
+    type: Literal["text", "input_text"] | None = None
 
 
 class ImagePart(RequestModel):
     """An image to embed: a data-URI or bare base64 of a JPEG, PNG, WEBP, GIF or BMP file."""
 
     image: str
+    type: Literal["image"] | None = None
 
 
-InputItem = str | TextPart | ImagePart
+class ImageUrl(RequestModel):
+    """An image as a data-URI. Addresses are refused and never fetched; `detail` is ignored."""
+
+    url: str
+    detail: str | None = None
+
+
+class ImageUrlPart(RequestModel):
+    """An image to embed, in the form of OpenAI's content parts."""
+
+    image_url: str | ImageUrl
+    type: Literal["image_url", "input_image"] | None = None
+    detail: str | None = Field(default=None, description="Ignored.")
+
+    @property
+    def image(self) -> str:
+        """The data-URI or base64."""
+        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
+
+
+InputItem = str | TextPart | ImagePart | ImageUrlPart
 
 
 class EmbeddingRequest(RequestModel):
@@ -58,14 +80,19 @@ class EmbeddingRequest(RequestModel):
     )
 
     model: str = Field(description="Model id, as in GET /v1/models.")
-    input: str | list[InputItem] = Field(description="One text, or 1 to max_items items.")
-    encoding_format: Literal["float", "base64"] = Field(
-        default="float", description="base64 is little-endian float32."
+    input: str | list[InputItem] = Field(
+        description="One string, or 1 to max_items items. A string is a text, or, as a data-URI of "
+        "an image, that image. Other strings that hold or name an image are refused."
+    )
+    encoding_format: Literal["float", "base64"] | None = Field(
+        default=None, description="float is the default; base64 is little-endian float32."
     )
     dimensions: int | None = Field(default=None, description="Must be the model's own, if given.")
     user: str | None = Field(default=None, description="Ignored.")
     modality: Literal["text", "image"] | None = Field(
-        default=None, description="With `image`, plain strings are images in base64."
+        default=None,
+        description="What plain strings are: with `image`, images as base64 or data-URIs; with "
+        "`text`, texts.",
     )
 
 

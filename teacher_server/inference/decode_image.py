@@ -12,6 +12,7 @@ from io import BytesIO
 from PIL import Image, UnidentifiedImageError
 
 from teacher_server.errors import ImageRefused
+from teacher_server.inference.image_strings import ACCEPTED_FORMS, DATA_URI
 from teacher_server.inference.image_structure import check_structure
 from teacher_server.inference.rgb_conversion import load_rgb
 
@@ -19,7 +20,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 # A narrow image whose shorter side is resized would grow to many times its checked pixels.
 MAX_ASPECT_RATIO = 100
 
-_DATA_URI = re.compile(r"data:(?P<type>[^,;]*)(?:;[^,;]*)*?;base64,")
+# What no base64 has, apart from the line breaks that programs put into it.
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=]")
 
 
 def configure_pillow_warnings() -> None:
@@ -44,30 +46,53 @@ class ImageLimits:
 
 
 def decode_base64(text: str, limits: ImageLimits) -> bytes:
-    """Decode a data-URI or bare base64, strictly.
+    """Decode a data-URI or bare base64, strictly; line breaks within the base64 are allowed.
 
     Raises ImageRefused (`image_too_large`, `invalid_image`). URLs are refused and never fetched.
     """
     payload = text
-    if text.startswith("data:"):
-        match = _DATA_URI.match(text[:200])
-        if match is None:
-            message = "the data-URI must have the form data:image/…;base64,…"
-            raise ImageRefused(message, code="invalid_image")
-        if not match["type"].startswith("image/"):
-            message = f"the data-URI has the type {match['type'][:40]!r}, which is not an image"
-            raise ImageRefused(message, code="invalid_image")
-        payload = text[match.end() :]
-    elif text[:8].lower().startswith(("http://", "https://")):
-        message = "URLs are not fetched; send the image itself, as base64 or a data-URI"
+    if text[:100].lstrip().lower().startswith("data:"):
+        payload = text[_payload_start(text) :]
+    elif text[:100].lstrip().lower().startswith(("http://", "https://")):
+        message = f"URLs are not fetched; {ACCEPTED_FORMS}"
         raise ImageRefused(message, code="invalid_image")
+    payload = payload.replace("\n", "").replace("\r", "")
     if len(payload) // 4 * 3 > limits.max_bytes + 2:
         raise _too_large(limits)
     try:
         return base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError) as error:
-        message = "the image is not valid base64"
-        raise ImageRefused(message, code="invalid_image") from error
+        raise ImageRefused(_why_not_base64(payload), code="invalid_image") from error
+
+
+def _payload_start(text: str) -> int:
+    """Where the base64 of a data-URI begins; raises ImageRefused if it is not one of an image."""
+    match = DATA_URI.match(text[:2500])
+    if match is None:
+        message = "the data-URI must have the form data:image/…;base64,…"
+        raise ImageRefused(message, code="invalid_image")
+    kind = match["type"] or ""
+    if not kind.lower().startswith("image/"):
+        message = f"the data-URI has the type {kind[:40]!r}, which is not an image"
+        raise ImageRefused(message, code="invalid_image")
+    if not match["parameters"].lower().endswith(";base64"):
+        message = "the data-URI is not base64; it must have the form data:image/…;base64,…"
+        raise ImageRefused(message, code="invalid_image")
+    return match.end()
+
+
+def _why_not_base64(payload: str) -> str:
+    """What is wrong with base64 that cannot be decoded."""
+    found = _NOT_BASE64.search(payload)
+    if found is None:
+        return "the image is not valid base64: its end is cut off, or its padding is wrong"
+    if found[0] in "-_":
+        return (
+            "the image is not valid base64: it has the URL-safe alphabet (- and _), and the "
+            "standard one (+ and /) is needed"
+        )
+    what = "a blank" if found[0].isspace() else f"the character {found[0]!r}"
+    return f"the image is not valid base64: it has {what} at position {found.start()}"
 
 
 def check_size(data: bytes, limits: ImageLimits) -> None:
