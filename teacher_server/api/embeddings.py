@@ -178,7 +178,11 @@ async def _complete_sale(
     prepared = await _prepare(parsed, purchase.key_id, services)
     tokens = sum(item.num_tokens for item in prepared)
     head = partial(render_head, parsed=parsed, info=services.info, tokens=tokens)
-    outcome = await services.metered_encoder.complete_sale(purchase, prepared, head)
+    # With a key, a client that has left asks again and gets the stored answer. Without one, each
+    # of its attempts is a purchase of its own (docs/decisions/0017).
+    is_named = purchase.idempotency_key != purchase.request_id
+    has_left = None if is_named else partial(_has_left, request)
+    outcome = await services.metered_encoder.complete_sale(purchase, prepared, head, has_left)
     if isinstance(outcome, Refused):
         raise _budget_problem(outcome)
     if not isinstance(outcome, CompletedSale):
@@ -186,6 +190,14 @@ async def _complete_sale(
     limits: LimitHeaders = request.scope["state"]["limits"]
     limits.unspent_units = outcome.entry.balance_units
     return Response(outcome.body, media_type="application/json")
+
+
+async def _has_left(request: Request) -> bool:
+    """Whether the client has closed the connection, by all that has arrived until now."""
+    # The event loop reads the sockets once between two steps of a task.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return await request.is_disconnected()
 
 
 async def _prepare(parsed: ParsedRequest, key_id: str, services: Services) -> list[Prepared]:

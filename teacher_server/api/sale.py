@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+
+from starlette.requests import ClientDisconnect
 
 from teacher_server.api.cancellation import run_uncancelled
 from teacher_server.api.problem_types import Code
@@ -22,6 +24,7 @@ from teacher_server.settings import VendorSettings
 
 _log = logging.getLogger("teacher_server.gate")
 RenderHead = Callable[[Sequence[Vector], Reservation], bytes]
+HasLeft = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,19 @@ class MeteredEncoder:
             raise Problem(Code.OVERLOADED, "the encoder queue is full")
 
     async def complete_sale(
-        self, purchase: Purchase, prepared: Sequence[Prepared], render_head: RenderHead
+        self,
+        purchase: Purchase,
+        prepared: Sequence[Prepared],
+        render_head: RenderHead,
+        has_left: HasLeft | None = None,
     ) -> CompletedSale | Earlier | Refused:
         """Embed and charge, or return why not, in which case nothing is charged.
 
-        `render_head` renders the answer without its receipt. Raises Problem if the queue is full
-        or the model does not answer in time. An exception or cancellation before the charge voids
-        the reservation; a cancellation after it is ignored.
+        `render_head` renders the answer without its receipt. `has_left` says whether the client has
+        closed the connection; it is given for a client that cannot ask for its answer again, which
+        then pays only for an answer that can be sent: ClientDisconnect is raised otherwise. Raises
+        Problem if the queue is full or the model does not answer in time. An exception or
+        cancellation before the charge voids the reservation; a cancellation after it is ignored.
         """
         may_hold_units = True
         try:
@@ -84,6 +93,8 @@ class MeteredEncoder:
                 return outcome
             vectors = await self._embed(prepared)
             head = await asyncio.to_thread(render_head, vectors, outcome)
+            if has_left is not None and await has_left():
+                raise ClientDisconnect
             completed: list[CompletedSale] = []
             try:
                 await run_uncancelled(partial(self._charge, outcome, head, completed))
@@ -95,8 +106,29 @@ class MeteredEncoder:
         finally:
             if may_hold_units:
                 await self._void(purchase.request_id)
+        if has_left is not None:
+            await self._require_listener(has_left, completed[0].entry)
         self._metrics.billed(images=purchase.images, texts=purchase.texts)
         return completed[0]
+
+    async def _require_listener(self, has_left: HasLeft, entry: LedgerEntry) -> None:
+        """Refund the charge and raise ClientDisconnect if the client left while it was made."""
+        try:
+            if not await has_left():
+                return
+        except asyncio.CancelledError:
+            # The server is stopping, but the charge was made: the customer gets the answer.
+            return
+        try:
+            await run_uncancelled(partial(self._charges.refund_unsent, entry))
+        except Exception:
+            _log.exception(
+                "request %s was charged, its client had gone, and it could not be refunded",
+                entry.request_id,
+            )
+        else:
+            self._metrics.voided()
+        raise ClientDisconnect
 
     async def _embed(self, prepared: Sequence[Prepared]) -> list[Vector]:
         try:

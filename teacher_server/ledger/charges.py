@@ -15,6 +15,7 @@ from teacher_server.errors import ReservationGone
 from teacher_server.ledger.alerts import record_thresholds
 from teacher_server.ledger.append import append_entry, draft_entry, unknown_key
 from teacher_server.ledger.clock import Clock
+from teacher_server.ledger.corrections import refund_unsent
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.period import is_current, renew_period
 from teacher_server.ledger.purchase import (
@@ -142,6 +143,11 @@ class Charges:
         """Void a reservation; returns whether there was one."""
         with write_transaction(self._engine) as connection:
             return _void(connection, requests.c.request_id == request_id, self._clock()) == 1
+
+    def refund_unsent(self, charge: LedgerEntry) -> None:
+        """Refund a charge whose answer was never sent, by a correction, and delete the answer."""
+        with write_transaction(self._engine) as connection:
+            refund_unsent(connection, charge, self._clock())
 
     def void_dead(self) -> int:
         """Void the reservations of dead servers; returns how many.

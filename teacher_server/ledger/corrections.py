@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, true, update
 
-from teacher_server.database.tables import accounts, corrections, entries
+from teacher_server.database.tables import accounts, corrections, entries, requests
 from teacher_server.errors import ChargeUnknown, CorrectionRefused, CorrectionReused
 from teacher_server.ledger.append import append_entry, draft_entry
 from teacher_server.ledger.audit import entry_from_row
@@ -97,6 +97,27 @@ def correct(connection: Connection, wanted: CorrectionRequest, now: int) -> Ledg
         )
     )
     return entry
+
+
+def refund_unsent(connection: Connection, charge: LedgerEntry, now: int) -> None:
+    """Refund a whole charge whose answer was never sent, and delete that answer.
+
+    Otherwise a customer could hang up, be refunded, and fetch the stored answer for free.
+    """
+    wanted = CorrectionRequest(
+        charge_id=charge.request_id,
+        units=charge.units,
+        cost_micro_usd=charge.cost_micro_usd,
+        reason="the client closed the connection before its answer was sent",
+        actor="teacher-server",
+        correction_id="unsent",
+    )
+    correct(connection, wanted, now)
+    connection.execute(
+        update(requests)
+        .where(requests.c.request_id == charge.request_id)
+        .values(body=None, purged_ms=now)
+    )
 
 
 def corrections_of(connection: Connection, request_id: str | None) -> list[Correction]:

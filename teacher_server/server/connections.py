@@ -88,6 +88,14 @@ class _LimitedProtocol(HttpToolsProtocol):
         self._cancel_write_timeout()
         super().connection_lost(exc)
 
+    def eof_received(self) -> None:
+        # The transport closes now, and reports it only in a later step of the loop. A charge that
+        # is made for whoever listens must not be made between the two.
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        super().eof_received()
+
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return

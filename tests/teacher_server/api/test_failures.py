@@ -177,8 +177,16 @@ async def test_a_failure_reaches_the_client_as_a_problem_without_its_cause(
     assert response.json()["charged_units"] == 0
 
 
-async def asked(vendor: Vendor, *messages: dict[str, object], sent: list[dict[str, Any]]) -> None:
-    """Send the vendor a purchase in exactly these ASGI messages; record its answer."""
+async def asked(
+    vendor: Vendor,
+    *messages: dict[str, object],
+    sent: list[dict[str, Any]],
+    hangs_up: bool = False,
+) -> None:
+    """Send the vendor a purchase in exactly these ASGI messages; record its answer.
+
+    The client stays connected after them, unless it hangs up.
+    """
     scope = {
         "type": "http",
         "method": "POST",
@@ -194,6 +202,8 @@ async def asked(vendor: Vendor, *messages: dict[str, object], sent: list[dict[st
     left = list(messages)
 
     async def receive() -> dict[str, object]:
+        if not left and not hangs_up:
+            await asyncio.Event().wait()
         return left.pop(0) if left else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
@@ -207,7 +217,8 @@ async def test_a_client_that_disconnects_while_sending_is_not_a_server_failure(
 ) -> None:
     sent: list[dict[str, Any]] = []
     with caplog.at_level("INFO"):
-        await asked(vendor, {"type": "http.request", "body": b"{", "more_body": True}, sent=sent)
+        part = {"type": "http.request", "body": b"{", "more_body": True}
+        await asked(vendor, part, sent=sent, hangs_up=True)
     assert sent == []
     lines = [record for record in caplog.records if record.name == "teacher_server.access"]
     assert [record.levelname for record in lines] == ["INFO"]
