@@ -35,6 +35,8 @@ REFUSED_ALTHOUGH_VALID = {
     # A base64 string may be no image, a text may be only white space, and the limits on items and
     # dimensions are settings.
     "POST /v1/embeddings": ["400", "413", "422"],
+    # As above; also, images have no tokens.
+    "POST /v1/tokens": ["400", "413", "422"],
     # The end of the period must be after its start.
     "GET /v1/usage": ["400"],
     # JSON Schema accepts 1.0 as an integer; this vendor does not, for queries and money.

@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 from cache.errors import AuditImpossible
-from cache.records.receipt import Receipt
+from cache.records.receipt import Receipt, base_url
 
 _ENTRIES_PER_PAGE: Final = 1000
 _MAX_RESPONSE_BYTES: Final = 64 * 2**20
@@ -49,6 +49,7 @@ class VendorLedger:
         if not _is_address(self.url):
             message = f"{self.url!r} is not an http or https address of a vendor"
             raise AuditImpossible(message)
+        object.__setattr__(self, "url", base_url(self.url))
         # The error of http.client would quote the whole header, and so the key.
         if not self.key or not all(0x21 <= ord(char) <= 0x7E for char in self.key):
             message = "the vendor's key is empty, or has blanks or non-ASCII characters"

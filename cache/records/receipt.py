@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cache.records.canonical_json import json_sha256
 
 GENESIS_HASH: Final = "0" * 64
+# The end of a URL's path in the settings of other clients, such as `/v1` and `/v1/embeddings`.
+_API_PATH: Final = re.compile(r"(?:/+v1(?:/+[a-z]+)?)?/*\Z")
 
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -69,6 +72,15 @@ def chain_breaks(entries: Iterable[Receipt]) -> Iterator[str]:
         if not entry.verify():
             yield f"seq {entry.seq}: its hash is not the hash of its fields"
         seq, prev_hash = entry.seq, entry.hash
+
+
+def base_url(vendor: str) -> str:
+    """Return a vendor's URL without the API's own path at its end, and without a trailing slash.
+
+    OpenAI's clients have `/v1` in their base URL. Raises ValueError if the URL cannot be read.
+    """
+    parts = urlsplit(vendor)
+    return urlunsplit(parts._replace(path=_API_PATH.sub("", parts.path)))
 
 
 def account_name(vendor: str, key_id: str) -> str:

@@ -28,6 +28,7 @@ from student.purchase.embedding_requests import EmbeddingRequest, image_requests
 from student.purchase.plan import Plan
 from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import open_session
+from student.purchase.text_lengths import require_whole_texts
 from student.vendor.client import VendorClient
 from student.vendor.schemas import Prices
 
@@ -120,6 +121,7 @@ class _BenchPurchase:
             plan = session.plan(self._wanted(runs, fingerprint))
             heading = f"purchase from the teacher {teacher}, {vendor.url}"
             session.show(plan, heading, data=base.data.data)
+            await require_whole_texts(vendor, plan)
             if base.run.dry_run:
                 return None
             if plan.left_out:

@@ -21,6 +21,7 @@ from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.run_record import buy_and_record, new_run_name
+from student.purchase.text_lengths import require_whole_texts
 from student.vendor.client import VendorClient, connect
 from student.vendor.schemas import Model
 
@@ -115,6 +116,7 @@ class EmbeddingBuyer:
             budget=min(self.budget, payable),
             limited_by="client budget" if self.budget <= payable else "vendor budget",
         )
+        await require_whole_texts(client, plan)
         return plan, client.ledger_name(account)
 
 

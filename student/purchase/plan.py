@@ -86,6 +86,10 @@ class Plan:
             ("refused before", f"{self.refused_before:,}"),
             ("in open purchases of earlier runs", f"{len(self.in_open_purchases):,}"),
             ("to buy", f"{texts:,} texts, {len(self.to_buy) - texts:,} images"),
+            (
+                "longest text",
+                f"{self.model.context_length:,} tokens; a longer one is refused, not charged",
+            ),
             ("queries", f"{self.units:,}"),
             (
                 "cost",

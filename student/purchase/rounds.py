@@ -16,6 +16,7 @@ from student.purchase.progress import PurchaseSummary
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
 from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import PurchaseSession, open_session
+from student.purchase.text_lengths import require_whole_texts
 from student.training.methods import METHODS, reads_images
 from student.vendor.client import VendorClient
 
@@ -51,6 +52,7 @@ async def run_purchase(
             f"the account at the vendor has {session.account.remaining_units:,} queries left; "
             "buying stops there"
         )
+    await require_whole_texts(vendor, plan)
     if options.run.dry_run:
         terminal.say("dry run: nothing was bought")
         return None

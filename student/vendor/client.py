@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
@@ -11,11 +12,11 @@ from urllib.parse import quote, urlsplit
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from cache.records.receipt import account_name
+from cache.records.receipt import account_name, base_url
 from student.errors import BadInput, VendorError, VendorMisbehaved
 from student.vendor.request import Batch, ExpectedAnswer
 from student.vendor.response import Answer, read_answer
-from student.vendor.schemas import Account, Model, ModelList, Prices
+from student.vendor.schemas import Account, Model, ModelList, Prices, TokenCounts
 from student.vendor.transport import OnRetry, Reply, Timing, Transport
 
 _Parsed = TypeVar("_Parsed", bound=BaseModel)
@@ -66,6 +67,29 @@ class VendorClient:
     async def account(self) -> Account:
         """What the key may still spend."""
         return _parse(Account, await self._transport.request("GET", "/v1/key"))
+
+    async def token_counts(self, model: Model, texts: Sequence[str]) -> list[int] | None:
+        """The tokens of each text, free of charge; None if the vendor is too old to count them.
+
+        Raises VendorError for a text that the vendor would not sell for another reason.
+        """
+        counts: list[int] = []
+        for start in range(0, len(texts), model.limits.max_items):
+            part = [{"text": text} for text in texts[start : start + model.limits.max_items]]
+            body = json.dumps({"model": model.id, "input": part}).encode("ascii")
+            headers = {"Content-Type": "application/json"}
+            try:
+                reply = await self._transport.request("POST", "/v1/tokens", body, headers)
+            except VendorError as error:
+                if error.status == 404 and error.code != "unknown_model":
+                    return None
+                raise
+            counted = _parse(TokenCounts, reply).tokens
+            if len(counted) != len(part):
+                detail = f"The vendor counted {len(counted)} texts where {len(part)} were sent."
+                raise VendorMisbehaved(detail, charged=False, status=200, code="misbehaved")
+            counts.extend(counted)
+        return counts
 
     async def ready(self) -> bool:
         """Whether the vendor says that it can serve now; asked once, without a retry."""
@@ -155,7 +179,7 @@ async def connect(
         detail = "the vendor's key is empty or has characters that no key has"
         raise BadInput(detail)
     async with httpx.AsyncClient(
-        base_url=url,
+        base_url=base_url(url),
         headers={"User-Agent": _user_agent()},
         timeout=httpx.Timeout(connect=10.0, read=90.0, write=60.0, pool=120.0),
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),

@@ -12,7 +12,7 @@ from student.vendor.schemas import Problem
 # Codes about a single item that never change. An unknown 4xx must not be listed: it would be
 # recorded, and good images would never be sent again.
 ITEM_PROBLEMS = frozenset(
-    {"invalid_image", "image_too_large", "image_too_many_pixels", "empty_input"}
+    {"invalid_image", "image_too_large", "image_too_many_pixels", "empty_input", "text_too_long"}
 )
 # Codes that a smaller batch may avoid.
 SIZE_PROBLEMS = frozenset({"body_too_large", "batch_too_large"})

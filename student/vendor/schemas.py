@@ -55,6 +55,12 @@ class Model(_Schema):
             return ""
 
 
+class TokenCounts(_Schema):
+    """The tokens of each text, in their order."""
+
+    tokens: tuple[int, ...]
+
+
 class ModelList(_Schema):
     data: tuple[Model, ...]
 

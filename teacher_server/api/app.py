@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from teacher_server.api import account, admin, admin_ledger, embeddings, health
+from teacher_server.api import account, admin, admin_ledger, embeddings, health, tokens
 from teacher_server.api import models as models_route
 from teacher_server.api import openapi as document
 from teacher_server.api.dependencies import Services
@@ -128,7 +128,7 @@ def _routed(**options: Any) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         **options,
     )
-    for module in (embeddings, account, models_route, admin, admin_ledger, health):
+    for module in (embeddings, tokens, account, models_route, admin, admin_ledger, health):
         app.include_router(module.router)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)

@@ -19,7 +19,7 @@ from teacher_server.api.body import (
 )
 from teacher_server.api.dependencies import Services, ServicesDep
 from teacher_server.api.openapi import ANSWER_HEADERS, problem_responses
-from teacher_server.api.parse_request import ParsedRequest, RequestParser
+from teacher_server.api.parse_request import ParsedRequest, RequestParser, texts_cut
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem, request_id_of
 from teacher_server.api.rate_limits import LimitHeaders
@@ -60,6 +60,7 @@ _REQUEST_BODY: dict[str, Any] = {
                 "properties": {
                     "model": {"type": "string"},
                     "encoding_format": {"type": "string", "enum": ["float", "base64"]},
+                    "truncate": {"type": "string", "enum": ["true", "false"]},
                     "image": {
                         "type": "array",
                         "items": {"type": "string", "contentMediaType": "image/*"},
@@ -121,7 +122,7 @@ async def _buy(
     request: Request, services: Services, caller: Account, idempotency_key: str | None
 ) -> Response:
     request_id = request_id_of(request)
-    parsed = await _parse(request, services)
+    parsed = await parse(request, services)
     purchase = Purchase(
         request_id=request_id,
         key_id=caller.id,
@@ -145,7 +146,8 @@ async def _buy(
     return await _complete_sale(request, parsed, purchase, services)
 
 
-async def _parse(request: Request, services: Services) -> ParsedRequest:
+async def parse(request: Request, services: Services) -> ParsedRequest:
+    """The body of an embeddings request, checked; raises Problem."""
     info = services.info
     parser = RequestParser(services.settings, services.image_limits, info.id, info.dim)
     content_type = media_type(request)
@@ -177,7 +179,8 @@ async def _complete_sale(
 ) -> Response:
     prepared = await _prepare(parsed, purchase.key_id, services)
     tokens = sum(item.num_tokens for item in prepared)
-    head = partial(render_head, parsed=parsed, info=services.info, tokens=tokens)
+    cut = texts_cut(prepared, truncate=parsed.truncate, context_length=services.info.context_length)
+    head = partial(render_head, parsed=parsed, info=services.info, tokens=tokens, cut=cut)
     # With a key, a client that has left asks again and gets the stored answer. Without one, each
     # of its attempts is a purchase of its own (docs/decisions/0017).
     is_named = purchase.idempotency_key != purchase.request_id

@@ -30,12 +30,13 @@ ANSWER_HEADERS: dict[str, Any] = {
         ),
     )
 }
-_EXTRA = {
+_EXTRA: dict[Code, dict[str, int | list[int]]] = {
     Code.BUDGET_EXHAUSTED: {"needed": 1, "remaining": 0},
     Code.REQUEST_EXCEEDS_BUDGET: {"needed": 64, "remaining": 12},
     Code.BUDGET_IN_FLIGHT: {"needed": 8, "remaining": 12},
     Code.INVALID_IMAGE: {"index": 3},
     Code.IMAGE_TOO_LARGE: {"index": 3},
+    Code.TEXT_TOO_LONG: {"index": 3, "indexes": [3, 5], "context_length": 77},
     Code.IMAGE_TOO_MANY_PIXELS: {"index": 3},
 }
 # Any route may answer these, because the connection is at fault or there are too many.

@@ -26,7 +26,7 @@ from teacher_server.inference.model_info import Encoder, Prepared
 from teacher_server.settings import VendorSettings
 
 EncodingFormat = Literal["float", "base64"]
-_FORM_FIELDS = frozenset({"model", "encoding_format", "image", "text"})
+_FORM_FIELDS = frozenset({"model", "encoding_format", "truncate", "image", "text"})
 # Starlette decodes fields with any codec that a client names: punycode takes time quadratic in a
 # field's length, and `unicode_escape` yields text that is not valid Unicode.
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -44,6 +44,7 @@ class ParsedRequest:
     model: str
     encoding_format: EncodingFormat
     items: tuple[str | bytes, ...]
+    truncate: bool = False
 
     @property
     def images(self) -> int:
@@ -62,7 +63,9 @@ class ParsedRequest:
             else ["text", hashlib.sha256(item.encode()).hexdigest()]
             for item in self.items
         ]
-        return canonical_sha256([self.model, self.encoding_format, digests])
+        # Only if true, so that purchases from before the field exist keep their digest.
+        options = ["truncate"] if self.truncate else []
+        return canonical_sha256([self.model, self.encoding_format, digests, *options])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ class RequestParser:
         items = tuple(
             self._reader.read(index, item, request.modality) for index, item in enumerate(given)
         )
-        return self._checked(request.model, request.encoding_format or "float", items)
+        encoding = request.encoding_format or "float"
+        return self._checked(ParsedRequest(request.model, encoding, items, bool(request.truncate)))
 
     @property
     def _reader(self) -> ItemReader:
@@ -137,18 +141,23 @@ class RequestParser:
         if encoding not in ("float", "base64"):
             reason = "`encoding_format` must be float or base64"
             raise Problem(Code.INVALID_REQUEST, reason, param="encoding_format")
-        return self._checked(model, "base64" if encoding == "base64" else "float", tuple(items))
+        truncate = form.get("truncate", "false")
+        if truncate not in ("true", "false"):
+            reason = "`truncate` must be true or false"
+            raise Problem(Code.INVALID_REQUEST, reason, param="truncate")
+        encoding_format: EncodingFormat = "base64" if encoding == "base64" else "float"
+        return self._checked(
+            ParsedRequest(model, encoding_format, tuple(items), truncate == "true")
+        )
 
-    def _checked(
-        self, model: str, encoding: EncodingFormat, items: tuple[str | bytes, ...]
-    ) -> ParsedRequest:
-        if model != self.model:
-            reason = f"the model {model[:100]!r} is not served, {self.model!r} is"
+    def _checked(self, parsed: ParsedRequest) -> ParsedRequest:
+        if parsed.model != self.model:
+            reason = f"the model {parsed.model[:100]!r} is not served, {self.model!r} is"
             raise Problem(Code.UNKNOWN_MODEL, reason, param="model")
         reader = self._reader
-        for index, item in enumerate(items):
+        for index, item in enumerate(parsed.items):
             reader.check(index, item)
-        return ParsedRequest(model, encoding, items)
+        return parsed
 
     def _check_count(self, count: int) -> None:
         if count == 0:
@@ -176,6 +185,27 @@ def prepare(
             raise image_problem(index, error) from error
         prepared.append(encoder.prepare_image(image))
     return prepared
+
+
+def texts_cut(prepared: Sequence[Prepared], *, truncate: bool, context_length: int) -> list[int]:
+    """The indexes of the texts that are cut; raises a Problem naming all of them if none may be."""
+    cut = [index for index, item in enumerate(prepared) if item.cut_tokens]
+    if not cut or truncate:
+        return cut
+    first = prepared[cut[0]]
+    others = f"; too long are also the items {', '.join(map(str, cut[1:]))}" if cut[1:] else ""
+    reason = (
+        f"item {cut[0]} is {first.num_tokens + first.cut_tokens} tokens long, and the model reads "
+        f"{context_length}, marks included{others}"
+    )
+    raise Problem(
+        Code.TEXT_TOO_LONG,
+        reason,
+        param="input",
+        index=cut[0],
+        indexes=cut,
+        context_length=context_length,
+    )
 
 
 def _check_charset(request: Request) -> None:

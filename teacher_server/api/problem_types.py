@@ -26,6 +26,7 @@ class Code(StrEnum):
     REQUEST_IN_FLIGHT = "request_in_flight"
     ANSWER_PURGED = "answer_purged"
     BODY_TOO_LARGE = "body_too_large"
+    TEXT_TOO_LONG = "text_too_long"
     IMAGE_TOO_LARGE = "image_too_large"
     IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels"
     BATCH_TOO_LARGE = "batch_too_large"
@@ -111,6 +112,11 @@ PROBLEM_TYPES: Mapping[Code, ProblemType] = {
         ),
     ),
     Code.BODY_TOO_LARGE: ProblemType(413, "The body is too large", "Send fewer or smaller items."),
+    Code.TEXT_TOO_LONG: ProblemType(
+        413,
+        "A text is longer than the model reads",
+        "Shorten the text, or send `truncate: true` to buy the embedding of its beginning.",
+    ),
     Code.IMAGE_TOO_LARGE: ProblemType(413, "An image file is too large", "Send a smaller file."),
     Code.IMAGE_TOO_MANY_PIXELS: ProblemType(413, "An image has too many pixels", "Scale it down."),
     Code.BATCH_TOO_LARGE: ProblemType(

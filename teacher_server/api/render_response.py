@@ -22,8 +22,12 @@ def render_head(
     parsed: ParsedRequest,
     info: ModelInfo,
     tokens: int,
+    cut: Sequence[int] = (),
 ) -> bytes:
-    """The answer without its receipt, as a JSON object; receipts are added by `with_receipt`."""
+    """The answer without its receipt, as a JSON object; receipts are added by `with_receipt`.
+
+    `tokens` is the sum over all texts, and `cut` the indexes of the texts that were cut.
+    """
     # Rendered before the charge's transaction, which then only adds the receipt. The database's
     # write lock is not held while a hundred thousand floats are formatted.
     document = {
@@ -47,6 +51,7 @@ def render_head(
             "cost_micro_usd": reservation.price.cost(reservation.units),
             "price_version": reservation.price.version,
         },
+        **({"truncated": list(cut)} if parsed.truncate else {}),
     }
     return json.dumps(document, separators=(",", ":")).encode()
 

@@ -94,6 +94,11 @@ class EmbeddingRequest(RequestModel):
         description="What plain strings are: with `image`, images as base64 or data-URIs; with "
         "`text`, texts.",
     )
+    truncate: bool | None = Field(
+        default=None,
+        description="With true, a text with more tokens than the model's context_length is cut "
+        "there, and the answer's `truncated` names it. Otherwise it is refused, free of charge.",
+    )
 
 
 class Embedding(ResponseModel):
@@ -185,6 +190,11 @@ class EmbeddingResponse(ResponseModel):
     model: str
     model_fingerprint: str
     usage: Usage
+    truncated: list[int] | None = Field(
+        default=None,
+        description="Only if the request said `truncate: true`: the indexes of the texts that were "
+        "cut at the model's context_length.",
+    )
     receipt: Receipt
 
 
@@ -206,7 +216,11 @@ class Model(ResponseModel):
     weights_sha256: str
     dim: int
     image_size: int
-    context_length: int
+    context_length: int = Field(description="Tokens of a text that the model reads, with marks.")
+    truncation: Literal["on_request"] = Field(
+        default="on_request",
+        description="A longer text is refused, unless the request says `truncate: true`.",
+    )
     preprocess: dict[str, Any]
     open_clip_version: str
     embedded: bool
@@ -268,6 +282,10 @@ class ProblemDocument(ResponseModel):
     index: Annotated[
         int | None, Field(description="Index of the input item that caused the problem.")
     ] = None
+    indexes: Annotated[
+        list[int] | None, Field(description="Of `text_too_long`: all texts that are too long.")
+    ] = None
+    context_length: int | None = None
     needed: int | None = None
     remaining: int | None = None
     error: OpenAIError

@@ -15,7 +15,7 @@ from torch import nn
 
 from teacher_server.errors import ModelUnavailable, SettingsError
 from teacher_server.inference.model_info import ModelInfo, Prepared, Vectors
-from teacher_server.inference.tokenizer import use_fast_merges
+from teacher_server.inference.tokenizer import count_tokens, use_fast_merges
 from teacher_server.inference.weights import (
     CONFIG_NAME,
     EMBEDDED,
@@ -216,13 +216,15 @@ class OpenClipEncoder:
         return Prepared("image", pixels.numpy())
 
     def prepare_text(self, text: str) -> Prepared:
-        """Token ids (L,), truncated to the model's context length as in open_clip."""
+        """Token ids (L,), cut at the model's context length as in open_clip."""
         tokens = self._tokenize([text])[0]
-        used = tokens.nonzero()
-        # In open_clip's own vocabulary, padding has the same id as "!"; the last token that is not
-        # padding is the end mark.
-        num_tokens = int(used[-1]) + 1 if hasattr(self._tokenize, "bpe_ranks") else len(used)
-        return Prepared("text", tokens.numpy(), num_tokens=num_tokens)
+        context, length = len(tokens), count_tokens(self._tokenize, text, tokens)
+        return Prepared(
+            "text",
+            tokens.numpy(),
+            num_tokens=min(length, context),
+            cut_tokens=max(0, length - context),
+        )
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         """Unit vectors (N, dim) float32 of items of one modality."""

@@ -45,11 +45,16 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One item as model input: pixels (3, H, W) float32, or token ids (L,) int64."""
+    """One item as model input: pixels (3, H, W) float32, or token ids (L,) int64.
+
+    `num_tokens` are the tokens of a text that the model reads, with its marks; `cut_tokens` are
+    those beyond the model's context length, which it does not read.
+    """
 
     modality: Modality
     array: NDArray[Any]
     num_tokens: int = 0
+    cut_tokens: int = 0
 
 
 class Encoder(Protocol):

@@ -1,4 +1,4 @@
-"""Byte-pair merges in O(n log n) with a bounded cache, to replace those of open_clip.
+"""Counts tokens before any cut, and merges byte pairs in O(n log n) with a bounded cache.
 
 open_clip searches the whole word for each merge, which is quadratic: a word of 8,192 letters took
 seconds. Its cache of words is not bounded.
@@ -21,6 +21,34 @@ def use_fast_merges(tokenize: Any) -> Any:
     if hasattr(tokenize, "bpe_ranks"):
         tokenize.bpe = _WordMerger(tokenize.bpe_ranks, dict(tokenize.cache))
     return tokenize
+
+
+def count_tokens(tokenize: Any, text: str, tokens: Any) -> int:
+    """The tokens of a text with its marks, however many the model reads.
+
+    `tokenize` is one of open_clip's tokenizers, which cut each text at the context length, and
+    `tokens` (L,) is what it makes of the text. Where that may be cut, the tokenizer inside is asked
+    without a cut.
+    """
+    if hasattr(tokenize, "bpe_ranks"):
+        # Padding has the same id as "!"; the last token that is not padding is the end mark.
+        used = int(tokens.nonzero()[-1]) + 1
+        return used if used < len(tokens) else len(tokenize.encode(text)) + 2
+    if not hasattr(tokenize, "tokenizer"):
+        return int((tokens != 0).sum())
+    clean = getattr(tokenize, "clean_fn", None) or _clean_for_siglip
+    is_clips = getattr(tokenize, "tokenizer_mode", "") == "clips"
+    found = tokenize.tokenizer(
+        [clean(text)], add_special_tokens=not is_clips, padding=False, truncation=False
+    )
+    # In this mode, open_clip adds its own three marks.
+    return len(found["input_ids"][0]) + (3 if is_clips else 0)
+
+
+def _clean_for_siglip(text: str) -> str:
+    from open_clip.tokenizer import basic_clean, canonicalize_text
+
+    return str(canonicalize_text(basic_clean(text)))
 
 
 class _WordMerger:

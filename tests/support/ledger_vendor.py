@@ -99,14 +99,14 @@ class LedgerVendor:
     @property
     def posts(self) -> list[Seen]:
         """The purchases that were tried."""
-        return [seen for seen in self.seen if seen.method == "POST"]
+        return [seen for seen in self.seen if seen.path == "/v1/embeddings"]
 
     def receipts(self) -> list[Receipt]:
         """The ledger."""
         return [Receipt.model_validate(entry) for entry in self.ledger]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        is_purchase = request.method == "POST"
+        is_purchase = request.url.path == "/v1/embeddings"
         items = len(json.loads(request.content)["input"]) if is_purchase else 0
         key = request.headers.get("Idempotency-Key", "")
         self.seen.append(Seen(request.method, request.url.path, key, items))

@@ -114,6 +114,7 @@ async def test_the_description_has_every_figure(setup: PurchaseSetup) -> None:
         "refused before": "1",
         "in open purchases of earlier runs": "0",
         "to buy": "1 texts, 2 images",
+        "longest text": "24 tokens; a longer one is refused, not charged",
         "queries": "3",
         "cost": "$0.0003 (100 micro-USD a query, price list 2026-11)",
         "budget left": "3 of 5 now, 0 afterwards",

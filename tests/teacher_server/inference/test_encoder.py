@@ -270,7 +270,10 @@ def test_tokens_are_counted_with_their_marks_and_cut_at_the_context(
 ) -> None:
     assert encoder.prepare_text("dog").num_tokens == 3
     assert encoder.prepare_text("! !").num_tokens == 4  # the pad's id is a real token's, too
-    assert encoder.prepare_text("dog " * 99).num_tokens == 16
+    long = encoder.prepare_text("dog " * 99)
+    assert (long.num_tokens, long.cut_tokens) == (16, 101 - 16)
+    whole = encoder.prepare_text("dog " * 14)
+    assert (whole.num_tokens, whole.cut_tokens) == (16, 0)
 
 
 def test_bf16_is_close_and_sold_under_a_name_of_its_own(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 import string
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from open_clip.tokenizer import SimpleTokenizer
+from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer, get_clean_fn
 
 from teacher_server.inference.encoder import OpenClipEncoder
-from teacher_server.inference.tokenizer import use_fast_merges
+from teacher_server.inference.tokenizer import count_tokens, use_fast_merges
 
 THEIRS, OURS = SimpleTokenizer(), use_fast_merges(SimpleTokenizer())
 ALPHABETS = ("ab", "aeinorst", string.ascii_letters, string.printable, "ĐđÀﬃİ日本語🐶🎉é\u0301")
@@ -86,3 +88,41 @@ def test_a_text_is_tokenized_once(
     monkeypatch.setattr(tokenizer, "clean_fn", counted)
     assert encoder.prepare_text("a dog!").num_tokens == 5
     assert cleaned == ["a dog!"]
+
+
+class Words:
+    """A tokenizer as of the transformers package: a token for each word, and an end mark of 1."""
+
+    bos_token_id, eos_token_id, cls_token_id, pad_token_id, sep_token_id = 5, 6, 7, 1, 1
+
+    def __call__(self, texts: list[str], **options: Any) -> Any:
+        rows = [[10 + len(one) for one in text.split()] for text in texts]
+        if options.get("add_special_tokens", True):
+            rows = [[*row, 1] for row in rows]
+        if options.get("truncation"):
+            length = options["max_length"]
+            # The padding has the id of the end mark, as in SigLIP.
+            rows = [(row[:length] + [1] * length)[:length] for row in rows]
+            return SimpleNamespace(input_ids=torch.tensor(rows))
+        return {"input_ids": rows}
+
+
+@pytest.mark.parametrize(("mode", "marks"), [("", 1), ("clips", 3)])
+def test_the_tokens_of_a_transformers_tokenizer_are_counted_before_its_cut(
+    mode: str, marks: int
+) -> None:
+    tokenize = HFTokenizer.__new__(HFTokenizer)
+    tokenize.tokenizer, tokenize.tokenizer_mode, tokenize.context_length = Words(), mode, 8
+    tokenize.clean_fn, tokenize.strip_sep_token = get_clean_fn("canonicalize"), False
+    for words in (1, 8 - marks, 9 - marks, 50):
+        text = " ".join(["dog,"] * words)
+        (tokens,) = tokenize([text])
+        assert tokens.shape == (8,)
+        assert count_tokens(tokenize, text, tokens) == words + marks
+
+
+def test_the_tokens_of_a_siglip_tokenizer_are_counted_before_its_cut() -> None:
+    tokenize = SigLipTokenizer.__new__(SigLipTokenizer)
+    tokenize.tokenizer, tokenize.context_length = Words(), 8
+    for text, count in (("a dog!", 3), ("dog " * 50, 51)):
+        assert count_tokens(tokenize, text, torch.ones(8)) == count
