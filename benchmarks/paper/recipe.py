@@ -19,7 +19,10 @@ from student.options.renamed_options import RENAMED_METHODS, renamed_options
 STUDENTS = {"vit": HERE / "vit.toml", "resnet50": HERE / "resnet50.toml"}
 
 # meta.json is moved last: if it exists, so do the others.
-_KEPT = ("student.safetensors", "MODEL_CARD.md", "report.md", "answers.png", "meta.json")
+_KEPT = (
+    *("student.safetensors", "MODEL_CARD.md", "report.md", "answers.png", "calibration.png"),
+    "meta.json",
+)
 _SCRATCH = ("pixels", "embeddings", "features", "checkpoints")
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from student.options.section import user_path
+
+_UNCALIBRATED = (
+    "{}/meta.json has no temperature: the confidence of this student is not calibrated, and often "
+    "far too high. Running the command that made it again adds one; nothing is paid twice."
+)
 
 
 def main(arguments: list[str]) -> int:
     """Prints one line for each image. Raises BadInput and DataError."""
     parser = argparse.ArgumentParser(
         "distill-client predict",
-        description="Classify images with a finished student; no vendor is needed.",
+        description=(
+            "Classify images with a finished student; no vendor is needed. The confidence is "
+            "calibrated on source validation: on images of another domain it may be too high."
+        ),
     )
     parser.add_argument("images", nargs="+", type=user_path, metavar="IMAGE")
     parser.add_argument(
@@ -26,6 +35,10 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     from student.evaluation.predict import describe, predict_images
 
+    has_warned = False
     for prediction in predict_images(options.images, options.student):
+        if not (prediction.is_calibrated or has_warned):
+            print(f"warning: {_UNCALIBRATED.format(options.student)}", file=sys.stderr)
+            has_warned = True
         print(describe(prediction, as_json=options.json))
     return 0

@@ -13,11 +13,12 @@ from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
 from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
+from student.evaluation.calibration import calibrate
 from student.evaluation.results import AccuracyCount, MethodResult
 from student.options import Options
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import method_of
-from student.training.metrics import predict
+from student.training.metrics import answers_of, logits_of
 from student.training.stored_names import stored_method_name
 from student.training.task import TrainingTask
 from student.training.train import Trained, train
@@ -67,18 +68,26 @@ class Experimenter:
         return train(task, progress=follow, checkpoint=checkpoint)
 
     def measure(self, method: str, trained: Trained) -> MethodResult:
-        """Measures the accuracy of a trained method on every part."""
-        answers = {
-            part: predict(trained.student, labelled.pixels)[0]
+        """Measures the accuracy and the calibration of a trained method on every part."""
+        logits = {
+            part: logits_of(trained.student, labelled.pixels)
             for part, labelled in self._images.items()
         }
+        answers = {part: answers_of(logits_NC)[0] for part, logits_NC in logits.items()}
         scores = {
             part: AccuracyCount(
                 correct=int((answers[part] == labelled.labels).sum()), images=len(labelled.labels)
             )
             for part, labelled in self._images.items()
         }
-        return MethodResult(method=method, trained=trained, scores=scores, answers=answers)
+        labels = {part: labelled.labels for part, labelled in self._images.items()}
+        return MethodResult(
+            method=method,
+            trained=trained,
+            scores=scores,
+            answers=answers,
+            calibration=calibrate(logits, labels),
+        )
 
 
 def _training_data(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from student.evaluation.calibration import Calibration
 from student.training.metrics import wilson_interval
 from student.training.train import Trained
 
@@ -44,12 +45,14 @@ class AccuracyCount(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MethodResult:
-    """A trained method with its scores and its predicted classes (N,) on each part."""
+    """A trained method with its scores and its predicted classes (N,) on each part, and how well
+    its confidence agrees with its accuracy."""
 
     method: str
     trained: Trained
     scores: dict[str, AccuracyCount]
     answers: dict[str, NDArray[np.int64]]
+    calibration: Calibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

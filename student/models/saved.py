@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -76,3 +77,22 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     )
     student.load_state_dict(load(weights))
     return student.eval(), meta
+
+
+def temperature_of(meta: Mapping[str, Any]) -> float | None:
+    """The temperature by which this student's logits are divided for a calibrated confidence.
+
+    None for a student without one: made before temperatures were fitted, or with logits that
+    allowed none. Raises BadInput if meta.json has something else than a positive number.
+    """
+    try:
+        temperature = meta.get("calibration", {}).get("temperature")
+        if temperature is None:
+            return None
+        number = float(temperature)
+    except (AttributeError, TypeError, ValueError):
+        number = math.nan
+    if not 0.0 < number < math.inf:
+        message = f"meta.json: a temperature is a positive number, not {meta['calibration']!r}"
+        raise BadInput(message)
+    return number

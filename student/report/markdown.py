@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 
 from cache.records.money import dollars
 from student.evaluation.results import Experiment, Purchase
 from student.options import Options, TrainingOptions
 from student.report.break_even import Economics
+from student.report.calibration import CAVEAT, EXPLANATION, calibration_notes, calibration_rows
+
+CAPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "answers.png": "A random draw of held-out images with each answer",
+        "calibration.png": "Accuracy against confidence, before and after temperature scaling",
+    }
+)
+"""What the pictures of a run show, by their file names."""
 
 
 def score_rows(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
@@ -35,7 +46,7 @@ def report(
     spend: str,
     pictures: Sequence[str],
 ) -> str:
-    """Returns the report page: cost, accuracy, and how to check the spend."""
+    """Returns the report page: cost, accuracy, calibration, and how to check the spend."""
     whose = "student's" if len(experiments) == 1 else "students'"
     report_command = f"cache-report --cache {options.purchase.cache}"
     lines = ["# Distillation report", ""]
@@ -56,8 +67,11 @@ def report(
             f"source validation alone.",
             "",
         ]
+        lines += [*table(*calibration_rows(experiment)), ""]
+        lines += [line for note in calibration_notes(experiment) for line in (f"- {note}", "")]
+    lines += [EXPLANATION, "", CAVEAT, ""]
     for picture in pictures:
-        lines += [f"![A random draw of held-out images with each answer]({picture})", ""]
+        lines += [f"![{CAPTIONS[Path(picture).name]}]({picture})", ""]
     lines += ["## What the student saves", "", *table(["", ""], economics.rows()), ""]
     lines += ["## Spend", "", spend, ""]
     lines += [
@@ -82,6 +96,12 @@ def model_card(options: Options, experiment: Experiment, purchase: Purchase) -> 
             *table(*score_rows(experiment)),
             "",
             "Percent, ± half the Wilson 95% interval over the images.",
+            "",
+            *table(*calibration_rows(experiment)),
+            "",
+            EXPLANATION,
+            "",
+            CAVEAT,
             "",
             "## Provenance",
             "",

@@ -1,4 +1,4 @@
-"""Writes the output folder of a run: student, meta.json, model card, report and picture."""
+"""Writes the output folder of a run: student, meta.json, model card, report and pictures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from student.evaluation.results import Experiment, MethodResult, Purchase
 from student.models.saved import save_student
 from student.options import Options
 from student.report.break_even import Economics, measure_economics
+from student.report.calibration import (
+    CAVEAT,
+    calibration_notes,
+    calibration_rows,
+    draw_reliability,
+)
 from student.report.gallery import draw_answers
 from student.report.markdown import model_card, report, score_rows
 from student.training.methods import method_of
@@ -47,9 +53,16 @@ def write_artefacts(
             picture = folder / "answers.png"
             draw_answers(picture, experiment, scanned, seed=options.run.seed)
             pictures.append(str(picture.relative_to(out)))
+        diagram = folder / "calibration.png"
+        draw_reliability(diagram, experiment)
+        pictures.append(str(diagram.relative_to(out)))
         terminal.heading(f"accuracy, held out: {', '.join(experiment.targets) or 'nothing'}")
-        columns, rows = score_rows(experiment)
-        terminal.table(columns, rows)
+        terminal.table(*score_rows(experiment))
+        terminal.heading("calibration error before / after temperature scaling")
+        terminal.table(*calibration_rows(experiment))
+        for note in calibration_notes(experiment):
+            terminal.warn(note)
+        terminal.say(CAVEAT)
     terminal.heading("what the student saves")
     terminal.table(("", ""), economics.rows())
     text = report(options, experiments, purchase, economics, spend, pictures)
@@ -92,6 +105,7 @@ def _meta(
         "queries": purchase.units,
         "cost_micro_usd": purchase.cost_micro_usd,
         "receipts_digest": purchase.receipts_digest,
+        "calibration": result.calibration.as_dict(),
         "scores": _scores(experiment)[result.method],
         "compared": _scores(experiment),
         "economics": economics.as_dict(),

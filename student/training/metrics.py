@@ -65,11 +65,22 @@ def accuracy(student: Student, images: LabelledImages) -> float:
 
 
 def predict(
-    student: Student, pixels: NDArray[np.uint8]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Each image's class and the student's confidence in it (softmax): (N,) and (N,)."""
-    confidences_N, labels_N = logits_of(student, pixels).softmax(dim=1).max(dim=1)
-    return labels_N.numpy(), confidences_N.numpy()
+    student: Student, pixels: NDArray[np.uint8], *, temperature: float = 1.0
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Each image's class and the student's confidence in it: (N,) and (N,), as `answers_of`."""
+    return answers_of(logits_of(student, pixels), temperature)
+
+
+def answers_of(
+    logits_NC: Tensor, temperature: float = 1.0
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Each image's class, and the confidence in it (0 to 1): (N,) and (N,).
+
+    The confidence is the softmax of the logits divided by `temperature`, which changes no class.
+    """
+    labels_N = logits_NC.softmax(dim=1).max(dim=1).indices
+    shares_NC = (logits_NC.double() / temperature).softmax(dim=1)
+    return labels_N.numpy(), shares_NC.gather(1, labels_N[:, None])[:, 0].numpy()
 
 
 def wilson_interval(correct: int, total: int) -> Interval:

@@ -80,6 +80,21 @@ def test_the_student_folder_contains_provenance_report_and_model_card(
         assert (out / name).stat().st_size > 200
 
 
+def test_each_method_has_a_temperature_and_its_calibration_error_on_every_part(
+    done: tuple[Path, str],
+) -> None:
+    out = done[0] / "out"
+    for folder in (out, out / "erm", out / "lp-ft"):
+        meta = json.loads((folder / "meta.json").read_text())
+        assert meta["calibration"]["temperature"] > 0
+        assert set(meta["calibration"]["errors"]) == set(meta["scores"])
+    assert re.search(r"calibration error, %\s+vl2v-adip\s+erm\s+lp-ft\s+images", done[1])
+    assert re.search(r"temperature +[\d.]+ +[\d.]+ +[\d.]+", done[1])
+    assert "the student may still be over-confident" in " ".join(done[1].split())
+    assert "(calibration.png)" in (out / "report.md").read_text()
+    assert (out / "calibration.png").stat().st_size > 200
+
+
 def test_a_method_without_image_embeddings_pays_for_the_prompts_only(
     vendor: RunningVendor, emoji: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +115,8 @@ def test_the_student_predicts_without_a_vendor(done: tuple[Path, str], emoji: Pa
     prediction = json.loads(output.stdout)
     assert prediction["class"] in {"bird", "drink", "heart"}
     assert 0 < prediction["confidence"] <= 1
+    assert prediction["calibrated"]
+    assert output.stderr == ""
 
 
 def test_a_second_run_buys_nothing_and_gives_the_same_student(

@@ -246,6 +246,7 @@ def test_the_student_predicts_the_same_classes_as_before(
     for now, then in zip(map(json.loads, output), map(json.loads, recorded), strict=True):
         assert now["class"] == then["class"]
         assert now["confidence"] == pytest.approx(then["confidence"], abs=0.005)
+    assert done["predict"].stderr.count("not calibrated") == 1
 
 
 def test_the_interrupted_run_is_resumed_by_the_same_torch_and_restarted_by_another(

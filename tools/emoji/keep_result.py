@@ -12,7 +12,7 @@ from pathlib import Path
 KEPT = (
     *("method", "settings", "recipe", "seed", "sources", "targets", "images_trained_on"),
     *("embeddings_bought", "queries", "cost_micro_usd", "teacher", "chosen", "train_seconds"),
-    *("compared", "economics", "weights_sha256"),
+    *("compared", "calibration", "economics", "weights_sha256"),
 )
 LOCAL = {"data", "vendor", "cache", "out", "config"}  # paths and URLs of one machine
 
@@ -31,7 +31,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     meta = json.loads((options.folder / "meta.json").read_text())
-    kept = {name: meta[name] for name in KEPT}
+    kept = {name: meta[name] for name in KEPT if name in meta}  # old runs lack some
     kept["settings"] = {k: v for k, v in meta["settings"].items() if k not in LOCAL}
     kept["commit"] = options.commit
     kept["command"] = "distill-client --config examples/emoji/distill.toml, with these settings"

@@ -107,6 +107,7 @@ def test_names_that_look_like_formulas_are_drawn_as_they_are_called(tmp_path: Pa
         trained=cast(Any, None),  # no picture shows it
         scores={domains[1]: AccuracyCount(correct=10, images=10)},
         answers={domains[1]: predicted},
+        calibration=cast(Any, None),
     )
     experiment = Experiment(
         sources=split.sources, targets=split.targets, num_train=8, num_bought=8, results=(result,)
