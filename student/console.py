@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import StringIO
+from typing import Literal
 
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 LOG_SECONDS = 20  # between two lines of a bar where the output is not a terminal
 
@@ -19,6 +21,11 @@ class Terminal:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+
+    @property
+    def width(self) -> int:
+        """Characters in a line."""
+        return self._console.width
 
     def say(self, text: str) -> None:
         """Print a line about the progress."""
@@ -36,9 +43,10 @@ class Terminal:
         """Print a table: the first column left-aligned, the others right-aligned."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for index, column in enumerate(columns):
-            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+            justify: Literal["left", "right"] = "left" if index == 0 else "right"
+            table.add_column(Text(column), justify=justify, overflow="fold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # a name in brackets is no markup
         self._console.print(table)
 
     def markdown(self, text: str) -> None:
@@ -77,11 +85,11 @@ class Terminal:
 
     def _progress(self, *, is_shown: bool) -> Progress:
         return Progress(
-            TextColumn("{task.description:<22}"),
+            TextColumn("{task.description:<22}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
             disable=not (is_shown and self._console.is_terminal),
         )

@@ -12,6 +12,7 @@ import numpy as np
 
 from student.bench.series import Column, Series
 from student.bench.statistics import Mean
+from student.report.lettering import Lettering, lettering
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +51,7 @@ def against_queries(
     if not any(point.rows for curve in curves for point in curve.points):
         return False
     figure, panels = _panels(len(columns), title)
+    letters = lettering(column.title for column in columns)
     counts = ticks(point.queries or 0.0 for curve in curves for point in curve.points if point.rows)
     for axis, column in zip(panels, columns, strict=True):
         for number, (label, level) in enumerate(levels.items()):
@@ -61,7 +63,7 @@ def against_queries(
         axis.set_xscale("symlog", linthresh=20)
         axis.set_xticks(counts, [_short(count) for count in counts], fontsize=8)
         axis.minorticks_off()
-        axis.set_title(column.title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
+        _title(axis, column.title, letters)
         axis.set_xlabel("queries bought for one student")
         axis.grid(visible=True, axis="y", color="#d8dee4", linewidth=0.6)
     panels[0].set_ylabel("accuracy, %")
@@ -88,6 +90,7 @@ def bars(
     drawn = [line for line in lines if line.rows and line.above(other, columns[0]) is not None]
     if not drawn:
         return False
+    letters = lettering(column.title for column in columns)
     figure, panels = _panels(len(columns), title, height=1.4 + 0.28 * len(drawn))
     first = {line.title: line.above(other, columns[0]) for line in drawn}
     drawn.sort(key=lambda line: mean.value if (mean := first[line.title]) else 0.0)
@@ -108,7 +111,7 @@ def bars(
         if half_width := 100 * chance.get(column.title, 0.0):
             axis.axvspan(-half_width, half_width, color=GREY, alpha=0.2, linewidth=0, zorder=0)
         axis.set_yticks(range(len(drawn)), [line.title for line in drawn], fontsize=8)
-        axis.set_title(column.title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
+        _title(axis, column.title, letters)
         axis.set_xlabel(f"points above {other.title}")
         axis.locator_params(axis="x", nbins=7)
         axis.grid(visible=True, axis="x", color="#d8dee4", linewidth=0.6)
@@ -143,6 +146,7 @@ def against(
     if not any(spots for lines in panels.values() for spots in lines.values()):
         return False
     figure, axes = _panels(len(panels), title)
+    letters = lettering(panels)
     for axis, (name, lines) in zip(axes, panels.items(), strict=True):
         for number, (label, spots) in enumerate(lines.items()):
             ordered = sorted(spots, key=lambda spot: spot.x.value)
@@ -167,7 +171,7 @@ def against(
                     fontsize=7,
                 )
         axis.axhline(0, color="black", linewidth=0.8)
-        axis.set_title(name, loc="left", fontsize=10, fontweight="bold", parse_math=False)
+        _title(axis, name, letters)
         axis.set_xlabel(across)
         axis.grid(visible=True, color="#d8dee4", linewidth=0.6)
     axes[0].set_ylabel(up)
@@ -245,6 +249,17 @@ def _panels(count: int, title: str, *, height: float = 3.8) -> tuple[Figure, lis
     figure = Figure(figsize=(max(6.0, 4.4 * count), height), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _title(axis: Axes, name: str, letters: Lettering) -> None:
+    axis.set_title(
+        letters.drawn(name),
+        loc="left",
+        fontsize=10,
+        fontweight="bold",
+        fontfamily=letters.families,
+        parse_math=False,
+    )
 
 
 def _save(figure: Figure, path: Path) -> None:

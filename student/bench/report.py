@@ -14,6 +14,8 @@ from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table
 from student.data.image_folder import discover
 from student.options import Options
+from student.report.lettering import lettering
+from student.report.markdown import plain
 
 COMPARED = ("erm", "vl2v-adip")
 """The methods with which all others are compared, if they were run."""
@@ -32,10 +34,11 @@ def folder_grid(
     The method of the options also runs at each of `shares` (0 to 1) of the images. Raises BadInput
     for a folder, a method or a share that cannot be used.
     """
-    domains = discover(options.data.data).domains
+    catalogue = discover(options.data.data)
+    domains = catalogue.domains
     choices: list[tuple[str, ...]] = [(name,) for name in domains] if len(domains) > 1 else [()]
     if options.data.target_domain:
-        choices = [tuple(options.data.target_domain)]
+        choices = [tuple(map(catalogue.domain, options.data.target_domain))]
     asked = [(method, 1.0) for method in methods]
     asked += [(options.training.method, share) for share in shares]
     runs = [
@@ -92,6 +95,8 @@ def write_report(grid: Grid, rows: Path, out: Path) -> Path:
         title="Accuracy against the queries bought",
     ):
         text += [f"![Accuracy against queries]({chart.name})", ""]
+        if legend := lettering(column.title for column in columns[:3]).legend():
+            text += [plain(legend), ""]
     seconds = sum(row.seconds for row in ours)
     text += [f"{len(ours)} of {len(grid.ids())} runs, {seconds / 3600:.1f} hours of training.", ""]
     page = out / "bench.md"

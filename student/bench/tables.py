@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from student.bench.series import Column, Series
 from student.bench.statistics import Mean
-from student.report.markdown import table
+from student.report.markdown import plain, table
 
 NOT_YET = "not yet run"
 
@@ -16,7 +16,7 @@ def accuracy_table(lines: Sequence[Series], columns: Sequence[Column]) -> list[s
 
     Accuracies are in percent, ± half of the 95% interval over seeds.
     """
-    titles = ["", "queries", *(column.title for column in columns), "runs"]
+    titles = ["", "queries", *(plain(column.title) for column in columns), "runs"]
     return table(
         titles,
         [
@@ -38,7 +38,7 @@ def difference_table(
 
     Differences are in percentage points, paired by held-out domains and seed.
     """
-    titles = ["points", *(f"{column.title}" for column in columns), "runs"]
+    titles = ["points", *(plain(column.title) for column in columns), "runs"]
     return table(
         titles,
         [
@@ -67,7 +67,7 @@ def held_out_table(
         ["held out", *(line.title for line in lines), f"{ours.title} above {other.title}"],
         [
             [
-                name,
+                plain(name),
                 *(_cell(line.of_targets(name).mean(column)) for line in lines),
                 _cell(ours.of_targets(name).above(other.of_targets(name), column), signed=True),
             ]

@@ -14,6 +14,7 @@ from student.data.split import VALIDATION, Split
 from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.calibration import calibrate
+from student.evaluation.file_names import named
 from student.evaluation.results import AccuracyCount, MethodResult
 from student.options import Options
 from student.training.dataset import LabelledImages, TrainingData
@@ -64,7 +65,7 @@ class Experimenter:
         )
         # A checkpoint made with other data or options is ignored: training then restarts.
         name = "+".join((stored_method_name(method), *self._split.targets))
-        checkpoint = self._options.run.out / "checkpoints" / name
+        checkpoint = named(self._options.run.out / "checkpoints", name)
         return train(task, progress=follow, checkpoint=checkpoint)
 
     def measure(self, method: str, trained: Trained) -> MethodResult:

@@ -9,21 +9,24 @@ from student.data.image_folder import Item
 from student.data.image_set import ImageSet
 from student.data.views import open_rgb
 from student.evaluation.results import Experiment
+from student.report.lettering import lettering
 
 ACROSS = 10
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 
 
-def draw_answers(path: Path, experiment: Experiment, scanned: ImageSet, *, seed: int) -> None:
+def draw_answers(path: Path, experiment: Experiment, scanned: ImageSet, *, seed: int) -> str | None:
     """Draws a row of images for each held-out domain: a seeded random sample, not a selection.
 
-    Writes no file if no held-out domain was measured.
+    Returns what a reader needs to know of names that cannot be drawn, "" for nothing. Returns None,
+    and writes no file, if no held-out domain was measured.
     """
     from matplotlib.figure import Figure
 
     domains = [domain for domain in experiment.targets if domain in experiment.student.scores]
     if not domains:
-        return
+        return None
+    letters = lettering((*domains, *scanned.catalogue.classes))
     figure = Figure(figsize=(1.25 * ACROSS, 1.9 * len(domains)), dpi=110, layout="constrained")
     axes = figure.subplots(len(domains), ACROSS, squeeze=False)
     split = next(s for s in scanned.splits if s.targets == experiment.targets)
@@ -39,24 +42,31 @@ def draw_answers(path: Path, experiment: Experiment, scanned: ImageSet, *, seed:
             item = items[drawn[column]]
             axis.imshow(open_rgb(item.path))
             if column == 0:
-                # A folder name may contain dollar signs; they do not mark formulas here.
                 axis.set_title(
-                    domain, loc="left", fontsize=10, fontweight="bold", y=1.0, parse_math=False
+                    letters.drawn(domain),
+                    loc="left",
+                    fontsize=10,
+                    fontweight="bold",
+                    fontfamily=letters.families,
+                    y=1.0,
+                    parse_math=False,  # a folder name may contain dollar signs
                 )
             for line, result in enumerate(shown):
                 predicted = scanned.catalogue.classes[int(result.answers[domain][drawn[column]])]
                 axis.text(
                     0.5,
                     -0.04 - 0.15 * line,
-                    f"{_short(result.method)}: {predicted}",
+                    f"{_short(result.method)}: {letters.drawn(predicted)}",
                     transform=axis.transAxes,
                     ha="center",
                     va="top",
                     fontsize=7,
+                    fontfamily=letters.families,
                     parse_math=False,
                     color=RIGHT if _is_right(item, predicted) else WRONG,
                 )
     figure.savefig(path)
+    return letters.legend()
 
 
 def _is_right(item: Item, predicted: str) -> bool:

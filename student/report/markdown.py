@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import quote
 
 from cache.records.money import dollars
 from student.evaluation.results import Experiment, Purchase
@@ -19,6 +22,9 @@ CAPTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What the pictures of a run show, by their file names."""
+
+# What would be read as markup; an underscore only at the edge of a word.
+_MARKS = re.compile(r"[\\`*<|~]|(?<!\w)_|_(?!\w)")
 
 
 def score_rows(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
@@ -44,11 +50,14 @@ def report(
     purchase: Purchase,
     economics: Economics,
     spend: str,
-    pictures: Sequence[str],
+    pictures: Mapping[str, str],
 ) -> str:
-    """Returns the report page: cost, accuracy, calibration, and how to check the spend."""
+    """Returns the report page: cost, accuracy, calibration, and how to check the spend.
+
+    `pictures` maps the path of each picture to a note on it, which may be empty.
+    """
     whose = "student's" if len(experiments) == 1 else "students'"
-    report_command = f"cache-report --cache {options.purchase.cache}"
+    report_command = f"cache-report --cache {shlex.quote(str(options.purchase.cache))}"
     lines = ["# Distillation report", ""]
     lines += [
         f"Teacher `{purchase.model}` (`{purchase.fingerprint}`), student "
@@ -58,20 +67,22 @@ def report(
         "",
     ]
     for experiment in experiments:
-        lines += [f"## Accuracy, held out: {', '.join(experiment.targets) or 'nothing'}", ""]
-        lines += [*table(*score_rows(experiment)), ""]
+        lines += [f"## Accuracy, held out: {plain(', '.join(experiment.targets)) or 'nothing'}", ""]
+        lines += [*_plain_table(*score_rows(experiment)), ""]
         lines += [
             f"Percent, ± half the Wilson 95% interval over the images. Trained on "
-            f"{experiment.num_train:,} images of {', '.join(experiment.sources)}; "
+            f"{experiment.num_train:,} images of {plain(', '.join(experiment.sources))}; "
             f"{experiment.num_bought:,} bought embeddings; the weights were chosen on "
             f"source validation alone.",
             "",
         ]
-        lines += [*table(*calibration_rows(experiment)), ""]
-        lines += [line for note in calibration_notes(experiment) for line in (f"- {note}", "")]
+        lines += [*_plain_table(*calibration_rows(experiment)), ""]
+        notes = map(plain, calibration_notes(experiment))
+        lines += [line for note in notes for line in (f"- {note}", "")]
     lines += [EXPLANATION, "", CAVEAT, ""]
-    for picture in pictures:
-        lines += [f"![{CAPTIONS[Path(picture).name]}]({picture})", ""]
+    for picture, note in pictures.items():
+        lines += [f"![{CAPTIONS[Path(picture).name]}]({quote(picture)})", ""]
+        lines += [plain(note), ""] if note else []
     lines += ["## What the student saves", "", *table(["", ""], economics.rows()), ""]
     lines += ["## Spend", "", spend, ""]
     lines += [
@@ -89,11 +100,11 @@ def model_card(options: Options, experiment: Experiment, purchase: Purchase) -> 
             f"# {options.training.backbone} distilled from {purchase.model}",
             "",
             f"Method `{experiment.student.method}`{_share(options.training)}, "
-            f"{experiment.num_train:,} images of {', '.join(experiment.sources)}, "
+            f"{experiment.num_train:,} images of {plain(', '.join(experiment.sources))}, "
             f"{experiment.num_bought:,} bought embeddings "
             f"({options.data.views} stored views an image), seed {options.run.seed}.",
             "",
-            *table(*score_rows(experiment)),
+            *_plain_table(*score_rows(experiment)),
             "",
             "Percent, ± half the Wilson 95% interval over the images.",
             "",
@@ -128,6 +139,19 @@ def _share(options: TrainingOptions) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Returns the lines of a Markdown table; all columns but the first are right-aligned."""
+    """Returns the lines of a Markdown table; all columns but the first are right-aligned.
+
+    Cells are Markdown.
+    """
     marks = ["---", *("---:" for _ in columns[1:])]
     return [f"| {' | '.join(cells)} |" for cells in (columns, marks, *rows)]
+
+
+def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return table([*map(plain, columns)], [[*map(plain, row)] for row in rows])
+
+
+def plain(text: str) -> str:
+    """Returns Markdown that shows this text as it is, on one line."""
+    escaped = _MARKS.sub(r"\\\g<0>", " ".join(text.split("\n")))
+    return escaped.replace("](", "\\](")

@@ -9,6 +9,7 @@ from typing import Any
 from cache.storage.atomic_file import replace_file
 from student.console import Terminal
 from student.data.image_set import ImageSet
+from student.evaluation.file_names import named
 from student.evaluation.results import Experiment, MethodResult, Purchase
 from student.models.saved import save_student
 from student.options import Options
@@ -40,9 +41,9 @@ def write_artefacts(
     """
     out, experiments = options.run.out, [experiment for experiment, _ in trained]
     economics = measure_economics(experiments[0].student.trained.student, purchase)
-    pictures: list[str] = []
+    pictures: dict[str, str] = {}
     for experiment, paid in trained:
-        folder = out if len(experiments) == 1 else out / "+".join(experiment.targets)
+        folder = out if len(experiments) == 1 else named(out, "+".join(experiment.targets))
         folder.mkdir(parents=True, exist_ok=True)
         for result in experiment.results:
             student_folder = folder if result is experiment.student else folder / result.method
@@ -51,11 +52,12 @@ def write_artefacts(
         replace_file(folder / "MODEL_CARD.md", model_card(options, experiment, paid).encode())
         if experiment.targets:
             picture = folder / "answers.png"
-            draw_answers(picture, experiment, scanned, seed=options.run.seed)
-            pictures.append(str(picture.relative_to(out)))
+            note = draw_answers(picture, experiment, scanned, seed=options.run.seed)
+            if note is not None:
+                pictures[picture.relative_to(out).as_posix()] = note
         diagram = folder / "calibration.png"
         draw_reliability(diagram, experiment)
-        pictures.append(str(diagram.relative_to(out)))
+        pictures[diagram.relative_to(out).as_posix()] = ""
         terminal.heading(f"accuracy, held out: {', '.join(experiment.targets) or 'nothing'}")
         terminal.table(*score_rows(experiment))
         terminal.heading("calibration error before / after temperature scaling")
@@ -65,6 +67,8 @@ def write_artefacts(
         terminal.say(CAVEAT)
     terminal.heading("what the student saves")
     terminal.table(("", ""), economics.rows())
+    for note in dict.fromkeys(filter(None, pictures.values())):
+        terminal.warn(f"answers.png: {note}")
     text = report(options, experiments, purchase, economics, spend, pictures)
     replace_file(out / "report.md", text.encode())
     terminal.heading("spend")

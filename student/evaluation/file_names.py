@@ -1,0 +1,25 @@
+"""File names that are made of a user's words: readable, and never too long for a file system."""
+
+from __future__ import annotations
+
+import hashlib
+import os.path
+from pathlib import Path
+
+# Most file systems take 255 bytes; a file that is being written has a longer name for a moment.
+_MOST_BYTES = 200
+_PREFIX_BYTES = 80
+
+
+def named(folder: Path, name: str) -> Path:
+    """The file or folder of this name in `folder`.
+
+    A name of more than 200 bytes is cut, and a digest of the whole name follows, unless version 0.1
+    has made a file of the whole name.
+    """
+    path = folder / name
+    encoded = name.encode()
+    if len(encoded) <= _MOST_BYTES or os.path.exists(path):  # noqa: PTH110 # not of too long names
+        return path
+    start = encoded[:_PREFIX_BYTES].decode(errors="ignore").replace("/", "_")
+    return folder / f"{start}~{hashlib.sha256(encoded).hexdigest()[:16]}"
