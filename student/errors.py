@@ -20,6 +20,8 @@ Then the purchase stays open, and the next run asks the vendor for it under the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 BudgetLimit = Literal["client budget", "vendor budget"]
@@ -88,11 +90,21 @@ _MONEY = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedItem:
+    """An item of a batch that the vendor refuses to embed, free of charge."""
+
+    index: int
+    code: str
+    detail: str
+
+
 class VendorError(PurchaseError):
     """The vendor refused, failed, or was not understood.
 
     `status` is 0 if there was no HTTP response, `code` is the vendor's problem code, and `index` is
-    the item of the batch that caused the problem, if the vendor named it.
+    the item of the batch that caused the problem, if the vendor named it. `items` are all items
+    that the vendor would refuse, where it names them all.
     """
 
     def __init__(
@@ -104,6 +116,7 @@ class VendorError(PurchaseError):
         code: str = "",
         request_id: str = "",
         index: int | None = None,
+        items: Sequence[RefusedItem] = (),
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -112,6 +125,7 @@ class VendorError(PurchaseError):
         self.code = code
         self.request_id = request_id
         self.index = index
+        self.items = tuple(items)
 
     def __str__(self) -> str:
         facts = ", ".join(

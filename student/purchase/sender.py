@@ -12,7 +12,7 @@ from student.purchase.queue import PurchaseQueue
 from student.purchase.recorder import PurchaseRecorder
 from student.vendor.client import VendorClient
 from student.vendor.concurrency import AimdLimiter
-from student.vendor.problem import ITEM_PROBLEMS, SIZE_PROBLEMS, rejected_item
+from student.vendor.problem import ITEM_PROBLEMS, SIZE_PROBLEMS, rejected_items
 from student.vendor.request import Batch, Item
 from student.vendor.retry import Retry
 
@@ -86,15 +86,15 @@ class Sender:
         """What of an uncharged batch to try again; raises the error where that cannot help."""
         if isinstance(error, BudgetExhausted):
             return self._within_account(requests, error)
-        index = rejected_item(error, len(requests))
-        if index is None:
+        refused = {one.index: one for one in rejected_items(error, len(requests))}
+        if not refused:
             half = len(requests) // 2
             self.queue.put_back(requests[half:])
             return requests[:half]
-        rejected = requests[index]
-        self.recorder.refuse(rejected, code=error.code, detail=error.detail)
-        self.queue.drop([rejected])
-        return requests[:index] + requests[index + 1 :]
+        for index, one in refused.items():
+            self.recorder.refuse(requests[index], code=one.code, detail=one.detail)
+            self.queue.drop([requests[index]])
+        return [one for index, one in enumerate(requests) if index not in refused]
 
     def _within_account(
         self, requests: list[EmbeddingRequest], error: BudgetExhausted

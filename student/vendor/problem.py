@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from student.errors import AnswerPurged, BudgetExhausted, VendorError
+from student.errors import AnswerPurged, BudgetExhausted, RefusedItem, VendorError
 from student.vendor.schemas import Problem
 
 # Codes about a single item that never change. An unknown 4xx must not be listed: it would be
@@ -64,17 +64,33 @@ def read_problem(
         code=code,
         request_id=request_id,
         index=problem.index,
+        items=[
+            RefusedItem(index=one.index, code=printable(one.code), detail=printable(one.detail))
+            for one in problem.items
+        ]
+        or [RefusedItem(index=index, code=code, detail=detail) for index in problem.indexes],
     )
 
 
-def rejected_item(error: VendorError, count: int) -> int | None:
-    """Which of `count` items the vendor will never embed; None if only a smaller batch can tell.
+def rejected_items(error: VendorError, count: int) -> list[RefusedItem]:
+    """Which of `count` items the vendor will never embed; [] if only a smaller batch can tell.
 
     Raises the error itself if it is not about an item.
     """
     if error.code not in ITEM_PROBLEMS | SIZE_PROBLEMS:
         raise error
-    if count == 1:
-        return 0
-    is_named = error.index is not None and 0 <= error.index < count
-    return error.index if is_named and error.code in ITEM_PROBLEMS else None
+    if error.code in ITEM_PROBLEMS:
+        named = {
+            one.index: one
+            for one in error.items
+            if one.code in ITEM_PROBLEMS and 0 <= one.index < count
+        }
+        if error.index is not None and 0 <= error.index < count:
+            named.setdefault(error.index, _refused(error, error.index))
+        if named:
+            return [named[index] for index in sorted(named)]
+    return [_refused(error, 0)] if count == 1 else []
+
+
+def _refused(error: VendorError, index: int) -> RefusedItem:
+    return RefusedItem(index=index, code=error.code, detail=error.detail)

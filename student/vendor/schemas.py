@@ -18,12 +18,18 @@ class _Schema(BaseModel):
 
 
 class Limits(_Schema):
-    """The most that a single request may carry."""
+    """The most that a single request may carry.
+
+    An earlier vendor does not name the formats of images that it takes, nor the greatest ratio of
+    an image's sides: None.
+    """
 
     max_items: int = Field(ge=1)
     max_image_bytes: int = Field(ge=1)
     max_image_pixels: int = Field(ge=1)
     max_body_bytes: int = Field(ge=1)
+    image_formats: tuple[str, ...] | None = None
+    max_image_aspect_ratio: int | None = Field(default=None, ge=1)
 
 
 class Model(_Schema):
@@ -99,6 +105,14 @@ class Account(_Schema):
     created_ms: int
 
 
+class ItemProblem(_Schema):
+    """Why one item of a batch is refused."""
+
+    index: int = Field(ge=0)
+    code: str
+    detail: str = ""
+
+
 class Problem(_Schema):
     """A problem document (RFC 9457). `charged_units` is None where the body does not say."""
 
@@ -109,3 +123,5 @@ class Problem(_Schema):
     index: int | None = None
     needed: int | None = None
     remaining: int | None = None
+    items: tuple[ItemProblem, ...] = ()
+    indexes: tuple[int, ...] = ()

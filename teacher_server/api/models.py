@@ -10,6 +10,7 @@ from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.api.schemas import Limits, Model, ModelList, Prices, UnitPrices
 from teacher_server.api.scopes import REFUSALS, Caller
+from teacher_server.inference.decode_image import FORMATS, MAX_ASPECT_RATIO
 
 router = APIRouter(tags=["catalogue"])
 
@@ -64,5 +65,7 @@ def _model(services: Services) -> Model:
             max_image_bytes=settings.max_image_bytes,
             max_image_pixels=settings.max_image_pixels,
             max_body_bytes=settings.max_body_bytes,
+            max_image_aspect_ratio=MAX_ASPECT_RATIO,
+            image_formats=FORMATS,
         ),
     )

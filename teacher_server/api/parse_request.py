@@ -17,7 +17,7 @@ from teacher_server.api.body import validation_problem
 from teacher_server.api.json_size import has_more_marks, has_token_ids
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
-from teacher_server.api.request_items import ItemReader, image_problem
+from teacher_server.api.request_items import ItemReader, images_problem
 from teacher_server.api.schemas import EmbeddingRequest
 from teacher_server.canonical_json import canonical_sha256
 from teacher_server.errors import ImageRefused
@@ -173,8 +173,13 @@ class RequestParser:
 def prepare(
     items: Sequence[str | bytes], *, encoder: Encoder, limits: ImageLimits
 ) -> list[Prepared]:
-    """Decode all images and tokenize all texts; raises a Problem that names the first bad item."""
+    """Decode all images and tokenize all texts.
+
+    Raises a Problem about the first bad image; its `items` name every bad image, so that a client
+    need not send the others once for each.
+    """
     prepared = []
+    refused: list[tuple[int, ImageRefused]] = []
     for index, item in enumerate(items):
         if isinstance(item, str):
             prepared.append(encoder.prepare_text(item))
@@ -182,8 +187,13 @@ def prepare(
         try:
             image = decode_image(item, limits)
         except ImageRefused as error:
-            raise image_problem(index, error) from error
-        prepared.append(encoder.prepare_image(image))
+            refused.append((index, error))
+            prepared.clear()  # nothing of this request will be embedded
+            continue
+        if not refused:
+            prepared.append(encoder.prepare_image(image))
+    if refused:
+        raise images_problem(refused)
     return prepared
 
 

@@ -27,7 +27,7 @@ class Problem(Exception):
         *,
         param: str | None = None,
         retry_after: int | None = None,
-        **extra: int | list[int],
+        **extra: Any,
     ) -> None:
         super().__init__(f"{code}: {reason}")
         self.code = code
@@ -62,7 +62,7 @@ def problem_document(
     *,
     request_id: str,
     param: str | None = None,
-    extra: Mapping[str, int | list[int]] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The RFC 9457 document; its detail says what happened, what it cost and what to do next."""
     problem_type = PROBLEM_TYPES[code]

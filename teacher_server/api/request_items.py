@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,4 +84,13 @@ class ItemReader:
 
 def image_problem(index: int, error: ImageRefused) -> Problem:
     """The problem of an image that was refused."""
-    return Problem(Code(error.code), f"item {index}: {error}", param="input", index=index)
+    return images_problem([(index, error)])
+
+
+def images_problem(refused: Sequence[tuple[int, ImageRefused]]) -> Problem:
+    """The problem of the first image that was refused, which names all of them."""
+    index, first = refused[0]
+    more = f"; {len(refused)} items of the request are refused" if len(refused) > 1 else ""
+    items = [{"index": at, "code": error.code, "detail": f"{error}."} for at, error in refused]
+    reason = f"item {index}: {first}{more}"
+    return Problem(Code(first.code), reason, param="input", index=index, items=items)

@@ -203,6 +203,8 @@ class Limits(ResponseModel):
     max_image_bytes: int
     max_image_pixels: int
     max_body_bytes: int
+    max_image_aspect_ratio: int = Field(description="Longer side of an image by the shorter.")
+    image_formats: tuple[str, ...] = Field(description="Formats of images that are read.")
 
 
 class Model(ResponseModel):
@@ -268,6 +270,14 @@ class OpenAIError(ResponseModel):
     param: str | None = None
 
 
+class ItemProblem(ResponseModel):
+    """Why one item of the input is refused."""
+
+    index: int
+    code: str
+    detail: str
+
+
 class ProblemDocument(ResponseModel):
     """RFC 9457. `charged_units` is always 0: a refused request is free."""
 
@@ -286,6 +296,9 @@ class ProblemDocument(ResponseModel):
         list[int] | None, Field(description="Of `text_too_long`: all texts that are too long.")
     ] = None
     context_length: int | None = None
+    items: Annotated[
+        list[ItemProblem] | None, Field(description="Every image that cannot be read.")
+    ] = None
     needed: int | None = None
     remaining: int | None = None
     error: OpenAIError
