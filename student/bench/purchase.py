@@ -23,6 +23,7 @@ from student.bench.run import Run, known_method, resolved
 from student.data.image_folder import Item
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PlanExceedsBudget, PurchaseError
+from student.evaluation.file_names import named
 from student.options import Options
 from student.purchase.embedding_requests import EmbeddingRequest, image_requests, text_requests
 from student.purchase.plan import Plan
@@ -30,7 +31,7 @@ from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import open_session
 from student.purchase.text_lengths import require_whole_texts
 from student.vendor.client import VendorClient
-from student.vendor.schemas import Prices
+from student.vendor.schemas import Model, Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,7 @@ class _BenchPurchase:
             )
             fingerprint = session.model.fingerprint
             self._check(teacher, fingerprint)
-            plan = session.plan(self._wanted(runs, fingerprint))
+            plan = session.plan(self._wanted(runs, session.model))
             heading = f"purchase from the teacher {teacher}, {vendor.url}"
             session.show(plan, heading, data=base.data.data)
             await require_whole_texts(vendor, plan)
@@ -134,8 +135,9 @@ class _BenchPurchase:
         paid = self._on_hand(plan, teacher)
         return BoughtEmbeddings(paid=paid, prices=session.prices, fingerprint=fingerprint)
 
-    def _wanted(self, runs: Sequence[Run], fingerprint: str) -> list[EmbeddingRequest]:
+    def _wanted(self, runs: Sequence[Run], model: Model) -> list[EmbeddingRequest]:
         """Returns the prompts and views that these runs read, without duplicates."""
+        fingerprint = model.fingerprint
         keys: dict[EmbeddingKey, None] = {}
         prompts: dict[str, None] = {}
         for run in runs:
@@ -145,7 +147,7 @@ class _BenchPurchase:
             keys |= dict.fromkeys(read)
         on_sale = [
             *text_requests(fingerprint, list(prompts)),
-            *self._all_image_requests(fingerprint),
+            *self._all_image_requests(model),
         ]
         request_of = {request.key: request for request in on_sale}
         return [request_of[key] for key in keys]
@@ -155,20 +157,22 @@ class _BenchPurchase:
             return list(self._dataset.split_of(run).train)
         return self._selection.chosen(run, None)
 
-    def _all_image_requests(self, fingerprint: str) -> list[EmbeddingRequest]:
+    def _all_image_requests(self, model: Model) -> list[EmbeddingRequest]:
         scanned = self._dataset.scanned
-        measured = image_requests(
-            fingerprint, scanned.measured, scanned.clean, range(len(scanned.measured))
-        )
-        training = image_requests(
-            fingerprint, scanned.training, scanned.stored, range(len(scanned.training))
-        )
-        return [*measured, *training]
+        tables = ((scanned.measured, scanned.clean), (scanned.training, scanned.stored))
+        return [
+            request
+            for items, pixels in tables
+            for request in image_requests(
+                model.fingerprint, items, pixels, range(len(items)), model.limits
+            )
+        ]
 
     def _on_hand(self, plan: Plan, teacher: str) -> TeacherEmbeddings:
         keys = [request.key for request in plan.ordered]
         missing = set(self._cache.missing(keys))
-        unpaid = missing - self._cache.refused(keys).keys()
+        unfit = {request.key for request in plan.unfit}
+        unpaid = missing - self._cache.refused(keys).keys() - unfit
         if unpaid or any(key.modality == "text" for key in missing):
             message = (
                 f"{len(missing)} of {len(keys)} embeddings could not be bought; what was bought is "
@@ -176,7 +180,8 @@ class _BenchPurchase:
             )
             raise PurchaseError(message)
         held = [key for key in keys if key not in missing]
-        table = materialise(self._cache, held, self._base.run.out / "embeddings" / teacher)
+        folder = named(self._base.run.out / "embeddings", teacher)
+        table = materialise(self._cache, held, folder)
         return TeacherEmbeddings(table=table, rows={key: row for row, key in enumerate(held)})
 
 

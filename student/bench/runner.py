@@ -18,7 +18,7 @@ from student.bench.rows import Row, add_row, read_rows
 from student.bench.run import Grid, Run, identity, known_method, resolved
 from student.bench.worker import Outcome, Shared, Task, Trainer, forget
 from student.console import Terminal
-from student.data.image_folder import discover
+from student.data.image_set import read_folder
 from student.data.split import VALIDATION
 from student.errors import BadInput
 from student.evaluation.child_process import end_with_parent
@@ -57,8 +57,7 @@ def run_grid(
     teacher under the same name.
     """
     runs = missing_runs(grid, rows)
-    terminal.say(f"reading {grid.base.data.data}")
-    catalogue = discover(grid.base.data.data)
+    catalogue = read_folder(grid.base.data.data, terminal)
     datasets = {run.dataset for run in grid.runs}
     earlier = [row for row in read_rows(rows).values() if row.dataset in datasets]
     check_images(earlier, rows, catalogue)

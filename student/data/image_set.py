@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.console import Terminal
+from student.data.class_table import show_classes, warn_of_two_classes
+from student.data.folder_tree import LeftOut, left_out_lines
 from student.data.image_folder import Catalogue, Item, discover
+from student.data.names import listed
 from student.data.pixel_table import PixelTable, pixel_table
 from student.data.split import Split, split
 from student.errors import BadInput
@@ -42,13 +46,35 @@ def load_image_set(options: DataOptions, run: RunOptions, terminal: Terminal) ->
 
     Raises BadInput for a folder that cannot be used.
     """
-    terminal.say(f"reading {options.data}")
-    catalogue = discover(options.data)
+    catalogue = read_folder(options.data, terminal)
     splits = [
         split(catalogue, targets=targets, seed=run.seed)
         for targets in _target_choices(catalogue, options.target_domain)
     ]
     return render_views(catalogue, splits, options, run.out, terminal)
+
+
+def read_folder(root: Path, terminal: Terminal) -> Catalogue:
+    """`discover`, with a line for everything in the folder that is not read as it stands there."""
+    terminal.say(f"reading {root}")
+    catalogue = discover(root)
+    for note in (*catalogue.notes, *_sent_as_png(catalogue)):
+        terminal.warn(note)
+    for one in left_out_lines(root, catalogue.left_out):
+        terminal.say(one)
+    return catalogue
+
+
+def _sent_as_png(catalogue: Catalogue) -> list[str]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for item in catalogue.items:
+        if not item.is_sent_as_file:
+            names[item.image_format].append(str(item.path.relative_to(catalogue.root)))
+    return [
+        f"{len(paths):,} {image_format} images are sent to the vendor as PNG: "
+        f"{listed(paths, most=3)}"
+        for image_format, paths in names.items()
+    ]
 
 
 def render_views(
@@ -77,28 +103,43 @@ def render_views(
         clean = pixel_table(
             measured, size=size, views=1, folder=folder, progress=lambda d, t: update(d, t, "")
         )
-    for reason in dict.fromkeys((*stored.unreadable.values(), *clean.unreadable.values())):
-        terminal.warn(f"left out: {reason}")
-    broken = {training[row] for row in stored.unreadable} | {
-        measured[row] for row in clean.unreadable
+    broken = {training[row]: why for row, why in stored.unreadable.items()} | {
+        measured[row]: why for row, why in clean.unreadable.items()
     }
-    return ImageSet(
-        catalogue=catalogue,
-        splits=tuple(_without(split, broken) for split in splits),
+    unreadable = _report_unreadable(catalogue.root, broken, terminal)
+    scanned = ImageSet(
+        catalogue=replace(catalogue, left_out=(*catalogue.left_out, *unreadable)),
+        splits=tuple(_without(split, set(broken)) for split in splits),
         training=_kept(training, stored),
         stored=_kept_pixels(stored),
         measured=_kept(measured, clean),
         clean=_kept_pixels(clean),
     )
+    readable = _distinct((*scanned.training, *scanned.measured))
+    show_classes(catalogue.classes, catalogue.domains, readable, scanned.splits, terminal)
+    warn_of_two_classes(
+        ((scanned.training, scanned.stored), (scanned.measured, scanned.clean)), terminal
+    )
+    return scanned
 
 
 def _target_choices(catalogue: Catalogue, named: Sequence[str]) -> list[list[str]]:
     """All named domains together; without names each domain in turn; with one domain none."""
     if named:
-        return [list(named)]
+        return [[catalogue.domain(name) for name in named]]
     if len(catalogue.domains) == 1:
         return [[]]
     return [[domain] for domain in catalogue.domains]
+
+
+def _report_unreadable(root: Path, broken: Mapping[Item, str], terminal: Terminal) -> list[LeftOut]:
+    left_out = [LeftOut(path=item.path, reason="cannot be read as an image") for item in broken]
+    lines = left_out_lines(root, left_out)
+    for line in lines:
+        terminal.warn(line)
+    if lines:
+        terminal.say(f"the first: {next(iter(broken.values()))}")
+    return left_out
 
 
 def _warn_of_copies(splits: Sequence[Split], terminal: Terminal) -> None:

@@ -70,6 +70,9 @@ def split(
         held = min(round(holdout * len(shuffled)), len(shuffled) - 1)
         validation.extend(shuffled[:held])
         train.extend(shuffled[held:])
+    if clash := [name for name in tests if name == VALIDATION]:
+        message = f"the held-out domain {clash[0]!r} has the name of another part: rename it"
+        raise BadInput(message)
     if not train or not validation:
         message = f"too few images to split: {len(train)} to train, {len(validation)} to validate"
         raise BadInput(message)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
+from student.data.image_file import read_formats
 from student.data.rgb_conversion import load_rgb
 from student.errors import DataError
 from student.transforms.parameters import LUMA, NUM_UNIFORMS, draw_views
@@ -25,24 +26,37 @@ again.
 """
 
 
-def view_name(k: int, size: int) -> str:
-    """The name of view `k` at `size` pixels in the cache; view 0 is the file as it is."""
-    return "original" if k == 0 else f"{RECIPE}@{size}#{k}"
+AS_PNG = "png/1"
+"""The name of view 0 of a file in a format that no vendor takes: all its pixels, as a PNG."""
 
 
-def open_rgb(path: Path) -> Image.Image:
+def view_name(k: int, size: int, *, is_sent_as_file: bool = True) -> str:
+    """The name of view `k` at `size` pixels in the cache; view 0 is the file as it is, or a PNG of
+    it."""
+    if k == 0:
+        return "original" if is_sent_as_file else AS_PNG
+    return f"{RECIPE}@{size}#{k}"
+
+
+def open_rgb(path: Path, data: bytes | None = None) -> Image.Image:
     """The image in 8-bit RGB: upright by its EXIF tag, transparency over white, 16-bit grey by its
     high byte.
 
-    Raises DataError if the file is not a complete image.
+    `data` is the content of the file, if it has been read. Raises DataError if the file is not a
+    complete image, or has pixels that no rule turns into 8 bits.
     """
     try:
-        with Image.open(path) as opened:
-            return load_rgb(opened, lambda: Image.open(path))
+        with _opened(path, data) as opened:
+            return load_rgb(opened, lambda: _opened(path, data))
     # Pillow's readers raise whatever a broken file makes them raise: struct.error among others.
     except Exception as error:
         message = f"{path} cannot be read as an image: {error}"
         raise DataError(message) from error
+
+
+def _opened(path: Path, data: bytes | None) -> ImageFile.ImageFile:
+    source = path if data is None else io.BytesIO(data)
+    return Image.open(source, formats=read_formats())
 
 
 def render(image: Image.Image, digest: str, k: int, size: int) -> NDArray[np.uint8]:

@@ -107,14 +107,14 @@ def view_keys(fingerprint: str, item: Item, *, views: int, size: int) -> list[Em
             model_fingerprint=fingerprint,
             modality="image",
             item=item.digest,
-            view=view_name(k, size),
+            view=view_name(k, size, is_sent_as_file=item.is_sent_as_file),
         )
         for k in range(views)
     ]
 
 
 def original_key(fingerprint: str, item: Item) -> EmbeddingKey:
-    """The key of the image file as it is, which no image size changes."""
+    """The key of view 0, the image as it is, which no image size changes."""
     return view_keys(fingerprint, item, views=1, size=0)[0]
 
 

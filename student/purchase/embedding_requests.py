@@ -6,7 +6,6 @@ import hashlib
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +15,23 @@ from student.data.image_folder import Item as ImageItem
 from student.data.views import png
 from student.embeddings.keys import text_key, view_keys
 from student.errors import BadInput
+from student.purchase.whole_image import whole_image, why_unfit
 from student.vendor.request import Item
+from student.vendor.schemas import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingRequest:
     """An embedding to buy: its key, and the text itself or a function that reads the image's bytes.
 
-    `name` (a file, a prompt) is used in messages only.
+    `name` (a file, a prompt) is used in messages only. `unfit` says why this vendor would refuse
+    it, as far as that can be known here; such a request is not sent.
     """
 
     key: EmbeddingKey
     payload: Callable[[], bytes] | str
     name: str = ""
+    unfit: str = ""
 
     def item(self) -> Item:
         """What is sent. Raises BadInput when the file is gone or has changed since the scan."""
@@ -61,21 +64,31 @@ def text_requests(fingerprint: str, prompts: Sequence[str]) -> list[EmbeddingReq
 
 
 def image_requests(
-    fingerprint: str, items: Sequence[ImageItem], pixels: NDArray[np.uint8], order: Sequence[int]
+    fingerprint: str,
+    items: Sequence[ImageItem],
+    pixels: NDArray[np.uint8],
+    order: Sequence[int],
+    limits: Limits | None = None,
 ) -> list[EmbeddingRequest]:
     """A request for every view of the items whose rows are in `order`, in that order.
 
     `pixels` (N, K, S, S, 3) holds the views of `items`, row by row. View 0 is sent as the file is,
-    the others as exactly the pixels that the student is trained on.
+    or as a PNG where vendors do not take its format; the others are sent as exactly the pixels that
+    the student is trained on. View 0 is held against the `limits` of a vendor, if they are given.
     """
     views, size = pixels.shape[1:3]
     requests: list[EmbeddingRequest] = []
     for row in order:
         item = items[row]
         for k, key in enumerate(view_keys(fingerprint, item, views=views, size=size)):
-            payload = _file(item.path) if k == 0 else _rendered(pixels, row, k)
+            payload = whole_image(item) if k == 0 else _rendered(pixels, row, k)
             requests.append(
-                EmbeddingRequest(key=key, payload=payload, name=f"{item.path} view {k}")
+                EmbeddingRequest(
+                    key=key,
+                    payload=payload,
+                    name=f"{item.path} view {k}",
+                    unfit=why_unfit(item, limits) if k == 0 and limits is not None else "",
+                )
             )
     return requests
 
@@ -100,10 +113,6 @@ def _digest_sent(key: EmbeddingKey, request: EmbeddingRequest | None) -> str:
         return request.item().sha256
     except BadInput:
         return ""
-
-
-def _file(path: Path) -> Callable[[], bytes]:
-    return path.read_bytes
 
 
 def _rendered(pixels: NDArray[np.uint8], row: int, k: int) -> Callable[[], bytes]:

@@ -18,10 +18,10 @@ class Plan:
     """What a purchase would buy, spend and leave out. Making a plan costs nothing.
 
     `ordered` are the distinct requests in buying order, texts first: `to_buy` are those that the
-    budget covers, `left_out` those that it does not, and `in_open_purchases` those that an earlier
-    run sent, or was about to send, before it was killed. Their units are reserved, and they are
-    settled first. `remaining` is the budget less receipts and open purchases, in units, before this
-    plan; `limited_by` is whose budget that is.
+    budget covers, `left_out` those that it does not, `unfit` those that this vendor would refuse,
+    and `in_open_purchases` those that an earlier run sent, or was about to send, before it was
+    killed. Their units are reserved, and they are settled first. `remaining` is the budget less
+    receipts and open purchases, in units, before this plan; `limited_by` is whose budget that is.
     """
 
     model: Model
@@ -39,6 +39,7 @@ class Plan:
     left_out: tuple[EmbeddingRequest, ...]
     units: int
     remaining: int
+    unfit: tuple[EmbeddingRequest, ...] = ()
 
     @property
     def cost_micro_usd(self) -> int:
@@ -84,6 +85,7 @@ class Plan:
             ("distinct", f"{len(self.ordered):,} ({asked - len(self.ordered):,} repeats are free)"),
             ("already paid", f"{self.already_paid:,} (saves {dollars(self.saved_micro_usd)})"),
             ("refused before", f"{self.refused_before:,}"),
+            *([("unfit for this vendor", f"{len(self.unfit):,}")] if self.unfit else []),
             ("in open purchases of earlier runs", f"{len(self.in_open_purchases):,}"),
             ("to buy", f"{texts:,} texts, {len(self.to_buy) - texts:,} images"),
             (
@@ -138,9 +140,13 @@ def make_plan(
 
     to_buy: list[EmbeddingRequest] = []
     left_out: list[EmbeddingRequest] = []
+    unfit: list[EmbeddingRequest] = []
     units = 0
     for request in ordered:
         if request.key not in missing or request.key in refused or request.key in waiting:
+            continue
+        if request.unfit:
+            unfit.append(request)
             continue
         price = prices.units_for(request.key.modality)
         if left_out or units + price > remaining:
@@ -165,4 +171,5 @@ def make_plan(
         left_out=tuple(left_out),
         units=units,
         remaining=remaining,
+        unfit=tuple(unfit),
     )

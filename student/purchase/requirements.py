@@ -66,6 +66,7 @@ class EmbeddingRequirements:
     ) -> None:
         self._scanned = scanned
         self._fingerprint = model.fingerprint
+        self._limits = model.limits
         self._prompts = prompts_of_splits(
             [
                 split_keys(split, scanned.catalogue, data, prompts, model.fingerprint)
@@ -77,7 +78,8 @@ class EmbeddingRequirements:
         """The prompts, then every view of the training images of these rows, in their order."""
         texts = text_requests(self._fingerprint, self._distinct_prompts())
         training, stored = self._scanned.training, self._scanned.stored
-        return [*texts, *image_requests(self._fingerprint, training, stored, rows)]
+        images = image_requests(self._fingerprint, training, stored, rows, self._limits)
+        return [*texts, *images]
 
     def has_texts(self, cache: CacheReader) -> bool:
         """Whether every prompt was bought."""

@@ -10,6 +10,7 @@ from student.acquisition.candidates import AcquisitionRounds
 from student.acquisition.strategies import SELECTORS, order, selector
 from student.console import Terminal
 from student.data.image_set import ImageSet
+from student.data.names import by_reason
 from student.options import Options
 from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary
@@ -130,7 +131,9 @@ async def _buy_in_rounds(
 
 def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -> PurchaseSummary:
     """The purchases of all rounds as one summary, for the whole plan."""
-    unpaid = cache.missing([request.key for request in whole.ordered])
+    unfit = {request.key for request in whole.unfit}
+    missing = cache.missing([request.key for request in whole.ordered])
+    unpaid = [key for key in missing if key not in unfit]
     return replace(
         parts[-1],
         bought=sum(part.bought for part in parts),
@@ -161,5 +164,5 @@ def _report(plan: Plan, summary: PurchaseSummary, terminal: Terminal) -> None:
             f"{summary.written_off:,} paid answers cannot be fetched any more, because the vendor "
             "has deleted them; `cache-report` names the purchases"
         )
-    for refused in summary.refused:
-        terminal.warn(f"the vendor refused {refused.request.name} (not charged): {refused.detail}")
+    for line in by_reason((refused.request.name, refused.detail) for refused in summary.refused):
+        terminal.warn(f"the vendor refused (not charged) {line}")

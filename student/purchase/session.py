@@ -75,6 +75,8 @@ class PurchaseSession:
         terminal = self.terminal
         terminal.heading(heading)
         terminal.table(("plan", ""), [list(row) for row in plan.describe()])
+        for line in by_reason((request.name, request.unfit) for request in plan.unfit):
+            terminal.warn(f"not sent, because the vendor would refuse {line}")
         if self.model.embedded and not is_demo_data(data) and plan.to_buy:
             terminal.warn(
                 "the vendor sells its embedded model, which is small and knows only emoji, and "
