@@ -14,7 +14,8 @@ CacheError
 ├── NotOpen               no open purchase has the given key
 ├── NotPaid               an embedding is not in the cache
 ├── StaleTable            a table on disk is not the requested table
-└── AuditImpossible       the vendor's ledger could not be read
+├── AuditImpossible       the vendor's ledger could not be read
+└── UnusableVariable      a proxy or certificate variable cannot be used
 """
 
 from __future__ import annotations
@@ -116,3 +117,7 @@ class StaleTable(CacheError):
 
 class AuditImpossible(CacheError):
     """The vendor's ledger could not be read, so the audit has no result."""
+
+
+class UnusableVariable(CacheError):
+    """A variable about proxies or certificates cannot be used. Nothing was sent."""

@@ -10,13 +10,13 @@ from http.client import HTTPException
 from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
+from cache.audit.network import certificates, proxy_for
 from cache.errors import AuditImpossible
 from cache.records.receipt import Receipt, base_url
 
 _ENTRIES_PER_PAGE: Final = 1000
 _MAX_RESPONSE_BYTES: Final = 64 * 2**20
 _TIMEOUT_S: Final = 30.0
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +113,16 @@ class VendorLedger:
         return body
 
     def _opener(self) -> urllib.request.OpenerDirector:
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if urlsplit(self.url).hostname in _LOOPBACK:
-            handlers.append(urllib.request.ProxyHandler({}))
-        return urllib.request.build_opener(*handlers)
+        proxy = proxy_for(self.url)
+        if proxy is not None and proxy.is_socks:
+            message = f"an audit cannot go through a SOCKS proxy ({proxy.variable})"
+            raise AuditImpossible(message)
+        proxies = {} if proxy is None else {urlsplit(self.url).scheme: proxy.url}
+        return urllib.request.build_opener(
+            _NoRedirect(),
+            urllib.request.ProxyHandler(proxies),
+            urllib.request.HTTPSHandler(context=certificates()),
+        )
 
 
 def _is_address(url: str) -> bool:

@@ -6,13 +6,20 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
+<<<<<<< HEAD
 from cache.records.receipt import account_name, base_url
+=======
+from cache.audit.network import certificates, proxy_for
+from cache.errors import UnusableVariable
+from cache.records.receipt import account_name
+>>>>>>> d6dea94 (Read the network variables once, and never send loopback to a proxy)
 from student.errors import BadInput, VendorError, VendorMisbehaved
 from student.vendor.request import Batch, ExpectedAnswer
 from student.vendor.response import Answer, read_answer
@@ -26,7 +33,7 @@ class VendorClient:
     """The vendor's API for one key; a purchase keeps its Idempotency-Key through all retries.
 
     Every method raises VendorError or a subclass, which says whether anything was charged. `http`
-    has the base URL and the timeouts.
+    has the base URL and the timeouts; `proxy` is its proxy in words, if it has one.
     """
 
     def __init__(
@@ -34,7 +41,10 @@ class VendorClient:
         http: httpx.AsyncClient,
         key: SecretStr,
         timing: Timing | None = None,
+        *,
+        proxy: str = "",
     ) -> None:
+        self.proxy = proxy
         self._transport = Transport(http, key, timing or Timing())
 
     def __repr__(self) -> str:
@@ -161,7 +171,7 @@ async def connect(
     """A client of the vendor at this URL, closed when the block ends; sends nothing by itself.
 
     Raises BadInput when the URL is not plain http(s) or carries a name or password, or when the key
-    is empty or not printable ASCII.
+    is empty or not printable ASCII, and for a proxy or certificate variable that cannot be used.
     """
     try:
         parts = httpx.URL(url)
@@ -178,11 +188,28 @@ async def connect(
     if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
         detail = "the vendor's key is empty or has characters that no key has"
         raise BadInput(detail)
+    try:
+        proxy, trusted = proxy_for(url), certificates()
+    except UnusableVariable as error:
+        raise BadInput(str(error)) from error
+    if proxy is not None and proxy.is_socks and find_spec("socksio") is None:
+        detail = (
+            f"{proxy.variable} names a SOCKS proxy, which needs another package: pip install "
+            "'httpx[socks]', or unset it"
+        )
+        raise BadInput(detail)
     async with httpx.AsyncClient(
+<<<<<<< HEAD
         base_url=base_url(url),
+=======
+        base_url=url,
+        trust_env=False,  # what the environment says is read above, once for client and audit
+        proxy=None if proxy is None else proxy.url,
+        verify=trusted or True,
+>>>>>>> d6dea94 (Read the network variables once, and never send loopback to a proxy)
         headers={"User-Agent": _user_agent()},
         timeout=httpx.Timeout(connect=10.0, read=90.0, write=60.0, pool=120.0),
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         follow_redirects=False,
     ) as http:
-        yield VendorClient(http, key, timing)
+        yield VendorClient(http, key, timing, proxy="" if proxy is None else str(proxy))

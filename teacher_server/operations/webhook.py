@@ -14,6 +14,7 @@ import httpx
 from pydantic import SecretStr
 
 from teacher_server.ledger.alerts import Alert
+from teacher_server.operations.network import client_options
 
 _log = logging.getLogger("teacher_server.webhook")
 _TIMEOUT_SECONDS = 10.0
@@ -33,7 +34,9 @@ class Webhook:
     """Posts each alert until the receiver answers 2xx, and never again after that.
 
     If the process dies between the 2xx and recording it, the alert is sent again under the
-    same `id`. Redirects are not followed: figures go only to the URL that the operator configured.
+    same `id`. Redirects are not followed: figures go only to the URL that the operator configured,
+    through the proxy of the environment, if any. Raises SettingsError for a variable about proxies
+    or certificates that cannot be used.
     """
 
     def __init__(
@@ -49,12 +52,12 @@ class Webhook:
         self._secret = secret
         self._outbox = outbox
         self._clock_ms = clock_ms
-        self._transport = transport
+        self._options = {**client_options(url), "transport": transport}
 
     async def deliver(self) -> int:
         """Send the due alerts, oldest first, until one fails; returns how many were delivered."""
         delivered = 0
-        async with httpx.AsyncClient(transport=self._transport) as http:
+        async with httpx.AsyncClient(**self._options) as http:
             # One at a time: an alert that is leased but not tried waits until its lease expires.
             while due := await asyncio.to_thread(self._outbox.pending_alerts, 1):
                 attempt = asyncio.create_task(self._attempt(http, due[0]))

@@ -16,6 +16,7 @@ from teacher_server.errors import SettingsError
 from teacher_server.inference.model_info import Encoder
 from teacher_server.ledger.ledger import open_database, open_ledger
 from teacher_server.operations.logs import configure_logging
+from teacher_server.operations.network import client_options
 from teacher_server.server.connections import (
     ConnectionLimits,
     limited_protocol,
@@ -36,6 +37,8 @@ def serve(
     key if one is made at this start; the log never holds a key, so it must not go there.
     """
     configure_logging()
+    if settings.webhook_url is not None:
+        client_options(str(settings.webhook_url))  # refused now, and not when an alert is due
     with (
         open_database(settings.database) as engine,
         open_ledger(
