@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from cache import commands
+from cache.standard_output import accept_any_text, discard_output
 
 CACHE_VARIABLE: Final = "DISTILL_CACHE"
 DEFAULT_CACHE: Final = "./paid-cache"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 if all is well, 1 on differences or problems, 2 on errors."""
+    """Run one command; return 0 if all is well, 1 on differences or problems, 2 on errors, 130
+    on Ctrl-C."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.run is commands.merge and hasattr(arguments, "cache"):
@@ -25,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         print("error: standard output is closed", file=sys.stderr)
         return commands.EXIT_ERROR
+    accept_any_text()
     if arguments.old_name:
         print(
             f"cache-report: {arguments.old_name} is now called {arguments.new_name}; the old name"
@@ -42,10 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of a pipe, such as `head`, has closed it.
-        _drop_output()
+        discard_output()
         return commands.EXIT_OK
+    except KeyboardInterrupt:
+        discard_output()
+        print("interrupted", file=sys.stderr)
+        return commands.EXIT_INTERRUPTED
     except (CacheError, OSError) as error:
-        _drop_output()
+        discard_output()
         print(f"error: {error}", file=sys.stderr)
         return commands.EXIT_ERROR
     except Exception:
@@ -126,14 +133,6 @@ def _add_audit_options(audit: argparse.ArgumentParser) -> None:
         type=Path,
         help=f"file with the vendor's API key (default: the key in ${commands.KEY_VARIABLE})",
     )
-
-
-def _drop_output() -> None:
-    """Flush what was printed or discard it; otherwise Python reports an error again at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from cache.standard_output import discard_output
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,6 +26,7 @@ KEY_VARIABLE: Final = "TEACHER_API_KEY"
 EXIT_OK: Final = 0
 EXIT_DIFFERS: Final = 1
 EXIT_ERROR: Final = 2
+EXIT_INTERRUPTED: Final = 130  # what a shell reports for a program that Ctrl-C ended
 
 _Result = TypeVar("_Result")
 
@@ -201,4 +204,8 @@ def _print(
 
 
 def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    try:
+        sys.stdout.write(json.dumps(value, indent=2) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the exit code still says what was found
+        discard_output()

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from cache.errors import CacheError
-from student.errors import StudentError
+from cache.standard_output import accept_any_text, discard_output
+from student.errors import BadInput, StudentError
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _RENAMED = {"plan": "forecast"}
+_ONLY_PRINTS = ("predict", "forecast", "demo-data")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,8 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         first = _RENAMED[first]
+    accept_any_text()
     try:
-        return _run(first, arguments)
+        code = _run(first, arguments)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        discard_output()
+        if first in _ONLY_PRINTS:
+            return 0  # the reader of the pipe, such as `head`, has seen enough
+        return _failed(error)
     except KeyboardInterrupt:
         print(
             "\ninterrupted: every paid answer is stored; run the same command again to resume",
@@ -41,6 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StudentError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        return _failed(error)
+    return code
+
+
+def _failed(error: OSError) -> int:
+    """Says in one line which file cannot be read or written; returns the exit code."""
+    where = f"{error.filename}: " if error.filename else ""
+    reason = f"{where}{error.strerror or error}".partition("\n")[0]
+    print(
+        f"error: {reason}. Every paid answer that was received is stored; mend this, then run the "
+        "same command again",
+        file=sys.stderr,
+    )
+    return BadInput.exit_code
 
 
 def _run(command: str, arguments: list[str]) -> int:

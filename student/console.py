@@ -13,7 +13,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from cache.standard_output import discard_output
+
 LOG_SECONDS = 20  # between two lines of a bar where the output is not a terminal
+
+
+class PipedConsole(Console):
+    """A console that prints nothing more once the reader of its pipe, such as `head`, is gone.
+
+    rich would end the program: here its work goes on, and its exit code says how it went.
+    """
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        discard_output()
 
 
 class Terminal:
@@ -93,6 +106,11 @@ class Terminal:
             console=self._console,
             disable=not (is_shown and self._console.is_terminal),
         )
+
+
+def terminal() -> Terminal:
+    """Standard output."""
+    return Terminal(PipedConsole())
 
 
 def quiet() -> Terminal:

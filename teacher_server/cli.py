@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -21,11 +22,21 @@ _DATABASE_HELP = "ledger database, as in serve --help (also TEACHER_DATABASE)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand and return the exit code: 1, with one line on stderr, for a VendorError."""
+    """Run a subcommand and return the exit code: 1, with one line on stderr, for an error."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 gets escapes, not an error
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser(is_serve=argv[:1] == ["serve"]).parse_args(argv)
     try:
         result: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130  # what a shell reports for a program that Ctrl-C ended
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     except VendorError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -203,7 +214,7 @@ def _run_admin_command(arguments: argparse.Namespace) -> int:
 
     module = {"keys": keys, "ledger": ledger}[arguments.group]
     output = getattr(module, arguments.command)(arguments, _settings(arguments))
-    print(output.text)
+    _print(output.text)
     if output.note:
         print(output.note, file=sys.stderr)
     code: int = output.code
@@ -232,5 +243,12 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _openapi(arguments: argparse.Namespace) -> int:
     from teacher_server.api.app import openapi_document
 
-    print(json.dumps(openapi_document(), indent=2, ensure_ascii=False))
+    _print(json.dumps(openapi_document(), indent=2, ensure_ascii=False))
     return 0
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # its reader, such as `head`, is gone: the exit code still counts
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,6 +15,7 @@ from cache.integrity.verify import Verification
 from cache.maintenance.merge import Merged
 from cache.records.money import dollars
 from cache.reports.spend_schema import DaySpend, OpenPurchase, SpendSummary, WrittenOff
+from cache.standard_output import discard_output
 
 _TOTALS = ("images", "texts", "units", "cost_micro_usd", "cost_usd")
 _NUMBERS = frozenset((*_TOTALS, "planned", "already_paid", "saved_micro_usd", "items", "receipts"))
@@ -32,10 +33,21 @@ _PIPE_WIDTH = 200
 _KEY_CHARACTERS = 16
 
 
+class _PipedConsole(Console):
+    """A console that prints nothing more once the reader of its pipe, such as `head`, is gone.
+
+    rich would end the program: here its work goes on, and its exit code says how it went.
+    """
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        discard_output()
+
+
 def console() -> Console:
     """Return standard output; wide if it is not a terminal, so that no column is cut off."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False)
+    return _PipedConsole(file=sys.stdout, width=width, highlight=False, markup=False)
 
 
 def show_summary(out: Console, summary: SpendSummary) -> None:

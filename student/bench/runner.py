@@ -5,25 +5,31 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 from student.bench.constants import NO_TEACHER
 from student.bench.dataset import BenchDataset, Selection, gather
 from student.bench.provenance import check_images, check_teacher, data_digest
-from student.bench.purchase import BoughtEmbeddings, VendorEndpoints, buy_for, keys_of
+from student.bench.purchase import (
+    BoughtEmbeddings,
+    VendorEndpoints,
+    ask_vendors,
+    buy_for,
+    keys_of,
+)
 from student.bench.rows import Row, add_row, read_rows
 from student.bench.run import Grid, Run, identity, known_method, resolved
 from student.bench.worker import Outcome, Shared, Task, Trainer, forget
 from student.console import Terminal
 from student.data.image_set import read_folder
 from student.data.split import VALIDATION
-from student.errors import BadInput
-from student.evaluation.child_process import end_with_parent
+from student.errors import BadInput, TrainingError
+from student.evaluation.child_process import end_with_parent, training_pool
 from student.options import Options
-from student.training.student_factory import check_networks
+from student.options.folders import require_folders
+from student.training.preflight import check_students
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +58,10 @@ def run_grid(
     """Adds a row for each run without a row, and returns how many it added.
 
     The network is not used once training has begun. If the process is killed, the same call
-    resumes: rows and paid answers are on disk, and unfinished runs have checkpoints. Raises
-    StudentError and CacheError; BadInput if the file has rows of other images, or of another
-    teacher under the same name.
+    resumes: rows and paid answers are on disk, and unfinished runs have checkpoints. A run whose
+    training fails is named, and the others follow. Raises StudentError and CacheError; BadInput if
+    the file has rows of other images, or of another teacher under the same name; TrainingError,
+    at the end, if a run failed.
     """
     runs = missing_runs(grid, rows)
     catalogue = read_folder(grid.base.data.data, terminal)
@@ -64,7 +71,9 @@ def run_grid(
     terminal.say(f"{grid.name}: {len(runs)} of {len(grid.ids())} runs to make")
     if not runs:
         return 0
+    require_folders(grid.base)
     _check_runs(runs, grid.base)
+    ask_vendors(runs, grid.base, endpoints, terminal)
     dataset = gather(grid, terminal, catalogue)
     selection = Selection(dataset, grid.base, terminal)
     bought = buy_for(
@@ -84,11 +93,25 @@ def run_grid(
     writer = _RowWriter(grid, dataset, bought, source, rows)
     tasks = [_task(run, grid, dataset, selection, bought.get(run.teacher)) for run in runs]
     terminal.heading(f"training {len(tasks)} runs, {processes} at a time")
+    failed: list[TrainingError] = []
     for done, (task, outcome) in enumerate(
         _outcomes(tasks, Shared(grid=grid, tables=tables), processes), start=1
     ):
-        row = writer.write(task, outcome)
-        terminal.say(f"{done} of {len(tasks)}: {summary(row)}")
+        counted = f"{done} of {len(tasks)}"
+        if isinstance(outcome, TrainingError):
+            failed.append(outcome)
+            run = task.run
+            terminal.warn(
+                f"{counted}: {run.method}, {'+'.join(run.targets)}, seed {run.seed}: {outcome}"
+            )
+            continue
+        terminal.say(f"{counted}: {summary(writer.write(task, outcome))}")
+    if failed:
+        message = (
+            f"{len(failed)} of {len(tasks)} runs could not be trained (the first: {failed[0]}); "
+            "the rows of the others are written"
+        )
+        raise TrainingError(message)
     return len(tasks)
 
 
@@ -101,7 +124,7 @@ def _check_runs(runs: Sequence[Run], base: Options) -> None:
             )
             raise BadInput(message)
     students = [(known_method(run.method), resolved(run, base)) for run in runs if run.is_student]
-    check_networks(students, image_size=base.data.image_size)
+    check_students(students, image_size=base.data.image_size)
 
 
 def summary(row: Row) -> str:
@@ -210,36 +233,42 @@ def _begin(shared: Shared) -> None:
     _trainer.append(Trainer(shared))
 
 
-def _train(task: Task) -> Outcome:
-    return _trainer[0].train(task)
+def _train(task: Task) -> Outcome | TrainingError:
+    return _outcome(_trainer[0], task)
 
 
-def _outcomes(tasks: list[Task], shared: Shared, processes: int) -> Iterator[tuple[Task, Outcome]]:
-    """Yields each task with its outcome, in order of completion.
+def _outcome(trainer: Trainer, task: Task) -> Outcome | TrainingError:
+    try:
+        return trainer.train(task)
+    except TrainingError as error:
+        return error
+
+
+def _outcomes(
+    tasks: list[Task], shared: Shared, processes: int
+) -> Iterator[tuple[Task, Outcome | TrainingError]]:
+    """Yields each task with its outcome, or why it has none, in order of completion.
 
     With `processes` = 1, the tasks are run in this process.
     """
     if processes == 1:
         trainer = Trainer(shared)
-        return ((task, trainer.train(task)) for task in tasks)
+        return ((task, _outcome(trainer, task)) for task in tasks)
     return _train_in_pool(tasks, shared, processes)
 
 
 def _train_in_pool(
     tasks: list[Task], shared: Shared, processes: int
-) -> Iterator[tuple[Task, Outcome]]:
-    """Yields each task with its outcome, in order of completion.
+) -> Iterator[tuple[Task, Outcome | TrainingError]]:
+    """Yields each task with its outcome, or why it has none, in order of completion.
 
-    After an error no further task is started. The error is raised when the running tasks have
+    After another error no further task is started. The error is raised when the running tasks have
     ended.
     """
-    context = get_context("spawn")  # a fork of a process with threads may hang
     workers = min(processes, len(tasks))
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(shared,)
-    ) as pool:
+    with training_pool(workers, _begin, (shared,)) as pool:
         queue = iter(tasks)
-        running: dict[Future[Outcome], Task] = {}
+        running: dict[Future[Outcome | TrainingError], Task] = {}
         failed: BaseException | None = None
         while True:
             while failed is None and len(running) < workers and (task := next(queue, None)):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from student.commands.bench_options import ONE_QUERY, OUT, parser
-from student.console import Terminal
+from student.console import Terminal, terminal
 from student.errors import BadInput
 from student.options import Options
 from student.options.purchase import api_key
@@ -19,10 +19,8 @@ from student.options.read import read_options
 def main(arguments: list[str]) -> int:
     """Reads the options, then runs the bench. Raises StudentError and CacheError."""
     own, rest = parser().parse_known_args(arguments)
-    from rich.console import Console
-
     command = shlex.join(["distill-client", "bench", *arguments])
-    run_bench(own, rest, Terminal(Console()), command=command)
+    run_bench(own, rest, terminal(), command=command)
     return 0
 
 

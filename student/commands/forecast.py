@@ -30,14 +30,12 @@ def main(arguments: list[str]) -> int:
         for title, result in forecasts:
             print(json.dumps(as_json(title, result)))
         return 0
-    from rich.console import Console
+    from student.console import terminal
 
-    from student.console import Terminal
-
-    terminal = Terminal(Console())
-    terminal.heading(f"the next {options.queries:,} queries")
-    terminal.table(COLUMNS, [cells(title, result) for title, result in forecasts])
-    terminal.say(_EXPLANATION)
+    out = terminal()
+    out.heading(f"the next {options.queries:,} queries")
+    out.table(COLUMNS, [cells(title, result) for title, result in forecasts])
+    out.say(_EXPLANATION)
     return 0
 
 

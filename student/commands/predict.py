@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from student.errors import DataError
 from student.options.section import user_path
 
 _UNCALIBRATED = (
@@ -15,7 +16,9 @@ _UNCALIBRATED = (
 
 
 def main(arguments: list[str]) -> int:
-    """Prints one line for each image. Raises BadInput and DataError."""
+    """Prints one line for each image; a file that is no image is named, and the rest follows.
+
+    Raises BadInput."""
     parser = argparse.ArgumentParser(
         "distill-client predict",
         description=(
@@ -35,10 +38,17 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     from student.evaluation.predict import describe, predict_images
 
+    refused = 0
+
+    def refuse(error: DataError) -> None:
+        nonlocal refused
+        refused += 1
+        print(f"error: {error}", file=sys.stderr)
+
     has_warned = False
-    for prediction in predict_images(options.images, options.student):
+    for prediction in predict_images(options.images, options.student, on_error=refuse):
         if not (prediction.is_calibrated or has_warned):
             print(f"warning: {_UNCALIBRATED.format(options.student)}", file=sys.stderr)
             has_warned = True
         print(describe(prediction, as_json=options.json))
-    return 0
+    return DataError.exit_code if refused else 0

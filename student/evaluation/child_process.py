@@ -1,10 +1,50 @@
-"""Child processes that end when their parent ends."""
+"""Child processes that train: they end when their parent ends, and leave Ctrl-C to it."""
 
 from __future__ import annotations
 
 import os
-from multiprocessing import parent_process
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
+from typing import Any
+
+from student.errors import TrainingError
+
+
+@contextmanager
+def training_pool(
+    workers: int, initializer: Callable[..., None], initargs: tuple[Any, ...] = ()
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool of child processes, which are ended at once if the block is interrupted or closed.
+
+    Raises TrainingError if a child process is killed, for example because memory is short.
+    """
+    context = get_context("spawn")  # a fork of a process with threads may hang
+    pool = ProcessPoolExecutor(workers, context, _begin, (initializer, *initargs))
+    try:
+        with pool:
+            try:
+                yield pool
+            except (KeyboardInterrupt, GeneratorExit):
+                for child in active_children():  # otherwise the pool would wait for their tasks
+                    child.terminate()
+                raise
+    except BrokenProcessPool as error:
+        message = (
+            "a training process was killed, perhaps because memory is short: run the same command "
+            "again, which resumes from the checkpoints"
+        )
+        raise TrainingError(message) from error
+
+
+def _begin(initializer: Callable[..., None], *initargs: Any) -> None:
+    # Ctrl-C reaches every process of a terminal; the parent says so once and ends its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    initializer(*initargs)
 
 
 def end_with_parent() -> None:

@@ -9,11 +9,11 @@ checkpoint, which the parent resumes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import Manager, get_context
+from multiprocessing import Manager
 from pathlib import Path
 from queue import Empty
 from typing import Protocol
@@ -26,7 +26,7 @@ from student.console import Terminal, quiet
 from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
 from student.embeddings.lookup import TeacherEmbeddings
-from student.evaluation.child_process import end_with_parent
+from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.experiment import Experimenter
 from student.evaluation.results import Experiment, MethodResult
 from student.options import Options, TrainingOptions
@@ -124,10 +124,9 @@ def _train_in_parallel(tasks: _Tasks, terminal: Terminal, workers: int) -> None:
     An error in a child process is raised here, after the other processes have ended.
     """
     methods: Sequence[str] = tasks.options.training.methods
-    context = get_context("spawn")  # a fork of a process with threads may hang
     with ExitStack() as stack:
         queue = stack.enter_context(Manager()).Queue()
-        pool = stack.enter_context(ProcessPoolExecutor(workers, context, end_with_parent))
+        pool = stack.enter_context(training_pool(workers, end_with_parent))
         update = stack.enter_context(terminal.bars([_label(method) for method in methods]))
         running = [pool.submit(_train, tasks.of(method, queue)) for method in methods]
         waiting = set(running)

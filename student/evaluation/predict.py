@@ -1,11 +1,12 @@
 """Classifies images with a stored student; no vendor is needed."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from student.data.views import open_rgb, render
+from student.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +24,17 @@ class Prediction:
     is_calibrated: bool = False
 
 
-def predict_images(images: Sequence[Path], folder: Path) -> Iterator[Prediction]:
+def predict_images(
+    images: Sequence[Path],
+    folder: Path,
+    *,
+    on_error: Callable[[DataError], None] | None = None,
+) -> Iterator[Prediction]:
     """Yields a prediction for each image, in order, by the student in `folder`.
 
     Raises BadInput, before the first prediction, if the folder has no usable student, and DataError
-    on reaching a file that is not an image.
+    on reaching a file that is not an image; with `on_error`, that gets the error and the rest
+    follows.
     """
     from student.models.saved import load_student, temperature_of
     from student.training.metrics import predict
@@ -36,7 +43,13 @@ def predict_images(images: Sequence[Path], folder: Path) -> Iterator[Prediction]
     temperature = temperature_of(meta)
     size = student.architecture.image_size
     for path in images:
-        pixels = render(open_rgb(path), "", 0, size)[None]
+        try:
+            pixels = render(open_rgb(path), "", 0, size)[None]
+        except DataError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            continue
         labels, confidences = predict(student, pixels, temperature=temperature or 1.0)
         yield Prediction(
             image=path,

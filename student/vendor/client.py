@@ -13,13 +13,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
-<<<<<<< HEAD
-from cache.records.receipt import account_name, base_url
-=======
 from cache.audit.network import certificates, proxy_for
 from cache.errors import UnusableVariable
-from cache.records.receipt import account_name
->>>>>>> d6dea94 (Read the network variables once, and never send loopback to a proxy)
+from cache.records.receipt import account_name, base_url
 from student.errors import BadInput, VendorError, VendorMisbehaved
 from student.vendor.request import Batch, ExpectedAnswer
 from student.vendor.response import Answer, read_answer
@@ -199,14 +195,10 @@ async def connect(
         )
         raise BadInput(detail)
     async with httpx.AsyncClient(
-<<<<<<< HEAD
         base_url=base_url(url),
-=======
-        base_url=url,
         trust_env=False,  # what the environment says is read above, once for client and audit
         proxy=None if proxy is None else proxy.url,
         verify=trusted or True,
->>>>>>> d6dea94 (Read the network variables once, and never send loopback to a proxy)
         headers={"User-Agent": _user_agent()},
         timeout=httpx.Timeout(connect=10.0, read=90.0, write=60.0, pool=120.0),
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -233,3 +237,37 @@ def test_an_impossible_audit_exits_with_2_and_a_message(
     message = capsys.readouterr().err
     assert KEY_VARIABLE in message
     assert SECRET not in message
+
+
+def _program(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cache", "--cache", str(folder), *arguments],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["verify"], ["verify", "--json"]])
+def test_a_closed_pipe_does_not_hide_that_a_cache_is_damaged(
+    arguments: list[str], bought: Path
+) -> None:
+    overwrite(bought, image(1).digest, b"not what was paid for")
+    program = _program(bought, *arguments)
+    assert program.stdout is not None
+    assert program.stderr is not None
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    assert program.wait(timeout=100) == 1
+
+
+@pytest.mark.usefixtures("bought")
+def test_ctrl_c_is_one_line_and_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cache.integrity.verify.verify", interrupted)
+    assert main(["verify"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from teacher_server import cli
 from teacher_server.atomic_file import write_atomically
 from teacher_server.cli import main
 from teacher_server.ledger.account import LAST_MS
@@ -310,3 +315,35 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
     write_atomically(path, "http://127.0.0.1:2\n")
     assert path.read_text() == "http://127.0.0.1:2\n"
     assert [file.name for file in path.parent.iterdir()] == ["url"]
+
+
+def test_a_closed_pipe_hides_no_exit_code() -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-m", "teacher_server", "openapi"],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert program.stdout is not None
+    assert program.stderr is not None
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    assert program.wait(timeout=150) == 0
+
+
+def test_a_file_that_cannot_be_written_and_ctrl_c_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(error: BaseException) -> Callable[[object], NoReturn]:
+        def run(_: object) -> NoReturn:
+            raise error
+
+        return run
+
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/vendor/url")
+    monkeypatch.setattr(cli, "_openapi", fail(full))
+    assert main(["openapi"]) == 1
+    assert capsys.readouterr().err == "error: /vendor/url: No space left on device\n"
+    monkeypatch.setattr(cli, "_openapi", fail(KeyboardInterrupt()))
+    assert main(["openapi"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

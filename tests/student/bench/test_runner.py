@@ -11,8 +11,8 @@ from student.bench.constants import ZERO_SHOT
 from student.bench.rows import read_rows
 from student.bench.run import Grid
 from student.bench.runner import missing_runs, recipe
-from student.bench.worker import Shared, Task, Trainer
-from student.errors import BadInput, PlanExceedsBudget, PurchaseError
+from student.bench.worker import Outcome, Shared, Task, Trainer
+from student.errors import BadInput, PlanExceedsBudget, PurchaseError, TrainingError
 from student.forecast.curves import read_curves
 from tests.support.ledger_vendor import LedgerVendor, model_facts, problem
 from tests.support.pictures import write_domains, write_picture
@@ -189,3 +189,22 @@ def test_a_checkpoint_is_kept_until_the_row_is_written_and_no_longer(pets: Path)
     assert [path.name for path in running.iterdir()] == list(bench_grid.ids())
     make(bench_grid, LedgerVendor())
     assert not list(running.iterdir())
+
+
+def test_a_run_that_cannot_be_trained_is_named_and_the_others_follow(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Trainer.train
+
+    def train(trainer: Trainer, task: Task) -> Outcome:
+        if task.run.seed == 0:
+            message = "the loss is nan"
+            raise TrainingError(message)
+        return usual(trainer, task)
+
+    monkeypatch.setattr(Trainer, "train", train)
+    runs = [run("erm", seed=0), run("erm", seed=1)]
+    with pytest.raises(TrainingError, match=r"1 of 2 runs could not be trained .*the loss is nan"):
+        make(grid(pets, runs), LedgerVendor())
+    (row,) = read_rows(pets.parent / "out/rows.jsonl").values()
+    assert row.seed == 1

@@ -56,6 +56,51 @@ def test_a_child_ends_when_its_parent_is_killed(how: signal.Signals, tmp_path: P
     assert not _is_there(child)
 
 
+SLEEPERS = """
+import sys, time
+from student.cli import main
+from student.evaluation.child_process import training_pool
+from student.commands import predict
+
+def nothing():
+    pass
+
+def work(path):
+    open(path, "w").close()
+    time.sleep(600)
+
+def pool(_):
+    with training_pool(2, nothing) as pool:
+        for future in [pool.submit(work, path) for path in sys.argv[1:]]:
+            future.result()
+
+if __name__ == "__main__":
+    predict.main = pool  # stands for any subcommand that trains
+    sys.exit(main(["predict"]))
+"""
+
+
+def test_ctrl_c_ends_a_pool_at_once_with_one_line_and_exit_code_130(tmp_path: Path) -> None:
+    program, marks = tmp_path / "pool.py", [tmp_path / "1", tmp_path / "2"]
+    program.write_text(SLEEPERS)
+    parent = subprocess.Popen(
+        [sys.executable, str(program), *map(str, marks)],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 120
+    while not all(mark.exists() for mark in marks) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(parent.pid, signal.SIGINT)  # as a terminal sends it: to parent and children
+    _, printed = parent.communicate(timeout=60)
+    assert parent.returncode == 130
+    assert printed.strip().splitlines() == [
+        "interrupted: every paid answer is stored; run the same command again to resume"
+    ]
+
+
 def test_outside_a_pool_it_does_nothing() -> None:
     assert parent_process() is None
     end_with_parent()
