@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import SplitResult, urlsplit
@@ -55,6 +56,19 @@ def proxy_for(url: str, environment: Mapping[str, str] = os.environ) -> Proxy | 
     if is_loopback(parts.hostname or "") or is_excluded:
         return None
     return proxies.get(parts.scheme) or proxies["all"]
+
+
+def require_socks_package(environment: Mapping[str, str] = os.environ) -> None:
+    """Raises UnusableVariable for a SOCKS proxy where httpx lacks the package that it needs."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        proxy = _proxy(name, environment)
+        if proxy is not None and proxy.is_socks and find_spec("socksio") is None:
+            message = (
+                f"the environment variable {proxy.variable} names a SOCKS proxy, which needs "
+                "another package: pip install 'httpx[socks]', or unset it for this command "
+                f"(env -u {proxy.variable} …)"
+            )
+            raise UnusableVariable(message)
 
 
 def is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -27,10 +28,33 @@ def replacing(path: Path, *, owner_only: bool = False) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a write that fails names no file
         raise
     sync_folder(path.parent)
+
+
+def reserve(file: BinaryIO, size: int) -> None:
+    """Reserve the blocks of the first `size` bytes of a file that is being written, to map it.
+
+    Without them a full disk ends a process that writes to the mapping by SIGBUS, without a word.
+    Raises OSError where the disk has no room.
+    """
+    file.flush()
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+        else:
+            return
+    chunk = bytes(2**20)
+    for start in range(file.tell(), size, len(chunk)):
+        file.write(chunk[: size - start])
+    file.flush()
 
 
 def replace_file(path: Path, content: bytes, *, owner_only: bool = False) -> None:

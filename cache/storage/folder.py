@@ -93,7 +93,7 @@ def file_system_of(folder: Path, mounts: str) -> str:
 
 
 def _read_mounts() -> str:
-    return _MOUNTS.read_text() if _MOUNTS.exists() else ""
+    return _MOUNTS.read_text("utf-8", "surrogateescape") if _MOUNTS.exists() else ""
 
 
 def _make_private(folder: Path, user: int) -> None:

@@ -20,6 +20,7 @@ from student.bench.dataset import (
     run_keys,
 )
 from student.bench.run import Run, known_method, resolved
+from student.console import Terminal
 from student.data.image_folder import Item
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PlanExceedsBudget, PurchaseError
@@ -28,7 +29,7 @@ from student.options import Options
 from student.purchase.embedding_requests import EmbeddingRequest, image_requests, text_requests
 from student.purchase.plan import Plan
 from student.purchase.run_record import RunLabel, new_run_name
-from student.purchase.session import open_session
+from student.purchase.session import ask_for_model, open_session
 from student.purchase.text_lengths import require_whole_texts
 from student.vendor.client import VendorClient
 from student.vendor.schemas import Model, Prices
@@ -88,6 +89,23 @@ def buy_for(
     return bought
 
 
+def ask_vendors(
+    runs: Sequence[Run], base: Options, endpoints: VendorEndpoints, terminal: Terminal
+) -> None:
+    """Refuses vendors that are not there or have no such model, before any image is rendered.
+
+    Raises BadInput and VendorError.
+    """
+
+    async def ask(endpoint: VendorEndpoint) -> None:
+        async with endpoint.open() as vendor:
+            await ask_for_model(vendor, base.purchase.changed(teacher=endpoint.model), [], terminal)
+
+    for teacher in dict.fromkeys(run.teacher for run in runs if run.teacher != NO_TEACHER):
+        with endpoints(teacher) as endpoint:
+            asyncio.run(ask(endpoint))
+
+
 class _BenchPurchase:
     def __init__(
         self,
@@ -123,6 +141,7 @@ class _BenchPurchase:
             heading = f"purchase from the teacher {teacher}, {vendor.url}"
             session.show(plan, heading, data=base.data.data)
             await require_whole_texts(vendor, plan)
+            session.require_room(plan, base.run.out)
             if base.run.dry_run:
                 return None
             if plan.left_out:

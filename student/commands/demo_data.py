@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from student.options.folders import require_writable
 from student.options.section import user_path
 
 
@@ -24,6 +25,11 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     from student.data.demo.lay_out import lay_out
 
-    total = lay_out(options.out, progress=lambda style, n: print(f"{style:10} {n} images"))
+    require_writable(options.out, "--out")
+
+    def show(style: str, images: int) -> None:
+        print(f"{style:10} {images} images", flush=True)
+
+    total = lay_out(options.out, progress=show)
     print(f"{total} images of ten styles under {options.out}")
     return 0

@@ -16,31 +16,35 @@ from cache.embedding_table import materialise
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.reports.markdown import markdown_report
-from student.console import Terminal
+from student.console import Terminal, terminal
+from student.data.folder_tree import LAYOUT
 from student.data.image_set import ImageSet, load_image_set
 from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput, PurchaseError
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
-from student.options import Options
+from student.options import Options, TrainingOptions
+from student.options.folders import require_folders, require_room
 from student.options.purchase import api_key
 from student.purchase.cost import PurchaseCost, purchase_cost
 from student.purchase.progress import PurchaseSummary
 from student.purchase.rounds import PurchaseResult, run_purchase
+from student.purchase.session import ask_for_model
 from student.report.break_even import bulk_milliseconds
 from student.report.writer import write_artefacts
-from student.training.methods import METHODS
-from student.training.student_factory import check_networks
+from student.training.methods import METHODS, Method
+from student.training.preflight import check_students
 from student.vendor.client import connect
+
+# Of the weights of each student: the student itself, its checkpoint and the best weights in that.
+_COPIES = 3
 
 
 def main(options: Options, arguments: Sequence[str]) -> int:
     """Runs the command with these options, which were read from `arguments`."""
-    from rich.console import Console
-
     command = shlex.join(["distill-client", *arguments])  # the API key is never an argument
-    run_distill(options, Terminal(Console()), command=command)
+    run_distill(options, terminal(), command=command)
     return 0
 
 
@@ -50,8 +54,10 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
     After Ctrl-C or a kill, the same command resumes from the cache and the checkpoints, and pays
     for nothing twice. Raises StudentError and CacheError.
     """
-    key = _check(options)
+    key, weight_bytes = _check(options)
+    asyncio.run(_ask(options, key, terminal))
     scanned = load_image_set(options.data, options.run, terminal)
+    require_room(options.run.out, _COPIES * weight_bytes * len(scanned.splits), "--out")
     with PaidCache.open(options.purchase.cache) as cache:
         result = asyncio.run(_purchase(options, scanned, cache, key, terminal, command))
         if result is None:
@@ -72,18 +78,32 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
         write_artefacts(options, scanned, trained, whole, markdown_report(cache), terminal)
 
 
-def _check(options: Options) -> SecretStr:
-    """Checks the options before anything is read, sent or paid; returns the API key.
+def _check(options: Options) -> tuple[SecretStr, int]:
+    """Checks the options before anything is read, sent or paid.
 
-    Raises BadInput if there is no budget or the options cannot be trained.
+    Returns the API key and the size of the students in bytes. Raises BadInput if there is no
+    budget, a folder cannot be used or the options cannot be trained.
     """
     if options.purchase.budget is None and not options.run.dry_run:
         message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
     key = api_key(options.purchase)
-    students = [(METHODS[name], options.training) for name in options.training.methods]
-    check_networks(students, image_size=options.data.image_size)
-    return key
+    if not options.data.data.is_dir():
+        message = f"no data folder {options.data.data}; {LAYOUT}"
+        raise BadInput(message)
+    require_folders(options)
+    return key, check_students(_students(options), image_size=options.data.image_size)
+
+
+def _students(options: Options) -> list[tuple[Method, TrainingOptions]]:
+    return [(METHODS[name], options.training) for name in options.training.methods]
+
+
+async def _ask(options: Options, key: SecretStr, terminal: Terminal) -> None:
+    """Refuses a vendor that is not there or has no such model, before any image is rendered."""
+    purchase = options.purchase
+    async with connect(purchase.vendor, key) as vendor:
+        await ask_for_model(vendor, purchase, _students(options), terminal)
 
 
 async def _purchase(

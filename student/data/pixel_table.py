@@ -2,21 +2,24 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
-from cache.storage.atomic_file import replace_file, replacing
+from cache.storage.atomic_file import replace_file, replacing, reserve
 from student.data.image_folder import Item
 from student.data.views import RECIPE, open_rgb, render
 from student.errors import DataError
+from student.options.folders import require_room
 
+_Table: TypeAlias = np.memmap[Any, np.dtype[np.uint8]]
 _READING = "reading/3"  # how a file is decoded; version 3: a transparent grey of any depth
 
 
@@ -56,7 +59,7 @@ def pixel_table(
         unreadable = _render_all(items, path, size=size, views=views, progress=progress)
         described = json.dumps({str(row): reason for row, reason in unreadable.items()})
         replace_file(meta, described.encode())
-    stored = {int(row): reason for row, reason in json.loads(meta.read_text()).items()}
+    stored = {int(row): reason for row, reason in json.loads(meta.read_text("utf-8")).items()}
     if not items:
         return PixelTable(pixels=np.zeros((0, views, size, size, 3), np.uint8), unreadable={})
     return PixelTable(pixels=np.load(path, mmap_mode="r"), unreadable=stored)
@@ -84,22 +87,25 @@ def _render_all(
     """Write the table of all views, and return why each unreadable row is blank."""
     if not items:
         return {}
+    shape = (len(items), views, size, size, 3)
+    require_room(path.parent, math.prod(shape), "--out")
     with replacing(path) as file:
-        return _fill(items, Path(file.name), size=size, views=views, progress=progress)
+        return _fill(items, _new_table(file, shape), progress)
+
+
+def _new_table(file: BinaryIO, shape: tuple[int, ...]) -> _Table:
+    """A table of this shape in a new file, mapped for writing."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    write_array_header_1_0(file, header)
+    start = file.tell()
+    reserve(file, start + math.prod(shape))
+    return np.memmap(file.name, mode="r+", dtype=np.uint8, shape=shape, offset=start)
 
 
 def _fill(
-    items: Sequence[Item],
-    path: Path,
-    *,
-    size: int,
-    views: int,
-    progress: Callable[[int, int], None],
+    items: Sequence[Item], table: _Table, progress: Callable[[int, int], None]
 ) -> dict[int, str]:
-    shape = (len(items), views, size, size, 3)
-    table: np.memmap[Any, np.dtype[np.uint8]] = open_memmap(
-        path, mode="w+", dtype=np.uint8, shape=shape
-    )
+    views, size = table.shape[1:3]
     unreadable: dict[int, str] = {}
 
     def render_row(row: int) -> str | None:

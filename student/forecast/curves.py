@@ -244,7 +244,7 @@ def _student_of_row(row: Row, recipes: Set[str]) -> _Student:
 
 def _student_of_run(path: Path) -> _Student:
     try:
-        meta: dict[str, Any] = json.loads(path.read_text())
+        meta: dict[str, Any] = json.loads(path.read_text("utf-8"))
         settings: dict[str, Any] = renamed_options(meta["settings"])
         recipe = meta.get("recipe")
         excluded = NOT_IDENTIFYING | _COLUMNS_OF_A_CURVE

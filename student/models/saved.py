@@ -50,7 +50,7 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     from safetensors.torch import load
 
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / "meta.json").read_text("utf-8"))
         weights = (folder / "student.safetensors").read_bytes()
         architecture = Architecture(**meta["architecture"])
         expected = meta["weights_sha256"]

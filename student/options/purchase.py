@@ -57,7 +57,7 @@ def api_key(options: PurchaseOptions) -> SecretStr:
     """
     if options.key_file is not None:
         try:
-            key = options.key_file.read_text().strip()
+            key = options.key_file.read_text("utf-8").strip()
         except OSError as error:
             message = f"cannot read key file {options.key_file}: {error.strerror}"
             raise BadInput(message) from error

@@ -54,6 +54,7 @@ async def run_purchase(
             "buying stops there"
         )
     await require_whole_texts(vendor, plan)
+    session.require_room(plan, options.run.out)
     if options.run.dry_run:
         terminal.say("dry run: nothing was bought")
         return None

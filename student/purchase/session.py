@@ -15,8 +15,9 @@ from cache.records.purchase_records import Intent
 from student.console import Terminal
 from student.data.demo.lay_out import is_demo_data
 from student.data.names import by_reason
-from student.errors import PurchaseError
+from student.errors import PurchaseError, VendorUnreachable
 from student.options import PurchaseOptions, TrainingOptions
+from student.options.folders import require_room
 from student.purchase.embedding_buyer import choose_model
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.journal import Payer, PurchaseJournal
@@ -29,6 +30,12 @@ from student.training.student_factory import check_space, foreign_weights
 from student.vendor.client import VendorClient
 from student.vendor.request import belongs_to
 from student.vendor.schemas import Account, Model, Prices
+
+_RECORD_BYTES = 256
+START_A_VENDOR = (
+    "If no vendor runs there, name another with --vendor or TEACHER_URL, or start one: `docker "
+    "compose up`, or `teacher-server serve`."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,6 +82,8 @@ class PurchaseSession:
         """Print a plan for the images in `data`, with warnings to consider before paying."""
         terminal = self.terminal
         terminal.heading(heading)
+        if self.vendor.proxy:
+            terminal.say(f"through the proxy {self.vendor.proxy}")
         terminal.table(("plan", ""), [list(row) for row in plan.describe()])
         for line in by_reason((request.name, request.unfit) for request in plan.unfit):
             terminal.warn(f"not sent, because the vendor would refuse {line}")
@@ -88,6 +97,13 @@ class PurchaseSession:
         }
         for warning in sorted(foreign - {""}):
             terminal.warn(warning)
+
+    def require_room(self, plan: Plan, out: Path) -> None:
+        """Raises BadInput where a disk cannot hold the embeddings of this plan."""
+        row = 4 * self.model.dim
+        # A row also has its receipt, and a database writes what it stores twice.
+        require_room(self.options.cache, 2 * (row + _RECORD_BYTES) * len(plan.to_buy), "--cache")
+        require_room(out, row * len(plan.ordered), "--out")
 
     def require_obtainable(self, requests: Iterable[EmbeddingRequest]) -> None:
         """Raises PurchaseError if an open purchase of another account asks for one of these.
@@ -140,6 +156,31 @@ class PurchaseSession:
         return summary
 
 
+async def ask_for_model(
+    vendor: VendorClient,
+    options: PurchaseOptions,
+    students: Sequence[tuple[Method, TrainingOptions]],
+    terminal: Terminal,
+) -> Model:
+    """The vendor's model that these options ask for.
+
+    Raises BadInput where the vendor has no such model or a student cannot learn from it, and
+    VendorError; where nobody answers, it says how a vendor is started.
+    """
+    if not await vendor.ready():
+        terminal.say(f"the vendor at {vendor.url} is not ready; retrying for some minutes")
+        terminal.say(START_A_VENDOR)
+    try:
+        models = await vendor.models()
+    except VendorUnreachable as error:
+        detail = f"{error.detail} {START_A_VENDOR}"
+        raise VendorUnreachable(detail, charged=error.charged) from error
+    model = choose_model(models, options.teacher)
+    for method, training in students:
+        check_space(method, training.backbone, model.dim)
+    return model
+
+
 async def open_session(
     vendor: VendorClient,
     options: PurchaseOptions,
@@ -150,14 +191,9 @@ async def open_session(
 ) -> PurchaseSession:
     """Ask the vendor for its models, its prices and the account, and open a session.
 
-    Raises BadInput if the vendor has no such model or a student cannot learn from it, and
-    VendorError.
+    Raises as `ask_for_model` does.
     """
-    if not await vendor.ready():
-        terminal.say(f"the vendor at {vendor.url} is not ready; retrying for some minutes")
-    model = choose_model(await vendor.models(), options.teacher)
-    for method, training in students:
-        check_space(method, training.backbone, model.dim)
+    model = await ask_for_model(vendor, options, students, terminal)
     prices = await vendor.prices()
     account = await vendor.account()
     return PurchaseSession(

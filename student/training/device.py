@@ -24,9 +24,12 @@ def training_device(options: TrainingOptions) -> Iterator[torch.device]:
     except RuntimeError as error:
         message = f"torch knows no device {name!r}"
         raise BadInput(message) from error
-    if device.type == "cuda" and not has_gpu:
+    try:
+        torch.zeros(1, device=device).item()
+    # torch raises what the backend of the device raises, or where it was built without it.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         message = f"this machine has no device {name!r}: use --device auto or --device cpu"
-        raise BadInput(message)
+        raise BadInput(message) from error
     threads = torch.get_num_threads()
     gpus = [device.index or 0] if device.type == "cuda" else []
     try:

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 from student.errors import BadInput
 from student.models.backbone import LOCAL_TOWER, is_tower
-from student.models.clip_tower import PREFIX, embedding_dim, load_tower
+from student.models.clip_tower import PREFIX, embedding_dim
 from student.models.student import NewHead, Student, new_student
 from student.options import TrainingOptions
 from student.training.methods import METHODS, Method
 from student.training.task import TrainingTask
 
 
-def check_networks(asked: Iterable[tuple[Method, TrainingOptions]], *, image_size: int) -> None:
-    """Refuses a method on a network that it cannot train, and a tower that cannot be loaded.
-
-    Every tower is loaded once, with its weights, before anything is bought. Raises BadInput.
-    """
-    towers: dict[tuple[str, str], None] = {}
-    for method, options in asked:
-        _check_pair(method, options.backbone)
-        if is_tower(options.backbone):
-            towers[options.backbone, options.weights] = None
-    for backbone, weights in towers:
-        load_tower(backbone, weights, image_size=image_size)
+def check_pair(method: Method, backbone: str) -> None:
+    """Refuses a method on a network that it cannot train. Raises BadInput."""
+    if is_tower(backbone) and method.head in ("embedding", "text"):
+        own = " or ".join(known.name for known in METHODS.values() if known.head == "identity")
+        message = (
+            f"{method.name} projects into the teacher's space, and {backbone} is there already: "
+            f"use --method {own}, or a timm model as --backbone"
+        )
+        raise BadInput(message)
+    if not is_tower(backbone) and method.head == "identity":
+        message = (
+            f"{method.name} trains the teacher's own image tower, and {backbone} is not a tower: "
+            f"name it with --backbone {PREFIX}ARCHITECTURE (or {LOCAL_TOWER}FOLDER) and its "
+            "weights with --weights FILE"
+        )
+        raise BadInput(message)
 
 
 def check_space(method: Method, backbone: str, dim: int) -> None:
@@ -73,7 +76,7 @@ def make_student(task: TrainingTask, *, pretrained: bool) -> Student:
     `new_student` does.
     """
     method, options = task.method, task.options
-    _check_pair(method, options.backbone)
+    check_pair(method, options.backbone)
     texts = torch.tensor(task.data.text_embeddings) if method.head != "class" else None
     return new_student(
         NewHead(
@@ -87,20 +90,3 @@ def make_student(task: TrainingTask, *, pretrained: bool) -> Student:
         weights=options.weights if pretrained else "none",
         image_size=task.data.image_size,
     )
-
-
-def _check_pair(method: Method, backbone: str) -> None:
-    if is_tower(backbone) and method.head in ("embedding", "text"):
-        own = " or ".join(known.name for known in METHODS.values() if known.head == "identity")
-        message = (
-            f"{method.name} projects into the teacher's space, and {backbone} is there already: "
-            f"use --method {own}, or a timm model as --backbone"
-        )
-        raise BadInput(message)
-    if not is_tower(backbone) and method.head == "identity":
-        message = (
-            f"{method.name} trains the teacher's own image tower, and {backbone} is not a tower: "
-            f"name it with --backbone {PREFIX}ARCHITECTURE (or {LOCAL_TOWER}FOLDER) and its "
-            "weights with --weights FILE"
-        )
-        raise BadInput(message)

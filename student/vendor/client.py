@@ -6,14 +6,13 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from cache.audit.network import certificates, proxy_for
+from cache.audit.network import certificates, proxy_for, require_socks_package
 from cache.errors import UnusableVariable
 from cache.records.receipt import account_name, base_url
 from student.errors import BadInput, VendorError, VendorMisbehaved
@@ -185,15 +184,10 @@ async def connect(
         detail = "the vendor's key is empty or has characters that no key has"
         raise BadInput(detail)
     try:
+        require_socks_package()
         proxy, trusted = proxy_for(url), certificates()
     except UnusableVariable as error:
         raise BadInput(str(error)) from error
-    if proxy is not None and proxy.is_socks and find_spec("socksio") is None:
-        detail = (
-            f"{proxy.variable} names a SOCKS proxy, which needs another package: pip install "
-            "'httpx[socks]', or unset it"
-        )
-        raise BadInput(detail)
     async with httpx.AsyncClient(
         base_url=base_url(url),
         trust_env=False,  # what the environment says is read above, once for client and audit

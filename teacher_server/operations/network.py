@@ -58,18 +58,26 @@ def proxy_for(url: str, environment: Mapping[str, str] = os.environ) -> Proxy | 
 
 def client_options(url: str) -> dict[str, Any]:
     """How an httpx client reaches this URL. Raises SettingsError, naming the variable."""
+    require_socks_package()
     proxy, trusted = proxy_for(url), certificates()
-    if proxy is not None and proxy.is_socks and find_spec("socksio") is None:
-        message = (
-            f"{proxy.variable} names a SOCKS proxy, which needs another package: pip install "
-            "'httpx[socks]', or unset it"
-        )
-        raise SettingsError(message)
     return {
         "trust_env": False,  # what the environment says is read here
         "proxy": None if proxy is None else proxy.url,
         "verify": trusted or True,
     }
+
+
+def require_socks_package(environment: Mapping[str, str] = os.environ) -> None:
+    """Raises SettingsError for a SOCKS proxy where httpx lacks the package that it needs."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        proxy = _proxy(name, environment)
+        if proxy is not None and proxy.is_socks and find_spec("socksio") is None:
+            message = (
+                f"the environment variable {proxy.variable} names a SOCKS proxy, which needs "
+                "another package: pip install 'httpx[socks]', or unset it for this command "
+                f"(env -u {proxy.variable} …)"
+            )
+            raise SettingsError(message)
 
 
 def is_loopback(host: str) -> bool:

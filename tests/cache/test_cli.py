@@ -253,12 +253,12 @@ def test_a_closed_pipe_does_not_hide_that_a_cache_is_damaged(
     arguments: list[str], bought: Path
 ) -> None:
     overwrite(bought, image(1).digest, b"not what was paid for")
-    program = _program(bought, *arguments)
-    assert program.stdout is not None
-    assert program.stderr is not None
-    program.stdout.close()
-    assert program.stderr.read() == b""
-    assert program.wait(timeout=100) == 1
+    with _program(bought, *arguments) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.close()
+        assert program.stderr.read() == b""
+    assert program.returncode == 1
 
 
 @pytest.mark.usefixtures("bought")

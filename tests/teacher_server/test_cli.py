@@ -318,17 +318,17 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_hides_no_exit_code() -> None:
-    program = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "teacher_server", "openapi"],
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )
-    assert program.stdout is not None
-    assert program.stderr is not None
-    program.stdout.close()
-    assert program.stderr.read() == b""
-    assert program.wait(timeout=150) == 0
+    ) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.close()
+        assert program.stderr.read() == b""
+    assert program.returncode == 0
 
 
 def test_a_file_that_cannot_be_written_and_ctrl_c_are_one_line(

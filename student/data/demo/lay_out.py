@@ -32,7 +32,7 @@ class Emoji:
 
 def all_emoji() -> list[Emoji]:
     """The 700-odd emoji of the 30 classes, in the order of the file."""
-    lines = (files("student.data.demo") / "emoji.csv").read_text().splitlines()
+    lines = (files("student.data.demo") / "emoji.csv").read_text("utf-8").splitlines()
     return [
         Emoji(
             codepoints=row["codepoints"],
@@ -68,7 +68,7 @@ def lay_out(root: Path, *, progress: Callable[[str, int], None] = lambda *_: Non
             in_style += 1
         progress(style, in_style)
         written += in_style
-    with (root / UNSEEN_FILE).open("w", newline="") as out:
+    with (root / UNSEEN_FILE).open("w", newline="", encoding="utf-8") as out:
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(["name", "group"])
         groups = {"teacher": "known to the teacher only", "nobody": "known to nobody"}

@@ -93,7 +93,7 @@ def _vector(folder: Path, *, with_fill: bool) -> Draw:
         path = _first(folder, [f"{s}.svg" for s in _spellings(codepoints)])
         if path is None:
             return None
-        svg = path.read_text()
+        svg = path.read_text("utf-8")
         if not with_fill:
             svg = _without_fill(svg)
         png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=SIZE, height=SIZE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from cache.paid_cache import Intent, PaidCache, now_ms
 from student.commands import distill as command
 from student.console import quiet
 from student.embeddings.keys import text_key
-from student.errors import PurchaseError
+from student.errors import BadInput, PurchaseError, VendorUnreachable
 from student.options import Options
 from student.vendor.request import purchase_key
 from tests.support.ledger_vendor import KEY, Fault, LedgerVendor, problem
@@ -141,3 +142,39 @@ def test_prompts_in_a_recent_purchase_of_a_killed_run_end_the_run_with_advice_to
         cache.reserve(recent, budget=1000)
     with pytest.raises(PurchaseError, match="run again in ten minutes"):
         run_distill(options, vendor)
+
+
+def test_a_vendor_that_is_not_there_is_noticed_before_any_image_is_rendered(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: httpx.Request) -> httpx.Response:
+        message = "refused"
+        raise httpx.ConnectError(message)
+
+    options = settings(pets, budget=1000, threads=1)
+    monkeypatch.setenv("TEACHER_API_KEY", KEY)
+    monkeypatch.setattr(command, "connect", lambda *_, **__: client_of(nobody))
+    with pytest.raises(VendorUnreachable) as error:
+        command.run_distill(options, quiet(), command="distill-client")
+    for way_out in ("--vendor", "TEACHER_URL", "`docker compose up`", "`teacher-server serve`"):
+        assert way_out in str(error.value)
+    assert not options.run.out.exists()
+    assert not options.purchase.cache.exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--cache"])
+def test_a_disk_without_room_for_the_embeddings_is_refused_before_they_are_bought(
+    option: str, pets: Path, run_distill: RunDistill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = settings(pets, budget=1000, threads=1, target_domain=["d2"])
+    folder = options.run.out if option == "--out" else options.purchase.cache
+    usage = shutil.disk_usage(pets)
+
+    def disk_usage(path: Path) -> object:
+        return usage._replace(free=100) if path == folder else usage
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    vendor = LedgerVendor(micro_usd=100)
+    with pytest.raises(BadInput, match=f"{option} .* needs at least"):
+        run_distill(options, vendor)
+    assert vendor.posts == []

@@ -11,7 +11,7 @@ import pytest
 
 from student.cli import main
 from student.models.saved import save_student
-from student.models.student import new_student
+from student.models.student import NewHead, new_student
 from tests.support.pictures import write_domains
 
 CLASSES = ["café", "猫"]
@@ -20,11 +20,10 @@ CLASSES = ["café", "猫"]
 @pytest.fixture
 def student(tmp_path: Path) -> Path:
     made = new_student(
+        NewHead(num_classes=len(CLASSES), text_embeddings=None),
         backbone="test_efficientnet",
         weights="none",
         image_size=16,
-        num_classes=len(CLASSES),
-        text_embeddings=None,
     )
     save_student(made, tmp_path / "student", {"classes": CLASSES})
     return tmp_path / "student"
@@ -79,10 +78,10 @@ def test_a_terminal_without_utf_8_gets_escapes(student: Path, images: list[Path]
 
 def test_a_pipe_that_its_reader_closes_is_quiet(student: Path, images: list[Path]) -> None:
     asked = ["--student", str(student), *map(str, images)]
-    program = _program("predict", *asked, PYTHONUNBUFFERED="1")
-    assert program.stdout is not None
-    assert program.stderr is not None
-    assert program.stdout.readline()
-    program.stdout.close()
-    assert program.stderr.read() == b""
-    assert program.wait(timeout=150) == 0
+    with _program("predict", *asked, PYTHONUNBUFFERED="1") as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        assert program.stdout.readline()
+        program.stdout.close()
+        assert program.stderr.read() == b""
+    assert program.returncode == 0

@@ -1,12 +1,18 @@
 """The table of pixels that training reads."""
 
+import errno
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from student.data.image_folder import discover
 from student.data.pixel_table import pixel_table
 from student.data.views import open_rgb, render
+from student.errors import BadInput
 from tests.support.pictures import write_domains
 
 
@@ -47,3 +53,46 @@ def test_a_broken_image_is_reported_by_its_row_and_does_not_stop_the_rest(tmp_pa
 def test_no_items_make_an_empty_table(tmp_path: Path) -> None:
     table = pixel_table((), size=8, views=2, folder=tmp_path)
     assert table.pixels.shape == (0, 2, 8, 8, 3)
+
+
+def _fallocate(error: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    return fail
+
+
+def test_a_full_disk_is_an_error_and_not_a_signal_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = discover(write_domains(tmp_path / "set")).items
+    folder = tmp_path / "pixels"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", _fallocate(errno.ENOSPC))
+        with pytest.raises(OSError, match="No space left on device") as error:
+            pixel_table(items, size=8, views=1, folder=folder)
+    assert str(folder) in str(error.value)
+    assert list(folder.iterdir()) == []
+    assert pixel_table(items, size=8, views=1, folder=folder).readable().all()
+
+
+def test_a_disk_without_room_for_the_table_is_refused_with_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = discover(write_domains(tmp_path / "set")).items
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(BadInput, match=r"needs at least 1\.4 MiB on the disk, which has 0\.0 MiB"):
+        pixel_table(items, size=128, views=1, folder=tmp_path)
+
+
+def test_a_file_system_that_cannot_reserve_blocks_gets_zeros_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = discover(write_domains(tmp_path / "set")).items
+    usual = pixel_table(items, size=8, views=2, folder=tmp_path / "usual")
+    monkeypatch.setattr(os, "posix_fallocate", _fallocate(errno.EOPNOTSUPP))
+    other = pixel_table(items, size=8, views=2, folder=tmp_path / "other")
+    np.testing.assert_array_equal(usual.pixels, other.pixels)
+    (first,) = (tmp_path / "usual").glob("*.npy")
+    assert first.read_bytes() == (tmp_path / "other" / first.name).read_bytes()

@@ -19,8 +19,8 @@ from student.models.student import Student
 from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS
+from student.training.preflight import check_students
 from student.training.student_factory import (
-    check_networks,
     check_space,
     foreign_weights,
     make_student,
@@ -103,7 +103,7 @@ def _logits(student: Student, data: TrainingData) -> torch.Tensor:
 def test_the_tower_is_trained_without_a_projection(
     name: str, data: TrainingData, settings: TrainingOptions
 ) -> None:
-    check_networks([(METHODS[name], settings)], image_size=SIZE)
+    check_students([(METHODS[name], settings)], image_size=SIZE)
     trained = _train(name, data, settings.changed(averaging="none")).student
     start = starting_backbone(_task(name, data, settings))
     held = trained.state_dict()

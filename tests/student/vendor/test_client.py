@@ -8,18 +8,22 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from student.errors import (
+    BadInput,
     BudgetExhausted,
     VendorError,
     VendorMisbehaved,
     VendorUnreachable,
 )
+from student.vendor.client import connect
 from student.vendor.request import Batch, Item
 from student.vendor.retry import Retry, RetryPolicy
 from student.vendor.schemas import Model, Prices
 from student.vendor.transport import MAX_RESPONSE_BYTES
 from tests.support.ledger_vendor import (
+    KEY,
     LedgerVendor,
     lost_answer,
     lost_request,
@@ -267,3 +271,33 @@ async def test_an_answer_with_a_broken_encoding_is_refused() -> None:
     async with client_of(torn) as client:
         with pytest.raises(VendorMisbehaved):
             await client.embed(batch(LedgerVendor()), "key-1")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1080"),
+        ("NO_PROXY", "localhost,[::1]"),
+        ("SSL_CERT_FILE", "/no/such.pem"),
+        ("HTTPS_PROXY", "http://host:port"),
+    ],
+)
+async def test_a_network_variable_that_cannot_be_used_is_named_in_one_line(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.audit.network.find_spec", lambda _: None)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadInput, match=f"environment variable {variable}") as error:
+        async with connect("http://127.0.0.1:8000", SecretStr(KEY)):
+            pass
+    assert "\n" not in str(error.value)
+
+
+async def test_a_vendor_on_loopback_is_not_reached_through_a_proxy_and_another_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
+    async with connect("http://127.0.0.1:8000", SecretStr(KEY)) as client:
+        assert client.proxy == ""
+    async with connect("http://vendor.example", SecretStr(KEY)) as client:
+        assert client.proxy == "http://***@127.0.0.1:9 (HTTP_PROXY)"

@@ -33,8 +33,9 @@ def test_a_receiver_on_loopback_is_never_reached_through_a_proxy(
 def test_a_socks_proxy_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
     monkeypatch.setattr(of_vendor, "find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match="ALL_PROXY names a SOCKS proxy"):
-        client_options("http://receiver.example/alerts")
+    for url in ("http://receiver.example/alerts", "http://127.0.0.1:9/alerts"):
+        with pytest.raises(SettingsError, match="ALL_PROXY names a SOCKS proxy"):
+            client_options(url)
 
 
 def test_the_vendor_does_not_start_with_a_variable_that_its_webhook_cannot_use(
@@ -49,7 +50,9 @@ def test_the_vendor_does_not_start_with_a_variable_that_its_webhook_cannot_use(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["proxy_for", "is_loopback", "_proxy", "_matches", "_read"])
+@pytest.mark.parametrize(
+    "name", ["proxy_for", "is_loopback", "_proxy", "_matches", "_read", "require_socks_package"]
+)
 def test_client_and_vendor_read_the_environment_in_the_same_way(name: str) -> None:
     sources = [inspect.getsource(getattr(module, name)) for module in (of_client, of_vendor)]
     assert sources[0].replace("UnusableVariable", "SettingsError") == sources[1]
