@@ -52,7 +52,10 @@ def by_day(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def verify(folder: Path, arguments: argparse.Namespace) -> int:
-    """Check every checksum, every receipt's hash and links, and all sums; list every problem.
+    """Check every checksum, all receipts and the embeddings that they pay for, and all sums.
+
+    Lists every problem. A purchase that was erased from the cache and from receipts.jsonl alike
+    leaves no trace: only audit finds it.
 
     With --repair, check again after the repair. Exit status: 0 if the cache is sound; 1 if there
     are problems (after --repair: such as missing rows that a run must fetch again); 2 on errors.
@@ -143,7 +146,7 @@ def export(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def audit(folder: Path, arguments: argparse.Namespace) -> int:
-    """Compare the receipts with the vendor's ledger, entry by entry.
+    """Compare the receipts, and the embeddings that they pay for, with the vendor's ledger.
 
     Run it while no client is buying. Exit status: 0 if cache and ledger agree; 1 on any difference;
     2 on errors.

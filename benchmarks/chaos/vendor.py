@@ -140,12 +140,17 @@ class KillableCharges(Charges):
         *,
         model: str,
         model_fingerprint: str,
+        embeddings_sha256: str | None = None,
         render: Callable[[LedgerEntry], bytes],
     ) -> bytes:
         self._posting.now = True
         try:
             body = super().post(
-                reservation, model=model, model_fingerprint=model_fingerprint, render=render
+                reservation,
+                model=model,
+                model_fingerprint=model_fingerprint,
+                embeddings_sha256=embeddings_sha256,
+                render=render,
             )
         finally:
             self._posting.now = False

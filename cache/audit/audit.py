@@ -17,7 +17,8 @@ from cache.audit.corrections import (
 from cache.audit.ledger_client import VendorLedger
 from cache.audit.lost_charges import LostChargeReport
 from cache.errors import CorruptRow, PickleRefused
-from cache.integrity.scan import scan
+from cache.integrity.embedding_digests import digest_faults
+from cache.integrity.scan import ScanResult, scan
 from cache.records.purchase_records import StoredReceipt
 from cache.records.receipt import Receipt, account_name, chain_breaks, key_id_of
 from cache.storage import record_codec
@@ -32,7 +33,8 @@ class Audit:
     `credits` are the vendor's corrections, which need no receipt. `write_offs` are purchases whose
     answer is gone for good, `missing_rows` paid answers that are not completely in the cache:
     neither is a difference. `not_audited` counts receipts of other keys, `bought_elsewhere` those
-    of this key at other addresses, both by account.
+    of this key at other addresses, both by account. `receipts_without_digest` do not commit to
+    their embeddings.
     """
 
     account: str
@@ -49,6 +51,7 @@ class Audit:
     missing_rows: tuple[Difference, ...]
     not_audited: dict[str, int]
     bought_elsewhere: dict[str, int]
+    receipts_without_digest: int = 0
 
     @property
     def is_balanced(self) -> bool:
@@ -59,6 +62,7 @@ class Audit:
 def audit_cache(cache: CacheReader, vendor: VendorLedger) -> Audit:
     """Compare the receipts in the cache with the vendor's ledger of one API key.
 
+    Their digests are among the fields compared, and the embeddings in the cache must have them.
     A receipt belongs to the key if its account has the same key id, at whatever address of the
     vendor. Run it while no client is buying: a purchase made meanwhile counts as a difference.
     Raises AuditImpossible if the vendor's ledger cannot be read.
@@ -86,6 +90,7 @@ def audit_cache(cache: CacheReader, vendor: VendorLedger) -> Audit:
         *damage,
         *_false_hashes(receipts),
         *compare(receipts, lost.charges_with_receipt, open_keys),
+        *_false_digests(scan_result, cache, account.id),
         *lost.differences,
         *false_credits(ledger),
         *_sums(receipts, lost.charges_with_receipt),
@@ -106,6 +111,7 @@ def audit_cache(cache: CacheReader, vendor: VendorLedger) -> Audit:
         missing_rows=tuple(lost.missing_rows),
         not_audited=dict(other_keys),
         bought_elsewhere=dict(elsewhere),
+        receipts_without_digest=sum(one.embeddings_sha256 is None for one in receipts),
     )
 
 
@@ -166,6 +172,15 @@ def _false_hashes(receipts: Iterable[Receipt]) -> Iterator[Difference]:
         if not receipt.verify():
             detail = "in the cache, its hash is not the hash of its fields"
             yield Difference(line=entry_name(receipt), detail=detail)
+
+
+def _false_digests(
+    scan_result: ScanResult, cache: CacheReader, key_id: str
+) -> Iterator[Difference]:
+    for fault in digest_faults(scan_result, cache):
+        if key_id_of(fault.stored.account) == key_id:
+            detail = f"in the cache, {fault.problem.detail}"
+            yield Difference(line=entry_name(fault.stored.receipt), detail=detail)
 
 
 def _sums(receipts: Sequence[Receipt], charges: Sequence[Receipt]) -> Iterator[Difference]:

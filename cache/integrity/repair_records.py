@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from cache.errors import CacheUnavailable, CorruptRow, PickleRefused
+from cache.integrity.embedding_digests import digest_faults, intact_row, storing_order
 from cache.integrity.quarantine import Quarantine
 from cache.integrity.repair_intents import IntentRepair
 from cache.integrity.repair_receipts import ReceiptRepair
 from cache.integrity.scan import CorruptRecord, Problem, ScanResult, scan
-from cache.records.embedding_key import EmbeddingKey
-from cache.records.purchase_records import PaidEmbedding, StoredReceipt
+from cache.records.purchase_records import Purchase, StoredReceipt
 from cache.storage import receipts_file, record_codec
 from cache.storage.database import StoredRecord
 from cache.storage.fenced_diskcache import FencedCache
@@ -53,6 +53,7 @@ class RecordRepair:
             purchases = IntentRepair(scan_result, receipts, self._quarantine)
             for corrupt in scan_result.corrupt:
                 self._repair_record(corrupt, purchases)
+            self._remove_false_rows(scan_result)
             purchases.resolve(may_lack_intents=may_lack_intents)
             if may_lack_intents and scan_result.totals is None:
                 self.moved.append(Problem(name="intents", detail=_OPEN_UNKNOWN))
@@ -82,10 +83,24 @@ class RecordRepair:
         elif record.tag == Tag.ROW:
             self._rename_row(record, corrupt.reason)
 
+    def _remove_false_rows(self, scan_result: ScanResult) -> None:
+        """Move the rows of a purchase that does not have its digest: one of them is false.
+
+        The client's next run fetches them again, free of charge, like other missing rows.
+        """
+        for fault in digest_faults(scan_result, self._reader):
+            request_id = fault.stored.receipt.request_id
+            for key in fault.keys:
+                names = (key.digest, record_codec.again_name(key, request_id))
+                for record in self._reader.named(*names):
+                    row = intact_row(record)
+                    if row is not None and row.request_id == request_id:
+                        self._remove(record, "the embeddings of its purchase lack their digest")
+
     def _rename_row(self, record: StoredRecord, reason: str) -> None:
         """Store an intact row that is under a wrong name under its own, unless that is taken."""
         try:
-            row = _intact_row(record)
+            row = intact_row(record)
         except (CorruptRow, PickleRefused):
             return
         if row is not None and self._reader.missing([row.key]):
@@ -169,8 +184,7 @@ class RecordRepair:
     ) -> None:
         known = scan_result.copies.purchases
         lacking = [stored for stored in receipts.values() if stored.name not in known]
-        keys = self._keys_of({stored.receipt.request_id for stored in lacking})
-        added = [stored.paying_for(tuple(keys[stored.receipt.request_id])) for stored in lacking]
+        added = self._with_keys(lacking)
         folder = self._quarantine.folder
         if scan_result.copies.damaged:
             receipts_file.rewrite(folder, [*known.values(), *added])
@@ -182,25 +196,19 @@ class RecordRepair:
             receipts_file.append(folder, added)
         self.copies_written = len(added)
 
-    def _keys_of(self, request_ids: set[str]) -> dict[str, list[EmbeddingKey]]:
-        """The keys of each request's rows, in storing order, which is the order of sending."""
-        keys: dict[str, list[EmbeddingKey]] = defaultdict(list)
-        if not request_ids:
-            return keys
-        for record in self._reader.scan_all():
-            try:
-                row = _intact_row(record)
-            except (CorruptRow, PickleRefused):
-                continue
-            if row is not None and row.request_id in request_ids:
-                keys[row.request_id].append(row.key)
-        return keys
+    def _with_keys(self, lacking: list[StoredReceipt]) -> list[Purchase]:
+        """The purchases of these receipts, whose keys are those of their rows, in storing order.
 
-
-def _intact_row(record: StoredRecord) -> PaidEmbedding | None:
-    """Decode the row in a record, whatever its name; None for a record of another kind."""
-    if record.tag == Tag.AGAIN:
-        return record_codec.decode_again(record.name, record.content())
-    if record.tag != Tag.ROW:
-        return None
-    return record_codec.decode_row_anywhere(record.name, record.content())
+        Without keys where the digest proves that this is not the order of sending: a replayed
+        answer would be stored under the wrong keys.
+        """
+        order = storing_order(self._reader, {stored.receipt.request_id for stored in lacking})
+        rows = {stored.name: order[stored.receipt.request_id] for stored in lacking}
+        return [
+            stored.paying_for(
+                ()
+                if rows[stored.name].contradicts(stored.receipt)
+                else tuple(rows[stored.name].keys)
+            )
+            for stored in lacking
+        ]

@@ -91,6 +91,10 @@ class ScanResult:
         copies = self.copies.purchases
         return [stored for stored in self.receipts if stored.name not in copies]
 
+    def without_digest(self) -> list[StoredReceipt]:
+        """Return the receipts of version 1, which do not commit to their embeddings."""
+        return [stored for stored in self.receipts if stored.receipt.embeddings_sha256 is None]
+
 
 def scan(cache: CacheReader) -> ScanResult:
     """Read and decode every record, as far as the file can be read, and receipts.jsonl."""
@@ -161,7 +165,7 @@ def _row(record: StoredRecord, content: bytes) -> tuple[bytes, PaidEmbedding]:
 
 def _again(record: StoredRecord, content: bytes) -> tuple[str, PaidEmbedding]:
     row = record_codec.decode_again(record.name, content)
-    return record_codec.again_name(row), row
+    return record_codec.again_name(row.key, row.request_id), row
 
 
 def _receipt(record: StoredRecord, content: bytes) -> tuple[str, StoredReceipt]:

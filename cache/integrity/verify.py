@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cache.errors import CacheUnavailable
+from cache.integrity.embedding_digests import digest_faults
 from cache.integrity.scan import Problem, ScanResult, scan
 from cache.records.purchase_records import Spend
 from cache.records.receipt import Receipt
@@ -23,8 +24,9 @@ __all__ = ["Problem", "Verification", "verification_of", "verify"]
 class Verification:
     """The outcome of a verification: counts of what was checked, and every problem.
 
-    Two counts are no problems: `receipts_without_copy` have no line in receipts.jsonl, as in caches
-    from before that file, and `write_offs` are purchases whose answer is gone for good.
+    Three counts are no problems: `receipts_without_copy` have no line in receipts.jsonl, as in
+    caches from before that file, `receipts_without_digest` are of version 1 and do not commit to
+    their embeddings, and `write_offs` are purchases whose answer is gone for good.
     """
 
     rows: int
@@ -32,6 +34,7 @@ class Verification:
     problems: tuple[Problem, ...]
     receipts_without_copy: int = 0
     write_offs: int = 0
+    receipts_without_digest: int = 0
 
     @property
     def is_sound(self) -> bool:
@@ -40,9 +43,10 @@ class Verification:
 
 
 def verify(cache: CacheReader) -> Verification:
-    """Check every record's checksum and name, every receipt's hash and links, and all sums.
+    """Check every record's checksum and name, every receipt's hash, links and digest, and the sums.
 
-    Reads the whole file, as far as it can be read. Writes nothing.
+    Reads the whole file, as far as it can be read. Writes nothing. A purchase that was erased from
+    the cache and from receipts.jsonl alike leaves no trace: only an audit finds it.
     """
     return verification_of(scan(cache), cache)
 
@@ -56,6 +60,7 @@ def verification_of(scan_result: ScanResult, cache: CacheReader) -> Verification
     problems += _check_settings(cache)
     for check in _CHECKS:
         problems += check(scan_result)
+    problems += [fault.problem for fault in digest_faults(scan_result, cache)]
     named = {problem.name for problem in problems}
     problems += [problem for problem in _check_copies(scan_result) if problem.name not in named]
     return Verification(
@@ -64,6 +69,7 @@ def verification_of(scan_result: ScanResult, cache: CacheReader) -> Verification
         problems=tuple(problems),
         receipts_without_copy=len(scan_result.without_copy()),
         write_offs=len(scan_result.write_offs),
+        receipts_without_digest=len(scan_result.without_digest()),
     )
 
 

@@ -22,8 +22,10 @@ Count = Annotated[int, Field(ge=0)]
 class Receipt(BaseModel):
     """One entry of a vendor's ledger: a charge, a grant or a correction.
 
-    Units are queries, cost is in micro-USD, times are Unix milliseconds. Unknown fields of a newer
-    vendor are kept, because the vendor's hash covers them.
+    Units are queries, cost is in micro-USD, times are Unix milliseconds. `embeddings_sha256` is the
+    digest of the embeddings that a charge pays for (see `embeddings_digest`); None in a receipt of
+    version 1, which does not have the field. Unknown fields of a newer vendor are kept, because the
+    vendor's hash covers them.
     """
 
     model_config = ConfigDict(
@@ -38,6 +40,7 @@ class Receipt(BaseModel):
     model_fingerprint: str
     images: Count
     texts: Count
+    embeddings_sha256: Sha256Hex | None = None
     units: int
     cost_micro_usd: int
     price_version: str
@@ -47,8 +50,8 @@ class Receipt(BaseModel):
     hash: Sha256Hex
 
     def entry(self) -> dict[str, Any]:
-        """Return the fields as the vendor wrote them."""
-        return self.model_dump(mode="json")
+        """Return the fields as the vendor wrote them, without those that it did not write."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
     def verify(self) -> bool:
         """Whether `hash` is the hash of the other fields."""

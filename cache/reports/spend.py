@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from cache.records.money import dollars
 from cache.records.purchase_records import RunRecord, StoredReceipt
@@ -14,6 +14,7 @@ from cache.records.receipt import Receipt
 from cache.reports.spend_schema import DaySpend, RunSpend, SpendSummary, Totals
 from cache.storage.reader import CacheReader
 
+_FINGERPRINT_CHARACTERS: Final = len("sha256:") + 12
 Name = TypeVar("Name", str, tuple[str, str])
 
 
@@ -64,6 +65,11 @@ def iso_time(unix_ms: int | None) -> str | None:
         # A vendor may use another unit, such as nanoseconds; its receipt is stored all the same.
         return str(unix_ms)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+
+
+def short_fingerprint(fingerprint: str) -> str:
+    """Return the beginning of a fingerprint, which is enough to tell two models apart."""
+    return fingerprint[:_FINGERPRINT_CHARACTERS]
 
 
 def spend_summary(cache: CacheReader) -> SpendSummary:

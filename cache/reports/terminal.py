@@ -14,12 +14,14 @@ from cache.integrity.repair import Repair
 from cache.integrity.verify import Verification
 from cache.maintenance.merge import Merged
 from cache.records.money import dollars
+from cache.reports.spend import short_fingerprint
 from cache.reports.spend_schema import DaySpend, OpenPurchase, SpendSummary, WrittenOff
 from cache.standard_output import discard_output
 
 _TOTALS = ("images", "texts", "units", "cost_micro_usd", "cost_usd")
 _NUMBERS = frozenset((*_TOTALS, "planned", "already_paid", "saved_micro_usd", "items", "receipts"))
 _TITLES = {
+    "model_fingerprint": "fingerprint",
     "units": "queries",
     "cost_micro_usd": "micro-USD",
     "cost_usd": "USD",
@@ -29,6 +31,10 @@ _TITLES = {
     "last_purchase": "last purchase",
     "idempotency_key": "idempotency key",
 }
+_ONLY_AN_AUDIT = (
+    "A purchase erased from the cache and from receipts.jsonl alike leaves no trace here: only"
+    " cache-report audit finds it."
+)
 _PIPE_WIDTH = 200
 _KEY_CHARACTERS = 16
 
@@ -53,7 +59,11 @@ def console() -> Console:
 def show_summary(out: Console, summary: SpendSummary) -> None:
     """Print what was bought, by model and by run, and what is not settled."""
     dated = ("first_purchase", "last_purchase")
-    _show(out, "Paid, by model", ("model", *_TOTALS, *dated), summary["models"])
+    models = [
+        {**one, "model_fingerprint": short_fingerprint(one["model_fingerprint"])}
+        for one in summary["models"]
+    ]
+    _show(out, "Paid, by model", ("model", "model_fingerprint", *_TOTALS, *dated), models)
     _show(
         out,
         "Runs",
@@ -94,8 +104,15 @@ def show_verification(out: Console, result: Verification) -> None:
             f"{result.receipts_without_copy} receipts have no second copy in receipts.jsonl:"
             " --repair adds it."
         )
+    if result.receipts_without_digest:
+        out.print(
+            f"{result.receipts_without_digest} receipts are without a digest: they are from before"
+            " receipts committed to the embeddings, so a changed embedding of theirs is found only"
+            " by its checksum."
+        )
     if result.write_offs:
         out.print(f"{result.write_offs} purchases are written off.")
+    out.print(_ONLY_AN_AUDIT)
     state = "sound" if result.is_sound else f"NOT SOUND, {len(result.problems)} problems"
     out.print(f"{result.rows} embeddings and {result.receipts} receipts checked: {state}.")
 
@@ -161,6 +178,11 @@ def show_audit(out: Console, result: Audit) -> None:
         f"cache:  {result.receipts} receipts,"
         f" {result.receipt_units} queries, {_usd(result.receipt_cost_micro_usd)}"
     )
+    if result.receipts_without_digest:
+        out.print(
+            f"{result.receipts_without_digest} receipts are without a digest: the vendor has not"
+            " committed to their embeddings."
+        )
     state = "balanced" if result.is_balanced else f"NOT BALANCED, {len(result.differences)} differ"
     out.print(f"{result.account}: {state}", soft_wrap=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cache.errors import InconsistentAnswer, IntentConflict
+from cache.records.embeddings_digest import embeddings_sha256
 from cache.records.purchase_records import Intent, PaidEmbedding
 from cache.records.receipt import Receipt
 
@@ -43,12 +44,22 @@ def require_consistent(
         ),
     }
     found = [fault for fault, is_so in faults.items() if is_so]
+    if not found and not _has_digest(intent, embeddings, receipt):
+        found = ["the embeddings do not have the digest that the receipt states"]
     if found:
         message = (
             f"the answer to {intent.idempotency_key} was not stored: {'; '.join(found)}."
             " The purchase stays open: request the answer again under the same key"
         )
         raise InconsistentAnswer(message)
+
+
+def _has_digest(intent: Intent, embeddings: Sequence[PaidEmbedding], receipt: Receipt) -> bool:
+    """Whether the rows are those that the receipt commits to; True if it commits to none."""
+    if receipt.embeddings_sha256 is None:
+        return True
+    vectors = {row.key: row.vector for row in embeddings}
+    return embeddings_sha256(vectors[key] for key in intent.keys) == receipt.embeddings_sha256
 
 
 def require_same_vector(known: PaidEmbedding | None, row: PaidEmbedding) -> None:

@@ -90,17 +90,26 @@ def read_lines(folder: Path) -> list[bytes]:
 
     Leaves out an incomplete last line: a kill cut it off, or it is being written right now.
     """
-    try:
-        content = (folder / RECEIPTS).read_bytes()
-    except FileNotFoundError:
-        content = b""
-    except OSError as error:
-        message = f"cannot read {folder / RECEIPTS}: {error.strerror}"
-        raise CacheUnavailable(message) from error
-    *lines, tail = content.split(b"\n")
+    *lines, tail = _read(folder).split(b"\n")
     if _is_complete(tail):
         lines.append(tail)
     return lines
+
+
+def incomplete_tail(folder: Path) -> int:
+    """Return the length in bytes of an incomplete last line of receipts.jsonl; 0 without one."""
+    tail = _read(folder).rpartition(b"\n")[2]
+    return 0 if _is_complete(tail) else len(tail)
+
+
+def _read(folder: Path) -> bytes:
+    try:
+        return (folder / RECEIPTS).read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        message = f"cannot read {folder / RECEIPTS}: {error.strerror}"
+        raise CacheUnavailable(message) from error
 
 
 def read_copies(folder: Path) -> ReceiptCopies:

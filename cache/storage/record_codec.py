@@ -47,9 +47,9 @@ class Tag(StrEnum):
     TOTALS = "totals"
 
 
-def again_name(row: PaidEmbedding) -> str:
-    """Name of a row whose key another request had already bought."""
-    return f"again/{row.key.digest.hex()}/{row.request_id}"
+def again_name(key: EmbeddingKey, request_id: str) -> str:
+    """Name of the row that a request bought although another had already bought its key."""
+    return f"again/{key.digest.hex()}/{request_id}"
 
 
 def receipt_name(account: str, request_id: str) -> str:

@@ -140,7 +140,8 @@ class Transaction:
         known = self.row(digest)
         if known is not None and known.request_id == row.request_id:
             return False
-        return self._add(record_codec.again_name(row), record_codec.encode_again(row), Tag.AGAIN)
+        name = record_codec.again_name(row.key, row.request_id)
+        return self._add(name, record_codec.encode_again(row), Tag.AGAIN)
 
     def add_refusal(self, refusal: Refusal) -> bool:
         """Store a refusal; False if the item was refused before, and the first reason stays."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import SecretStr
 
+from cache.integrity.second_copy import second_copy_faults
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey, image_item
 from student.embeddings.keys import text_key
@@ -25,6 +27,7 @@ from student.purchase.text_lengths import require_whole_texts
 from student.vendor.client import VendorClient, connect
 from student.vendor.schemas import Model
 
+_log = logging.getLogger(__name__)
 _COMMAND = "student.EmbeddingBuyer.buy"
 
 
@@ -104,6 +107,8 @@ class EmbeddingBuyer:
         texts: Sequence[str],
     ) -> tuple[Plan, str]:
         """The plan, and the name of the account that would pay."""
+        for fault in second_copy_faults(cache):
+            _log.warning("%s", fault)
         model = choose_model(await client.models(), self.model)
         prices = await client.prices()
         account = await client.account()

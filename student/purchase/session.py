@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cache.integrity.second_copy import second_copy_faults
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.money import dollars
@@ -194,6 +195,8 @@ async def open_session(
     Raises as `ask_for_model` does.
     """
     model = await ask_for_model(vendor, options, students, terminal)
+    for fault in second_copy_faults(cache):
+        terminal.warn(fault)
     prices = await vendor.prices()
     account = await vendor.account()
     return PurchaseSession(

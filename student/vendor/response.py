@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cache.records.embeddings_digest import embeddings_sha256
 from cache.records.receipt import Receipt
 from student.errors import VendorMisbehaved
 from student.vendor.request import ExpectedAnswer
@@ -75,8 +76,13 @@ def read_answer(content: bytes, expected: ExpectedAnswer, *, replayed: bool) -> 
         _refuse(expected, f"{where}: {first['msg']}")
     _check_model(body, expected)
     _check_money(body, expected)
+    vectors = _vectors(body, expected)
+    # A vendor from before the digest does not state it.
+    stated = body.receipt.embeddings_sha256
+    if stated is not None and embeddings_sha256(vectors) != stated:
+        _refuse(expected, "the embeddings are not those that the receipt pays for")
     return Answer(
-        vectors=_vectors(body, expected),
+        vectors=vectors,
         model=body.model,
         model_fingerprint=body.model_fingerprint,
         receipt=body.receipt,

@@ -30,6 +30,8 @@ router = APIRouter(prefix="/admin", tags=["admin"])
     "/corrections",
     summary="Refund a wrong charge",
     status_code=201,
+    # The entry as it was hashed: a correction has no digest, not an empty one.
+    response_model_exclude_unset=True,
     responses=problem_responses(Code.UNKNOWN_REQUEST, Code.IDEMPOTENCY_KEY_REUSED, *BODY_PROBLEMS),
     openapi_extra=request_body(NewCorrection) | IDEMPOTENCY_KEY_HEADER,
 )
@@ -57,7 +59,7 @@ async def correct_charge(
 
 @router.get("/ledger/verify", summary="Check the ledger", responses=problem_responses(*REFUSALS))
 async def verify_ledger(admin: Admin, services: ServicesDep) -> Verification:
-    """Recomputes the hash chain, balance and stored receipts of all keys, in one snapshot."""
+    """Recomputes the hash chain, balance and stored answers of all keys, in one snapshot."""
     audit = await asyncio.to_thread(services.ledger.records.verify)
     return Verification(
         balanced=not audit.faults,
@@ -65,5 +67,6 @@ async def verify_ledger(admin: Admin, services: ServicesDep) -> Verification:
         entries=audit.entries,
         units_charged=audit.units_charged,
         units_corrected=audit.units_corrected,
+        charges_without_digest=audit.charges_without_digest,
         faults=list(audit.faults),
     )

@@ -104,6 +104,7 @@ class Verification(ResponseModel):
     """What was checked, and each fault as a sentence that names the row.
 
     `units_charged` is the sum of all charges; corrections refunded `units_corrected` of it.
+    `charges_without_digest` are from before receipts committed to the embeddings.
     """
 
     balanced: bool
@@ -111,4 +112,5 @@ class Verification(ResponseModel):
     entries: int
     units_charged: int
     units_corrected: int
+    charges_without_digest: int
     faults: list[str]

@@ -56,10 +56,16 @@ def render_head(
     return json.dumps(document, separators=(",", ":")).encode()
 
 
+def wire_bytes(vector: Vector) -> bytes:
+    """A vector as it is sold: little-endian float32. Both encodings and the digest are of these."""
+    return vector.astype("<f4").tobytes()
+
+
 def _encoded(vector: Vector, encoding: EncodingFormat) -> str | list[float]:
+    sold = wire_bytes(vector)
     if encoding == "base64":
-        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-    return [float(value) for value in np.asarray(vector, dtype=np.float32)]
+        return base64.b64encode(sold).decode()
+    return [float(value) for value in np.frombuffer(sold, dtype="<f4")]
 
 
 def with_receipt(head: bytes, entry: LedgerEntry) -> bytes:

@@ -13,10 +13,11 @@ from starlette.requests import ClientDisconnect
 from teacher_server.api.cancellation import run_uncancelled
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
-from teacher_server.api.render_response import with_receipt
+from teacher_server.api.render_response import wire_bytes, with_receipt
 from teacher_server.inference.batcher import Batcher, QueueFull, Vector
 from teacher_server.inference.model_info import ModelInfo, Prepared
 from teacher_server.ledger.charges import Charges
+from teacher_server.ledger.embeddings_digest import embeddings_sha256
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.purchase import Earlier, Purchase, Refused, Reservation
 from teacher_server.operations.metrics import Metrics
@@ -93,11 +94,12 @@ class MeteredEncoder:
                 return outcome
             vectors = await self._embed(prepared)
             head = await asyncio.to_thread(render_head, vectors, outcome)
+            digest = embeddings_sha256(map(wire_bytes, vectors))
             if has_left is not None and await has_left():
                 raise ClientDisconnect
             completed: list[CompletedSale] = []
             try:
-                await run_uncancelled(partial(self._charge, outcome, head, completed))
+                await run_uncancelled(partial(self._charge, outcome, head, digest, completed))
             except asyncio.CancelledError:
                 # The server is stopping, but the charge was made: the customer gets the answer.
                 if not completed:
@@ -140,7 +142,7 @@ class MeteredEncoder:
             raise Problem(Code.NOT_READY, "the model did not answer in time") from error
 
     def _charge(
-        self, reservation: Reservation, head: bytes, completed: list[CompletedSale]
+        self, reservation: Reservation, head: bytes, digest: str, completed: list[CompletedSale]
     ) -> None:
         entries: list[LedgerEntry] = []
 
@@ -152,6 +154,7 @@ class MeteredEncoder:
             reservation,
             model=self._info.id,
             model_fingerprint=self._info.fingerprint,
+            embeddings_sha256=digest,
             render=render,
         )
         completed.append(CompletedSale(body, entries[-1]))

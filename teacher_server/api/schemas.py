@@ -11,7 +11,8 @@ _EXAMPLE_IMAGE = (
     "z8AAAAMBAQAY3Y2wAAAAAElFTkSuQmCC"
 )
 _FINGERPRINT = "sha256:3f7e3f6f0a9c7b6d1f5d2c4b8a9e0d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a6978"
-_HASH = "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"
+_DIGEST = "0f2104f24e61fd6ee6e3fb4e784a77452ed2aea7a22a12d57bab7f390239b3aa"
+_HASH = "817c1ce88811747007ac24af54530bb237eb67794ae50cf2349b688dfbeb31fc"
 
 
 class RequestModel(BaseModel):
@@ -121,7 +122,11 @@ class Usage(ResponseModel):
 
 class Receipt(ResponseModel):
     """The ledger entry. `hash` covers its canonical JSON; `prev_hash` is the hash of the entry
-    before it."""
+    before it.
+
+    `embeddings_sha256` commits to the embeddings that a charge pays for. Grants, corrections and
+    charges from before version 2 of the receipt have no such field.
+    """
 
     seq: int
     kind: Literal["grant", "charge", "correction"]
@@ -131,6 +136,11 @@ class Receipt(ResponseModel):
     model_fingerprint: str
     images: int
     texts: int
+    embeddings_sha256: str | None = Field(
+        default=None,
+        description="Hex SHA-256 over the embeddings of the answer in the order of the items, each "
+        "as little-endian float32: the bytes that base64 encodes.",
+    )
     units: int
     cost_micro_usd: int
     price_version: str
@@ -149,6 +159,7 @@ _RECEIPT: dict[str, Any] = {
     "model_fingerprint": _FINGERPRINT,
     "images": 1,
     "texts": 0,
+    "embeddings_sha256": _DIGEST,
     "units": 1,
     "cost_micro_usd": 100,
     "price_version": "2026-11",

@@ -14,11 +14,18 @@ from teacher_server.settings import VendorSettings
 
 
 def verify(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
-    """Recompute all hash chains, balances and receipts; exit code 1 if there is a fault."""
+    """Recompute all hash chains, balances, receipts and the embeddings of stored answers; exit
+    code 1 if there is a fault."""
     with open_database(settings.database) as engine:
         audit = Records(engine).verify()
     lines = [f"FAULT {fault}" for fault in audit.faults]
     refunded = f" ({audit.units_corrected} refunded)" if audit.units_corrected else ""
+    if audit.charges_without_digest:
+        lines.append(
+            f"{audit.charges_without_digest} charges are without a digest: they are from before "
+            "receipts committed to the embeddings, so a changed embedding in their stored answers "
+            "would not be found"
+        )
     verdict = f"{len(audit.faults)} faults" if audit.faults else "the ledger balances"
     lines.append(
         f"{audit.keys} keys, {audit.entries} entries, {audit.units_charged} queries "

@@ -122,6 +122,8 @@ entries = Table(
     Column("model_fingerprint", String(80), nullable=False),
     Column("images", BigInteger, nullable=False),
     Column("texts", BigInteger, nullable=False),
+    # NULL for what is not a charge, and for charges from before the digest.
+    Column("embeddings_sha256", String(64), nullable=True),
     Column("units", BigInteger, nullable=False),
     Column("cost_micro_usd", BigInteger, nullable=False),
     Column("price_version", String(64), nullable=False),

@@ -31,6 +31,7 @@ class EntryFields(TypedDict, total=False):
     model_fingerprint: str
     images: int
     texts: int
+    embeddings_sha256: str | None
     cost_micro_usd: int
 
 

@@ -1,7 +1,7 @@
 """Audits the ledger; each fault is a sentence that names the row.
 
-The audit cannot detect changes of what no chained entry covers: the embeddings in a stored answer,
-and the hash of a request's payload.
+The audit cannot detect changes of what no chained entry covers: the hash of a request's payload,
+and the embeddings in an answer whose entry has no digest of them, because it is from before that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from teacher_server.database.tables import accounts, alerts, corrections, entries, requests
+from teacher_server.ledger.embeddings_digest import digest_of_answer
 from teacher_server.ledger.entry import GENESIS, LedgerEntry
 
 # Answers are about 200 kB each; all of them together may be larger than the memory.
@@ -25,20 +26,22 @@ class Audit:
     """How much was checked, and each fault as a sentence that names the row.
 
     `units_charged` is the sum of all charges; corrections refunded `units_corrected` of it.
+    `charges_without_digest` do not commit to their embeddings: they are from before the digest.
     """
 
     keys: int
     entries: int
     units_charged: int
     units_corrected: int
+    charges_without_digest: int
     faults: tuple[str, ...]
 
 
 def audit_ledger(connection: Connection) -> Audit:
-    """Recompute all hash chains and balances, and compare all requests and the receipts in stored
-    answers with their entries. The caller's transaction is one snapshot."""
+    """Recompute all hash chains and balances, and compare all requests and stored answers, with
+    their receipts and embeddings, with their entries. The caller's transaction is one snapshot."""
     faults: list[str] = []
-    num_entries = charged = corrected = 0
+    num_entries = charged = corrected = without_digest = 0
     keys = connection.execute(select(accounts).order_by(accounts.c.id)).all()
     reasons = {
         row.request_id: row.corrects
@@ -52,6 +55,9 @@ def audit_ledger(connection: Connection) -> Audit:
         num_entries += len(chain)
         charged += sum(entry.units for entry in chain if entry.kind == "charge")
         corrected -= sum(entry.units for entry in chain if entry.kind == "correction")
+        without_digest += sum(
+            entry.kind == "charge" and entry.embeddings_sha256 is None for entry in chain
+        )
         faults += _chain_faults(account, chain)
         faults += _period_faults(account, chain)
         faults += _correction_faults(account, chain, reasons)
@@ -67,6 +73,7 @@ def audit_ledger(connection: Connection) -> Audit:
         entries=num_entries,
         units_charged=charged,
         units_corrected=corrected,
+        charges_without_digest=without_digest,
         faults=tuple(faults),
     )
 
@@ -214,19 +221,30 @@ def _answer_faults(
     faults = []
     for row in rows:
         entry = charged.get(row.request_id)
-        if entry is not None and _receipt_in(row.body) != entry.document():
-            where = f"key {account.id} request {row.request_id}"
-            faults.append(f"{where}: the receipt in its stored answer is not its ledger entry")
+        fault = None if entry is None else _answer_fault(row.body, entry)
+        if fault is not None:
+            faults.append(f"key {account.id} request {row.request_id}: {fault}")
     return faults
 
 
-def _receipt_in(body: bytes) -> object:
-    """The receipt as a customer reads it; None if the answer cannot be parsed."""
+def _answer_fault(body: bytes, entry: LedgerEntry) -> str | None:
+    """How a stored answer, as a customer reads it, contradicts its entry; None if it does not."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict) or answer.get("receipt") != entry.document():
+        return "the receipt in its stored answer is not its ledger entry"
+    if entry.embeddings_sha256 is None:
         return None
-    return answer.get("receipt") if isinstance(answer, dict) else None
+    if digest_of_answer(answer) != entry.embeddings_sha256:
+        return "the embeddings in its stored answer are not those that were charged"
+    if (answer.get("model"), answer.get("model_fingerprint")) != (
+        entry.model,
+        entry.model_fingerprint,
+    ):
+        return "its stored answer names another model than its ledger entry"
+    return None
 
 
 def _alert_faults(connection: Connection, account: Row[Any]) -> list[str]:

@@ -96,12 +96,14 @@ class Charges:
         *,
         model: str,
         model_fingerprint: str,
+        embeddings_sha256: str | None = None,
         render: Callable[[LedgerEntry], bytes],
     ) -> bytes:
         """Charge and store the answer in one transaction; returns the stored bytes.
 
         Units and price are those recorded with the reservation. `render` makes the body from the
-        ledger entry, so that the receipt is part of it. Raises ReservationGone, and charges
+        ledger entry, so that the receipt is part of it. `embeddings_sha256` is the digest of its
+        embeddings, to which the entry then commits. Raises ReservationGone, and charges
         nothing, if the reservation was voided in the meantime.
         """
         now = self._clock()
@@ -125,6 +127,7 @@ class Charges:
                 model_fingerprint=model_fingerprint,
                 images=held.images,
                 texts=held.texts,
+                embeddings_sha256=embeddings_sha256,
                 units=held.units,
                 cost_micro_usd=held.units * held.micro_usd_per_unit,
                 price_version=held.price_version,

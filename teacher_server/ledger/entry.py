@@ -1,4 +1,8 @@
-"""A ledger entry: the fields of a receipt, and the hash over them."""
+"""A ledger entry: the fields of a receipt, and the hash over them.
+
+There are two versions. In the second, a charge has `embeddings_sha256`, the digest of the
+embeddings that it pays for. An entry of the first has no such field, and keeps its hash.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ class LedgerEntry:
     model_fingerprint: str = ""
     images: int = 0
     texts: int = 0
+    embeddings_sha256: str | None = None
     units: int
     cost_micro_usd: int = 0
     price_version: str
@@ -43,5 +48,11 @@ class LedgerEntry:
         return canonical_sha256(fields)
 
     def document(self) -> dict[str, Any]:
-        """The entry as in a receipt, with the fields in their documented order."""
-        return asdict(self)
+        """The entry as in a receipt, with the fields in their documented order.
+
+        Without `embeddings_sha256` if it has none: the hash of an old entry does not cover it.
+        """
+        fields = asdict(self)
+        if self.embeddings_sha256 is None:
+            del fields["embeddings_sha256"]
+        return fields

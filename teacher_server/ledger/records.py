@@ -115,10 +115,7 @@ class Records:
             connection.execute(text("UPDATE boots SET note = note"))
 
     def verify(self) -> Audit:
-        """Audit the whole ledger in one snapshot of the database.
-
-        No chain covers the embeddings in an answer, so forged embeddings are not detected.
-        """
+        """Audit the whole ledger, stored answers included, in one snapshot of the database."""
         with read_transaction(self._engine) as connection:
             return audit_ledger(connection)
 

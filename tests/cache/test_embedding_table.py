@@ -248,7 +248,7 @@ def test_embeddings_of_two_lengths_do_not_make_a_table(
     """A vendor that changed its model under the same name is caught."""
     for number, dim in ((1, 8), (2, 9)):
         intent = intent_of(image(number))
-        receipt = ledger.charge(intent)
+        receipt = ledger.charge(intent, dim=dim)
         cache.commit(intent, rows_of(intent, receipt, dim=dim), receipt, account=ACCOUNT)
     with pytest.raises(ValueError, match="different lengths"):
         materialise(cache, images(1, 2), tmp_path)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cache.paid_cache import Intent, PaidCache, PaidEmbedding, RunRecord
 from cache.records.embedding_key import EmbeddingKey, Modality, image_item, text_item
+from cache.records.embeddings_digest import embeddings_sha256
 from cache.records.receipt import GENESIS_HASH, Receipt, account_name, entry_hash
 from cache.storage.folder import DATABASE
 
@@ -99,16 +100,18 @@ class Ledger:
 
     granted: int = 50_000
     price: int = 100
+    states_digests: bool = True
     entries: list[Receipt] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._append(kind="grant", units=self.granted, cost_micro_usd=0, model="")
 
-    def charge(self, intent: Intent, **changes: Any) -> Receipt:
+    def charge(self, intent: Intent, *, dim: int = DIM, **changes: Any) -> Receipt:
         """Charge for `intent` and return the receipt."""
         count: dict[Modality, int] = {"image": 0, "text": 0}
         for key in intent.keys:
             count[key.modality] += 1
+        digest = embeddings_sha256(vector_of(key, dim) for key in intent.keys)
         return self._append(
             kind="charge",
             idempotency_key=intent.idempotency_key,
@@ -118,6 +121,7 @@ class Ledger:
             texts=count["text"],
             units=intent.units,
             cost_micro_usd=intent.units * self.price,
+            **({"embeddings_sha256": digest} if self.states_digests else {}),
             **changes,
         )
 

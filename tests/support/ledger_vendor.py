@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import httpx
 import numpy as np
 
+from cache.records.embeddings_digest import embeddings_sha256
 from cache.records.receipt import GENESIS_HASH, Receipt, entry_hash
 
 KEY = "sk_testkey_0123456789abcdef0123456789abcdef"
@@ -71,7 +72,7 @@ class LedgerVendor:
 
     `faults` are used up one per POST /v1/embeddings and may answer, fail, or call `serve` first.
     `lie` may change the body of an answer after it was charged. An image that starts with `bad` is
-    refused.
+    refused. Without `states_digests` it is a vendor from before the digest of the embeddings.
     """
 
     def __init__(self, *, budget: int = 1000, micro_usd: int = 100) -> None:
@@ -89,6 +90,7 @@ class LedgerVendor:
         self.in_flight: set[str] = set()
         self.purged: set[str] = set()
         self.faults: deque[Fault] = deque()
+        self.states_digests = True
         self.lie: Callable[[dict[str, Any]], object] | None = None
 
     @property
@@ -198,15 +200,18 @@ class LedgerVendor:
             "created_ms": 1_700_000_000_000 + seq,
             "prev_hash": self.ledger[-1]["hash"] if self.ledger else GENESIS_HASH,
         }
+        vectors = [vector_of(_payload(item), self.model["dim"]) for item in inputs]
+        if self.states_digests:
+            entry["embeddings_sha256"] = embeddings_sha256(vectors)
         entry["hash"] = entry_hash(entry)
         self.ledger.append(entry)
         rows = [
             {
                 "object": "embedding",
                 "index": index,
-                "embedding": encode(vector_of(_payload(item), self.model["dim"])),
+                "embedding": encode(vector),
             }
-            for index, item in enumerate(inputs)
+            for index, vector in enumerate(vectors)
         ]
         return {
             "object": "list",

@@ -28,6 +28,7 @@ FIELDS = {
     "model_fingerprint": "sha256:another",
     "images": 9,
     "texts": 9,
+    "embeddings_sha256": "9" * 64,
     "units": 9,
     "cost_micro_usd": 9,
     "price_version": "another",

@@ -132,7 +132,7 @@ def test_embeddings_of_one_model_with_two_lengths_are_found(
 ) -> None:
     """No table can be made of them."""
     intent = intent_of(image(30))
-    receipt = ledger.charge(intent)
+    receipt = ledger.charge(intent, dim=9)
     cache.commit(intent, rows_of(intent, receipt, dim=9), receipt, account=ACCOUNT)
     ((name, detail),) = problems(cache)
     assert name.startswith("model sha256:")

@@ -81,9 +81,9 @@ def test_an_entry_that_breaks_the_contract_is_rejected(name: str, value: object)
         Receipt.model_validate(entry)
 
 
-@pytest.mark.parametrize("name", sorted(Receipt.model_fields))
+@pytest.mark.parametrize("name", sorted({*Receipt.model_fields} - {"embeddings_sha256"}))
 def test_every_field_is_needed(name: str) -> None:
-    """A line without any of them is not an entry."""
+    """A line without any of them is not an entry; version 1 has no digest."""
     entry = ledger_of(1)[1].entry()
     del entry[name]
     with pytest.raises(ValidationError, match=name):

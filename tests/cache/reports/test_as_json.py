@@ -1,4 +1,4 @@
-"""The JSON of verify, repair, merge and audit: its keys never change."""
+"""The JSON of verify, repair, merge and audit: its keys never change, new ones come last."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from tests.support.cache_purchases import (
     vendor_of,
 )
 
-VERIFICATION = ["rows", "receipts", "problems", "receipts_without_copy", "losses"]
+VERIFICATION = [
+    *("rows", "receipts", "problems", "receipts_without_copy", "losses"),
+    "receipts_without_digest",
+]
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -88,6 +91,7 @@ def test_audit_prints_the_keys_of_version_0_1(
         *("is_balanced", "account", "ledger_lines", "ledger_charges", "ledger_units"),
         *("ledger_cost_micro_usd", "receipts", "receipt_units", "receipt_cost_micro_usd"),
         *("differences", "credits", "lost", "not_audited", "bought_elsewhere"),
+        "receipts_without_digest",
     ]
     assert [entry["line"] for entry in result["lost"]] == [
         f"seq {charge.seq}, request {charge.request_id}",

@@ -89,15 +89,20 @@ def test_a_missing_row_bought_again_is_restored_too(
     assert verify(cache).is_sound
 
 
+@pytest.mark.parametrize(
+    ("states_digests", "reason"), [(False, "a different vector"), (True, "the digest that")]
+)
 def test_an_answer_that_contradicts_a_stored_row_is_not_restored(
-    cache: PaidCache, receipt: Receipt, folder: Path
+    cache: PaidCache, ledger: Ledger, folder: Path, states_digests: bool, reason: str
 ) -> None:
     """The vendor answers differently now, or the rows are in another order than was sent."""
+    ledger.states_digests = states_digests
+    receipt = buy(cache, ledger, *images(3, 4))
     lose_rows(folder, 4)
     (lost,) = find_missing_rows(cache)
     first, second = rows_of(lost.purchase.intent, receipt)
     swapped = [replace(first, vector=second.vector), replace(second, vector=first.vector)]
-    with pytest.raises(InconsistentAnswer, match="a different vector"):
+    with pytest.raises(InconsistentAnswer, match=reason):
         cache.restore(lost.purchase, swapped)
     assert cache.missing(images(4)) == [image(4)]
 

@@ -16,6 +16,7 @@ from cache.errors import (
 )
 from cache.integrity.verify import verify
 from cache.paid_cache import Intent, PaidCache, PaidEmbedding, Spend
+from cache.records.embeddings_digest import embeddings_sha256
 from cache.records.receipt import Receipt
 from cache.storage.database import StoredRecord
 from tests.support.cache_purchases import (
@@ -30,6 +31,7 @@ from tests.support.cache_purchases import (
     rehashed,
     rows_of,
     tamper,
+    vector_of,
 )
 
 
@@ -194,9 +196,10 @@ def test_a_vector_that_cannot_be_stored_leaves_nothing_behind(
     """Not even the rows before it."""
     intent = intent_of(*images(1, 2))
     cache.reserve(intent, budget=2)
-    receipt = ledger.charge(intent)
+    misshapen = [vector_of(image(1)), np.zeros((2, 2), np.float32)]
+    receipt = ledger.charge(intent, embeddings_sha256=embeddings_sha256(misshapen))
     rows = rows_of(intent, receipt)
-    rows[1] = replace(rows[1], vector=np.zeros((2, 2), np.float32))
+    rows[1] = replace(rows[1], vector=misshapen[1])
     before = contents(cache)
     with pytest.raises(ValueError, match="float32 vector"):
         cache.commit(intent, rows, receipt, account=ACCOUNT)

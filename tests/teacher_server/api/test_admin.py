@@ -264,6 +264,7 @@ async def test_the_ledger_is_verified_over_http(office: Office) -> None:
         "entries": 4,
         "units_charged": 1,
         "units_corrected": 0,
+        "charges_without_digest": 0,
         "faults": [],
     }
 
