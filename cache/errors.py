@@ -2,7 +2,8 @@
 
 CacheError
 ├── CacheUnavailable      the cache cannot be locked, read or written
-│   └── UnsafeSettings    its settings would not keep what is stored
+│   ├── UnsafeSettings    its settings would not keep what is stored
+│   └── AnswerNotStored   the answer of a charged purchase could not be written
 ├── CorruptRow            a stored record is not what was written
 ├── PickleRefused         a value would have to be pickled or unpickled
 ├── ClientBudgetExceeded  a purchase does not fit the client's own budget
@@ -39,11 +40,34 @@ class UnsafeSettings(CacheUnavailable):
     """With the settings of this cache, paid rows could be lost."""
 
 
+class AnswerNotStored(CacheUnavailable):
+    """The disk does not take the answers of charged purchases; the next run fetches them again.
+
+    `purchases` are their idempotency keys with the queries that were charged for each.
+    """
+
+    def __init__(self, cause: str, purchases: Sequence[tuple[str, int]]) -> None:
+        if len(purchases) == 1:
+            key, units = purchases[0]
+            charged = f"The answer to {key} was charged ({units} queries) but is not stored"
+            remedy = "it again under the same key"
+        else:
+            names = ", ".join(f"{key} ({units} queries)" for key, units in purchases)
+            charged = f"{len(purchases)} answers were charged but are not stored: {names}"
+            remedy = "them again under the same keys"
+        super().__init__(f"{cause}. {charged}: the next run fetches {remedy}, free of charge")
+        self.cause, self.purchases = cause, tuple(purchases)
+
+
 class CorruptRow(CacheError):
     """A stored record is not what was written: `name` is the record, `reason` the fault."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"stored record {name} is corrupt: {reason}")
+        super().__init__(
+            f"stored record {name} is corrupt: {reason}. Run cache-report verify --repair (with"
+            " --cache DIR): it moves the record to quarantine, and the next run fetches a paid"
+            " answer again, free of charge"
+        )
         self.name, self.reason = name, reason
 
 

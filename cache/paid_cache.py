@@ -10,6 +10,7 @@ from typing import Self
 
 from cache.errors import (
     AlreadyPaid,
+    AnswerNotStored,
     AnswerWrittenOff,
     CacheUnavailable,
     ClientBudgetExceeded,
@@ -152,7 +153,7 @@ class PaidCache(CacheReader):
         `account` is `account_name(vendor url, key id)`. Committing the same receipt again only
         restores missing rows. An embedding that another request bought before is kept beside the
         first. Raises InconsistentAnswer if rows and receipt do not belong together (the purchase
-        stays open), ReceiptConflict if the request id has a different receipt, and CacheUnavailable
+        stays open), ReceiptConflict if the request id has a different receipt, and AnswerNotStored
         if the answer cannot be stored; it is charged then, and the next run fetches it again.
         """
         require_consistent(intent, embeddings, receipt, account)
@@ -242,16 +243,11 @@ class PaidCache(CacheReader):
 
 @contextmanager
 def _note_that_it_was_charged(receipt: Receipt) -> Iterator[None]:
-    """Re-raise CacheUnavailable with a note that the answer is charged and will be recovered."""
+    """Raise AnswerNotStored for CacheUnavailable: the answer is charged and will be recovered."""
     try:
         yield
     except CacheUnavailable as error:
-        message = (
-            f"{error}. The answer to {receipt.idempotency_key} was charged ({receipt.units}"
-            " queries) but is not stored: the next run fetches it again under the same key, free of"
-            " charge"
-        )
-        raise type(error)(message) from error
+        raise AnswerNotStored(str(error), [(receipt.idempotency_key, receipt.units)]) from error
 
 
 def _require_not_settled(changes: Transaction, idempotency_key: str) -> None:

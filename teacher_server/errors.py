@@ -12,6 +12,7 @@ VendorError
 │   ├── CorrectionReused    the id of a correction was used with other figures
 │   ├── CorrectionRefused   the charge has less left to refund, or no reason is given
 │   └── ReservationGone     the reservation was voided before it could be charged
+├── StorageUnavailable      the database takes no writes: its disk is full, or it is read-only
 ├── ImageRefused            the bytes are not an image that can be embedded
 └── EncoderFailed           the model failed on this one item
 """
@@ -65,6 +66,10 @@ class CorrectionRefused(LedgerError):
 
 class ReservationGone(LedgerError):
     """The reservation was voided, because its lease expired; nothing was charged."""
+
+
+class StorageUnavailable(VendorError):
+    """The database takes no writes, so nothing can be sold; nothing was charged."""
 
 
 class ImageRefused(VendorError):

@@ -87,7 +87,7 @@ def _salvage_into(folder: Path, ready: Path, patience_s: float) -> Iterator[Prob
             try:
                 tag, _ = read_record(record)
             except CacheError as error:
-                yield Problem(name=record.name, detail=str(error))
+                yield Problem(name=record.name, detail=getattr(error, "reason", str(error)))
             else:
                 store.set(record.key, record.content(), tag=tag.value)
     part.replace(ready)

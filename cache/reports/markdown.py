@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cache.records.money import dollars
-from cache.reports.spend import short_fingerprint, spend_summary
+from cache.reports.spend import spend_summary
 from cache.storage.reader import CacheReader
 
 
@@ -16,13 +16,12 @@ def markdown_report(cache: CacheReader) -> str:
         f" {total['receipts']} requests, {total['cost_usd']} USD;"
         f" {summary['in_flight_units']} queries in open purchases.",
         "",
-        "| Model | Fingerprint | Images | Texts | Queries | USD | First purchase | Last purchase |",
-        "|---|---|---:|---:|---:|---:|---|---|",
+        "| Model | Images | Texts | Queries | USD | First purchase | Last purchase |",
+        "|---|---:|---:|---:|---:|---|---|",
     ]
     for model in summary["models"]:
         lines.append(
-            f"| {_cell(model['model'])} | {_cell(short_fingerprint(model['model_fingerprint']))} |"
-            f" {model['images']} | {model['texts']} | {model['units']} |"
+            f"| {_cell(model['model'])} | {model['images']} | {model['texts']} | {model['units']} |"
             f" {model['cost_usd']} | {model['first_purchase']} | {model['last_purchase']} |"
         )
     lines += [

@@ -29,7 +29,7 @@ from student.options.folders import require_folders, require_room
 from student.options.purchase import api_key
 from student.purchase.cost import PurchaseCost, purchase_cost
 from student.purchase.progress import PurchaseSummary
-from student.purchase.rounds import PurchaseResult, run_purchase
+from student.purchase.rounds import PurchaseResult, run_purchase, waiting_advice
 from student.purchase.session import ask_for_model
 from student.report.break_even import bulk_milliseconds
 from student.report.writer import write_artefacts
@@ -161,10 +161,7 @@ def _advice(texts: Sequence[EmbeddingKey], bought: PurchaseSummary, cache: PaidC
         detail = next(iter(refused.values())).detail
         return f"the vendor refuses {len(refused)} of them ({detail}); rename the classes"
     if bought.stop_reason == "waiting":
-        return (
-            "open purchases, listed by `cache-report summary`, ask for them; run again in ten "
-            "minutes, when the purchases of a killed run can be settled"
-        )
+        return waiting_advice(bought)
     if bought.stop_reason == "vendor budget":
         return "run again when the account at the vendor can pay"
     return "the budget is spent; run again with a higher --budget"

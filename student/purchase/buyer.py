@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from cache.errors import ClientBudgetExceeded
+from cache.errors import AnswerNotStored, ClientBudgetExceeded
 from cache.records.embedding_key import EmbeddingKey
 from cache.storage.missing_rows import find_missing_rows
 from student.errors import BadInput
@@ -65,8 +65,18 @@ async def buy(
                 await asyncio.wait({task}, timeout=drain_seconds)
             finally:
                 task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                (outcome,) = await asyncio.gather(task, return_exceptions=True)
+                if isinstance(outcome, AnswerNotStored):
+                    _log.error("%s", outcome)
             raise
+
+
+def _combined(failures: Sequence[Exception]) -> Exception:
+    """The first failure, or all answers that the disk did not take: every one was charged."""
+    lost = [failure for failure in failures if isinstance(failure, AnswerNotStored)]
+    if not lost:
+        return failures[0]
+    return AnswerNotStored(lost[0].cause, [one for failure in lost for one in failure.purchases])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,7 +120,7 @@ class _Buyer:
                 for _ in range(self.concurrency):
                     group.create_task(self._buy_from_queue())
             if self._failures:
-                raise self._failures[0]
+                raise _combined(self._failures)
             if self._is_stopping or not self._waits_for_another_run:
                 return self.recorder.summary(account_is_empty=self._sender.account_is_empty)
             await self.sleep(POLL_SECONDS)

@@ -15,6 +15,10 @@ from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.plan import Plan
 from student.vendor.request import belongs_to, purchase_key
 
+# Longer than a client keeps trying one purchase. The client of a younger purchase is dead, but its
+# last request may still be on its way, in a proxy or in the vendor's queue.
+ABANDONED_AFTER_MS = 10 * 60 * 1000
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,6 +93,21 @@ class PurchaseJournal:
                 yield False
                 return
             yield intent in self.cache.open_intents()
+
+    def settles_at_ms(self, intent: Intent) -> int:
+        """When a run can settle an open purchase of a dead run at the latest, in Unix time."""
+        return intent.created_ms + ABANDONED_AFTER_MS
+
+    def waits_until_ms(self, requests: Sequence[EmbeddingRequest]) -> int | None:
+        """When all open purchases that ask for some of these can be settled by this account.
+
+        None if there is no such time: another account made one of them, or its run is alive.
+        """
+        wanted = {one.key for one in requests}
+        held = [one for one in self.cache.open_intents() if not wanted.isdisjoint(one.keys)]
+        if any(not self.is_own(one) or self.cache.is_running(one.run) for one in held):
+            return None
+        return max((self.settles_at_ms(one) for one in held), default=None)
 
     def is_own(self, intent: Intent) -> bool:
         """Whether the intent was made for this account, which its key proves."""

@@ -10,6 +10,7 @@ from cache.records.money import dollars
 from cache.storage.reader import CacheReader
 from student.errors import BudgetLimit, PlanExceedsBudget
 from student.purchase.embedding_requests import EmbeddingRequest
+from student.purchase.model_change import ModelChange, find_model_change
 from student.vendor.schemas import Model, Prices
 
 
@@ -22,6 +23,8 @@ class Plan:
     and `in_open_purchases` those that an earlier run sent, or was about to send, before it was
     killed. Their units are reserved, and they are settled first. `remaining` is the budget less
     receipts and open purchases, in units, before this plan; `limited_by` is whose budget that is.
+    `model_change` says what is needed anew because the vendor sells another model under the same id
+    now.
     """
 
     model: Model
@@ -40,6 +43,7 @@ class Plan:
     units: int
     remaining: int
     unfit: tuple[EmbeddingRequest, ...] = ()
+    model_change: ModelChange | None = None
 
     @property
     def cost_micro_usd(self) -> int:
@@ -172,4 +176,7 @@ def make_plan(
         units=units,
         remaining=remaining,
         unfit=tuple(unfit),
+        model_change=find_model_change(
+            cache, [one.key for one in (*to_buy, *left_out)], model, prices
+        ),
     )

@@ -57,7 +57,8 @@ class PurchaseSummary:
     `requests` the number of answers. `left_out` are neither paid nor refused; `stop_reason` says
     why: the "client budget" or the "vendor budget" ran out, or the purchase is "waiting" for
     `open_purchases` that cannot be settled yet, because another account made them or a request of
-    a killed run may still arrive. `restored` and `written_off` as in `Progress`.
+    a killed run may still arrive; `waits_until_ms` (Unix time) is when they can be settled, None if
+    no time can be given. `restored` and `written_off` as in `Progress`.
     """
 
     stop_reason: StopReason
@@ -73,6 +74,7 @@ class PurchaseSummary:
     retries: int
     restored: int = 0
     written_off: int = 0
+    waits_until_ms: int | None = None
 
 
 def silent(_: Progress) -> None:

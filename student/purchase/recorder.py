@@ -135,6 +135,7 @@ class PurchaseRecorder:
             retries=progress.retries,
             restored=progress.restored,
             written_off=progress.written_off,
+            waits_until_ms=self.journal.waits_until_ms(left),
         )
 
     def _commit(self, intent: Intent, answer: Answer, sent: Sequence[str]) -> None:

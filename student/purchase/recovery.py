@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cache.paid_cache import Intent
+from cache.reports.spend import iso_time
 from student.errors import AnswerPurged, BadInput
 from student.purchase.embedding_requests import EmbeddingRequest, digests_sent
+from student.purchase.journal import ABANDONED_AFTER_MS as ABANDONED_AFTER_MS
 from student.purchase.recorder import PurchaseRecorder
 from student.vendor.client import VendorClient
 from student.vendor.request import ExpectedAnswer, Item
@@ -18,9 +20,6 @@ from student.vendor.request import ExpectedAnswer, Item
 # A request that was on its way when its client died is either charged or visible as in flight
 # (409) after this many seconds.
 SECOND_CHECK_SECONDS = 1.0
-# Longer than a client keeps trying one purchase. The client of a younger purchase is dead, but its
-# last request may still be on its way, in a proxy or in the vendor's queue.
-ABANDONED_AFTER_MS = 10 * 60 * 1000
 
 _log = logging.getLogger(__name__)
 Outcome = Literal["settled", "left open", "owned by a live run"]
@@ -102,10 +101,12 @@ class Recovery:
         if not has_lost and age_ms < ABANDONED_AFTER_MS:
             _log.warning(
                 "purchase %s is not sent again: %s. The vendor does not know it yet, and a request "
-                "of the killed run may be on its way: left open, %d queries counted",
+                "of the killed run may be on its way: left open, %d queries counted. A run can "
+                "settle it from %s on",
                 intent.idempotency_key,
                 reason,
                 intent.units,
+                iso_time(journal.settles_at_ms(intent)),
             )
             return "left open"
         await self.sleep(SECOND_CHECK_SECONDS)

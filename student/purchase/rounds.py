@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cache.paid_cache import PaidCache
+from cache.reports.spend import iso_time
 from student.acquisition.candidates import AcquisitionRounds
 from student.acquisition.strategies import SELECTORS, order, selector
 from student.console import Terminal
@@ -151,11 +152,28 @@ def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -
     )
 
 
+def waiting_advice(summary: PurchaseSummary) -> str:
+    """What to do about embeddings that open purchases of other runs ask for."""
+    cause = f"open purchases of other runs ask for {summary.left_out:,} of the embeddings"
+    if summary.waits_until_ms is None:
+        return (
+            f"{cause}: their runs are alive, or were made with another API key; "
+            "`cache-report summary` lists them. Run again when those runs have ended, with that key"
+        )
+    return (
+        f"{cause}, and a request of a killed run may still be on its way; run again in ten "
+        f"minutes, when they can be settled (from {iso_time(summary.waits_until_ms)} on). "
+        "`cache-report summary` lists them"
+    )
+
+
 def _report(plan: Plan, summary: PurchaseSummary, terminal: Terminal) -> None:
     terminal.say(
         f"bought {summary.units:,} queries; {plan.already_paid:,} answers were already paid for"
         + (f"; {summary.left_out:,} left out ({summary.stop_reason})" if summary.left_out else "")
     )
+    if summary.left_out and summary.stop_reason == "waiting":
+        terminal.warn(waiting_advice(summary))
     if summary.restored:
         terminal.say(
             f"{summary.restored:,} paid answers were missing from the cache: restored for free"

@@ -93,6 +93,8 @@ class PurchaseSession:
                 "the vendor sells its embedded model, which is small and knows only emoji, and "
                 "these are not the demo images: configure the vendor with a real CLIP model"
             )
+        if plan.model_change is not None:
+            terminal.warn(plan.model_change.describe(self.model))
         foreign = {
             foreign_weights(training, self.model.weights_sha256) for _, training in self.students
         }
@@ -169,7 +171,10 @@ async def ask_for_model(
     VendorError; where nobody answers, it says how a vendor is started.
     """
     if not await vendor.ready():
-        terminal.say(f"the vendor at {vendor.url} is not ready; retrying for some minutes")
+        terminal.say(
+            f"the vendor at {vendor.url} is not ready; asking again for at most "
+            f"{vendor.patience_seconds:.0f} s"
+        )
         terminal.say(START_A_VENDOR)
     try:
         models = await vendor.models()

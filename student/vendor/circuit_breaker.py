@@ -78,8 +78,18 @@ class CircuitBreaker:
         return (
             f"{'is down' if self._has_answered else 'could not be reached'}: "
             f"{self._failures} failures in a row (the last: {self._cause}), and {self._probes} "
-            f"probes of /readyz in {self._time_limit:.0f} s found it not ready"
+            f"probes of /readyz in {self.time_limit:.0f} s found it not ready"
         )
+
+    @property
+    def time_limit(self) -> float:
+        """The longest wait for an outage, in seconds; shorter while the vendor never answered."""
+        policy = self._policy
+        return policy.total_seconds if self._has_answered else policy.first_contact_seconds
+
+    def record_contact(self) -> None:
+        """The vendor sent an answer, whatever it says."""
+        self._has_answered = True
 
     def record_success(self) -> None:
         """The vendor sent an answer other than 5xx."""
@@ -87,10 +97,17 @@ class CircuitBreaker:
         self._failures = self._probes = 0
         self._open_since = None
 
-    def record_failure(self, cause: str, *, answered: bool = False) -> None:
-        """The vendor could not be reached, or answered 5xx."""
+    def record_failure(
+        self, cause: str, *, answered: bool = False, is_outage: bool = False
+    ) -> None:
+        """The vendor could not be reached, or answered 5xx.
+
+        `is_outage`: it says itself that it cannot sell now, so the breaker opens at once.
+        """
         self._has_answered = self._has_answered or answered
         self._failures += 1
+        if is_outage:
+            self._failures = max(self._failures, self._policy.failures)
         self._cause = cause
         if self.is_open and self._open_since is None:
             self._open_since = self._clock()
@@ -101,7 +118,7 @@ class CircuitBreaker:
                 "it is ready again, for at most %.0f s",
                 self._failures,
                 cause,
-                self._time_limit,
+                self.time_limit,
             )
 
     async def wait_until_closed(self) -> bool:
@@ -116,16 +133,11 @@ class CircuitBreaker:
                 await self._wait_and_probe()
             return not self.is_open
 
-    @property
-    def _time_limit(self) -> float:
-        policy = self._policy
-        return policy.total_seconds if self._has_answered else policy.first_contact_seconds
-
     async def _wait_and_probe(self) -> None:
         now = self._clock()
         started = now if self._open_since is None else self._open_since
         wait = self._policy.wait(self._probes + 1, self._random)
-        if now - started + wait > self._time_limit:
+        if now - started + wait > self.time_limit:
             self._has_given_up = True
             return
         await self._sleep(wait)

@@ -96,6 +96,11 @@ class VendorClient:
             counts.extend(counted)
         return counts
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long a vendor that is not ready is asked again before the run ends."""
+        return self._transport.patience_seconds
+
     async def ready(self) -> bool:
         """Whether the vendor says that it can serve now; asked once, without a retry."""
         return await self._transport.is_ready()

@@ -16,6 +16,8 @@ ITEM_PROBLEMS = frozenset(
 )
 # Codes that a smaller batch may avoid.
 SIZE_PROBLEMS = frozenset({"body_too_large", "batch_too_large"})
+# The vendor says that it can sell nothing until /readyz says otherwise.
+OUTAGES = frozenset({"storage_unavailable"})
 # The purchase is in the vendor's ledger, and its answer is deleted.
 PURGED = "answer_purged"
 # Refused before any work, by the vendor or by a proxy, even where no reason is given.

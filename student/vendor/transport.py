@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from student.errors import VendorError, VendorMisbehaved, VendorUnreachable
 from student.vendor.circuit_breaker import BreakerPolicy, CircuitBreaker
-from student.vendor.problem import read_problem
+from student.vendor.problem import OUTAGES, read_problem
 from student.vendor.retry import Retry, RetryPolicy, is_retried, retry_after_seconds
 
 # Far above any valid answer (max_items x dim), far below what would exhaust memory.
@@ -101,12 +101,18 @@ class Transport:
         """The vendor's base URL, without a trailing slash."""
         return str(self._http.base_url).rstrip("/")
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long an outage of the vendor is waited for before the run ends."""
+        return self._breaker.time_limit
+
     async def is_ready(self) -> bool:
         """Whether the vendor says that it can serve now; asked once, without a retry."""
         try:
             reply = await self._send("GET", "/readyz", b"", {})
         except (httpx.TransportError, TimeoutError):
             return False
+        self._breaker.record_contact()
         return reply.status == 200
 
     async def request(
@@ -168,9 +174,7 @@ class Transport:
             reply = await self._send(method, path, body, headers)
         except (httpx.TransportError, TimeoutError) as error:
             return self._connection_failure(error, attempts)
-        if reply.status >= 500:
-            self._breaker.record_failure(f"HTTP {reply.status}", answered=True)
-        else:
+        if reply.status < 500:
             self._breaker.record_success()
         if reply.status == 200:
             return reply
@@ -180,6 +184,13 @@ class Transport:
             is_doubtful=attempts.is_doubtful,
             printable=self._printable,
         )
+        if reply.status >= 500:
+            is_outage = problem.code in OUTAGES
+            self._breaker.record_failure(
+                f"HTTP {reply.status}" + (f": {problem.detail}" if is_outage else ""),
+                answered=True,
+                is_outage=is_outage,
+            )
         attempts.is_doubtful = attempts.is_doubtful or problem.charged is not False
         return _Failure(
             error=problem,

@@ -21,6 +21,7 @@ from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.api.schemas import EmbeddingResponse
 from teacher_server.api.scopes import REFUSALS, Caller, Reader
+from teacher_server.ledger.purchase import InFlight
 
 router = APIRouter(tags=["account"])
 _WIDTHS = {"1m": 60, "1h": 3600, "1d": 86400}
@@ -126,7 +127,10 @@ async def paid_answer(idempotency_key: str, caller: Caller, services: ServicesDe
     """The stored answer of a charged request, byte for byte, free of charge."""
     found = None
     if is_idempotency_key(idempotency_key):
+        await services.storage.recover()
         found = await asyncio.to_thread(services.ledger.records.answer, caller.id, idempotency_key)
+    if isinstance(found, InFlight):
+        await services.storage.require_writable()
     if found is None:
         raise Problem(
             Code.UNKNOWN_REQUEST, "this key has no stored answer under that Idempotency-Key"

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,6 +25,7 @@ from teacher_server.api.parse_request import prepare
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem, problem_response
 from teacher_server.api.sale import MeteredEncoder
+from teacher_server.errors import StorageUnavailable
 from teacher_server.inference.batcher import Batcher
 from teacher_server.inference.decode_image import ImageLimits
 from teacher_server.inference.model_info import Encoder
@@ -35,6 +37,7 @@ from teacher_server.limits.rate_limiter import RateLimiter
 from teacher_server.operations.background import BackgroundTasks
 from teacher_server.operations.metrics import Metrics
 from teacher_server.operations.readiness import ReadinessProbe
+from teacher_server.operations.storage import Storage, unavailable
 from teacher_server.operations.webhook import Webhook
 from teacher_server.settings import VendorSettings
 
@@ -49,11 +52,15 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
         max_queue=settings.max_queue,
         observe=metrics.batch,
     )
-    probe = ReadinessProbe(encoder, batcher, ledger.records.probe)
+    storage = Storage(
+        partial(ledger.records.probe, _largest_answer(settings, encoder)), ledger.charges.void
+    )
+    probe = ReadinessProbe(encoder, batcher, storage)
     background = BackgroundTasks(
         probe,
         ledger,
         metrics,
+        storage=storage,
         answer_days=settings.answer_days,
         alert_sender=_alert_sender(ledger, settings),
         clock_ms=unix_ms,
@@ -79,8 +86,14 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
         prepare=partial(prepare, encoder=encoder, limits=limits),
         ledger=ledger,
         metered_encoder=MeteredEncoder(
-            batcher, ledger.charges, metrics, info=encoder.info, settings=settings
+            batcher,
+            ledger.charges,
+            metrics,
+            storage=storage,
+            info=encoder.info,
+            settings=settings,
         ),
+        storage=storage,
         rate_limiter=RateLimiter(),
         health=probe.health,
         metrics=metrics,
@@ -92,6 +105,11 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
+
+
+def _largest_answer(settings: VendorSettings, encoder: Encoder) -> int:
+    """The size of the largest answer in base64, in bytes: what a sale may write."""
+    return settings.max_items * encoder.info.dim * 16 // 3
 
 
 def _alert_sender(ledger: Ledger, settings: VendorSettings) -> Webhook | None:
@@ -131,6 +149,8 @@ def _routed(**options: Any) -> FastAPI:
     for module in (embeddings, tokens, account, models_route, admin, admin_ledger, health):
         app.include_router(module.router)
     app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(StorageUnavailable, _on_storage_unavailable)
+    app.add_exception_handler(DBAPIError, _on_database_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
     return app
@@ -139,6 +159,18 @@ def _routed(**options: Any) -> FastAPI:
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return problem_response(request, error)
+
+
+async def _on_storage_unavailable(request: Request, error: Exception) -> Response:
+    return problem_response(request, Problem(Code.STORAGE_UNAVAILABLE, str(error)))
+
+
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    services: Services = request.app.state.services
+    fault = services.storage.note(error)
+    if fault is None:
+        raise error
+    return await _on_storage_unavailable(request, unavailable(fault))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -18,6 +18,7 @@ from teacher_server.limits.memory_budget import MemoryBudget
 from teacher_server.limits.rate_limiter import RateLimiter
 from teacher_server.operations.metrics import Metrics
 from teacher_server.operations.readiness import Health
+from teacher_server.operations.storage import Storage
 from teacher_server.settings import VendorSettings
 
 Prepare = Callable[[Sequence[str | bytes]], list[Prepared]]
@@ -32,6 +33,7 @@ class Services:
     prepare: Prepare
     ledger: Ledger
     metered_encoder: MeteredEncoder
+    storage: Storage
     rate_limiter: RateLimiter
     health: Callable[[], Awaitable[Health]]
     metrics: Metrics

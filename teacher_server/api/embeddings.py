@@ -137,11 +137,16 @@ async def _buy(
     # attempt.
     refused = await _check_budget(caller, purchase, services)
     if idempotency_key is not None:
+        # Before the search: it may find a reservation that could not be released on a full disk.
+        await services.storage.recover()
         earlier = await asyncio.to_thread(services.ledger.charges.find_earlier, purchase)
+        if isinstance(earlier, InFlight):
+            await services.storage.require_writable()
         if earlier is not None:
             return earlier_answer(earlier, services)
     if refused is not None:
         raise _budget_problem(refused)
+    await services.storage.require_writable()
     services.metered_encoder.check_queue()
     return await _complete_sale(request, parsed, purchase, services)
 

@@ -23,7 +23,7 @@ async def livez() -> Liveness:
 @router.get("/readyz", summary="Readiness", responses=problem_responses(Code.NOT_READY))
 async def readyz(services: ServicesDep) -> Readiness:
     """200 once a probe has passed through the model, while its worker runs and the database accepts
-    writes."""
+    as much as a sale writes."""
     health = await services.health()
     if not health.is_ready:
         failing = ", ".join(name for name, passes in health.checks.items() if not passes)

@@ -40,6 +40,7 @@ class Code(StrEnum):
     TOO_MANY_CONCURRENT = "too_many_concurrent"
     INTERNAL_ERROR = "internal_error"
     NOT_READY = "not_ready"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,13 @@ PROBLEM_TYPES: Mapping[Code, ProblemType] = {
     ),
     Code.NOT_READY: ProblemType(
         503, "The server is not ready", "Wait, then try again.", is_retriable=True, retry_after=2
+    ),
+    Code.STORAGE_UNAVAILABLE: ProblemType(
+        503,
+        "The vendor's database takes no writes",
+        "Wait until /readyz answers 200, then try again under the same Idempotency-Key.",
+        is_retriable=True,
+        retry_after=10,
     ),
 }
 

@@ -21,6 +21,7 @@ from teacher_server.ledger.embeddings_digest import embeddings_sha256
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.purchase import Earlier, Purchase, Refused, Reservation
 from teacher_server.operations.metrics import Metrics
+from teacher_server.operations.storage import Storage
 from teacher_server.settings import VendorSettings
 
 _log = logging.getLogger("teacher_server.gate")
@@ -45,12 +46,14 @@ class MeteredEncoder:
         charges: Charges,
         metrics: Metrics,
         *,
+        storage: Storage,
         info: ModelInfo,
         settings: VendorSettings,
     ) -> None:
         self._batcher = batcher
         self._charges = charges
         self._metrics = metrics
+        self._storage = storage
         self._info = info
         self._price = settings.price
         self._max_queue = settings.max_queue
@@ -162,13 +165,15 @@ class MeteredEncoder:
     async def _void(self, request_id: str) -> None:
         try:
             was_reserved = await run_uncancelled(partial(self._charges.void, request_id))
-        except Exception:
+        except Exception as error:
             # The caller reports the error that stopped the request, so this error is only logged.
-            _log.exception(
-                "the reservation of request %s could not be voided now; it will be when its lease "
-                "expires",
-                request_id,
-            )
+            self._storage.release_later(request_id)
+            if self._storage.note(error) is None:
+                _log.exception(
+                    "the reservation of request %s could not be voided now; it will be in some "
+                    "seconds",
+                    request_id,
+                )
             return
         if was_reserved:
             self._metrics.voided()

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, insert
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from teacher_server.database.engine import open_engine, write_transaction
 from teacher_server.database.migrate import migrate
 from teacher_server.database.server_locks import ServerLock, hold_server_lock
 from teacher_server.database.tables import boots
+from teacher_server.database.write_faults import write_fault
 from teacher_server.errors import LedgerError
 from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.clock import Clock, unix_ms
@@ -43,7 +44,10 @@ class Ledger:
 
 @contextmanager
 def open_database(dsn: str) -> Iterator[Engine]:
-    """Open the database and migrate it to the newest schema; raises LedgerError if that fails."""
+    """Open the database and migrate it to the newest schema; raises LedgerError if that fails.
+
+    Also if the block ends with an error because the database takes no writes.
+    """
     engine = open_engine(dsn)
     try:
         try:
@@ -52,7 +56,14 @@ def open_database(dsn: str) -> Iterator[Engine]:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             message = f"the ledger {engine.url.render_as_string()} cannot be opened: {reason}"
             raise LedgerError(message) from error
-        yield engine
+        try:
+            yield engine
+        except DBAPIError as error:
+            fault = write_fault(error)
+            if fault is None:
+                raise
+            message = f"the ledger {engine.url.render_as_string()} cannot be written: {fault}"
+            raise LedgerError(message) from error
     finally:
         engine.dispose()
 
@@ -71,8 +82,9 @@ def open_ledger(
     keys = Keys(engine, clock=clock, pepper=load_pepper(engine, pepper))
     charges = Charges(engine, boot_id=boot_id, lease_ms=lease_seconds * 1000, clock=clock)
     with hold_server_lock(engine, boot_id) as server_lock:
+        records = Records(engine, clock=clock, boot_id=boot_id)
+        ledger = Ledger(keys, charges, records, boot_id, server_lock)
         with write_transaction(engine) as connection:
             connection.execute(insert(boots).values(boot_id=boot_id, started_ms=clock(), note=""))
-        ledger = Ledger(keys, charges, Records(engine, clock=clock), boot_id, server_lock)
         ledger.sweep()
         yield ledger

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, case, func, select, text, update
 
 from teacher_server.database.engine import read_transaction, write_transaction
-from teacher_server.database.tables import entries, requests
+from teacher_server.database.tables import boots, entries, requests
 from teacher_server.ledger import alerts as outbox
 from teacher_server.ledger.alerts import Alert
 from teacher_server.ledger.audit import Audit, audit_ledger, entry_from_row
@@ -40,9 +41,10 @@ class UsageBucket:
 class Records:
     """Queries and administrative changes of the ledger."""
 
-    def __init__(self, engine: Engine, *, clock: Clock = unix_ms) -> None:
+    def __init__(self, engine: Engine, *, clock: Clock = unix_ms, boot_id: str = "") -> None:
         self._engine = engine
         self._clock = clock
+        self._boot_id = boot_id
 
     def entries(self, key_id: str, *, after: int = 0, limit: int = 1000) -> list[LedgerEntry]:
         """The key's entries with seq > after, in order, at most `limit`."""
@@ -109,10 +111,18 @@ class Records:
             for row in rows
         ]
 
-    def probe(self) -> None:
-        """Write to the database; raises the driver's error if that fails."""
-        with write_transaction(self._engine) as connection:
-            connection.execute(text("UPDATE boots SET note = note"))
+    def probe(self, num_bytes: int = 1) -> None:
+        """Write this much to the row of the running server, and take it back.
+
+        Raises the driver's error if that fails. Two transactions: within one, nothing would have to
+        be written.
+        """
+        # Random, because PostgreSQL compresses.
+        filler = secrets.token_hex(num_bytes // 2 + 1)
+        own = boots.c.boot_id == self._boot_id
+        for note in (filler, ""):
+            with write_transaction(self._engine) as connection:
+                connection.execute(update(boots).where(own).values(note=note))
 
     def verify(self) -> Audit:
         """Audit the whole ledger, stored answers included, in one snapshot of the database."""

@@ -12,6 +12,7 @@ from teacher_server.inference.batcher import QueueFull
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.operations.metrics import Metrics
 from teacher_server.operations.readiness import STUCK_SECONDS, ReadinessProbe
+from teacher_server.operations.storage import Storage
 
 _log = logging.getLogger("teacher_server")
 SWEEP_SECONDS = 5.0
@@ -40,6 +41,7 @@ class BackgroundTasks:
         ledger: Ledger,
         metrics: Metrics,
         *,
+        storage: Storage,
         answer_days: int,
         alert_sender: AlertSender | None,
         clock_ms: Callable[[], int],
@@ -47,6 +49,7 @@ class BackgroundTasks:
         self._probe = probe
         self._ledger = ledger
         self._metrics = metrics
+        self._storage = storage
         self._answer_days = answer_days
         self._alert_sender = alert_sender
         self._clock_ms = clock_ms
@@ -60,11 +63,17 @@ class BackgroundTasks:
             both.create_task(self._repeat(self.maintain, MAINTENANCE_SECONDS))
 
     async def sweep(self) -> None:
-        """Void the reservations of dead servers and expired leases; renew this server's lock."""
+        """Void the reservations of dead servers and expired leases; renew this server's lock.
+
+        Those that could not be voided on a full disk are, as soon as there is room.
+        """
         try:
+            await self._storage.recover()
             await asyncio.to_thread(self._ledger.sweep)
-        except Exception:
-            _log.exception("reservations of dead servers and expired leases were not voided")
+        except Exception as error:
+            self._log_failure(
+                error, "reservations of dead servers and expired leases were not voided"
+            )
 
     async def maintain(self) -> None:
         """Run the readiness probe, purge old answers and send alerts, once each."""
@@ -95,8 +104,8 @@ class BackgroundTasks:
         oldest = self._clock_ms() - self._answer_days * _DAY_MS
         try:
             purged = await asyncio.to_thread(self._ledger.records.purge, oldest)
-        except Exception:
-            _log.exception("old answers were not purged")
+        except Exception as error:
+            self._log_failure(error, "old answers were not purged")
             return
         self._purged_at = time.monotonic()
         self._metrics.purged(purged)
@@ -106,5 +115,10 @@ class BackgroundTasks:
             return
         try:
             self._metrics.alerted(await self._alert_sender.deliver())
-        except Exception:
-            _log.exception("budget alerts were not delivered")
+        except Exception as error:
+            self._log_failure(error, "budget alerts were not delivered")
+
+    def _log_failure(self, error: Exception, message: str) -> None:
+        # A full disk is logged once a minute, whatever fails because of it.
+        if self._storage.note(error) is None:
+            _log.error(message, exc_info=error)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
 
 from teacher_server.inference.batcher import Batcher
 from teacher_server.inference.model_info import Encoder
+from teacher_server.operations.storage import Storage
 
 STUCK_SECONDS = 60.0
-DATABASE_PROBE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +26,13 @@ class Health:
 
 
 class ReadinessProbe:
-    """Embeds one image and one text through the customers' queue, and writes to the database."""
+    """Embeds one image and one text through the customers' queue, and writes as much as a sale."""
 
-    def __init__(
-        self, encoder: Encoder, batcher: Batcher, probe_database: Callable[[], None]
-    ) -> None:
+    def __init__(self, encoder: Encoder, batcher: Batcher, storage: Storage) -> None:
         self._encoder = encoder
         self._batcher = batcher
-        self._probe_database = probe_database
+        self._storage = storage
         self._encoded_at: float | None = None
-        self._probed_at = float("-inf")
-        self._probing = asyncio.Lock()
-        self._is_writable = False
 
     async def run(self) -> None:
         """Run the model once; raises whatever the queue or the model raises."""
@@ -56,23 +49,10 @@ class ReadinessProbe:
     async def health(self) -> Health:
         """The checks as `/readyz` reports them."""
         is_alive = self._batcher.seconds_since_heartbeat < STUCK_SECONDS
-        # Anybody may ask, and a probe writes. Frequent or simultaneous requests share one probe, so
-        # that they do not delay the customers' writes.
-        async with self._probing:
-            if time.monotonic() - self._probed_at >= DATABASE_PROBE_SECONDS:
-                self._is_writable = await asyncio.to_thread(self._database_takes_writes)
-                self._probed_at = time.monotonic()
         return Health(
             {
                 "canary": self._encoded_at is not None,
                 "worker": is_alive,
-                "database": self._is_writable,
+                "database": await self._storage.takes_writes(),
             }
         )
-
-    def _database_takes_writes(self) -> bool:
-        try:
-            self._probe_database()
-        except Exception:
-            return False
-        return True

@@ -121,8 +121,7 @@ class Ledger:
             texts=count["text"],
             units=intent.units,
             cost_micro_usd=intent.units * self.price,
-            **({"embeddings_sha256": digest} if self.states_digests else {}),
-            **changes,
+            **({"embeddings_sha256": digest} if self.states_digests else {}) | changes,
         )
 
     def correct(self, charge: Receipt, *, units: int, cost_micro_usd: int) -> Receipt:

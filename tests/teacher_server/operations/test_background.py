@@ -17,6 +17,7 @@ from teacher_server.ledger.purchase import Price, Purchase, Reservation
 from teacher_server.operations.background import BackgroundTasks
 from teacher_server.operations.metrics import Metrics
 from teacher_server.operations.readiness import ReadinessProbe
+from teacher_server.operations.storage import Storage
 
 DAY_MS = 86_400_000
 
@@ -42,6 +43,7 @@ class BackgroundSetup:
 
     vendor: Vendor
     probe: ReadinessProbe
+    storage: Storage
     metrics: Metrics = field(default_factory=Metrics)
     alert_sender: FlakySender = field(default_factory=FlakySender)
     days_later: int = 0
@@ -51,6 +53,7 @@ class BackgroundSetup:
             self.probe,
             self.vendor.ledger,
             self.metrics,
+            storage=self.storage,
             answer_days=answer_days,
             alert_sender=self.alert_sender,
             clock_ms=lambda: unix_ms() + self.days_later * DAY_MS,
@@ -66,9 +69,8 @@ async def setup(tmp_path: Path, hashing: HashEncoder) -> AsyncIterator[Backgroun
     batcher = Batcher(HashEncoder(), max_batch=4, max_delay=0, max_queue=8)
     batcher.start()
     async with vendor_at(tmp_path, hashing) as vendor:
-        yield BackgroundSetup(
-            vendor, ReadinessProbe(HashEncoder(), batcher, vendor.ledger.records.probe)
-        )
+        storage = Storage(vendor.ledger.records.probe, vendor.ledger.charges.void)
+        yield BackgroundSetup(vendor, ReadinessProbe(HashEncoder(), batcher, storage), storage)
     batcher.stop()
 
 
@@ -111,7 +113,7 @@ async def test_a_failing_probe_and_database_do_not_stop_the_alert_sender(
     broken = HashEncoder(failing_text="a canary")
     batcher = Batcher(broken, max_batch=4, max_delay=0, max_queue=8)
     batcher.start()
-    setup.probe = ReadinessProbe(broken, batcher, setup.vendor.ledger.records.probe)
+    setup.probe = ReadinessProbe(broken, batcher, setup.storage)
     try:
         await setup.tasks().maintain()
     finally:

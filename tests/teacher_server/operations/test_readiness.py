@@ -12,6 +12,7 @@ from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
 from teacher_server.database.engine import write_transaction
 from teacher_server.inference.batcher import Batcher
 from teacher_server.operations.readiness import ReadinessProbe
+from teacher_server.operations.storage import Storage
 
 
 async def test_not_ready_until_the_probe_passed(tmp_path: Path, hashing: HashEncoder) -> None:
@@ -61,7 +62,7 @@ async def test_simultaneous_readiness_requests_share_one_database_write(
     def probe() -> None:
         probes.append(may_end.wait(30))
 
-    readiness = ReadinessProbe(hashing, batcher, probe)
+    readiness = ReadinessProbe(hashing, batcher, Storage(probe, lambda _: False))
     asked = asyncio.gather(*(readiness.health() for _ in range(50)))
     # All requests have arrived before the first probe ends.
     await asyncio.sleep(0)

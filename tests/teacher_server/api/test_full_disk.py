@@ -1,0 +1,167 @@
+"""A database that takes no writes: it is said, nothing is charged, and it heals by itself."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+
+from benchmarks.support.vendor_in_process import Vendor
+from teacher_server.database.write_faults import write_fault
+from teacher_server.errors import LedgerError
+from teacher_server.ledger import charges
+from teacher_server.ledger.ledger import open_database, open_ledger
+from teacher_server.operations import storage
+
+# Its answer does not fit into the free space of a page that is there already.
+LARGE = [f"text {number}" for number in range(60)]
+
+
+@contextmanager
+def limited(engine: Engine, *, full: str, normal: str) -> Iterator[None]:
+    """Run one PRAGMA on each connection until the block ends, and then another."""
+    pragma = [full]
+
+    def prepare(connection: DBAPIConnection, *_: object) -> None:
+        connection.cursor().execute(f"PRAGMA {pragma[0]}")
+
+    event.listen(engine, "checkout", prepare)
+    try:
+        yield
+    finally:
+        pragma[0] = normal
+
+
+def full_disk(engine: Engine) -> object:
+    """SQLite may not add a page: the same error as on a full disk."""
+    return limited(engine, full="max_page_count = 1", normal="max_page_count = 1073741823")
+
+
+def read_only(engine: Engine) -> object:
+    return limited(engine, full="query_only = ON", normal="query_only = OFF")
+
+
+@pytest.fixture(autouse=True)
+def probed_at_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PROBE_SECONDS", 0.0)
+
+
+@pytest.fixture
+async def ready(vendor: Vendor) -> Vendor:
+    """A vendor whose first probe has passed, without free pages in its file."""
+    while (await vendor.http.get("/readyz")).status_code != 200:
+        pass
+    with vendor.engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("VACUUM")
+        connection.exec_driver_sql("BEGIN")
+    return vendor
+
+
+async def test_a_sale_on_a_full_disk_gets_503_with_the_cause_and_nothing_stays_reserved(
+    ready: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    with full_disk(ready.engine), caplog.at_level(logging.WARNING):  # type: ignore[attr-defined]
+        for attempt in range(3):
+            refused = await ready.embed(LARGE, idempotency_key="k")
+            assert refused.status_code == 503, (attempt, refused.text)
+            problem = refused.json()
+            assert problem["code"] == "storage_unavailable"
+            assert "the disk of the database is full" in problem["detail"]
+            assert (problem["charged_units"], problem["retriable"]) == (0, True)
+            assert refused.headers["Retry-After"] == "10"
+        answered = await ready.http.get("/readyz")
+        assert answered.status_code == 503
+        assert "database" in answered.json()["detail"]
+        said = [one for one in caplog.messages if "the database takes no writes" in one]
+        assert len(said) == 1
+        assert not any(record.exc_info for record in caplog.records)
+    # As soon as there is room: without a restart, and under the same key.
+    sold = await ready.embed(LARGE, idempotency_key="k")
+    assert sold.status_code == 200, sold.text
+    assert (ready.account.spent_units, ready.account.reserved_units) == (len(LARGE), 0)
+    assert ready.audit.faults == ()
+    assert (await ready.http.get("/readyz")).status_code == 200
+    assert any("takes writes again" in one for one in caplog.messages)
+
+
+async def test_a_reservation_that_could_not_be_released_is_released_by_the_next_request(
+    ready: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The charge and the release both fail; then there is room again."""
+    broken = [True]
+
+    def fail() -> object:
+        error = sqlite3.OperationalError("attempt to write a readonly database")
+        error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+        raise DBAPIError(None, {}, error)
+
+    for name, whole in (("_spend", charges._spend), ("_void", charges._void)):
+        monkeypatch.setattr(
+            charges, name, lambda *a, whole=whole: fail() if broken[0] else whole(*a)
+        )
+    refused = await ready.embed(["a", "b"], idempotency_key="k")
+    assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
+    assert "the database is read-only" in refused.json()["detail"]
+    assert ready.account.reserved_units == 2
+    # Still reserved, so it is not sold; and no 409, which would say that work is going on.
+    again = await ready.embed(["a", "b"], idempotency_key="k")
+    asked = await ready.http.get("/v1/requests/k")
+    assert (again.status_code, asked.status_code) == (503, 503)
+    broken[0] = False
+    sold = await ready.embed(["a", "b"], idempotency_key="k")
+    assert sold.status_code == 200, sold.text
+    assert (ready.account.spent_units, ready.account.reserved_units) == (2, 0)
+    assert ready.audit.faults == ()
+
+
+async def test_a_read_only_database_is_said_and_stored_answers_are_still_sent(
+    ready: Vendor,
+) -> None:
+    sold = await ready.embed(["a"], idempotency_key="k")
+    with read_only(ready.engine):  # type: ignore[attr-defined]
+        refused = await ready.embed(["b"])
+        assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
+        assert "the database is read-only" in refused.json()["detail"]
+        assert (await ready.embed(["a"], idempotency_key="k")).content == sold.content
+        assert (await ready.http.get("/v1/requests/k")).content == sold.content
+        assert (await ready.http.get("/livez")).status_code == 200
+    assert (await ready.embed(["b"])).status_code == 200
+
+
+def test_a_ledger_that_cannot_be_written_is_one_line_for_the_operator(tmp_path: Path) -> None:
+    dsn = f"sqlite:///{tmp_path}/ledger.db"
+    with (
+        pytest.raises(LedgerError, match="cannot be written: the database is read-only"),
+        open_database(dsn) as engine,
+        read_only(engine),  # type: ignore[attr-defined]
+        open_ledger(engine, lease_seconds=60),
+    ):
+        pass
+
+
+class FromPostgresql(Exception):
+    def __init__(self, sqlstate: str) -> None:
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "fault"),
+    [
+        ("53100", "the disk of the database is full"),
+        ("25006", "the database is read-only"),
+        ("58030", "the disk of the database reports an error"),
+        ("40001", None),
+        ("23505", None),
+    ],
+)
+def test_the_states_of_postgresql_are_recognised(sqlstate: str, fault: str | None) -> None:
+    error = DBAPIError("INSERT", {}, FromPostgresql(sqlstate))
+    assert write_fault(error) == fault
