@@ -13,7 +13,7 @@ from student.console import Terminal, quiet
 from student.data.image_set import load_image_set
 from student.options import Options
 from student.purchase.rounds import run_purchase
-from tests.support.client_purchases import IMAGES, TEXTS, bought, job
+from tests.support.client_purchases import IMAGES, TEXTS, bought, run_options
 from tests.support.ledger_vendor import LedgerVendor, model_facts
 from tests.support.pictures import write_domains
 from tests.support.purchase_setup import PurchaseSetup, client_of
@@ -60,7 +60,7 @@ async def test_another_model_of_the_vendor_is_no_change(setup: PurchaseSetup) ->
 
 
 async def test_a_dry_run_prints_the_change_before_anything_is_paid(tmp_path: Path) -> None:
-    options = job(write_domains(tmp_path / "pets", domains=4), budget=1000)
+    options = run_options(write_domains(tmp_path / "pets", domains=4), budget=1000)
     vendor = LedgerVendor()
     settled, _ = await bought(options, vendor)
     vendor.model = model_facts(weights="cd" * 32)
