@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
-from benchmarks.support.vendor_in_process import Vendor
+from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
 from teacher_server.database.write_faults import write_fault
 from teacher_server.errors import LedgerError
 from teacher_server.ledger import charges
@@ -22,6 +26,16 @@ from teacher_server.operations import storage
 
 # Its answer does not fit into the free space of a page that is there already.
 LARGE = [f"text {number}" for number in range(60)]
+
+
+WRITES = ("_reserve_units", "_spend", "_void")
+
+
+def refuse_write() -> NoReturn:
+    """Raise what SQLite raises when it may not write."""
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+    raise DBAPIError(None, {}, error)
 
 
 @contextmanager
@@ -97,15 +111,9 @@ async def test_a_reservation_that_could_not_be_released_is_released_by_the_next_
 ) -> None:
     """The charge and the release both fail; then there is room again."""
     broken = [True]
-
-    def fail() -> object:
-        error = sqlite3.OperationalError("attempt to write a readonly database")
-        error.sqlite_errorcode = sqlite3.SQLITE_READONLY
-        raise DBAPIError(None, {}, error)
-
     for name, whole in (("_spend", charges._spend), ("_void", charges._void)):
         monkeypatch.setattr(
-            charges, name, lambda *a, whole=whole: fail() if broken[0] else whole(*a)
+            charges, name, lambda *a, whole=whole: refuse_write() if broken[0] else whole(*a)
         )
     refused = await ready.embed(["a", "b"], idempotency_key="k")
     assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
@@ -145,6 +153,59 @@ def test_a_ledger_that_cannot_be_written_is_one_line_for_the_operator(tmp_path: 
         open_ledger(engine, lease_seconds=60),
     ):
         pass
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sets(st.sampled_from(WRITES)), st.integers(1, 3), st.booleans()),
+        min_size=1,
+        max_size=8,
+    )
+)
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whichever_writes_fail_every_200_is_charged_once_and_nothing_else_is(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[set[str], int, bool]]
+) -> None:
+    """A step is a sale, under a new key or the last one, while some writes fail."""
+    asyncio.run(_sell(tmp_path_factory.mktemp("ledger"), steps))
+
+
+async def _sell(folder: Path, steps: list[tuple[set[str], int, bool]]) -> None:
+    failing: set[str] = set()
+    paid: dict[str, int] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in WRITES:
+            whole = getattr(charges, name)
+            patch.setattr(charges, name, _failing_when(failing, name, whole))
+        async with vendor_at(folder, HashEncoder()) as vendor:
+            key, items = "", ["x"]
+            for number, (broken, count, is_new) in enumerate(steps):
+                failing.clear()
+                failing.update(broken)
+                if is_new or not key:
+                    key, items = f"k{number}", [f"text {number} {item}" for item in range(count)]
+                answer = await vendor.embed(items, idempotency_key=key)
+                assert answer.status_code in (200, 503), answer.text
+                if answer.status_code == 200:
+                    paid[key] = len(items)
+            failing.clear()
+            for _ in range(2):
+                assert (await vendor.embed(["last"], idempotency_key="last")).status_code == 200
+            paid["last"] = 1
+            account = vendor.account
+            assert (account.spent_units, account.reserved_units) == (sum(paid.values()), 0)
+            assert vendor.audit.faults == ()
+
+
+def _failing_when(failing: set[str], name: str, whole: Callable[..., object]) -> object:
+    def call(*arguments: object) -> object:
+        if name in failing:
+            refuse_write()
+        return whole(*arguments)
+
+    return call
 
 
 class FromPostgresql(Exception):

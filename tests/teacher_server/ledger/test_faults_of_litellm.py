@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from teacher_server.database.write_faults import write_fault
 from teacher_server.errors import ReservationGone
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.purchase import InFlight, Price, Refused, Reservation
@@ -107,8 +108,9 @@ def test_litellm_fail_open_lets_requests_pass_when_the_counters_cannot_be_writte
     make_read_only(one_key.engine)
     with pytest.raises(DBAPIError):
         one_key.ledger.charges.reserve(one_key.purchase(1), PRICE)
-    with pytest.raises(DBAPIError):
+    with pytest.raises(DBAPIError) as refused:
         one_key.post(reservation)
+    assert write_fault(refused.value) == "the database is read-only"
     assert one_key.state == (10, 0, 2)
 
 
