@@ -9,7 +9,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, get_args, get_origin
 
 from teacher_server.errors import VendorError
 
@@ -95,10 +95,13 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _metavar(field: FieldInfo) -> str:
-    choices = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
+    types = (field.annotation, *get_args(field.annotation))  # an optional type, and its parts
+    choices = [one for part in types for one in get_args(part) if isinstance(one, str)]
     if choices:
-        return "{" + ",".join(choices) + "}"
-    return "N" if int in (field.annotation, *get_args(field.annotation)) else "VALUE"
+        return "{" + ",".join(dict.fromkeys(choices)) + "}"
+    if tuple in map(get_origin, types):
+        return "R,G,B"
+    return "N" if int in types else "VALUE"
 
 
 def _default(name: str, field: FieldInfo) -> str:

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -23,6 +32,19 @@ from teacher_server.ledger.purchase import Price
 # Upper bounds keep sums and dates within what a database's integer and a calendar can hold. Beyond
 # them, a server would start, report that it is ready, and fail at every purchase.
 LONGEST_SECONDS = 86_400
+
+
+def _numbers(value: object) -> object:
+    """The numbers between commas; a value that is not text is unchanged."""
+    return (
+        [part.strip() for part in value.strip("[] ").split(",")]
+        if isinstance(value, str)
+        else value
+    )
+
+
+_Number = Annotated[float, Field(allow_inf_nan=False, ge=-10, le=10)]
+Triple = Annotated[tuple[_Number, _Number, _Number] | None, NoDecode, BeforeValidator(_numbers)]
 
 
 class VendorSettings(BaseSettings):
@@ -52,6 +74,20 @@ class VendorSettings(BaseSettings):
     )
     pretrained: str | None = Field(
         None, description="weights for an open_clip architecture: one of its tags, or a file"
+    )
+    image_mean: Triple = Field(
+        None,
+        description="mean of red, green and blue, 0 to 1, that the weights were made with; needed "
+        "where they do not state it, and so are the next three",
+    )
+    image_std: Triple = Field(None, description="standard deviation of red, green and blue, 0 to 1")
+    interpolation: Literal["bicubic", "bilinear"] | None = Field(
+        None, description="interpolation with which an image is resized"
+    )
+    resize_mode: Literal["shortest", "longest", "squash"] | None = Field(
+        None,
+        description="how an image becomes square: its shortest side is fitted and the rest is cut "
+        "off, its longest side is fitted and the rest is filled, or it is squashed",
     )
     device: str = Field("cpu", description="device that the model runs on: cpu or cuda")
     dtype: Literal["fp32", "bf16"] = Field("fp32", description="precision of the model")
@@ -169,11 +205,28 @@ class VendorSettings(BaseSettings):
         return str(user_path(value)) if value and value.startswith("~") else value
 
     @model_validator(mode="after")
+    def _deviation_divides(self) -> Self:
+        if self.image_std is not None and min(self.image_std) <= 0:
+            message = "image_std must be positive: pixels are divided by it"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
     def _webhook_is_signed(self) -> Self:
         if self.webhook_url is not None and self.webhook_secret is None:
             message = "webhook_url needs webhook_secret (TEACHER_WEBHOOK_SECRET) to sign with"
             raise ValueError(message)
         return self
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        """The fields of the model's preprocessing; None for those that are not given."""
+        return {
+            "mean": self.image_mean,
+            "std": self.image_std,
+            "interpolation": self.interpolation,
+            "resize_mode": self.resize_mode,
+        }
 
     @property
     def price(self) -> Price:

@@ -57,6 +57,15 @@ def merge(source: CacheReader, into: PaidCache) -> Merged:
             " not have: run cache-report verify --repair on it"
         )
         raise CacheUnavailable(message)
+    theirs, own = source.configurations(), into.configurations()
+    for fingerprint in theirs.keys() & own.keys():
+        if theirs[fingerprint] != own[fingerprint]:
+            message = (
+                f"{source.folder} and {into.folder} hold embeddings of two models under the "
+                f"fingerprint {fingerprint[:19]}, which differ in their configuration: keep the "
+                "caches apart"
+            )
+            raise CacheUnavailable(message)
     with exclude_runs(into.folder), source.snapshot(), into.transaction() as changes:
         return _Merge(source, into, changes).run()
 

@@ -113,6 +113,7 @@ class RunRecord:
     """One run of a client: what it planned, found in the cache and bought.
 
     `already_paid` counts items, `paid_units` their price in queries (None in old records).
+    `model_fingerprint` is that of the keys; `model_fingerprint_v2` is "" in old records.
     """
 
     run: str
@@ -126,6 +127,7 @@ class RunRecord:
     cost_micro_usd: int
     micro_usd_per_unit: int
     paid_units: int | None = None
+    model_fingerprint_v2: str = ""
 
     @property
     def saved_micro_usd(self) -> int:

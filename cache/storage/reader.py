@@ -148,6 +148,18 @@ class CacheReader:
         for record in self.scan(Tag.RUN):
             yield record_codec.decode_run(record.name, record.content())
 
+    def configurations(self) -> dict[str, str]:
+        """The second fingerprint of each fingerprint in the cache's keys, as far as it is known.
+
+        The first fingerprint leaves a model's configuration out. Of two models that share it, the
+        first that this cache bought from keeps it; the other is kept under its second.
+        """
+        known: dict[str, str] = {}
+        for run in self.runs():
+            if run.model_fingerprint_v2:
+                known.setdefault(run.model_fingerprint, run.model_fingerprint_v2)
+        return known
+
     def scan(self, tag: Tag) -> Iterator[StoredRecord]:
         """Yield every record of one kind, undecoded, in the order of storing."""
         sql = f"SELECT {COLUMNS} FROM Cache WHERE tag = ? ORDER BY rowid"  # constants  # nosec B608

@@ -22,7 +22,7 @@ from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.run_record import buy_and_record, new_run_name
+from student.purchase.run_record import buy_and_record, named_in, new_run_name
 from student.purchase.text_lengths import require_whole_texts
 from student.vendor.client import VendorClient, connect
 from student.vendor.schemas import Model
@@ -109,7 +109,7 @@ class EmbeddingBuyer:
         """The plan, and the name of the account that would pay."""
         for fault in second_copy_faults(cache):
             _log.warning("%s", fault)
-        model = choose_model(await client.models(), self.model)
+        model = named_in(cache, choose_model(await client.models(), self.model))
         prices = await client.prices()
         account = await client.account()
         payable = cache.spend_on_record().committed_units + account.remaining_units

@@ -130,6 +130,7 @@ class Recovery:
             units=intent.units,
             model=plan.model.id if is_planned else None,
             model_fingerprint=intent.keys[0].model_fingerprint,
+            fingerprint_v2=plan.model.fingerprint_v2 if is_planned else "",
             dim=plan.model.dim if is_planned else None,
         )
         try:

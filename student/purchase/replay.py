@@ -36,7 +36,7 @@ async def restore_rows(
         modalities=tuple(key.modality for key in purchase.keys),
         units=receipt.units,
         model=receipt.model,
-        model_fingerprint=receipt.model_fingerprint,
+        model_fingerprint=purchase.keys[0].model_fingerprint,
         price_version=receipt.price_version,
         cost_micro_usd=receipt.cost_micro_usd,
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cache.paid_cache import now_ms
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import RunRecord
+from cache.storage.reader import CacheReader
 from student.purchase.buyer import buy
 from student.purchase.progress import PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
 from student.vendor.client import VendorClient
+from student.vendor.schemas import Model
 
 
 def new_run_name(kind: str) -> str:
@@ -48,21 +50,35 @@ async def buy_and_record(
     fresh = [request.key for request in plan.ordered if request.key not in already_counted]
     missing = set(cache.missing(fresh))
     found = [key for key in fresh if key not in missing]
-    started_ms = now_ms()
-    summary = await buy(recorder, vendor, batch_size=batch_size, concurrency=concurrency)
-    cache.record_run(
-        RunRecord(
-            run=recorder.journal.payer.run,
-            started_ms=started_ms,
-            command=command,
-            model=plan.model.id,
-            model_fingerprint=plan.model.fingerprint,
-            planned=len(fresh),
-            already_paid=len(found),
-            paid_units=sum(plan.prices.units_for(key.modality) for key in found),
-            bought_units=summary.units,
-            cost_micro_usd=summary.cost_micro_usd,
-            micro_usd_per_unit=plan.prices.micro_usd_per_unit,
-        )
+    record = RunRecord(
+        run=recorder.journal.payer.run,
+        started_ms=now_ms(),
+        command=command,
+        model=plan.model.id,
+        model_fingerprint=plan.model.fingerprint,
+        model_fingerprint_v2=plan.model.fingerprint_v2,
+        planned=len(fresh),
+        already_paid=len(found),
+        paid_units=sum(plan.prices.units_for(key.modality) for key in found),
+        bought_units=0,
+        cost_micro_usd=0,
+        micro_usd_per_unit=plan.prices.micro_usd_per_unit,
     )
+    if plan.model.fingerprint_v2 and plan.model.fingerprint not in cache.configurations():
+        cache.record_run(record)  # before the first purchase, whose rows it describes
+    summary = await buy(recorder, vendor, batch_size=batch_size, concurrency=concurrency)
+    bought = replace(record, bought_units=summary.units, cost_micro_usd=summary.cost_micro_usd)
+    cache.record_run(bought)
     return summary
+
+
+def named_in(cache: CacheReader, model: Model) -> Model:
+    """The model under the fingerprint that its embeddings have in this cache.
+
+    That is its second fingerprint where the cache holds embeddings of a model of another
+    configuration under its first, and its first otherwise.
+    """
+    known = cache.configurations().get(model.fingerprint, "")
+    if "" in (known, model.fingerprint_v2) or known == model.fingerprint_v2:
+        return model
+    return model.model_copy(update={"fingerprint": model.fingerprint_v2})

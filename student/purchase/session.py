@@ -25,7 +25,7 @@ from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import Listener, Progress, PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
-from student.purchase.run_record import RunLabel, buy_and_record
+from student.purchase.run_record import RunLabel, buy_and_record, named_in
 from student.training.methods import Method
 from student.training.student_factory import check_space, foreign_weights
 from student.vendor.client import VendorClient
@@ -199,7 +199,7 @@ async def open_session(
 
     Raises as `ask_for_model` does.
     """
-    model = await ask_for_model(vendor, options, students, terminal)
+    model = named_in(cache, await ask_for_model(vendor, options, students, terminal))
     for fault in second_copy_faults(cache):
         terminal.warn(fault)
     prices = await vendor.prices()

@@ -42,7 +42,8 @@ class ExpectedAnswer:
     """What an answer must match. A field that is None is unknown; then only consistency is checked.
 
     `units` (queries) is what was reserved for the purchase; `price_version` and `cost_micro_usd`
-    are the price that was agreed.
+    are the price that was agreed. `model_fingerprint` is either of the model's two, whichever its
+    embeddings have in the cache; `fingerprint_v2` is "" where it is not known.
     """
 
     idempotency_key: str
@@ -50,6 +51,7 @@ class ExpectedAnswer:
     units: int
     model: str | None = None
     model_fingerprint: str | None = None
+    fingerprint_v2: str = ""
     dim: int | None = None
     price_version: str | None = None
     cost_micro_usd: int | None = None
@@ -61,6 +63,18 @@ class ExpectedAnswer:
     @property
     def texts(self) -> int:
         return self.modalities.count("text")
+
+    def name_of(self, fingerprint: str, fingerprint_v2: str) -> str:
+        """The fingerprint under which the cache keeps the answer of a model with these two.
+
+        It is the expected one if either of the two is that, and the configuration has not changed.
+        """
+        planned = self.model_fingerprint
+        if planned is not None and planned == fingerprint_v2:
+            return planned
+        is_comparable = planned == fingerprint and bool(fingerprint_v2 and self.fingerprint_v2)
+        has_changed = is_comparable and fingerprint_v2 != self.fingerprint_v2
+        return fingerprint_v2 if has_changed else fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +110,7 @@ class Batch:
             units=self.units,
             model=self.model.id,
             model_fingerprint=self.model.fingerprint,
+            fingerprint_v2=self.model.fingerprint_v2,
             dim=self.model.dim,
             price_version=self.prices.version,
             cost_micro_usd=self.prices.cost(self.units),

@@ -46,6 +46,7 @@ class _Body(_Strict):
     data: list[_Row]
     model: str = Field(min_length=1)
     model_fingerprint: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    model_fingerprint_v2: str = Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
     usage: _Usage
     receipt: Receipt
 
@@ -54,8 +55,8 @@ class _Body(_Strict):
 class Answer:
     """A checked answer: `vectors` is (N, D) float32, unit rows in the order of the items.
 
-    The model's fingerprint is as the vendor reports it and may differ from the plan's. The caller
-    decides what to do then, because the answer is paid for in any case.
+    The model's fingerprint is that under which the cache keeps the answer. It may differ from the
+    plan's: the caller decides what to do then, because the answer is paid for in any case.
     """
 
     vectors: NDArray[np.float32]
@@ -84,7 +85,7 @@ def read_answer(content: bytes, expected: ExpectedAnswer, *, replayed: bool) -> 
     return Answer(
         vectors=vectors,
         model=body.model,
-        model_fingerprint=body.model_fingerprint,
+        model_fingerprint=_fingerprint(body, expected),
         receipt=body.receipt,
         replayed=replayed,
     )
@@ -104,6 +105,10 @@ def _check_model(body: _Body, expected: ExpectedAnswer) -> None:
     receipt = body.receipt
     if (receipt.model, receipt.model_fingerprint) != (body.model, body.model_fingerprint):
         _refuse(expected, "the receipt names another model than the answer")
+
+
+def _fingerprint(body: _Body, expected: ExpectedAnswer) -> str:
+    return expected.name_of(body.model_fingerprint, body.model_fingerprint_v2)
 
 
 def _check_money(body: _Body, expected: ExpectedAnswer) -> None:
@@ -146,7 +151,7 @@ def _vectors(body: _Body, expected: ExpectedAnswer) -> NDArray[np.float32]:
     if [row.index for row in body.data] != list(range(count)):
         _refuse(expected, "the embeddings are not in the order of the items")
     # A changed model may have another size: then only the rows' sizes must agree.
-    is_planned = body.model_fingerprint == expected.model_fingerprint
+    is_planned = _fingerprint(body, expected) == expected.model_fingerprint
     raw = [_decode(row.embedding, index, expected) for index, row in enumerate(body.data)]
     size = expected.dim * FLOAT_BYTES if is_planned and expected.dim else len(raw[0])
     for index, row in enumerate(raw):

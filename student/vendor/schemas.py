@@ -32,33 +32,61 @@ class Limits(_Schema):
     max_image_aspect_ratio: int | None = Field(default=None, ge=1)
 
 
+_FINGERPRINT = r"^sha256:[0-9a-f]{64}$"
+
+
 class Model(_Schema):
-    """A model on sale; `fingerprint` identifies its embedding space, and spaces never mix."""
+    """A model on sale; `fingerprint` identifies its embedding space, and spaces never mix.
+
+    `configuration` and `fingerprint_v2`, which covers it, are empty at a vendor of version 0.1.
+    """
 
     id: str = Field(min_length=1)
-    fingerprint: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    fingerprint: str = Field(pattern=_FINGERPRINT)
+    fingerprint_v2: str = Field(default="", pattern=rf"{_FINGERPRINT}|^$")
     weights_sha256: str
     dim: int = Field(ge=1)
     image_size: int = Field(ge=1)
     context_length: int = Field(ge=1)
     preprocess: dict[str, Any]
+    configuration: dict[str, Any] = Field(default_factory=dict)
     open_clip_version: str = ""
     embedded: bool
     limits: Limits
 
+    @property
+    def fits_its_facts(self) -> bool:
+        """Whether both fingerprints follow from the model's facts, as the HTTP API defines them."""
+        return self.fingerprint == self.computed_fingerprint() and self.fingerprint_v2 in (
+            "",
+            self.computed_fingerprint_v2(),
+        )
+
     def computed_fingerprint(self) -> str:
-        """The fingerprint that follows from the model's facts, as the HTTP API defines it."""
-        facts = {
-            "id": self.id,
-            "weights_sha256": self.weights_sha256,
-            "preprocess": self.preprocess,
-            "dim": self.dim,
-            "normalized": True,
-        }
-        try:
-            return f"sha256:{json_sha256(facts)}"
-        except ValueError:  # a NaN or an infinity, which no fingerprint fits
-            return ""
+        """The fingerprint that follows from the model's facts."""
+        return _digest({"id": self.id, "preprocess": self.preprocess, **self._common_facts()})
+
+    def computed_fingerprint_v2(self) -> str:
+        """The second fingerprint that follows from the model's facts."""
+        return _digest(
+            {
+                "version": 2,
+                "configuration": self.configuration,
+                "preprocess": self.preprocess,
+                "context_length": self.context_length,
+                **self._common_facts(),
+            }
+        )
+
+    def _common_facts(self) -> dict[str, Any]:
+        return {"weights_sha256": self.weights_sha256, "dim": self.dim, "normalized": True}
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    try:
+        return f"sha256:{json_sha256(facts)}"
+    except ValueError:  # a NaN or an infinity, which no fingerprint fits
+        return "none"
 
 
 class TokenCounts(_Schema):

@@ -53,11 +53,13 @@ def _model(services: Services) -> Model:
         created=info.created,
         owned_by="teacher-server",
         fingerprint=info.fingerprint,
+        fingerprint_v2=info.fingerprint_v2,
         weights_sha256=info.weights_sha256,
         dim=info.dim,
         image_size=info.image_size,
         context_length=info.context_length,
         preprocess=dict(info.preprocess),
+        configuration=dict(info.configuration),
         open_clip_version=info.open_clip_version,
         embedded=info.is_embedded,
         limits=Limits(

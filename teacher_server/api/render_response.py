@@ -42,6 +42,7 @@ def render_head(
         ],
         "model": info.id,
         "model_fingerprint": info.fingerprint,
+        "model_fingerprint_v2": info.fingerprint_v2,
         "usage": {
             "prompt_tokens": tokens,
             "total_tokens": tokens,

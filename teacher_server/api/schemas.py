@@ -181,6 +181,7 @@ class EmbeddingResponse(ResponseModel):
                     "data": [{"object": "embedding", "index": 0, "embedding": [0.6, -0.8]}],
                     "model": "embedded",
                     "model_fingerprint": _FINGERPRINT,
+                    "model_fingerprint_v2": _FINGERPRINT,
                     "usage": {
                         "prompt_tokens": 0,
                         "total_tokens": 0,
@@ -219,13 +220,20 @@ class Limits(ResponseModel):
 
 
 class Model(ResponseModel):
-    """The model on sale. `fingerprint` changes whenever its embeddings could change."""
+    """The model on sale.
+
+    `fingerprint_v2` changes whenever its embeddings could change. It is the SHA-256 of the
+    canonical JSON of `weights_sha256`, `configuration`, `preprocess`, `context_length`, `dim`,
+    `"normalized": true` and `"version": 2`. `fingerprint`, under which receipts name the model, is
+    older and leaves `configuration` out.
+    """
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str
     fingerprint: str
+    fingerprint_v2: str
     weights_sha256: str
     dim: int
     image_size: int
@@ -235,6 +243,7 @@ class Model(ResponseModel):
         description="A longer text is refused, unless the request says `truncate: true`.",
     )
     preprocess: dict[str, Any]
+    configuration: dict[str, Any]
     open_clip_version: str
     embedded: bool
     limits: Limits

@@ -1,11 +1,10 @@
-"""The encoder, built on open_clip; no other module of the vendor imports open_clip."""
+"""The encoder, built on open_clip."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,130 +14,46 @@ from torch import nn
 
 from teacher_server.errors import ModelUnavailable, SettingsError
 from teacher_server.inference.model_info import ModelInfo, Prepared, Vectors
-from teacher_server.inference.tokenizer import count_tokens, use_fast_merges
-from teacher_server.inference.weights import (
-    CONFIG_NAME,
-    EMBEDDED,
-    fetch_from_hub,
-    find_checkpoint,
-    model_unavailable,
-    require_only_tensors,
-    sha256_of,
-)
+from teacher_server.inference.model_source import ModelSource, resolve_model
+from teacher_server.inference.preprocessing import preprocessing_of
+from teacher_server.inference.tokenizer import count_tokens, describe_tokenizer, use_fast_merges
+from teacher_server.inference.weights import require_only_tensors, sha256_of
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 Precision = Literal["fp32", "bf16"]
-_SAFE_NAME = "open_clip_model.safetensors"
-_PICKLED_NAME = "open_clip_pytorch_model.bin"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSource:
-    """A model as files: the architecture that open_clip builds, and the checkpoint for it."""
-
-    id: str
-    architecture: str
-    checkpoint: Path
-    preprocess: dict[str, Any] | None = None
-    uses_quick_gelu: bool = False
-    is_embedded: bool = False
-
-
-def resolve_model(model: str, pretrained: str | None, *, embedded: Path = EMBEDDED) -> ModelSource:
-    """Find the configuration and the weights, and download them from the hub if necessary.
-
-    `model` is `embedded`, a local folder, a checkpoint file beside its configuration,
-    `hf-hub:org/name`, or an open_clip architecture, where `pretrained` is a tag or a checkpoint
-    file. Raises ModelUnavailable, which lists the alternatives; no other model is used instead.
-    """
-    if model == "embedded":
-        if not (embedded / CONFIG_NAME).is_file():
-            message = f"the embedded model is not installed (no {embedded / CONFIG_NAME})"
-            raise model_unavailable(message)
-        checkpoint = find_checkpoint(embedded)
-        return ModelSource(
-            id=model, architecture=f"local-dir:{embedded}", checkpoint=checkpoint, is_embedded=True
-        )
-    path = Path(model).expanduser()
-    if path.is_dir():
-        path = path.resolve()
-        return ModelSource(
-            id=path.name, architecture=f"local-dir:{path}", checkpoint=find_checkpoint(path)
-        )
-    if path.is_file():
-        path = path.resolve()
-        if not (path.parent / CONFIG_NAME).is_file():
-            message = (
-                f"there is no {CONFIG_NAME} beside {path.name}: set TEACHER_MODEL to its "
-                "architecture and TEACHER_PRETRAINED to the file"
-            )
-            raise ModelUnavailable(message)
-        return ModelSource(id=path.stem, architecture=f"local-dir:{path.parent}", checkpoint=path)
-    if model.startswith("hf-hub:"):
-        repository = model.removeprefix("hf-hub:")
-        config = fetch_from_hub(repository, CONFIG_NAME)
-        checkpoint = fetch_from_hub(repository, _SAFE_NAME, _PICKLED_NAME)
-        return ModelSource(
-            id=model, architecture=f"local-dir:{config.parent}", checkpoint=checkpoint
-        )
-    return _resolve_pair(model, pretrained)
-
-
-def _resolve_pair(model: str, pretrained: str | None) -> ModelSource:
-    import open_clip
-
-    architecture = model.replace("/", "-")
-    if architecture not in open_clip.list_models():
-        message = f"{model!r} is not a folder, a file, hf-hub:… or an open_clip architecture"
-        raise model_unavailable(message)
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if not pretrained:
-        message = f"{model} needs TEACHER_PRETRAINED: a checkpoint file or one of {', '.join(tags)}"
-        raise ModelUnavailable(message)
-    file = Path(pretrained).expanduser()
-    if file.is_file():
-        return ModelSource(
-            id=f"{architecture}/{file.stem}", architecture=architecture, checkpoint=file.resolve()
-        )
-    config = open_clip.get_pretrained_cfg(architecture, pretrained)
-    hub = config.get("hf_hub", "")
-    if not hub:
-        known = ", ".join(tags) or "none"
-        message = f"{pretrained!r} is not a file or a tag of {model} on the hub (tags: {known})"
-        raise model_unavailable(message)
-    repository, _, filename = hub.rpartition("/")
-    named = filename or _PICKLED_NAME
-    safe = _SAFE_NAME if named == _PICKLED_NAME else str(Path(named).with_suffix(".safetensors"))
-    return ModelSource(
-        id=f"{architecture}/{pretrained}",
-        architecture=architecture,
-        checkpoint=fetch_from_hub(repository, safe, named),
-        preprocess=config,
-        uses_quick_gelu=bool(config.get("quick_gelu")),
-    )
+# Which weights open_clip would start from; the checkpoint replaces them.
+_NOT_OF_THE_NETWORK = ("timm_model_pretrained", "hf_model_pretrained")
 
 
 def load_encoder(
-    model: str, pretrained: str | None = None, *, precision: Precision = "fp32", device: str = "cpu"
+    model: str,
+    pretrained: str | None = None,
+    *,
+    precision: Precision = "fp32",
+    device: str = "cpu",
+    preprocess: Mapping[str, Any] | None = None,
 ) -> OpenClipEncoder:
     """Find, check and load a model; weights stored in half precision run in float32 by default.
 
-    Raises SettingsError if the device cannot be used, or ModelUnavailable.
+    `preprocess` are fields of open_clip's PreprocessCfg that the operator has given, or None for
+    each; they win over the model's own. Raises SettingsError if the device cannot be used, or
+    ModelUnavailable.
     """
     import open_clip
 
     _check_device(device)
     source = resolve_model(model, pretrained)
     require_only_tensors(source.checkpoint)
+    prepared = preprocessing_of(source, preprocess or {})
     try:
         network = open_clip.create_model(
             source.architecture,
             load_weights=False,
             pretrained_text=False,
             force_quick_gelu=source.uses_quick_gelu,
-            force_preprocess_cfg=source.preprocess,
+            force_preprocess_cfg=prepared,
         )
         open_clip.load_checkpoint(network, str(source.checkpoint), weights_only=True)
         tokenize = use_fast_merges(open_clip.get_tokenizer(source.architecture))
@@ -148,6 +63,16 @@ def load_encoder(
     except Exception as error:
         message = f"{source.id} cannot be loaded from {source.checkpoint}: {_first_line(error)}"
         raise ModelUnavailable(message) from error
+
+
+def _network_configuration(open_clip: ModuleType, source: ModelSource) -> dict[str, Any]:
+    """The architecture as it was built, and its activation, whoever decided it."""
+    model_cfg = open_clip.get_model_config(source.architecture)
+    quick_gelu = bool(model_cfg.pop("quick_gelu", False)) or source.uses_quick_gelu
+    for part in ("vision_cfg", "text_cfg"):
+        for name in _NOT_OF_THE_NETWORK:
+            model_cfg.get(part, {}).pop(name, None)
+    return {"model_cfg": json.loads(json.dumps(model_cfg)), "quick_gelu": quick_gelu}
 
 
 def _check_device(device: str) -> None:
@@ -203,6 +128,11 @@ class OpenClipEncoder:
             open_clip_version=str(open_clip.__version__),
             is_embedded=source.is_embedded,
             created=int(source.checkpoint.stat().st_mtime),
+            configuration={
+                **_network_configuration(open_clip, source),
+                "tokenizer": describe_tokenizer(tokenize),
+                "precision": precision,
+            },
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -18,7 +18,11 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """Identity of a model. `fingerprint` changes whenever its embeddings could change."""
+    """Identity of a model.
+
+    `configuration` is what decides an embedding beside the weights and `preprocess`: open_clip's
+    `model_cfg`, the activation (`quick_gelu`), the tokenizer and the precision.
+    """
 
     id: str
     weights_sha256: str
@@ -29,10 +33,29 @@ class ModelInfo:
     open_clip_version: str
     is_embedded: bool
     created: int
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint_v2(self) -> str:
+        """`sha256:` and the digest of everything that determines an embedding."""
+        identity = {
+            "version": 2,
+            "weights_sha256": self.weights_sha256,
+            "configuration": dict(self.configuration),
+            "preprocess": dict(self.preprocess),
+            "context_length": self.context_length,
+            "dim": self.dim,
+            "normalized": True,
+        }
+        return "sha256:" + canonical_sha256(identity)
 
     @property
     def fingerprint(self) -> str:
-        """`sha256:` and the digest of everything that determines an embedding."""
+        """`sha256:` and a digest of the weights, the preprocessing, the size and the name.
+
+        Receipts, purchases and caches name the model by it. It leaves the configuration out, so
+        that two models may share it: see docs/decisions/0018-fingerprint-version-2.md.
+        """
         identity = {
             "id": self.id,
             "weights_sha256": self.weights_sha256,

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from teacher_server.canonical_json import canonical_sha256
+
 # A few megabytes; longer words are rare, and are merged again each time.
 _CACHED_WORDS = 2**14
 _CACHED_LENGTH = 64
@@ -49,6 +51,18 @@ def _clean_for_siglip(text: str) -> str:
     from open_clip.tokenizer import basic_clean, canonicalize_text
 
     return str(canonicalize_text(basic_clean(text)))
+
+
+def describe_tokenizer(tokenize: Any) -> dict[str, str]:
+    """What decides the tokens of a text: the kind of tokenizer, its vocabulary and its cleaning."""
+    inner = getattr(tokenize, "tokenizer", None)
+    vocabulary = inner.get_vocab() if inner is not None else getattr(tokenize, "encoder", {})
+    clean = getattr(tokenize, "clean_fn", None)
+    return {
+        "kind": type(tokenize).__name__,
+        "clean": getattr(clean, "__name__", ""),
+        "vocabulary_sha256": canonical_sha256(dict(vocabulary)),
+    }
 
 
 class _WordMerger:

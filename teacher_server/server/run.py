@@ -122,5 +122,9 @@ def _load_encoder(settings: VendorSettings) -> Encoder:
 
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     return load_encoder(
-        settings.model, settings.pretrained, precision=settings.dtype, device=settings.device
+        settings.model,
+        settings.pretrained,
+        precision=settings.dtype,
+        device=settings.device,
+        preprocess=settings.preprocess,
     )

@@ -218,6 +218,7 @@ class LedgerVendor:
             "data": rows,
             "model": self.model["id"],
             "model_fingerprint": self.model["fingerprint"],
+            "model_fingerprint_v2": self.model.get("fingerprint_v2", ""),
             "usage": {
                 "prompt_tokens": 0,
                 "total_tokens": 0,

@@ -300,3 +300,38 @@ def test_a_missing_embedded_model_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="embedded model is not installed") as caught:
         resolve_model("embedded", None, embedded=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_second_fingerprint_covers_the_configuration_of_equal_weights(
+    encoder: OpenClipEncoder, folder: Path
+) -> None:
+    """The folder has the same name, and so the same first fingerprint."""
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["quick_gelu"] = not config["model_cfg"].get("quick_gelu", False)
+    path.write_text(json.dumps(config))
+    other = load_encoder(str(folder)).info
+    assert other.fingerprint == encoder.info.fingerprint
+    assert other.fingerprint_v2 != encoder.info.fingerprint_v2
+    config["model_cfg"]["vision_cfg"]["timm_model_pretrained"] = True  # changes no embedding
+    path.write_text(json.dumps(config))
+    assert load_encoder(str(folder)).info.fingerprint_v2 == other.fingerprint_v2
+
+
+def test_the_second_fingerprint_covers_the_precision_and_not_the_folders_name(
+    checkpoint: Path, encoder: OpenClipEncoder, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(checkpoint, tmp_path / "another-name")
+    assert load_encoder(str(moved)).info.fingerprint_v2 == encoder.info.fingerprint_v2
+    fast = load_encoder(str(checkpoint), precision="bf16").info
+    assert fast.fingerprint_v2 != encoder.info.fingerprint_v2
+
+
+def test_the_configuration_on_sale_names_activation_tokenizer_and_architecture(
+    encoder: OpenClipEncoder,
+) -> None:
+    sold = encoder.info.configuration
+    assert sold["precision"] == "fp32"
+    assert sold["quick_gelu"] is False
+    assert sold["model_cfg"]["vision_cfg"]["width"] > 0
+    assert sold["tokenizer"]["kind"] == "SimpleTokenizer"
