@@ -99,7 +99,7 @@ def _metavar(field: FieldInfo) -> str:
     choices = [one for part in types for one in get_args(part) if isinstance(one, str)]
     if choices:
         return "{" + ",".join(dict.fromkeys(choices)) + "}"
-    if tuple in map(get_origin, types):
+    if any(get_origin(part) is tuple for part in types):
         return "R,G,B"
     return "N" if int in types else "VALUE"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from cache.storage.atomic_file import replacing
-from student.models.backbone import load_network
+from student.models.backbone import load_network, network_settings, unlike_version_0_1
 from student.models.student import NewHead, with_head
 from student.models.timm_backbone import weights_name
 from student.options import TrainingOptions
@@ -48,6 +49,7 @@ def frozen_features(
         student = with_head(
             load_network(options.backbone, options.weights, image_size=size),
             NewHead(num_classes=2, text_embeddings=None),
+            settings=network_settings(options.backbone, options.weights),
             backbone=options.backbone,
             image_size=size,
         ).to(device)
@@ -66,7 +68,9 @@ def _name(digests: Sequence[str], options: TrainingOptions, size: int, seed: int
     weights = weights_name(options.weights)
     if weights == "none":
         weights = f"none {seed}"
-    parts = [_RECIPE, options.backbone, weights, str(size), *digests]
+    network = unlike_version_0_1(options.backbone, options.weights)
+    made_with = [json.dumps(network, sort_keys=True)] if network else []
+    parts = [_RECIPE, options.backbone, weights, str(size), *made_with, *digests]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

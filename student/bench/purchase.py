@@ -30,6 +30,7 @@ from student.purchase.embedding_requests import EmbeddingRequest, image_requests
 from student.purchase.plan import Plan
 from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import ask_for_model, open_session
+from student.purchase.sold_network import sold_network
 from student.purchase.text_lengths import require_whole_texts
 from student.vendor.client import VendorClient
 from student.vendor.schemas import Model, Prices
@@ -201,7 +202,8 @@ class _BenchPurchase:
         held = [key for key in keys if key not in missing]
         folder = named(self._base.run.out / "embeddings", teacher)
         table = materialise(self._cache, held, folder)
-        return TeacherEmbeddings(table=table, rows={key: row for row, key in enumerate(held)})
+        rows = {key: row for row, key in enumerate(held)}
+        return TeacherEmbeddings(table=table, rows=rows, sold=sold_network(plan.model))
 
 
 def keys_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 from cache.records.canonical_json import json_sha256
@@ -167,7 +168,17 @@ def identity(run: Run, base: Options) -> str:
             "terms": unlike_defaults(asdict(method.terms_for(trained)), TERMS),
         }
         fields["training"] = _stored(trained, options) | run.retired
+        fields |= _network(trained.backbone, trained.weights)
     return json_sha256(fields)[:16]
+
+
+@cache
+def _network(backbone: str, weights: str) -> dict[str, Any]:
+    from student.models.backbone import unlike_version_0_1  # torch takes seconds to import
+
+    if weights == "wheel" or backbone.startswith("open_clip:"):
+        return {}  # as in version 0.1; what a vendor says of a tower goes with the teacher
+    return unlike_version_0_1(backbone, weights)
 
 
 def _stored(trained: TrainingOptions, options: Options) -> dict[str, Any]:

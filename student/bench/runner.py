@@ -90,12 +90,13 @@ def run_grid(
         teacher: (embeddings.paid.table.folder, tuple(embeddings.paid.rows))
         for teacher, embeddings in bought.items()
     }
+    sold = {teacher: embeddings.paid.sold for teacher, embeddings in bought.items()}
     writer = _RowWriter(grid, dataset, bought, source, rows)
     tasks = [_task(run, grid, dataset, selection, bought.get(run.teacher)) for run in runs]
     terminal.heading(f"training {len(tasks)} runs, {processes} at a time")
     failed: list[TrainingError] = []
     for done, (task, outcome) in enumerate(
-        _outcomes(tasks, Shared(grid=grid, tables=tables), processes), start=1
+        _outcomes(tasks, Shared(grid=grid, tables=tables, sold=sold), processes), start=1
     ):
         counted = f"{done} of {len(tasks)}"
         if isinstance(outcome, TrainingError):

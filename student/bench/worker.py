@@ -21,17 +21,20 @@ from student.embeddings.keys import original_key
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.experiment import Experimenter
 from student.evaluation.results import AccuracyCount
+from student.models.architecture import SoldNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """The data that every process of a grid needs.
 
-    `tables` has, for each teacher, the folder of its embedding table and the key of each row.
+    `tables` has, for each teacher, the folder of its embedding table and the key of each row;
+    `sold` has what its vendor says of its image network.
     """
 
     grid: Grid
     tables: dict[str, tuple[Path, tuple[EmbeddingKey, ...]]]
+    sold: dict[str, SoldNetwork | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,9 @@ class Trainer:
         self._dataset: BenchDataset = gather(shared.grid, quiet())
         self._paid = {
             teacher: TeacherEmbeddings(
-                table=open_table(folder, keys), rows={k: n for n, k in enumerate(keys)}
+                table=open_table(folder, keys),
+                rows={k: n for n, k in enumerate(keys)},
+                sold=shared.sold.get(teacher),
             )
             for teacher, (folder, keys) in shared.tables.items()
         }

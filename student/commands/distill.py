@@ -31,6 +31,7 @@ from student.purchase.cost import PurchaseCost, purchase_cost
 from student.purchase.progress import PurchaseSummary
 from student.purchase.rounds import PurchaseResult, run_purchase, waiting_advice
 from student.purchase.session import ask_for_model
+from student.purchase.sold_network import sold_network
 from student.report.break_even import bulk_milliseconds
 from student.report.writer import write_artefacts
 from student.training.methods import METHODS, Method
@@ -152,7 +153,7 @@ def _stored_purchase(
         receipts_digest=cost.digest,
         vendor_milliseconds=bulk_milliseconds(cost.receipts),
     )
-    return purchased, TeacherEmbeddings(table=table, rows=rows)
+    return purchased, TeacherEmbeddings(table=table, rows=rows, sold=sold_network(plan.model))
 
 
 def _advice(texts: Sequence[EmbeddingKey], bought: PurchaseSummary, cache: PaidCache) -> str:

@@ -6,7 +6,7 @@ Shapes: N images, K views of each, C classes, D dimensions of the teacher's spac
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,19 @@ from cache.embedding_table import EmbeddingTable
 from cache.records.embedding_key import EmbeddingKey
 from student.data.image_folder import Item
 from student.embeddings.keys import SplitKeys, text_key
+from student.models.architecture import SoldNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TeacherEmbeddings:
-    """The teacher's embeddings that are on hand: the table on disk, and the row of each key."""
+    """The teacher's embeddings that are on hand: the table on disk, and the row of each key.
+
+    `sold` is what the vendor says of its image network.
+    """
 
     table: EmbeddingTable
     rows: dict[EmbeddingKey, int]
+    sold: SoldNetwork | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -31,7 +36,7 @@ class TeacherEmbeddings:
 
     def only(self, keys: Sequence[EmbeddingKey]) -> TeacherEmbeddings:
         """The same table, as if only these keys had been bought."""
-        return TeacherEmbeddings(table=self.table, rows={key: self.rows[key] for key in keys})
+        return replace(self, rows={key: self.rows[key] for key in keys})
 
     def class_embeddings(self, keys: SplitKeys) -> NDArray[np.float32]:
         """The zero-shot classifier of a split (C, D), as `class_means`; all texts must be here."""

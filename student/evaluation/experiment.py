@@ -37,6 +37,7 @@ class Experimenter:
     ) -> None:
         self._split = split
         self._options = options
+        self._sold = paid.sold if paid else None
         self._num_classes = len(scanned.catalogue.classes)
         self.data = _training_data(split, scanned, paid, options)
         row_of = rows_by_path(scanned.measured)
@@ -62,6 +63,7 @@ class Experimenter:
             options=self._options.training,
             seed=self._options.run.seed,
             num_classes=self._num_classes,
+            sold=self._sold,
         )
         # A checkpoint made with other data or options is ignored: training then restarts.
         name = "+".join((stored_method_name(method), *self._split.targets))

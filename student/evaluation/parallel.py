@@ -29,6 +29,7 @@ from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.experiment import Experimenter
 from student.evaluation.results import Experiment, MethodResult
+from student.models.architecture import SoldNetwork
 from student.options import Options, TrainingOptions
 
 
@@ -47,6 +48,7 @@ class _Task:
     method: str
     keys: tuple[EmbeddingKey, ...]
     table: Path
+    sold: SoldNetwork | None
     progress: _ProgressQueue
 
 
@@ -114,6 +116,7 @@ class _Tasks:
             method=method,
             keys=tuple(self.paid.rows),
             table=self.paid.table.folder,
+            sold=self.paid.sold,
             progress=progress,
         )
 
@@ -145,7 +148,7 @@ def _train(task: _Task) -> None:
     """Entry point of a training subprocess."""
     scanned = load_image_set(task.options.data, task.options.run, quiet())
     rows = {key: row for row, key in enumerate(task.keys)}
-    paid = TeacherEmbeddings(table=open_table(task.table, task.keys), rows=rows)
+    paid = TeacherEmbeddings(table=open_table(task.table, task.keys), rows=rows, sold=task.sold)
     experimenter = Experimenter(task.split, scanned, paid, task.options)
     label = _label(task.method)
     experimenter.train(

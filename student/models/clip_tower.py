@@ -6,9 +6,11 @@ module of the client that imports open_clip (extra `whitebox`), and only when a 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from student.errors import BadInput
-from student.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture
+from student.models.architecture import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Architecture,
+    NetworkSettings,
+    SoldNetwork,
+)
 from student.models.timm_backbone import fill, read_tensors
 
 PREFIX = "open_clip:"
@@ -25,6 +33,7 @@ LOCAL, CONFIG = "local-dir:", "open_clip_config.json"
 """open_clip's prefix for a folder, and the file in it that describes the architecture."""
 
 _TOWER = "visual."
+_NOT_OF_THE_NETWORK = ("image_size", "timm_model_pretrained")
 _NOT_FILES = ("hub", "wheel")
 _OF_WEIGHTS = (
     "No pretrained weights loaded",
@@ -40,12 +49,13 @@ class Tower(nn.Module):
     gain: Tensor
     shift: Tensor
 
-    def __init__(
-        self, visual: nn.Module, *, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> None:
+    def __init__(self, visual: nn.Module, settings: NetworkSettings) -> None:
         super().__init__()
         self.visual = visual
-        theirs, deviation = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+        self.settings = settings
+        theirs, deviation = (
+            torch.tensor(values).view(3, 1, 1) for values in (settings.mean, settings.std)
+        )
         given, spread = (
             torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD)
         )
@@ -56,16 +66,19 @@ class Tower(nn.Module):
         return cast("Tensor", self.visual(images * self.gain + self.shift))
 
 
-def load_tower(backbone: str, weights: str, *, image_size: int) -> Tower:
+def load_tower(
+    backbone: str, weights: str, *, image_size: int, settings: NetworkSettings | None = None
+) -> Tower:
     """The image tower of the CLIP that `backbone` names. `weights` is a file of the whole CLIP, or
-    "none" for random weights. Raises BadInput."""
+    "none" for random weights. `settings` are what the weights were made with; without them it is
+    what the name says. Raises BadInput."""
     if weights in _NOT_FILES:
         message = (
             f"the weights of {backbone} come from a file of the teacher's, not from {weights!r}: "
             "name it with --weights FILE ('none' starts from random weights)"
         )
         raise BadInput(message)
-    tower = _tower(backbone, image_size)
+    tower = _tower(backbone, image_size, settings or tower_settings(backbone))
     if weights != "none":
         named = {
             key.removeprefix("module."): tensor
@@ -87,7 +100,52 @@ def embedding_dim(backbone: str) -> int:
 
 def clip_network(architecture: Architecture) -> nn.Module:
     """The tower of a saved student, before its weights are loaded. Raises BadInput."""
-    return _tower(architecture.backbone, architecture.image_size)
+    own = tower_settings(architecture.backbone)
+    known = {name: one for name, one in asdict(architecture.settings).items() if one is not None}
+    return _tower(architecture.backbone, architecture.image_size, replace(own, **known))
+
+
+def tower_settings(backbone: str) -> NetworkSettings:
+    """What the name of a tower says that it was made with; a folder says it in its file.
+
+    Raises BadInput.
+    """
+    open_clip = _open_clip(backbone)
+    name = backbone.removeprefix(PREFIX)
+    stated = _configuration(name).get("preprocess_cfg", {}) if name.startswith(LOCAL) else {}
+    given = open_clip.transform.PreprocessCfg(
+        **{field: stated[field] for field in ("mean", "std") if stated.get(field)}
+    )
+    return NetworkSettings(
+        mean=tuple(given.mean),
+        std=tuple(given.std),
+        quick_gelu=bool(open_clip.get_model_config(name).get("quick_gelu")),
+    )
+
+
+def misfit(backbone: str, sold: SoldNetwork) -> str:
+    """Why the vendor's image network is not this tower; "" if it is. Raises BadInput."""
+    if not sold.vision:
+        return "the vendor does not say how its network is configured"
+    own = _vision(_open_clip(backbone).get_model_config(backbone.removeprefix(PREFIX)))
+    theirs = _vision({"vision_cfg": dict(sold.vision)})
+    other = sorted(name for name in own.keys() | theirs if own.get(name) != theirs.get(name))
+    return f"the vendor's network has another {', '.join(other)}" if other else ""
+
+
+def _vision(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides the image network, whatever its weights and size."""
+    plain: dict[str, Any] = json.loads(json.dumps(config["vision_cfg"]))
+    return {name: value for name, value in plain.items() if name not in _NOT_OF_THE_NETWORK}
+
+
+def _configuration(name: str) -> dict[str, Any]:
+    path = Path(name.removeprefix(LOCAL)) / CONFIG
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        message = f"{path} is not a configuration of open_clip: {error}"
+        raise BadInput(message) from error
 
 
 def _open_clip(backbone: str) -> Any:  # a module without types
@@ -111,20 +169,23 @@ def _open_clip(backbone: str) -> Any:  # a module without types
     return open_clip
 
 
-def _tower(backbone: str, image_size: int) -> Tower:
+def _tower(backbone: str, image_size: int, settings: NetworkSettings) -> Tower:
     name = backbone.removeprefix(PREFIX)
     open_clip = _open_clip(backbone)
     try:
         # Any: open_clip's modules carry attributes that nn.Module does not declare.
         with _unwarned():
             model: Any = open_clip.create_model(
-                name, load_weights=False, pretrained_text=False, force_image_size=image_size
+                name,
+                load_weights=False,
+                pretrained_text=False,
+                force_image_size=image_size,
+                quick_gelu=bool(settings.quick_gelu),
             )
     except (OSError, ValueError, RuntimeError) as error:
         message = f"open_clip cannot make {name}: {error}"
         raise BadInput(message) from error
-    config = model.visual.preprocess_cfg
-    return Tower(model.visual, mean=tuple(config["mean"]), std=tuple(config["std"]))
+    return Tower(model.visual, settings)
 
 
 @contextmanager

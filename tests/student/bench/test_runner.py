@@ -184,7 +184,7 @@ def test_another_process_counts_the_same_answers_as_this_one(pets: Path) -> None
 
 def test_a_checkpoint_is_kept_until_the_row_is_written_and_no_longer(pets: Path) -> None:
     bench_grid: Grid = grid(pets, [run("erm")])
-    Trainer(Shared(grid=bench_grid, tables={})).train(Task(run=run("erm"), keys=()))
+    Trainer(Shared(grid=bench_grid, tables={}, sold={})).train(Task(run=run("erm"), keys=()))
     running = pets.parent / "out/running"
     assert [path.name for path in running.iterdir()] == list(bench_grid.ids())
     make(bench_grid, LedgerVendor())

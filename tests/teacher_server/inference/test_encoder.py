@@ -24,8 +24,9 @@ from safetensors.torch import load_file
 from benchmarks.support.vendor_in_process import picture
 from teacher_server.errors import ModelUnavailable, SettingsError, UnsafeCheckpoint
 from teacher_server.inference import weights
-from teacher_server.inference.encoder import OpenClipEncoder, load_encoder, resolve_model
+from teacher_server.inference.encoder import OpenClipEncoder, load_encoder
 from teacher_server.inference.model_info import Vectors
+from teacher_server.inference.model_source import resolve_model
 from teacher_server.inference.weights import require_only_tensors
 
 
