@@ -144,7 +144,7 @@ def _configuration(name: str) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
-        message = f"{path} is not a configuration of open_clip: {error}"
+        message = f"open_clip cannot make {name}: {error}"
         raise BadInput(message) from error
 
 

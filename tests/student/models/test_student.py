@@ -42,9 +42,9 @@ def test_the_logits_are_a_hundred_cosines_to_the_class_texts() -> None:
     torch.testing.assert_close(logits, 100 * cosine)
 
 
-def test_pixels_are_normalised_by_imagenets_mean_and_deviation() -> None:
+def test_pixels_are_normalised_by_the_weights_mean_and_deviation() -> None:
     """As torchvision's ToTensor and Normalize do, whether they come as uint8 or as float."""
-    student = _student()
+    student = _student(backbone="test_efficientnet")  # whose weights were made with ImageNet's
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     normal = (_pixels().permute(0, 3, 1, 2) / 255 - mean) / std
