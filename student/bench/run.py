@@ -178,7 +178,10 @@ def _network(backbone: str, weights: str) -> dict[str, Any]:
 
     if weights == "wheel" or backbone.startswith("open_clip:"):
         return {}  # as in version 0.1; what a vendor says of a tower goes with the teacher
-    return unlike_version_0_1(backbone, weights)
+    try:
+        return unlike_version_0_1(backbone, weights)
+    except BadInput:
+        return {}  # no such model here; it is refused where it would be trained
 
 
 def _stored(trained: TrainingOptions, options: Options) -> dict[str, Any]:

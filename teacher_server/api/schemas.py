@@ -201,6 +201,7 @@ class EmbeddingResponse(ResponseModel):
     data: list[Embedding]
     model: str
     model_fingerprint: str
+    model_fingerprint_v2: str = ""
     usage: Usage
     truncated: list[int] | None = Field(
         default=None,

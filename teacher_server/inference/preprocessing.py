@@ -30,8 +30,9 @@ _log = logging.getLogger("teacher_server")
 
 
 def preprocessing_of(source: ModelSource, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of open_clip's PreprocessCfg that the model was made with, without the size, which
-    the architecture has. `given` are the operator's options, which win.
+    """The fields of open_clip's PreprocessCfg to set, so that images are prepared as the model was
+    made. The size is not among them: the architecture has it. `given` are the operator's options,
+    which win.
 
     Raises ModelUnavailable, naming the options, if a field is not known.
     """
@@ -42,7 +43,7 @@ def preprocessing_of(source: ModelSource, given: Mapping[str, Any]) -> dict[str,
         stated = _stated(source.folder)
         # The format has defaults for the other two; mean and deviation are always written.
         _require(source, "its configuration does not say", {**stated, **chosen}, ("mean", "std"))
-        return {**stated, **chosen}
+        return chosen  # open_clip reads the rest from the configuration itself
     _warn_of_quick_gelu(source)
     if (own := _beside(source)) is not None:
         return {**_defaults(), **own, **chosen}

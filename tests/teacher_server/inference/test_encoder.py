@@ -293,6 +293,8 @@ def test_bf16_is_close_and_sold_under_a_name_of_its_own(
 def test_the_embedded_model_is_sold_as_such() -> None:
     loaded = load_encoder("embedded")
     assert (loaded.info.id, loaded.info.is_embedded) == ("embedded", True)
+    # As version 0.1 sold it, and as docs/results and caches name it.
+    assert loaded.info.fingerprint.startswith("sha256:2c3a6e9449e0ad35321d577a8ee8e98b")
     vector = unit_text(loaded, "a photo of a dog")
     np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-6)
 
