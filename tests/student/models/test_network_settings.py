@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,15 +59,16 @@ def input_of(student: Student, pixels: np.ndarray) -> Tensor:
 def test_a_students_input_is_normalised_as_timm_does_for_its_weights(backbone: str) -> None:
     student = student_on(backbone)
     pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-    config = timm.data.resolve_model_data_config(student.backbone)
+    data: Any = timm.data
+    config = data.resolve_model_data_config(student.backbone)
     whole = {**config, "input_size": (3, SIZE, SIZE), "crop_pct": 1.0}
-    expected = timm.data.create_transform(**whole, is_training=False)(Image.fromarray(pixels))
+    expected = data.create_transform(**whole, is_training=False)(Image.fromarray(pixels))
     torch.testing.assert_close(input_of(student, pixels), expected, rtol=0, atol=1e-5)
 
 
 def test_every_pretrained_family_gets_its_own_mean_and_deviation() -> None:
     for name in timm.list_models(pretrained=True)[::40]:
-        config = timm.get_pretrained_cfg(name)
+        config: Any = timm.get_pretrained_cfg(name)
         settings = network_settings(name, "hub")
         assert (settings.mean, settings.std) == (tuple(config.mean), tuple(config.std)), name
 
