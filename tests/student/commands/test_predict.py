@@ -25,7 +25,8 @@ def student(tmp_path: Path) -> Path:
         weights="none",
         image_size=16,
     )
-    save_student(made, tmp_path / "student", {"classes": CLASSES})
+    meta = {"classes": CLASSES, "calibration": {"temperature": 2.0}}
+    save_student(made, tmp_path / "student", meta)
     return tmp_path / "student"
 
 
