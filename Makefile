@@ -28,7 +28,7 @@ demo: setup ## vendor, purchase, distillation and audit on emoji in ten styles (
 	@$(BIN)/python -m examples.emoji.demo
 
 test: check ## everything: lint, types, contracts, unit, contract, attack, chaos and end-to-end tests
-	@$(BIN)/python -m pytest -n auto --dist worksteal
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup docs ## the fast part: lint, types, import contracts, documentation, container files
 	@$(BIN)/ruff format --check .
