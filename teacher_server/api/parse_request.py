@@ -31,7 +31,7 @@ _FORM_FIELDS = frozenset({"model", "encoding_format", "truncate", "image", "text
 # field's length, and `unicode_escape` yields text that is not valid Unicode.
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _EXPECTED_INPUT = 'must be a string, or a list of strings, {"text": …} and {"image": …} objects'
-_REFUSED_IDS = (
+_NO_IDS = (
     "token ids are not accepted, because each model has a vocabulary of its own; send the texts "
     "(in LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))"
 )
@@ -83,7 +83,7 @@ class RequestParser:
         try:
             request = EmbeddingRequest.model_validate_json(body)
         except ValidationError as error:
-            raise _invalid(error, hint=f"; {_REFUSED_IDS}" if has_token_ids(body) else "") from error
+            raise _invalid(error, hint=f"; {_NO_IDS}" if has_token_ids(body) else "") from error
         if request.dimensions not in (None, self.dim):
             reason = f"the model only has {self.dim} dimensions"
             raise Problem(Code.INVALID_REQUEST, reason, param="dimensions")
@@ -104,7 +104,7 @@ class RequestParser:
         # At most 16 marks for each item: {"type": "image_url", "image_url": {"url": "…", "detail":
         # "auto"}}, its strings, and its comma.
         if has_more_marks(body, 16 * (self.settings.max_items + 16)):
-            raise self._batch_too_large(hint=f"; {_REFUSED_IDS}" if has_token_ids(body) else "")
+            raise self._batch_too_large(hint=f"; {_NO_IDS}" if has_token_ids(body) else "")
 
     async def from_form(self, request: Request) -> ParsedRequest:
         """Parse a multipart body: the files `image`, then the fields `text`, in the order sent."""
