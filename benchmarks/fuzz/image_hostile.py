@@ -143,14 +143,17 @@ def raw_bytes() -> Iterator[Sample]:
 def encodings() -> Iterator[Sample]:
     file = saved(noise())
     good, looks = b64(file), as_opened(file)
-    for name, text in (("bare", good), ("data-URI", f"data:image/png;base64,{good}"),
-                       ("another type", f"data:image/gif;base64,{good}")):  # fmt: skip
-        yield Sample(group="base64", name=name, content=text, looks=looks)
-    folded = "\n".join(good[at : at + 76] for at in range(0, len(good), 76))
-    bad = {
-        "folded": folded,
-        "a space before": " " + good,
+    fine = {
+        "bare": good,
+        "data-URI": f"data:image/png;base64,{good}",
+        "another type": f"data:image/gif;base64,{good}",
+        "folded": "\n".join(good[at : at + 76] for at in range(0, len(good), 76)),
         "a newline after": good + "\n",
+    }
+    for name, text in fine.items():
+        yield Sample(group="base64", name=name, content=text, looks=looks)
+    bad = {
+        "a space before": " " + good,
         "a tab within": good[:40] + "\t" + good[40:],
         "garbage within": good[:40] + "$%&!" + good[40:],
         "garbage after": good + "!!!!",
