@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from cache.records.embedding_key import EmbeddingKey, text_item
+from student.data.image_file import ImageFile
 from student.data.image_folder import Catalogue, Item
 from student.data.split import Split
 from student.data.views import view_name
@@ -100,7 +101,7 @@ def text_key(fingerprint: str, text: str) -> EmbeddingKey:
     return EmbeddingKey(model_fingerprint=fingerprint, modality="text", item=text_item(text))
 
 
-def view_keys(fingerprint: str, item: Item, *, views: int, size: int) -> list[EmbeddingKey]:
+def view_keys(fingerprint: str, item: ImageFile, *, views: int, size: int) -> list[EmbeddingKey]:
     """The keys of an image's first `views` views at `size` pixels."""
     return [
         EmbeddingKey(
@@ -113,7 +114,7 @@ def view_keys(fingerprint: str, item: Item, *, views: int, size: int) -> list[Em
     ]
 
 
-def original_key(fingerprint: str, item: Item) -> EmbeddingKey:
+def original_key(fingerprint: str, item: ImageFile) -> EmbeddingKey:
     """The key of view 0, the image as it is, which no image size changes."""
     return view_keys(fingerprint, item, views=1, size=0)[0]
 

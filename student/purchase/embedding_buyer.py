@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from cache.integrity.second_copy import second_copy_faults
 from cache.paid_cache import PaidCache
-from cache.records.embedding_key import EmbeddingKey, image_item
-from student.embeddings.keys import text_key
+from student.data.image_file import ImageFile, read_image_file
+from student.embeddings.keys import original_key, text_key
 from student.errors import BadInput
 from student.purchase.embedding_requests import EmbeddingRequest, text_requests
 from student.purchase.journal import Payer, PurchaseJournal
@@ -24,6 +24,7 @@ from student.purchase.progress import PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.run_record import buy_and_record, named_in, new_run_name
 from student.purchase.text_lengths import require_whole_texts
+from student.purchase.whole_image import whole_image, why_unfit
 from student.vendor.client import VendorClient, connect
 from student.vendor.schemas import Model
 
@@ -36,7 +37,8 @@ class BoughtEmbeddings:
     """The embeddings that are on hand after a purchase, as float32 unit vectors (D,).
 
     An image or a text that the budget did not cover, or that the vendor refused, is not in
-    `images` or `texts`; `summary` says how many and why.
+    `images` or `texts`; `summary` says how many and why. `plan.unfit` are the images that were not
+    sent, because this vendor would refuse them.
     """
 
     images: dict[Path, NDArray[np.float32]]
@@ -69,7 +71,8 @@ class EmbeddingBuyer:
         async def planned() -> Plan:
             with PaidCache.open(self.cache) as cache:
                 async with connect(self.vendor, self.key) as client:
-                    return (await self._plan(client, cache, images, texts))[0]
+                    files = list(map(read_image_file, images))
+                    return (await self._plan(client, cache, files, texts))[0]
 
         return asyncio.run(planned())
 
@@ -84,13 +87,14 @@ class EmbeddingBuyer:
     async def _buy(self, images: Sequence[Path], texts: Sequence[str]) -> BoughtEmbeddings:
         with PaidCache.open(self.cache) as cache:
             async with connect(self.vendor, self.key) as client:
-                plan, account = await self._plan(client, cache, images, texts)
+                files = list(map(read_image_file, images))
+                plan, account = await self._plan(client, cache, files, texts)
                 payer = Payer(run=new_run_name("api"), account=account, budget=plan.budget)
                 recorder = PurchaseRecorder(PurchaseJournal(plan, cache=cache, payer=payer))
                 summary = await buy_and_record(recorder, client, command=_COMMAND)
             found = cache.fetch([request.key for request in plan.ordered])
             fingerprint = plan.model.fingerprint
-            image_keys = {path: _image_key(fingerprint, path) for path in images}
+            image_keys = {file.path: original_key(fingerprint, file) for file in files}
             text_keys = {text: text_key(fingerprint, text) for text in texts}
         return BoughtEmbeddings(
             images={path: found[key].vector for path, key in image_keys.items() if key in found},
@@ -103,7 +107,7 @@ class EmbeddingBuyer:
         self,
         client: VendorClient,
         cache: PaidCache,
-        images: Sequence[Path],
+        files: Sequence[ImageFile],
         texts: Sequence[str],
     ) -> tuple[Plan, str]:
         """The plan, and the name of the account that would pay."""
@@ -114,7 +118,7 @@ class EmbeddingBuyer:
         account = await client.account()
         payable = cache.spend_on_record().committed_units + account.remaining_units
         plan = make_plan(
-            [*text_requests(model.fingerprint, texts), *_image_requests(model.fingerprint, images)],
+            [*text_requests(model.fingerprint, texts), *_image_requests(model, files)],
             cache=cache,
             model=model,
             prices=prices,
@@ -134,17 +138,13 @@ def choose_model(models: Sequence[Model], name: str | None) -> Model:
     raise BadInput(message)
 
 
-def _image_requests(fingerprint: str, images: Sequence[Path]) -> list[EmbeddingRequest]:
+def _image_requests(model: Model, files: Sequence[ImageFile]) -> list[EmbeddingRequest]:
     return [
-        EmbeddingRequest(key=_image_key(fingerprint, path), payload=path.read_bytes, name=str(path))
-        for path in images
+        EmbeddingRequest(
+            key=original_key(model.fingerprint, file),
+            payload=whole_image(file),
+            name=str(file.path),
+            unfit=why_unfit(file, model.limits),
+        )
+        for file in files
     ]
-
-
-def _image_key(fingerprint: str, path: Path) -> EmbeddingKey:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        message = f"cannot read {path} ({error.strerror}): nothing was bought"
-        raise BadInput(message) from error
-    return EmbeddingKey(model_fingerprint=fingerprint, modality="image", item=image_item(content))

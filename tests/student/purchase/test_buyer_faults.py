@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 
 import httpx
@@ -306,3 +307,26 @@ async def test_one_failure_does_not_lose_the_answers_of_its_neighbours(
         await setup.buy(setup.images(40), concurrency=3)
     assert (calls, setup.vendor.spent) == (3, 8)
     setup.assert_cache_matches_ledger()
+
+
+async def test_all_images_that_the_vendor_names_are_left_out_of_one_second_request(
+    setup: PurchaseSetup,
+) -> None:
+    wanted = setup.images(6)
+    named = [{"index": index, "code": "invalid_image", "detail": "broken."} for index in (1, 3, 4)]
+    setup.vendor.faults.append(refusing(422, "invalid_image", index=1, items=named))
+    end = await setup.buy(wanted)
+    assert [refusal.request for refusal in end.refused] == [wanted[1], wanted[3], wanted[4]]
+    assert (end.bought, setup.vendor.spent) == (3, 3)
+    assert setup.paid(wanted) == [True, False, True, False, False, True]
+    assert len([one for one in setup.vendor.seen if one.method == "POST"]) == 2
+    setup.assert_cache_matches_ledger()
+
+
+async def test_a_request_that_the_vendor_would_refuse_is_not_sent(setup: PurchaseSetup) -> None:
+    wanted = [replace(setup.image("large"), unfit="larger than 9 bytes"), *setup.images(2)]
+    plan = setup.plan(wanted)
+    assert (len(plan.unfit), plan.units) == (1, 2)
+    assert ("unfit for this vendor", "1") in plan.describe()
+    end = await setup.buy(wanted)
+    assert (end.bought, end.left_out, end.stop_reason, setup.vendor.spent) == (2, 0, "complete", 2)

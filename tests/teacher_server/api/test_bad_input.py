@@ -300,3 +300,14 @@ async def test_an_unknown_path_and_a_wrong_method_are_problems_too(vendor: Vendo
     wrong = await vendor.http.get("/v1/embeddings")
     assert wrong.headers["Allow"] == "POST"
     await refused(vendor, wrong, "method_not_allowed")
+
+
+async def test_every_image_that_cannot_be_read_is_named_at_once(vendor: Vendor) -> None:
+    broken, good = b"no image", flat((8, 8))
+    response = await vendor.embed([*image(broken), *image(good), *image(flat((200, 200)))])
+    document = await refused(vendor, response, "invalid_image")
+    assert document["index"] == 0
+    assert [(item["index"], item["code"]) for item in document["items"]] == [
+        (0, "invalid_image"),
+        (2, "image_too_many_pixels"),
+    ]
