@@ -14,7 +14,7 @@ from benchmarks.evidence.__main__ import DOCS
 from benchmarks.evidence.grids import LOOKS
 from benchmarks.evidence.protocol import HOUSES, NEVER_TRAINED_ON, SEEDS, settings_for
 from cache.storage.atomic_file import replace_file
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from student.data.split import VALIDATION, split
 from tools.provenance import commit
 

@@ -27,7 +27,7 @@ from benchmarks.paper.reports import read_reports
 from benchmarks.paper.tables import render
 from cache.storage.atomic_file import replace_file
 from student.console import Terminal
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from student.errors import BadInput, PlanExceedsBudget, StudentError, VendorError
 from student.options import Options
 from student.options.purchase import api_key

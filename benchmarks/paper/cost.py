@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.paper.recipe import Recipe
 from cache.records.money import dollars
-from student.data.image_folder import Catalogue
+from student.data.folder.image_folder import Catalogue
 from student.data.split import Split, split
 from student.embeddings.keys import prompts_for
 from student.vendor.schemas import Prices

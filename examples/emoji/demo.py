@@ -10,7 +10,7 @@ import random
 import time
 from pathlib import Path
 
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from tools.local_vendor import create_key_file, local_vendor, run_command
 
 CONFIG = Path("examples/emoji/distill.toml")

@@ -11,7 +11,7 @@ from student.acquisition.strategies import SELECTORS, order
 from student.bench.constants import ZERO_SHOT
 from student.bench.run import Grid, Run, asks_texts, options_of
 from student.console import Terminal
-from student.data.image_folder import Catalogue, Item, discover
+from student.data.folder.image_folder import Catalogue, Item, discover
 from student.data.image_set import ImageSet, render_views, rows_by_path
 from student.data.split import Split, split
 from student.embeddings.keys import SplitKeys, split_keys

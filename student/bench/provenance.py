@@ -8,7 +8,7 @@ from pathlib import Path
 
 from student.bench.constants import NO_TEACHER
 from student.bench.rows import Row
-from student.data.image_folder import Catalogue
+from student.data.folder.image_folder import Catalogue
 from student.errors import BadInput
 
 _ELSEWHERE = "nothing was bought; use another --out, or move that file"

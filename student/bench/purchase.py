@@ -21,7 +21,7 @@ from student.bench.dataset import (
 )
 from student.bench.run import Run, known_method, resolved
 from student.console import Terminal
-from student.data.image_folder import Item
+from student.data.folder.image_folder import Item
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PlanExceedsBudget, PurchaseError
 from student.evaluation.file_names import named

@@ -12,7 +12,7 @@ from student.bench.rows import Option, Row, read_rows
 from student.bench.run import Grid, Run, normalised
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from student.options import Options
 from student.report.lettering import lettering
 from student.report.markdown import plain

@@ -15,7 +15,7 @@ from student.bench.constants import ZERO_SHOT
 from student.bench.dataset import BenchDataset, gather, run_keys
 from student.bench.run import Grid, Run, identity, options_of
 from student.console import quiet
-from student.data.image_folder import Item
+from student.data.folder.image_folder import Item
 from student.data.split import VALIDATION
 from student.embeddings.keys import original_key
 from student.embeddings.lookup import TeacherEmbeddings

@@ -17,7 +17,7 @@ from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.reports.markdown import markdown_report
 from student.console import Terminal, terminal
-from student.data.folder_tree import LAYOUT
+from student.data.folder.folder_tree import LAYOUT
 from student.data.image_set import ImageSet, load_image_set
 from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.console import Terminal
-from student.data.image_folder import Item
-from student.data.names import listed
+from student.data.folder.image_folder import Item
+from student.data.folder.names import listed
 from student.data.split import Split
 
 FEW = 5

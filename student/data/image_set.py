@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from student.console import Terminal
 from student.data.class_table import show_classes, warn_of_two_classes
-from student.data.folder_tree import LeftOut, left_out_lines
-from student.data.image_folder import Catalogue, Item, discover
-from student.data.names import listed
+from student.data.folder.folder_tree import LeftOut, left_out_lines
+from student.data.folder.image_folder import Catalogue, Item, discover
+from student.data.folder.names import listed
 from student.data.pixel_table import PixelTable, pixel_table
 from student.data.split import Split, split
 from student.errors import BadInput

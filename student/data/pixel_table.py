@@ -14,7 +14,7 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from cache.storage.atomic_file import replace_file, replacing, reserve
-from student.data.image_folder import Item
+from student.data.folder.image_folder import Item
 from student.data.views import RECIPE, open_rgb, render
 from student.errors import DataError
 from student.options.folders import require_room

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from student.data.image_folder import Catalogue, Item
+from student.data.folder.image_folder import Catalogue, Item
 from student.errors import BadInput
 
 VALIDATION = "source validation"

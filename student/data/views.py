@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-from student.data.image_file import read_formats
+from student.data.folder.image_file import read_formats
 from student.data.rgb_conversion import load_rgb
 from student.errors import DataError
 from student.transforms.parameters import LUMA, NUM_UNIFORMS, draw_views

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from cache.records.embedding_key import EmbeddingKey, text_item
-from student.data.image_file import ImageFile
-from student.data.image_folder import Catalogue, Item
+from student.data.folder.image_file import ImageFile
+from student.data.folder.image_folder import Catalogue, Item
 from student.data.split import Split
 from student.data.views import view_name
 from student.options import DataOptions

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cache.embedding_table import EmbeddingTable
 from cache.records.embedding_key import EmbeddingKey
-from student.data.image_folder import Item
+from student.data.folder.image_folder import Item
 from student.embeddings.keys import SplitKeys, text_key
 from student.models.architecture import SoldNetwork
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from student.data.image_folder import Item
+from student.data.folder.image_folder import Item
 from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
 from student.embeddings.keys import split_keys

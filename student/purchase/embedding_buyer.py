@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from cache.integrity.second_copy import second_copy_faults
 from cache.paid_cache import PaidCache
-from student.data.image_file import ImageFile, read_image_file
+from student.data.folder.image_file import ImageFile, read_image_file
 from student.embeddings.keys import original_key, text_key
 from student.errors import BadInput
 from student.purchase.embedding_requests import EmbeddingRequest, text_requests

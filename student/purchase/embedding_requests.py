@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.records.embedding_key import EmbeddingKey
-from student.data.image_folder import Item as ImageItem
+from student.data.folder.image_folder import Item as ImageItem
 from student.data.views import png
 from student.embeddings.keys import text_key, view_keys
 from student.errors import BadInput

@@ -10,8 +10,8 @@ from cache.reports.spend import iso_time
 from student.acquisition.candidates import AcquisitionRounds
 from student.acquisition.strategies import SELECTORS, order, selector
 from student.console import Terminal
+from student.data.folder.names import by_reason
 from student.data.image_set import ImageSet
-from student.data.names import by_reason
 from student.options import Options
 from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary

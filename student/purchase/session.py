@@ -15,7 +15,7 @@ from cache.records.money import dollars
 from cache.records.purchase_records import Intent
 from student.console import Terminal
 from student.data.demo.lay_out import is_demo_data
-from student.data.names import by_reason
+from student.data.folder.names import by_reason
 from student.errors import PurchaseError, VendorUnreachable
 from student.options import PurchaseOptions, TrainingOptions
 from student.options.folders import require_room

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from student.data.image_file import ImageFile
+from student.data.folder.image_file import ImageFile
 from student.data.views import open_rgb, png
 from student.errors import BadInput
 from student.vendor.schemas import Limits

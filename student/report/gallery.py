@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from student.data.image_folder import Item
+from student.data.folder.image_folder import Item
 from student.data.image_set import ImageSet
 from student.data.views import open_rgb
 from student.evaluation.results import Experiment

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from student.data.split import split
 from student.errors import BadInput
 from student.options.read import read_options

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 
 ACROSS, CELL, NAME_WIDTH = 12, 76, 110  # images per row, pixels
 

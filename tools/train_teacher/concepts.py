@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from student.errors import BadInput
 from tools.train_teacher.recipe import SIZE
 

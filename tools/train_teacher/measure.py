@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from student.data.image_folder import Item, discover
+from student.data.folder.image_folder import Item, discover
 from student.evaluation.results import AccuracyCount
 from teacher_server.inference.encoder import OpenClipEncoder, load_encoder
 from tools.train_teacher.folder import PROVENANCE, write_provenance

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.paper.datasets import DATASETS, Dataset, find
 from benchmarks.paper.recipe import targets_of
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from student.errors import BadInput
 from tests.support.pictures import write_picture
 

@@ -11,7 +11,7 @@ from benchmarks.paper.__main__ import main
 from benchmarks.paper.cost import estimate, published_queries
 from benchmarks.paper.datasets import DATASETS
 from benchmarks.paper.recipe import STUDENTS, Recipe
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from student.options import TrainingOptions
 from student.training.methods import METHODS, method_of
 from tests.support.pacs import CLASSES, DOMAINS, TRAINED_ON, write_pacs

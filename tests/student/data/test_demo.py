@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from student.data.demo.lay_out import all_emoji, is_demo_data, lay_out
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from student.data.pixel_table import pixel_table
 from student.data.views import open_rgb, render
 from student.errors import BadInput

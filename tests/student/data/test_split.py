@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from student.data.image_folder import Catalogue, discover
+from student.data.folder.image_folder import Catalogue, discover
 from student.data.split import split
 from student.errors import BadInput
 from tests.support.pictures import write_domains

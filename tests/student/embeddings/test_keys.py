@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from student.data.pixel_table import pixel_table
 from student.data.views import png
 from student.embeddings.keys import prompts_for, view_keys

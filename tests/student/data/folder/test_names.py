@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from student.data.names import class_names, folded, same_name
+from student.data.folder.names import class_names, folded, same_name
 from student.errors import BadInput
 
 NFC, NFD = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")

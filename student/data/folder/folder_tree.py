@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from student.data.image_file import image_suffixes
-from student.data.names import listed
+from student.data.folder.image_file import image_suffixes
+from student.data.folder.names import listed
 from student.errors import BadInput
 
 LAYOUT = (

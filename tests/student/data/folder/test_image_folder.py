@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from student.data.image_folder import discover
+from student.data.folder.image_folder import discover
 from student.errors import BadInput
 from tests.support.pictures import write_domains, write_picture
 

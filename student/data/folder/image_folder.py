@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from student.data.folder_tree import LAYOUT, LeftOut, labelled, walk
-from student.data.image_file import ImageFile, read_image_file
-from student.data.names import class_names, same_name
+from student.data.folder.folder_tree import LAYOUT, LeftOut, labelled, walk
+from student.data.folder.image_file import ImageFile, read_image_file
+from student.data.folder.names import class_names, same_name
 from student.errors import BadInput
 
 UNSEEN_FILE = "unseen.csv"
