@@ -35,7 +35,7 @@ knows; each in the labelled styles (seen) and in the others (unseen). Source val
 of emoji of the first kind in seen styles; students are chosen on it alone.
 """
 TARGETS = """\
-These targets were set before the runs. "Met" means that the mean half_widths the target; the last
+These targets were set before the runs. "Met" means that the mean reaches the target; the last
 column also says whether the whole interval does.
 """
 LEAST_GAIN = """\
@@ -81,7 +81,7 @@ on the machine that made these rows, and have two seeds: another processor train
 DIGITS = """\
 Handwritten digits, digits of typefaces in several looks, and those of a display; four of the
 eight looks are held out in turn. With one of the others held out (print, inverted, coloured,
-outlined) ERM alone half_widths 97.8% or more, so these are always labelled; the four were picked
+outlined) ERM alone reaches 97.8% or more, so these are always labelled; the four were picked
 after a first seed was known. Nothing was tuned here: methods and settings are those of emoji.
 """
 LOOK_BY_LOOK = """\

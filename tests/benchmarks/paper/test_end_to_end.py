@@ -107,7 +107,7 @@ def test_the_estimate_comes_first_and_without_a_budget_nothing_is_bought(
     assert re.search(rf"queries +{BUDGET}, \$0\.0034", said)
     # Four targets, two steps of each stage, two images of each of three sources.
     assert re.search(r"a fresh view at every step +96, \$0\.0096", said)
-    assert "nothing was bought: name the most queries to pay for with --budget" in said
+    assert "nothing was bought: set the maximum number of queries with --budget" in said
 
 
 def test_the_estimate_is_what_is_paid_and_each_image_is_bought_once_for_all_targets(

@@ -27,6 +27,8 @@ async def test_models_publishes_identity_and_limits(
         "max_image_bytes": 20 * 2**20,
         "max_image_pixels": 50_000_000,
         "max_body_bytes": 64 * 2**20,
+        "image_formats": ["JPEG", "PNG", "WEBP", "GIF", "BMP"],
+        "max_image_aspect_ratio": 100,
     }
     identity = {
         "id": model["id"],

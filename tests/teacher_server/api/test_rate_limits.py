@@ -174,6 +174,7 @@ ROUTES = {
         ("GET", "/v1/models"),
         ("GET", "/v1/models/hash"),
         ("GET", "/v1/prices"),
+        ("POST", "/v1/tokens"),
         ("GET", "/v1/requests/k"),
     ],
     "admin": [

@@ -150,11 +150,16 @@ def test_a_data_uri_may_name_any_image_type(uri: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["data:image/png,AAAA", "data:text/plain;base64,AAAA", "data:;base64,AAAA", "AAA", "A===",
-     "AAAA\n", "AA AA", "AA-_", "https://example.org/a.png", "HTTP://example.org", "é", "AAAA=AAA"],
+     "AA AA", "AA-_", "https://example.org/a.png", "HTTP://example.org", "é", "AAAA=AAA"],
 )  # fmt: skip
 def test_what_is_not_strict_base64_is_refused(text: str) -> None:
     with pytest.raises(ImageRefused):
         decode_base64(text, LIMITS)
+
+
+@pytest.mark.parametrize("text", ["AAAA\n", "AA\r\nAA", "data:image/png;base64,AA\nAA"])
+def test_line_breaks_in_base64_are_ignored(text: str) -> None:
+    assert decode_base64(text, LIMITS) == bytes(3)
 
 
 @given(st.binary(max_size=300))

@@ -132,6 +132,8 @@ async def test_a_request_that_waits_for_the_model_no_longer_holds_its_body(
         }
 
         async def receive() -> dict[str, object]:
+            if sizes:
+                await asyncio.Event().wait()  # the client stays
             image = picture(size=(1000, 1000), form="BMP")
             body = b'{"model":"hash","input":[{"image":"%s"}]}' % b64(image).encode()
             sizes.extend([len(image), len(body)])
