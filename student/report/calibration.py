@@ -8,6 +8,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from student.evaluation.results import Experiment
+from student.report.lettering import lettering
 from student.training.calibration import BINS, ConfidenceBin, calibration_error
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def draw_reliability(path: Path, experiment: Experiment) -> None:
 
     result = experiment.student
     parts = list(result.scores)
+    letters = lettering(parts)
     across = min(ACROSS, len(parts))
     down = -(-len(parts) // across)
     figure = Figure(figsize=(2.6 * across, 3.1 * down + 0.3), dpi=110, layout="constrained")
@@ -84,9 +86,14 @@ def draw_reliability(path: Path, experiment: Experiment) -> None:
         axis.plot([0, 100], [0, 100], color="black", linewidth=0.8, linestyle=":")
         _line(axis, result.calibration.before[part], "at temperature 1", BEFORE)
         _line(axis, result.calibration.after[part], "at the fitted temperature", AFTER)
-        # A folder name may contain dollar signs; they do not mark formulas here.
-        title = "\n".join(wrap(part, TITLE_WIDTH))
-        axis.set_title(title, loc="left", fontsize=9, fontweight="bold", parse_math=False)
+        axis.set_title(
+            "\n".join(wrap(letters.drawn(part), TITLE_WIDTH)),
+            loc="left",
+            fontsize=9,
+            fontweight="bold",
+            fontfamily=letters.families,
+            parse_math=False,  # a folder name may contain dollar signs
+        )
         axis.set_xlim(0, 102)
         axis.set_ylim(0, 102)
         axis.set_aspect("equal")
