@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 from benchmarks.evidence.protocol import (
     HOUSES,
-    NEVER_TRAINED_ON,
     ONE_QUERY,
     PUBLISHED_VIEWS,
     SEEDS,
@@ -15,6 +14,7 @@ from benchmarks.evidence.protocol import (
     STEPS_AS_PUBLISHED,
     TWO_HOUSES,
     VIEWS_AT_THESE,
+    emoji,
     settings_for,
 )
 from benchmarks.evidence.white_box import PIXELS, white_box
@@ -28,27 +28,6 @@ FIRST_OF_THEM = (0.1, 0.0, 0.01, 0.25, 0.05, 0.5, 1.0)
 """The order in which a curve's points are made: a tenth is what a target asks about."""
 EQUAL_SPEND = (1, 2, 4, 8, 16)
 """Views of each image, K, of 1/K, 4/K and so on of the images."""
-
-
-def emoji(
-    method: str,
-    house: str,
-    seed: int,
-    *,
-    options: Mapping[str, Option] = MappingProxyType({}),
-    **more: object,
-) -> Run:
-    """A run with one vendor's style held out, and the three styles that nobody trains on."""
-    return normalised(
-        Run(
-            dataset="emoji",
-            targets=(house, *NEVER_TRAINED_ON),
-            seed=seed,
-            method=method,
-            options=tuple(options.items()),
-            **more,  # type: ignore[arg-type]  # checked by the callee
-        )
-    )
 
 
 def headline(houses: Sequence[str] = HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:

@@ -12,7 +12,6 @@ from benchmarks.evidence.grids import (
     INK,
     LEAST_GAIN,
     LEVERS,
-    emoji,
     grid,
 )
 from benchmarks.evidence.protocol import (
@@ -22,6 +21,7 @@ from benchmarks.evidence.protocol import (
     PUBLISHED_VIEWS,
     STYLES_UNSEEN,
     TWO_HOUSES,
+    emoji,
 )
 from benchmarks.evidence.white_box import LINES as LINES_AT_HAND
 from benchmarks.evidence.white_box import WHITE_BOX_SEEDS, of_line

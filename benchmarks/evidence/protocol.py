@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from student.bench.rows import Option
+from student.bench.run import Run, normalised
 from student.options import Options
 
 FOLDER = Path("runs/evidence")
@@ -100,3 +102,24 @@ def settings_for(dataset: str, **more: object) -> Options:
     }
     # Not from the command line or the environment: these are the protocol's, whoever runs it.
     return Options.of(told | more)
+
+
+def emoji(
+    method: str,
+    house: str,
+    seed: int,
+    *,
+    options: Mapping[str, Option] = MappingProxyType({}),
+    **more: object,
+) -> Run:
+    """A run with one vendor's style held out, and the three styles that nobody trains on."""
+    return normalised(
+        Run(
+            dataset="emoji",
+            targets=(house, *NEVER_TRAINED_ON),
+            seed=seed,
+            method=method,
+            options=tuple(options.items()),
+            **more,  # type: ignore[arg-type]  # checked by the callee
+        )
+    )

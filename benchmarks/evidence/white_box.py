@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from benchmarks.evidence.protocol import (
-    NEVER_TRAINED_ON,
     SEEDS,
     STYLES_UNSEEN,
     TEACHERS,
     TWO_HOUSES,
+    emoji,
 )
 from student.bench.rows import Option
-from student.bench.run import Run, normalised
+from student.bench.run import Run
 
 _HALF: Mapping[str, Option] = MappingProxyType({"wise_ft": 0.5})
 _GENTLY: Mapping[str, Option] = MappingProxyType({"lr": 1e-4})
@@ -58,13 +58,4 @@ def of_line(title: str, house: str, seed: int) -> Run:
         "backbone": f"open_clip:local-dir:{folder}",
         "weights": f"{folder}/open_clip_model.safetensors",
     }
-    return normalised(
-        Run(
-            dataset="emoji",
-            targets=(house, *NEVER_TRAINED_ON),
-            seed=seed,
-            method=method,
-            teacher=STYLES_UNSEEN,
-            options=tuple({**tower, **options}.items()),
-        )
-    )
+    return emoji(method, house, seed, options={**tower, **options}, teacher=STYLES_UNSEEN)
