@@ -79,6 +79,6 @@ def named_in(cache: CacheReader, model: Model) -> Model:
     configuration under its first, and its first otherwise.
     """
     known = cache.configurations().get(model.fingerprint, "")
-    if "" in (known, model.fingerprint_v2) or known == model.fingerprint_v2:
+    if not known or model.fingerprint_v2 in ("", known):
         return model
     return model.model_copy(update={"fingerprint": model.fingerprint_v2})
