@@ -1,0 +1,1 @@
+"""Speed against a peer or a limit that is measured in the same run (`make bench`)."""
