@@ -1,9 +1,9 @@
 """Buys a rented teacher's embeddings within a budget and distils them into a small student.
 
 The names in `__all__` are the public Python API. `EmbeddingBuyer` plans and buys embeddings of
-images and texts; `load_student` loads a trained student, and `predict_images` names what images
-show. Each name is imported when it is first used, so that `import student` loads neither torch nor
-httpx.
+images and texts. `load` reads a trained student, which predicts classes and embeds images; its
+network is `load_student`'s, and `predict_images` names what image files show. Each name is imported
+when it is first used, so that `import student` loads neither torch nor httpx.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from student.errors import BadInput, PlanExceedsBudget, StudentError, VendorError
-    from student.evaluation.predict import Prediction, predict_images
+    from student.inference.predict import Prediction, predict_images
+    from student.inference.trained_student import ImagePrediction, TrainedStudent, load
     from student.models.saved import load_student
     from student.models.student import Student
     from student.purchase.embedding_buyer import BoughtEmbeddings, EmbeddingBuyer
@@ -24,20 +25,24 @@ __all__ = [
     "BadInput",
     "BoughtEmbeddings",
     "EmbeddingBuyer",
+    "ImagePrediction",
     "Plan",
     "PlanExceedsBudget",
     "Prediction",
     "PurchaseSummary",
     "Student",
     "StudentError",
+    "TrainedStudent",
     "VendorError",
+    "load",
     "load_student",
     "predict_images",
 ]
 
 _NAMES_BY_MODULE: Final = {
     "student.errors": ("BadInput", "PlanExceedsBudget", "StudentError", "VendorError"),
-    "student.evaluation.predict": ("Prediction", "predict_images"),
+    "student.inference.predict": ("Prediction", "predict_images"),
+    "student.inference.trained_student": ("ImagePrediction", "TrainedStudent", "load"),
     "student.models.saved": ("load_student",),
     "student.models.student": ("Student",),
     "student.purchase.embedding_buyer": ("BoughtEmbeddings", "EmbeddingBuyer"),

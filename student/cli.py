@@ -12,7 +12,7 @@ from student.errors import BadInput, StudentError
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _RENAMED = {"plan": "forecast"}
-_ONLY_PRINTS = ("predict", "forecast", "demo-data")
+_ONLY_PRINTS = ("predict", "embed", "export", "forecast", "demo-data")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,6 +82,14 @@ def _run(command: str, arguments: list[str]) -> int:
             from student.commands import forecast
 
             return forecast.main(arguments[1:])
+        case "embed":
+            from student.commands import embed
+
+            return embed.main(arguments[1:])
+        case "export":
+            from student.commands import export
+
+            return export.main(arguments[1:])
         case "demo-data":
             from student.commands import demo_data
 

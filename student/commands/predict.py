@@ -22,7 +22,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         "distill-client predict",
         description=(
-            "Classify images with a finished student; no vendor is needed. The confidence is "
+            "Classify images with a finished student; no vendor is needed. Prints the image, its "
+            "class and the confidence, then the next two classes with theirs. The confidence is "
             "calibrated on source validation: on images of another domain it may be too high."
         ),
     )
@@ -35,8 +36,15 @@ def main(arguments: list[str]) -> int:
         help="output folder of a finished run (default: runs/student)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument(
+        "--abstain",
+        type=_share,
+        default=0.0,
+        metavar="CONFIDENCE",
+        help='answer "unsure" below this confidence, from 0 to 1 (default: 0, never)',
+    )
     options = parser.parse_args(arguments)
-    from student.evaluation.predict import describe, predict_images
+    from student.inference.predict import describe, predict_images
 
     refused = 0
 
@@ -50,5 +58,16 @@ def main(arguments: list[str]) -> int:
         if not (prediction.is_calibrated or has_warned):
             print(f"warning: {_UNCALIBRATED.format(options.student)}", file=sys.stderr)
             has_warned = True
-        print(describe(prediction, as_json=options.json))
+        print(describe(prediction, as_json=options.json, abstain=options.abstain))
     return DataError.exit_code if refused else 0
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        message = f"a confidence is a number from 0 to 1, not {text}"
+        raise argparse.ArgumentTypeError(message)
+    return share

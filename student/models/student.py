@@ -42,10 +42,10 @@ class Student(nn.Module):
         self.architecture = architecture
         # A tower takes what is normalised by ImageNet's, whatever it was made with.
         settings = IMAGENET if isinstance(backbone, Tower) else architecture.settings
-        for name, values in (
-            ("mean", settings.mean or IMAGENET_MEAN),
-            ("std", settings.std or IMAGENET_STD),
-        ):
+        mean, std = settings.mean or IMAGENET_MEAN, settings.std or IMAGENET_STD
+        own = NetworkSettings(mean=mean, std=std)
+        self._prepared_by = backbone.settings if isinstance(backbone, Tower) else own
+        for name, values in (("mean", mean), ("std", std)):
             scaled = torch.tensor([value * 255 for value in values]).view(3, 1, 1)
             self.register_buffer(name, scaled, persistent=False)
 
@@ -60,12 +60,9 @@ class Student(nn.Module):
         The mean and deviation are the network's own. Every image is squashed to a square and
         nothing is cut off, as in training.
         """
-        own = self.backbone.settings if isinstance(self.backbone, Tower) else None
-        mean = own.mean if own else (self.mean.flatten() / 255).tolist()
-        std = own.std if own else (self.std.flatten() / 255).tolist()
         return {
-            "mean": [round(float(value), 8) for value in mean or ()],
-            "std": [round(float(value), 8) for value in std or ()],
+            "mean": list(self._prepared_by.mean or ()),
+            "std": list(self._prepared_by.std or ()),
             "interpolation": "bicubic",
             "resize": "squash",
             "crop_pct": 1.0,

@@ -64,13 +64,6 @@ def accuracy(student: Student, images: LabelledImages) -> float:
     return score(logits_of(student, images.pixels), images.labels).accuracy
 
 
-def predict(
-    student: Student, pixels: NDArray[np.uint8], *, temperature: float = 1.0
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Each image's class and the student's confidence in it: (N,) and (N,), as `answers_of`."""
-    return answers_of(logits_of(student, pixels), temperature)
-
-
 def answers_of(
     logits_NC: Tensor, temperature: float = 1.0
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -36,19 +36,19 @@ bought = buyer.buy(images, ["a photo of a bird"])
 print(len(bought.images), "image embeddings,", bought.summary.units, "queries charged")
 ```
 
-Load a student and predict (no vendor needed):
+Load a student, predict and embed (no vendor needed):
 
 <!-- run -->
 ```python
 from pathlib import Path
 
-from student import load_student, predict_images
+from student import load
 
-network, meta = load_student(Path("runs/student"))
-print(meta["classes"])
+student = load("runs/student")
 images = sorted(Path("data/sketch/bird").glob("*.png"))
-for prediction in predict_images(images, Path("runs/student")):
-    print(prediction.image.name, prediction.class_name, f"{prediction.confidence:.1%}")
+for image, answer in zip(images, student.predict(images)):
+    print(image.name, answer.classes[0], f"{answer.confidences[0]:.1%}")
+print(student.embed(images).shape)
 ```
 
 Open a cache:

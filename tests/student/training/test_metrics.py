@@ -11,10 +11,10 @@ from student.models.student import NewHead, Student, new_student
 from student.training.dataset import LabelledImages
 from student.training.metrics import (
     accuracy,
+    answers_of,
     latency,
     logits_of,
     num_parameters,
-    predict,
     score,
     wilson_interval,
 )
@@ -48,9 +48,9 @@ def test_a_score_is_accuracy_and_cross_entropy() -> None:
 def test_predictions_do_not_depend_on_how_images_are_grouped(
     student: Student, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 ) -> None:
-    labels, confidences = predict(student, pixels)
+    labels, confidences = answers_of(logits_of(student, pixels))
     for row in (0, 255, 256, 299):
-        label, confidence = predict(student, pixels[row : row + 1])
+        label, confidence = answers_of(logits_of(student, pixels[row : row + 1]))
         assert label[0] == labels[row]
         assert confidence[0] == pytest.approx(confidences[row], abs=1e-3)
     assert ((confidences > 0.25 - 1e-6) & (confidences <= 1)).all()
@@ -59,7 +59,7 @@ def test_predictions_do_not_depend_on_how_images_are_grouped(
 def test_accuracy_is_the_share_of_right_labels(
     student: Student, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 ) -> None:
-    labels, _ = predict(student, pixels)
+    labels, _ = answers_of(logits_of(student, pixels))
     wrong = labels.copy()
     wrong[:30] = (wrong[:30] + 1) % 4
     assert accuracy(student, LabelledImages(name="x", pixels=pixels, labels=labels)) == 1.0

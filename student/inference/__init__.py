@@ -1,0 +1,1 @@
+"""What a finished student is used for: predictions, embeddings, exported files and a server."""

@@ -1,0 +1,164 @@
+"""A finished student in memory: it names what images show, and embeds them.
+
+Shapes: N images, S pixels a side, C classes, D dimensions of the teacher's space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+from torch.nn import functional
+
+from student.data.rgb_conversion import load_rgb
+from student.data.views import open_rgb, render
+from student.errors import BadInput, DataError
+from student.models.heads import EmbeddingHead
+from student.models.saved import load_student, temperature_of
+from student.models.student import Student
+from student.training.features import features_of
+
+ImageInput = Path | str | Image.Image | NDArray[np.uint8]
+"""An image: the path of a file, a PIL image, or 8-bit RGB pixels (height, width, 3)."""
+
+_CHUNK = 256  # images whose pixels are in memory at the same time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePrediction:
+    """The classes of one image, the likeliest first, with the student's confidence (0 to 1)."""
+
+    classes: tuple[str, ...]
+    confidences: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedStudent:
+    """A student that `load` has read. It needs no vendor, and nothing is bought.
+
+    `meta` is its meta.json. `temperature` divides the logits for a calibrated confidence; None for
+    a student that was not calibrated.
+    """
+
+    student: Student
+    meta: dict[str, Any]
+    temperature: float | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of its C classes, in the order of its logits."""
+        return tuple(self.meta["classes"])
+
+    @property
+    def image_size(self) -> int:
+        """Width and height of its input, in pixels."""
+        return self.student.architecture.image_size
+
+    @property
+    def dim(self) -> int:
+        """D, or 0 if it has no projection into the teacher's space."""
+        return self.student.architecture.dim
+
+    def predict(self, images: Sequence[ImageInput]) -> list[ImagePrediction]:
+        """Return all classes of each image, the likeliest first.
+
+        Raises DataError for an image that cannot be read.
+        """
+        found: list[ImagePrediction] = []
+        for chunk in _chunks(images):
+            shares_NC = self.class_shares(self.pixels(chunk))
+            for shares_C in shares_NC:
+                order = np.argsort(-shares_C, kind="stable")
+                found.append(
+                    ImagePrediction(
+                        classes=tuple(self.classes[place] for place in order),
+                        confidences=tuple(float(shares_C[place]) for place in order),
+                    )
+                )
+        return found
+
+    def embed(self, images: Sequence[ImageInput]) -> NDArray[np.float32]:
+        """Return the images in the teacher's space, with unit length: float32 (N, D).
+
+        Raises DataError for an image that cannot be read, and BadInput for a student without a
+        projection into the teacher's space, such as one that was trained on labels alone.
+        """
+        self.require_projection()
+        chunks = [self.embeddings_of(self.pixels(chunk)) for chunk in _chunks(images)]
+        return np.concatenate(chunks) if chunks else np.zeros((0, self.dim), dtype=np.float32)
+
+    def require_projection(self) -> None:
+        """Raise BadInput unless the student has a projection into the teacher's space."""
+        if not isinstance(self.student.head, EmbeddingHead):
+            message = (
+                "this student has a class head and no projection into the teacher's space: it was "
+                f"trained by {self.meta.get('method', 'a method')} and cannot embed images"
+            )
+            raise BadInput(message)
+
+    def pixels(self, images: Iterable[ImageInput]) -> NDArray[np.uint8]:
+        """Return the images as the student was trained on them: uint8 (N, S, S, 3)."""
+        return np.stack([render(_as_rgb(image), "", 0, self.image_size) for image in images])
+
+    def class_shares(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return the confidence in each class (N, C): the softmax at the fitted temperature."""
+        with torch.no_grad():
+            logits_NC = self.student.head(features_of(self.student, pixels)).cpu().double()
+        shares_NC: NDArray[np.float64] = (
+            (logits_NC / (self.temperature or 1.0)).softmax(dim=1).numpy()
+        )
+        return shares_NC
+
+    def embeddings_of(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the embeddings of rendered images (N, S, S, 3), as `embed`."""
+        head = self.student.head
+        assert isinstance(head, EmbeddingHead)
+        with torch.no_grad():
+            unit_ND = functional.normalize(head.project(features_of(self.student, pixels)), dim=-1)
+        vectors_ND: NDArray[np.float32] = unit_ND.float().cpu().numpy()
+        return vectors_ND
+
+
+def load(folder: Path | str) -> TrainedStudent:
+    """Return the student in the output folder of a finished run. Raises BadInput."""
+    student, meta = load_student(Path(folder))
+    return TrainedStudent(student=student, meta=meta, temperature=temperature_of(meta))
+
+
+def _chunks(images: Sequence[ImageInput]) -> Iterator[Sequence[ImageInput]]:
+    for start in range(0, len(images), _CHUNK):
+        yield images[start : start + _CHUNK]
+
+
+def _as_rgb(image: ImageInput) -> Image.Image:
+    if isinstance(image, Path | str):
+        return open_rgb(Path(image))
+    if isinstance(image, Image.Image):
+        try:
+            return load_rgb(image, partial(_reopened, image))
+        except Exception as error:  # Pillow's readers raise whatever a broken file makes them raise
+            message = f"the image cannot be converted to RGB: {error}"
+            raise DataError(message) from error
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        message = (
+            "an array of pixels is uint8 of the shape (height, width, 3), not "
+            f"{image.dtype} of {image.shape}"
+        )
+        raise DataError(message)
+    return Image.fromarray(image)
+
+
+def _reopened(image: Image.Image) -> ImageFile.ImageFile:
+    """The same file, opened again: the transparent colour of a 16-bit PNG is read from it."""
+    name = getattr(image, "filename", "")
+    if not name:
+        message = "its transparent colour can be read only from a file: pass the path instead"
+        raise ValueError(message)
+    return Image.open(name)
