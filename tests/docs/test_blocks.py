@@ -10,7 +10,7 @@ import pytest
 from tests.support.doc_blocks import NEEDS, ROOT, RUNNABLE, blocks_of, doc_pages
 from tests.support.doc_sandbox import Sandbox, new_sandbox
 
-FIRST = ROOT / "docs" / "getting-started.md"
+FIRST = ROOT / "docs" / "guides" / "getting-started.md"
 
 
 def test_every_block_names_its_language_and_closes() -> None:
