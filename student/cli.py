@@ -90,6 +90,10 @@ def _run(command: str, arguments: list[str]) -> int:
             from student.commands import export
 
             return export.main(arguments[1:])
+        case "serve":
+            from student.commands import serve
+
+            return serve.main(arguments[1:])
         case "demo-data":
             from student.commands import demo_data
 
