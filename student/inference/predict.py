@@ -6,8 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from student.errors import DataError
+
+if TYPE_CHECKING:
+    from student.inference.trained_student import TrainedStudent
 
 _SHOWN = 3  # classes of an image in a line of text; JSON has all
 UNSURE = "unsure"
@@ -44,7 +48,16 @@ def predict_images(
     """
     from student.inference.trained_student import load
 
-    student = load(folder)
+    yield from predictions(load(folder), images, on_error=on_error)
+
+
+def predictions(
+    student: TrainedStudent,
+    images: Sequence[Path],
+    *,
+    on_error: Callable[[DataError], None] | None = None,
+) -> Iterator[Prediction]:
+    """Yields a prediction for each image, as `predict_images`, by a student in memory."""
     for path in images:
         try:
             (answer,) = student.predict([path])
@@ -57,7 +70,7 @@ def predict_images(
             image=path,
             class_name=answer.classes[0],
             confidence=answer.confidences[0],
-            is_calibrated=student.temperature is not None,
+            is_calibrated=student.is_calibrated,
             likeliest=tuple(zip(answer.classes, answer.confidences, strict=True)),
         )
 

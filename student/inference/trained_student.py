@@ -6,7 +6,8 @@ Shapes: N images, S pixels a side, C classes, D dimensions of the teacher's spac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch.nn import functional
 from student.data.rgb_conversion import load_rgb
 from student.data.views import open_rgb, render
 from student.errors import BadInput, DataError
-from student.models.heads import EmbeddingHead
+from student.models.heads import EmbeddingHead, TextHead
 from student.models.saved import load_student, temperature_of
 from student.models.student import Student
 from student.training.features import features_of
@@ -43,18 +44,16 @@ class ImagePrediction:
 class TrainedStudent:
     """A student that `load` has read. It needs no vendor, and nothing is bought.
 
-    `meta` is its meta.json. `temperature` divides the logits for a calibrated confidence; None for
-    a student that was not calibrated.
+    `meta` is its meta.json, and `classes` are the names of its C classes in the order of its
+    logits. `temperature` divides the logits for a calibrated confidence; None for a student that
+    was not calibrated. `is_calibrated` says whether it was fitted on these classes.
     """
 
     student: Student
     meta: dict[str, Any]
+    classes: tuple[str, ...]
     temperature: float | None
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of its C classes, in the order of its logits."""
-        return tuple(self.meta["classes"])
+    is_calibrated: bool
 
     @property
     def image_size(self) -> int:
@@ -94,12 +93,43 @@ class TrainedStudent:
         chunks = [self.embeddings_of(self.pixels(chunk)) for chunk in _chunks(images)]
         return np.concatenate(chunks) if chunks else np.zeros((0, self.dim), dtype=np.float32)
 
+    def with_classes(
+        self, classes: Sequence[str], embeddings: NDArray[np.float32]
+    ) -> TrainedStudent:
+        """Return the same student with other classes, each described by a text embedding (C, D).
+
+        The embeddings are the vendor's, of the model that taught the student. Nothing is trained:
+        the class of an image is the one with the largest cosine. The temperature stays, although it
+        was fitted on other classes. Raises BadInput for a student whose classifier is trained.
+        """
+        self.require_class_texts()
+        if embeddings.shape != (len(classes), self.dim) or not classes:
+            message = (
+                f"{len(classes)} classes need embeddings of the shape ({len(classes)}, {self.dim}),"
+                f" not {embeddings.shape}"
+            )
+            raise BadInput(message)
+        student = deepcopy(self.student)
+        texts = torch.from_numpy(np.array(embeddings, dtype=np.float32)).to(student.device)
+        student.head.text_CD = functional.normalize(texts, dim=-1)
+        return replace(self, student=student, classes=tuple(classes), is_calibrated=False)
+
     def require_projection(self) -> None:
         """Raise BadInput unless the student has a projection into the teacher's space."""
         if not isinstance(self.student.head, EmbeddingHead):
             message = (
                 "this student has a class head and no projection into the teacher's space: it was "
                 f"trained by {self.meta.get('method', 'a method')} and cannot embed images"
+            )
+            raise BadInput(message)
+
+    def require_class_texts(self) -> None:
+        """Raise BadInput unless the student predicts by the cosine to the class texts."""
+        head = self.student.head
+        if not isinstance(head, EmbeddingHead) or isinstance(head, TextHead):
+            message = (
+                "this student's classifier is trained for its own classes: other classes need a "
+                "student that predicts by the cosine to the class texts, such as vl2v-adip"
             )
             raise BadInput(message)
 
@@ -129,7 +159,14 @@ class TrainedStudent:
 def load(folder: Path | str) -> TrainedStudent:
     """Return the student in the output folder of a finished run. Raises BadInput."""
     student, meta = load_student(Path(folder))
-    return TrainedStudent(student=student, meta=meta, temperature=temperature_of(meta))
+    temperature = temperature_of(meta)
+    return TrainedStudent(
+        student=student,
+        meta=meta,
+        classes=tuple(meta["classes"]),
+        temperature=temperature,
+        is_calibrated=temperature is not None,
+    )
 
 
 def _chunks(images: Sequence[ImageInput]) -> Iterator[Sequence[ImageInput]]:

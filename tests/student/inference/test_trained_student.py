@@ -73,3 +73,31 @@ def test_an_array_that_is_not_8_bit_rgb_is_refused(tmp_path: Path, array: np.nda
     trained = load(saved_student(tmp_path / "student"))
     with pytest.raises(DataError, match=r"uint8 of the shape \(height, width, 3\)"):
         trained.predict([array])
+
+
+def test_other_classes_are_predicted_by_the_cosine_to_their_embeddings(
+    tmp_path: Path, pictures: list[Path]
+) -> None:
+    trained = load(saved_student(tmp_path / "student", {"calibration": {"temperature": 5.0}}))
+    texts = np.random.default_rng(0).normal(size=(2, trained.dim)).astype(np.float32)
+    other = trained.with_classes(["zebra", "okapi"], texts)
+    assert (trained.is_calibrated, other.is_calibrated) == (True, False)
+    unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
+    cosines = trained.embed(pictures) @ unit.T
+    best = [("zebra", "okapi")[int(place)] for place in cosines.argmax(axis=1)]
+    assert [prediction.classes[0] for prediction in other.predict(pictures)] == best
+    assert np.array_equal(other.embed(pictures), trained.embed(pictures))
+    assert trained.predict(pictures)[0].classes[0] in "abc"
+
+
+@pytest.mark.parametrize("head", ["text", "class"])
+def test_a_trained_classifier_takes_no_other_classes(tmp_path: Path, head: str) -> None:
+    trained = load(saved_student(tmp_path / "student", head=head))
+    with pytest.raises(BadInput, match="trained for its own classes"):
+        trained.with_classes(["zebra"], np.ones((1, 8), np.float32))
+
+
+def test_embeddings_of_another_length_are_refused(tmp_path: Path) -> None:
+    trained = load(saved_student(tmp_path / "student"))
+    with pytest.raises(BadInput, match="need embeddings of the shape"):
+        trained.with_classes(["zebra"], np.ones((1, trained.dim + 1), np.float32))
