@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cache.errors import CacheError
 from cache.standard_output import accept_any_text, discard_output
 from student.errors import BadInput, StudentError
+from student.training.process import let_waiting_threads_sleep
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _RENAMED = {"plan": "forecast"}
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 other error, 2 bad input, 3 over budget, 4-7 vendor, 8 training, 130 interrupted.
     """
+    let_waiting_threads_sleep()  # before a subcommand imports torch
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     first = arguments[0] if arguments else ""

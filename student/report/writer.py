@@ -101,6 +101,7 @@ def _meta(
         # The settings that the method overrides.
         "recipe": dict(method_of(result.method, options.training).overrides),
         "seed": options.run.seed,
+        "threads": result.trained.threads,
         "chosen": asdict(result.trained.chosen),
         "train_seconds": round(result.trained.seconds, 1),
         "images_trained_on": experiment.num_train,

@@ -46,12 +46,16 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained:
-    """A trained student in eval mode, its validation history, and which weights were chosen."""
+    """A trained student in eval mode, its validation history, and which weights were chosen.
+
+    `threads` is the number of CPU threads that trained it: sums depend on it in their last bits.
+    """
 
     student: Student
     history: list[Row]
     chosen: Chosen
     seconds: float
+    threads: int
 
 
 def silent(*, stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
@@ -84,8 +88,15 @@ def train(
             chosen = choose(student, state, work.validate)
         if task.options.wise_ft < 1.0:
             chosen = replace(chosen, interpolated=_interpolate(task, student))
+        threads = torch.get_num_threads()
     student.requires_grad_(False).eval()
-    return Trained(student=student, history=history, chosen=chosen, seconds=saved.seconds)
+    return Trained(
+        student=student,
+        history=history,
+        chosen=chosen,
+        seconds=saved.seconds,
+        threads=threads,
+    )
 
 
 class _Saved:
