@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from student.bench.constants import NO_TEACHER
 from student.bench.dataset import BenchDataset, Selection, gather
+from student.bench.duration import time_of_runs
 from student.bench.provenance import check_images, check_teacher, data_digest
 from student.bench.purchase import (
     BoughtEmbeddings,
@@ -29,6 +31,7 @@ from student.errors import BadInput, TrainingError
 from student.evaluation.child_process import end_with_parent, training_pool
 from student.options import Options
 from student.options.folders import require_folders
+from student.training.clock import in_words
 from student.training.preflight import check_students
 
 
@@ -85,19 +88,20 @@ def run_grid(
     )
     if grid.base.run.dry_run:
         terminal.say("dry run: nothing was bought")
+        _say_time(time_of_runs(runs, grid, dataset, processes), len(runs), terminal)
         return 0
     tables = {
         teacher: (embeddings.paid.table.folder, tuple(embeddings.paid.rows))
         for teacher, embeddings in bought.items()
     }
     sold = {teacher: embeddings.paid.sold for teacher, embeddings in bought.items()}
+    shared = Shared(grid=grid, catalogue=catalogue, tables=tables, sold=sold)
     writer = _RowWriter(grid, dataset, bought, source, rows)
     tasks = [_task(run, grid, dataset, selection, bought.get(run.teacher)) for run in runs]
     terminal.heading(f"training {len(tasks)} runs, {processes} at a time")
     failed: list[TrainingError] = []
-    for done, (task, outcome) in enumerate(
-        _outcomes(tasks, Shared(grid=grid, tables=tables, sold=sold), processes), start=1
-    ):
+    started = time.monotonic()
+    for done, (task, outcome) in enumerate(_outcomes(tasks, shared, processes), start=1):
         counted = f"{done} of {len(tasks)}"
         if isinstance(outcome, TrainingError):
             failed.append(outcome)
@@ -105,8 +109,10 @@ def run_grid(
             terminal.warn(
                 f"{counted}: {run.method}, {'+'.join(run.targets)}, seed {run.seed}: {outcome}"
             )
-            continue
-        terminal.say(f"{counted}: {summary(writer.write(task, outcome))}")
+        else:
+            terminal.say(f"{counted}: {summary(writer.write(task, outcome))}")
+        if done == processes and (later := len(tasks) - done):
+            _say_time((time.monotonic() - started) / done * later, later, terminal)
     if failed:
         message = (
             f"{len(failed)} of {len(tasks)} runs could not be trained (the first: {failed[0]}); "
@@ -114,6 +120,10 @@ def run_grid(
         )
         raise TrainingError(message)
     return len(tasks)
+
+
+def _say_time(seconds: float, count: int, terminal: Terminal) -> None:
+    terminal.say(f"training {count} runs takes about {in_words(seconds)} on this machine")
 
 
 def _check_runs(runs: Sequence[Run], base: Options) -> None:

@@ -15,7 +15,7 @@ from student.bench.constants import ZERO_SHOT
 from student.bench.dataset import BenchDataset, gather, run_keys
 from student.bench.run import Grid, Run, identity, options_of
 from student.console import quiet
-from student.data.folder.image_folder import Item
+from student.data.folder.image_folder import Catalogue, Item
 from student.data.split import VALIDATION
 from student.embeddings.keys import original_key
 from student.embeddings.lookup import TeacherEmbeddings
@@ -28,11 +28,13 @@ from student.models.architecture import SoldNetwork
 class Shared:
     """The data that every process of a grid needs.
 
-    `tables` has, for each teacher, the folder of its embedding table and the key of each row;
-    `sold` has what its vendor says of its image network.
+    `catalogue` is the folder as the parent has read and hashed it. `tables` has, for each teacher,
+    the folder of its embedding table and the key of each row; `sold` has what its vendor says of
+    its image network.
     """
 
     grid: Grid
+    catalogue: Catalogue
     tables: dict[str, tuple[Path, tuple[EmbeddingKey, ...]]]
     sold: dict[str, SoldNetwork | None]
 
@@ -59,7 +61,7 @@ class Trainer:
 
     def __init__(self, shared: Shared) -> None:
         self._grid = shared.grid
-        self._dataset: BenchDataset = gather(shared.grid, quiet())
+        self._dataset: BenchDataset = gather(shared.grid, quiet(), shared.catalogue)
         self._paid = {
             teacher: TeacherEmbeddings(
                 table=open_table(folder, keys),

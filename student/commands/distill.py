@@ -22,6 +22,7 @@ from student.data.image_set import ImageSet, load_image_set
 from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput, PurchaseError
+from student.evaluation.duration import say_time_of_trial
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
 from student.options import Options, TrainingOptions
@@ -61,7 +62,8 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
     require_room(options.run.out, _COPIES * weight_bytes * len(scanned.splits), "--out")
     with PaidCache.open(options.purchase.cache) as cache:
         result = asyncio.run(_purchase(options, scanned, cache, key, terminal, command))
-        if result is None:
+        if result is None:  # a dry run
+            say_time_of_trial(options, scanned, terminal)
             return
         terminal.heading("distillation")
         whole, paid = _stored_purchase(options, result, cache)

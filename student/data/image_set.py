@@ -41,12 +41,18 @@ class ImageSet:
         return self.catalogue.classes.index(item.class_name)
 
 
-def load_image_set(options: DataOptions, run: RunOptions, terminal: Terminal) -> ImageSet:
+def load_image_set(
+    options: DataOptions,
+    run: RunOptions,
+    terminal: Terminal,
+    catalogue: Catalogue | None = None,
+) -> ImageSet:
     """Find, split and render the images; unreadable images are reported and left out.
 
-    Raises BadInput for a folder that cannot be used.
+    Reads the folder, and hashes each of its files, unless `catalogue` is given. Raises BadInput for
+    a folder that cannot be used.
     """
-    catalogue = read_folder(options.data, terminal)
+    catalogue = catalogue or read_folder(options.data, terminal)
     splits = [
         split(catalogue, targets=targets, seed=run.seed)
         for targets in _target_choices(catalogue, options.target_domain)

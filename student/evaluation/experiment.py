@@ -17,9 +17,11 @@ from student.evaluation.calibration import calibrate
 from student.evaluation.file_names import named
 from student.evaluation.results import AccuracyCount, MethodResult
 from student.options import Options
+from student.training.clock import StageClock
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import method_of
 from student.training.metrics import answers_of, logits_of
+from student.training.process import keep_freed_memory
 from student.training.stored_names import stored_method_name
 from student.training.task import TrainingTask
 from student.training.train import Trained, train
@@ -46,16 +48,19 @@ class Experimenter:
             for name, items in {VALIDATION: split.validation, **split.tests}.items()
         }
 
-    def train(self, method: str, report: Callable[[int, int, str], None]) -> Trained:
-        """Trains one method, or resumes it from its checkpoint.
+    def train(self, method: str, report: Callable[[int, int, str, float | None], None]) -> Trained:
+        """Trains one method, or resumes it from its checkpoint; freed memory is kept from then on.
 
-        `report` is called with the step, the number of steps and a note. Raises StudentError.
+        `report` is called with the step, the number of steps, a note, and the seconds left to train
+        if they are known. Raises StudentError.
         """
 
         def follow(stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
             seen = "" if accuracy is None else f", validation {accuracy:.1%}"
-            report(step, steps, f"{stage}, loss {loss:.3f}{seen}")
+            left = clock.seconds_left(stage, step)
+            report(step, steps, f"{stage}, loss {loss:.3f}{seen}", left)
 
+        keep_freed_memory()
         task = TrainingTask(
             method=method_of(method, self._options.training),
             data=self.data,
@@ -65,6 +70,7 @@ class Experimenter:
             num_classes=self._num_classes,
             sold=self._sold,
         )
+        clock = StageClock(task.stages)
         # A checkpoint made with other data or options is ignored: training then restarts.
         name = "+".join((stored_method_name(method), *self._split.targets))
         checkpoint = named(self._options.run.out / "checkpoints", name)

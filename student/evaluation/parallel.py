@@ -2,13 +2,13 @@
 
 On a CPU a small student does not keep two cores busy: two runs on one thread each take little
 longer than one run on two threads. So each method gets a process of its own and its share of the
-cores. A child process reads the same tables again, memory-mapped, and leaves its result in the
-checkpoint, which the parent resumes.
+cores. A child process gets the parent's catalogue, so that the folder is hashed once; it reads the
+same tables, memory-mapped, and leaves its result in the checkpoint, which the parent resumes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,25 +18,26 @@ from pathlib import Path
 from queue import Empty
 from typing import Protocol
 
-import torch
-
 from cache.embedding_table import open_table
 from cache.records.embedding_key import EmbeddingKey
 from student.console import Terminal, quiet
+from student.data.folder.image_folder import Catalogue
 from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.child_process import end_with_parent, training_pool
+from student.evaluation.duration import RunClock
 from student.evaluation.experiment import Experimenter
+from student.evaluation.processes import Processes
 from student.evaluation.results import Experiment, MethodResult
 from student.models.architecture import SoldNetwork
-from student.options import Options, TrainingOptions
+from student.options import Options
 
 
 class _ProgressQueue(Protocol):
-    """Takes the progress of child processes: (bar, step, steps, note)."""
+    """Takes the progress of child processes: (method, step, steps, note, seconds left)."""
 
-    def put(self, item: tuple[str, int, int, str]) -> None: ...
+    def put(self, item: tuple[str, int, int, str, float | None]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class _Task:
     """The work of one child process: a method to train, and the embedding table with its keys."""
 
     options: Options
+    catalogue: Catalogue
     split: Split
     method: str
     keys: tuple[EmbeddingKey, ...]
@@ -65,17 +67,18 @@ def run_experiment(
     checkpoints. Raises StudentError.
     """
     methods = options.training.methods
-    workers = _workers(options.training)
-    if workers > 1:
-        threads = max(1, _cores(options.training) // workers)
-        options = options.changed(threads=threads)
-        tasks = _Tasks(options, split, paid)
-        _train_in_parallel(tasks, terminal, workers)
+    processes = Processes.of(options.training)
+    clock = RunClock(options, processes, _splits_left(split, scanned), terminal)
+    if processes.count > 1:
+        options = options.changed(threads=processes.threads)
+        tasks = _Tasks(options, scanned.catalogue, split, paid)
+        _train_in_parallel(tasks, terminal, clock, processes.count)
     experimenter = Experimenter(split, scanned, paid, options)
     results: list[MethodResult] = []
     for method in methods:
-        with terminal.bars([_label(method)], is_shown=workers == 1) as update:
-            trained = experimenter.train(method, partial(update, _label(method)))
+        with terminal.bars([_label(method)], is_shown=processes.count == 1) as update:
+            show = partial(_show, update, clock, method)
+            trained = experimenter.train(method, show)
         results.append(experimenter.measure(method, trained))
     return Experiment(
         sources=split.sources,
@@ -90,15 +93,21 @@ def _label(method: str) -> str:
     return f"training {method}"
 
 
-def _cores(options: TrainingOptions) -> int:
-    return options.threads or torch.get_num_threads()
+def _splits_left(split: Split, scanned: ImageSet) -> int:
+    return len(scanned.splits) - [one.targets for one in scanned.splits].index(split.targets)
 
 
-def _workers(options: TrainingOptions) -> int:
-    is_on_cpu = not options.device.startswith("cuda") and not torch.cuda.is_available()
-    # More processes than cores: otherwise the last of three runs would use one core and leave the
-    # other idle.
-    return min(len(options.methods), 2 * _cores(options)) if is_on_cpu else 1
+def _show(
+    update: Callable[[str, int, int, str], None],
+    clock: RunClock,
+    method: str,
+    step: int,
+    steps: int,
+    note: str,
+    left: float | None,
+) -> None:
+    update(_label(method), step, steps, note)
+    clock.note(method, left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +115,14 @@ class _Tasks:
     """The tasks of all methods."""
 
     options: Options
+    catalogue: Catalogue
     split: Split
     paid: TeacherEmbeddings
 
     def of(self, method: str, progress: _ProgressQueue) -> _Task:
         return _Task(
             options=self.options,
+            catalogue=self.catalogue,
             split=self.split,
             method=method,
             keys=tuple(self.paid.rows),
@@ -121,7 +132,7 @@ class _Tasks:
         )
 
 
-def _train_in_parallel(tasks: _Tasks, terminal: Terminal, workers: int) -> None:
+def _train_in_parallel(tasks: _Tasks, terminal: Terminal, clock: RunClock, workers: int) -> None:
     """Trains every method to the end, so that the parent can load each from its checkpoint.
 
     An error in a child process is raised here, after the other processes have ended.
@@ -137,7 +148,7 @@ def _train_in_parallel(tasks: _Tasks, terminal: Terminal, workers: int) -> None:
             waiting = wait(waiting, timeout=0.2).not_done
             while True:
                 try:
-                    update(*queue.get_nowait())
+                    _show(update, clock, *queue.get_nowait())
                 except Empty:
                     break
         for future in running:
@@ -146,11 +157,8 @@ def _train_in_parallel(tasks: _Tasks, terminal: Terminal, workers: int) -> None:
 
 def _train(task: _Task) -> None:
     """Entry point of a training subprocess."""
-    scanned = load_image_set(task.options.data, task.options.run, quiet())
+    scanned = load_image_set(task.options.data, task.options.run, quiet(), task.catalogue)
     rows = {key: row for row, key in enumerate(task.keys)}
     paid = TeacherEmbeddings(table=open_table(task.table, task.keys), rows=rows, sold=task.sold)
     experimenter = Experimenter(task.split, scanned, paid, task.options)
-    label = _label(task.method)
-    experimenter.train(
-        task.method, lambda step, steps, note: task.progress.put((label, step, steps, note))
-    )
+    experimenter.train(task.method, lambda *progress: task.progress.put((task.method, *progress)))

@@ -23,6 +23,8 @@ Row = dict[str, float | int | str]
 """What was validated at one step, ready for JSON."""
 
 _REPORTS = 100  # about how often a stage reports its loss
+FIRST_STEPS = 6
+"""How many steps are each reported when a stage begins, so that their time can be measured."""
 
 
 class Report(Protocol):
@@ -89,7 +91,8 @@ def fit(
     _restore(optimiser, state.optimiser)
     segment = WeightMean()
     total, counted = torch.zeros((), device=student.device), 0
-    for step in range(state.step, stage.steps):
+    first = state.step
+    for step in range(first, stage.steps):
         torch.manual_seed(torch_seed(work.seed, step))  # dropout, where the backbone has any
         optimiser.param_groups[0]["lr"] = stage.rate(step)
         value = work.loss(work.batches(step))
@@ -109,7 +112,8 @@ def fit(
             state.optimiser = _moments(optimiser)
             state.rows.append(_row(stage, step, mean_loss, score))
             save(state)
-        if score or state.step % max(1, stage.steps // _REPORTS) == 0:
+        is_due = score is not None or state.step % max(1, stage.steps // _REPORTS) == 0
+        if is_due or state.step <= first + FIRST_STEPS:
             report(
                 stage=stage.name,
                 step=state.step,
@@ -117,6 +121,7 @@ def fit(
                 loss=float(total) / counted,
                 accuracy=score.accuracy if score else None,
             )
+        if is_due:
             total, counted = torch.zeros_like(total), 0
     return state
 

@@ -8,23 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from student.errors import BadInput, StudentError
-from student.models.backbone import is_tower
-from student.models.clip_tower import embedding_dim
 from student.options import TrainingOptions
-from student.training.dataset import LabelledImages, TrainingData
 from student.training.device import training_device
 from student.training.methods import Method
+from student.training.random_task import TrialImages, random_task
 from student.training.student_factory import check_pair
-from student.training.task import TrainingTask
 from student.training.train import train
 
-_CLASSES = 2
-_DIM = 8  # of a teacher that is not known yet
-# One image of each of two domains: batch norm needs two.
-_ONE_STEP = {
+# Of one image of each of two domains: batch norm needs two.
+_ONE_STEP: dict[str, object] = {
     "steps": 1,
     "align_steps": 1,
     "eval_every": 1,
@@ -60,7 +53,8 @@ def _network(options: TrainingOptions) -> tuple[str, str, str]:
 
 def _size_after_one_step(method: Method, options: TrainingOptions, image_size: int) -> int:
     try:
-        student = train(_task(method, options, image_size)).student
+        images = TrialImages(image_size=image_size)
+        student = train(random_task(method, options, images, _ONE_STEP)).student
         return sum(tensor.nbytes for tensor in student.state_dict().values())
     except StudentError:
         raise
@@ -72,28 +66,3 @@ def _size_after_one_step(method: Method, options: TrainingOptions, image_size: i
             f"{image_size} pixels with --device {options.device}: {type(error).__name__}: {reason}"
         )
         raise BadInput(message) from error
-
-
-def _task(method: Method, options: TrainingOptions, image_size: int) -> TrainingTask:
-    source = np.random.default_rng(0)
-    dim = embedding_dim(options.backbone) if is_tower(options.backbone) else _DIM
-    vectors = source.normal(size=(_CLASSES, dim)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    shape = (_CLASSES, 1, image_size, image_size, 3)
-    pixels = source.integers(0, 256, shape, dtype=np.uint8)
-    labels = np.arange(_CLASSES)
-    return TrainingTask(
-        method=method.yielding(_ONE_STEP),
-        data=TrainingData(
-            pixels=pixels,
-            labels=labels,
-            domains=labels,
-            image_embeddings=vectors[:, None],
-            bought=np.ones((_CLASSES, 1), dtype=bool),
-            text_embeddings=vectors,
-        ),
-        validation=LabelledImages(name="validation", pixels=pixels[:, 0], labels=labels),
-        options=options.changed(**_ONE_STEP),
-        seed=0,
-        num_classes=_CLASSES,
-    )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from student.bench import runner
 from student.bench.constants import ZERO_SHOT
 from student.bench.rows import read_rows
 from student.bench.run import Grid
 from student.bench.runner import missing_runs, recipe
 from student.bench.worker import Outcome, Shared, Task, Trainer
+from student.data.folder.image_folder import discover
 from student.errors import BadInput, PlanExceedsBudget, PurchaseError, TrainingError
 from student.forecast.curves import read_curves
 from tests.support.ledger_vendor import LedgerVendor, model_facts, problem
@@ -182,9 +185,25 @@ def test_another_process_counts_the_same_answers_as_this_one(pets: Path) -> None
     }
 
 
+def test_child_processes_train_on_the_folder_as_the_parent_has_read_it(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is hashed once: it is not there any more when the child processes begin."""
+    usual = runner._outcomes
+
+    def without_the_folder(*arguments: Any) -> Any:
+        pets.rename(pets.with_name("away"))
+        return usual(*arguments)
+
+    monkeypatch.setattr(runner, "_outcomes", without_the_folder)
+    rows = make(grid(pets, [run("erm"), run("kd")]), LedgerVendor(), processes=2)
+    assert len(read_rows(rows)) == 2
+
+
 def test_a_checkpoint_is_kept_until_the_row_is_written_and_no_longer(pets: Path) -> None:
     bench_grid: Grid = grid(pets, [run("erm")])
-    Trainer(Shared(grid=bench_grid, tables={}, sold={})).train(Task(run=run("erm"), keys=()))
+    shared = Shared(grid=bench_grid, catalogue=discover(pets), tables={}, sold={})
+    Trainer(shared).train(Task(run=run("erm"), keys=()))
     running = pets.parent / "out/running"
     assert [path.name for path in running.iterdir()] == list(bench_grid.ids())
     make(bench_grid, LedgerVendor())

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
 from cache.paid_cache import Intent, PaidCache, now_ms
 from student.commands import distill as command
-from student.console import quiet
+from student.console import Terminal, quiet
 from student.embeddings.keys import text_key
 from student.errors import BadInput, PurchaseError, VendorUnreachable
+from student.evaluation.parallel import run_experiment
+from student.evaluation.results import Experiment
 from student.options import Options
 from student.vendor.request import purchase_key
 from tests.support.ledger_vendor import KEY, Fault, LedgerVendor, problem
@@ -178,3 +182,38 @@ def test_a_disk_without_room_for_the_embeddings_is_refused_before_they_are_bough
     with pytest.raises(BadInput, match=f"{option} .* needs at least"):
         run_distill(options, vendor)
     assert vendor.posts == []
+
+
+def test_the_folder_is_hashed_once_and_meta_json_says_the_threads_that_trained(
+    pets: Path, run_distill: RunDistill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The methods train in child processes, while the folder is not there."""
+    away = pets.with_name("away")
+
+    def without_the_folder(*arguments: Any) -> Experiment:
+        pets.rename(away)
+        try:
+            return run_experiment(*arguments)
+        finally:
+            away.rename(pets)
+
+    monkeypatch.setattr(command, "run_experiment", without_the_folder)
+    options = settings(pets, budget=1000, threads=1, target_domain=["d2"], compare=True)
+    run_distill(options, LedgerVendor())
+    meta = meta_of(options.run.out)
+    assert (meta["seed"], meta["threads"]) == (0, 1)
+    assert meta_of(options.run.out / "erm")["threads"] == 1
+
+
+def test_a_dry_run_says_how_long_training_would_take(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEACHER_API_KEY", KEY)
+    monkeypatch.setattr(command, "connect", lambda *_, **__: client_of(LedgerVendor()))
+    options = settings(pets, dry_run=True, threads=1, compare=True, steps=10**8)
+    text = StringIO()
+    command.run_distill(options, Terminal(Console(file=text, width=300)), command="distill-client")
+    said = text.getvalue().partition("dry run: nothing was bought")[2]
+    assert "training vl2v-adip, erm and lp-ft takes about" in said
+    assert "warning: 100,000,000 steps at 16 pixels: about" in said
+    assert [path.name for path in options.run.out.iterdir()] == ["pixels"]
