@@ -13,7 +13,7 @@ from student.training.process import let_waiting_threads_sleep
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _RENAMED = {"plan": "forecast"}
-_ONLY_PRINTS = ("predict", "embed", "export", "forecast", "demo-data")
+_ONLY_PRINTS = ("predict", "evaluate", "embed", "export", "forecast", "demo-data")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,6 +84,10 @@ def _run(command: str, arguments: list[str]) -> int:
             from student.commands import forecast
 
             return forecast.main(arguments[1:])
+        case "evaluate":
+            from student.commands import evaluate
+
+            return evaluate.main(arguments[1:])
         case "embed":
             from student.commands import embed
 

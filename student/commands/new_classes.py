@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +12,7 @@ from itertools import chain
 
 from cache.paid_cache import PaidEmbedding
 from cache.records.embedding_key import EmbeddingKey
+from cache.records.money import dollars
 from cache.storage.folder import DATABASE
 from cache.storage.reader import CacheReader
 from student.data.folder.names import folded
@@ -17,6 +21,7 @@ from student.embeddings.lookup import class_means
 from student.errors import BadInput
 from student.inference.trained_student import TrainedStudent
 from student.options.purchase import PurchaseOptions, api_key
+from student.options.section import build
 from student.purchase.embedding_buyer import EmbeddingBuyer
 from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary
@@ -126,3 +131,35 @@ class NewClasses:
             budget=budget,
             model=self.trained.meta.get("teacher", {}).get("model"),
         )
+
+
+def with_classes(
+    trained: TrainedStudent, classes: Sequence[str], options: argparse.Namespace
+) -> TrainedStudent | None:
+    """Return the student with these classes, after buying the prompts that the cache lacks.
+
+    The options are those of `add_purchase_options`. The plan goes to standard error. None after a
+    dry run. Raises BadInput, PlanExceedsBudget and VendorError.
+    """
+    stored = trained.meta.get("settings", {}).get("cache")
+    given = {
+        "budget": options.budget,
+        "cache": options.cache or stored,
+        "vendor": options.vendor or os.environ.get("TEACHER_URL"),
+        "key_file": options.key_file,
+    }
+    purchase = build(PurchaseOptions, {k: v for k, v in given.items() if v is not None})
+    new = NewClasses(trained=trained, classes=tuple(classes), options=purchase)
+    missing = new.missing()
+    if missing:
+        plan = new.plan(missing)
+        for label, figure in plan.describe():
+            print(f"{label}: {figure}", file=sys.stderr)
+    if options.dry_run:
+        print(f"dry run: nothing was bought ({len(missing)} prompts to buy)", file=sys.stderr)
+        return None
+    if missing:
+        summary = new.buy(plan, missing)
+        cost = dollars(summary.cost_micro_usd)
+        print(f"bought {summary.units} queries, {cost}", file=sys.stderr)
+    return new.student()

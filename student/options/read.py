@@ -35,12 +35,13 @@ class CommandLine(RunOptions, TrainingOptions, PurchaseOptions, DataOptions, Bas
     """Buy a teacher's embeddings within a budget and distil them into a small student.
 
     Subcommands, each with its own --help: `distill-client predict IMAGE…` (classify images with a
-    finished student, no vendor needed), `distill-client embed IMAGE…` (embed images with it),
-    `distill-client serve` (answer /v1/embeddings with it), `distill-client export` (write it as
-    ONNX, or for torch or timm), `distill-client bench` (compare methods on your own folder),
-    `distill-client forecast RUN…` (what more queries would add), `distill-client demo-data` (write
-    the emoji data set). Every option can also be set in the environment (DISTILL_BUDGET=…) and in
-    the TOML file given with --config.
+    finished student, no vendor needed), `distill-client evaluate` (measure it on a labelled
+    folder), `distill-client embed IMAGE…` (embed images with it), `distill-client serve` (answer
+    /v1/embeddings with it), `distill-client export` (write it as ONNX, or for torch or timm),
+    `distill-client bench` (compare methods on your own folder), `distill-client forecast RUN…`
+    (what more queries would add), `distill-client demo-data` (write the emoji data set). Every
+    option can also be set in the environment (DISTILL_BUDGET=…) and in the TOML file given with
+    --config.
     """
 
     # Bases are listed backwards: pydantic collects the fields of the last base first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from cache.storage.reader import CacheReader
 from student.cli import main
+from student.embeddings.keys import text_key
 from tests.end_to_end.conftest import RunningVendor, invoke
 
 TINY = (
@@ -148,3 +150,42 @@ def test_a_vendor_of_another_model_is_refused(predict: Callable[..., Answered], 
     assert refused.code == 2
     assert "its texts lie in another space. Nothing was bought" in refused.err
     assert spent(made) == before
+
+
+def test_evaluate_buys_the_prompts_of_the_folders_new_classes_and_measures_them(
+    vendor: RunningVendor,
+    made: Path,
+    key: str,
+    emoji: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEACHER_API_KEY", key)
+    data = tmp_path / "data"
+    for name, other in (("heart", "heart"), ("bird", "okapi")):
+        shutil.copytree(emoji / "apple" / name, data / "apple" / other)
+    before = spent(made)
+    asked = ["evaluate", "--student", str(made / "out"), "--data", str(data), "--json"]
+    buying = ("--vendor", vendor.url, "--new-classes", "--budget", "100")
+    known = {"heart", "okapi"} & prompts_on_hand(made)
+
+    assert main([*asked, *buying]) == 0
+
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["unknown_classes"] == {}
+    assert found["parts"]["apple"]["images"] == 10
+    assert spent(made) == before + 2 - len(known)
+
+
+def prompts_on_hand(made: Path) -> set[str]:
+    """Those of heart and okapi whose prompt is in the cache."""
+    meta = json.loads((made / "out" / "meta.json").read_text())
+    fingerprint = meta["teacher"]["fingerprint"]
+    with CacheReader.open(made / "cache") as cache:
+        return {
+            name
+            for name in ("heart", "okapi")
+            if cache.get(text_key(fingerprint, f"a photo of a {name}")) is not None
+        }

@@ -34,7 +34,10 @@ _MODULES = {
 }
 # Subcommands that the program reads itself, before it makes a parser; each makes its own parser.
 OWN_PARSERS = {
-    "distill-client": ("predict", "embed", "serve", "export", "bench", "forecast", "demo-data"),
+    "distill-client": (
+        *("predict", "evaluate", "embed", "serve", "export"),
+        *("bench", "forecast", "demo-data"),
+    ),
     "teacher-server": (),
     "cache-report": (),
 }
