@@ -108,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     give_up = subparsers.add_parser("give-up", parents=[write_off], add_help=False)
     give_up.set_defaults(run=commands.write_off, old_name="give-up", new_name="write-off")
     _add_export_options(command("export", commands.export))
+    record = command("record", commands.record)
+    record.add_argument("out", metavar="OUT", type=Path, help="folder to write the recording to")
+    record.add_argument(
+        "--model",
+        metavar="FINGERPRINT",
+        help="the model to record, if the cache has embeddings of several",
+    )
     _add_audit_options(command("audit", commands.audit))
     return parser
 

@@ -145,6 +145,25 @@ def export(folder: Path, arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def record(folder: Path, arguments: argparse.Namespace) -> int:
+    """Write the embeddings of one model as a recording, which a vendor sells without the model.
+
+    `teacher-server serve --model recorded:OUT` sells it: the same answers to the same image files
+    and texts, and to no others. For tests, classrooms and CI.
+    """
+    from cache.reports.recording import write_recording
+    from cache.storage.folder import user_path
+
+    out = user_path(arguments.out)
+    with _open(folder) as cache:
+        count = write_recording(cache, out, fingerprint=arguments.model)
+    if arguments.json:
+        _print_json({"embeddings": count, "folder": str(out)})
+    else:
+        sys.stdout.write(f"{count} embeddings recorded in {out}\n")
+    return EXIT_OK
+
+
 def audit(folder: Path, arguments: argparse.Namespace) -> int:
     """Compare the receipts, and the embeddings that they pay for, with the vendor's ledger.
 

@@ -14,6 +14,7 @@ CacheError
 ├── InconsistentAnswer    rows and receipt of one answer do not belong together
 ├── NotOpen               no open purchase has the given key
 ├── NotPaid               an embedding is not in the cache
+├── NothingToRecord       the cache has no embeddings of one model to record
 ├── StaleTable            a table on disk is not the requested table
 ├── AuditImpossible       the vendor's ledger could not be read
 └── UnusableVariable      a proxy or certificate variable cannot be used
@@ -133,6 +134,10 @@ class NotPaid(CacheError):
             f" the first is {digests[0].hex()}"
         )
         self.digests = tuple(digests)
+
+
+class NothingToRecord(CacheError):
+    """The cache has no embeddings, or those of several models, so nothing was recorded."""
 
 
 class StaleTable(CacheError):

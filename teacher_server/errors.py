@@ -14,6 +14,7 @@ VendorError
 │   └── ReservationGone     the reservation was voided before it could be charged
 ├── StorageUnavailable      the database takes no writes: its disk is full, or it is read-only
 ├── ImageRefused            the bytes are not an image that can be embedded
+├── TextRefused             a recording has no answer for the text
 └── EncoderFailed           the model failed on this one item
 """
 
@@ -78,6 +79,10 @@ class ImageRefused(VendorError):
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class TextRefused(VendorError):
+    """A recording has no answer for the text."""
 
 
 class EncoderFailed(VendorError):

@@ -69,8 +69,8 @@ class VendorSettings(BaseSettings):
 
     model: str = Field(
         "embedded",
-        description="model to serve: embedded, a folder, a checkpoint file, hf-hub:ORG/NAME or an "
-        "open_clip architecture",
+        description="model to serve: embedded, a folder, a checkpoint file, hf-hub:ORG/NAME, an "
+        "open_clip architecture, or recorded:FOLDER for answers that were recorded before",
     )
     pretrained: str | None = Field(
         None, description="weights for an open_clip architecture: one of its tags, or a file"

@@ -20,9 +20,10 @@ from teacher_server.api.problems import Problem
 from teacher_server.api.request_items import ItemReader, images_problem
 from teacher_server.api.schemas import EmbeddingRequest
 from teacher_server.canonical_json import canonical_sha256
-from teacher_server.errors import ImageRefused
+from teacher_server.errors import ImageRefused, TextRefused
 from teacher_server.inference.decode_image import ImageLimits, decode_image
 from teacher_server.inference.model_info import Encoder, Prepared
+from teacher_server.inference.recorded import RecordedEncoder
 from teacher_server.settings import VendorSettings
 
 EncodingFormat = Literal["float", "base64"]
@@ -182,19 +183,31 @@ def prepare(
     refused: list[tuple[int, ImageRefused]] = []
     for index, item in enumerate(items):
         if isinstance(item, str):
-            prepared.append(encoder.prepare_text(item))
+            prepared.append(_prepare_text(index, item, encoder))
             continue
         try:
+            # Decoded for a recording too, so that it refuses what a model refuses.
             image = decode_image(item, limits)
+            found = encoder.prepare_item(item) if isinstance(encoder, RecordedEncoder) else None
         except ImageRefused as error:
             refused.append((index, error))
             prepared.clear()  # nothing of this request will be embedded
             continue
         if not refused:
-            prepared.append(encoder.prepare_image(image))
+            prepared.append(found or encoder.prepare_image(image))
     if refused:
         raise images_problem(refused)
     return prepared
+
+
+def _prepare_text(index: int, text: str, encoder: Encoder) -> Prepared:
+    if not isinstance(encoder, RecordedEncoder):
+        return encoder.prepare_text(text)
+    try:
+        return encoder.prepare_item(text)
+    except TextRefused as error:
+        reason = f"item {index}: {error}"
+        raise Problem(Code.INVALID_REQUEST, reason, param="input", index=index) from error
 
 
 def texts_cut(prepared: Sequence[Prepared], *, truncate: bool, context_length: int) -> list[int]:

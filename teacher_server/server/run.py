@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import uvicorn
 
@@ -14,6 +15,7 @@ from teacher_server.api.app import create_app
 from teacher_server.atomic_file import write_atomically
 from teacher_server.errors import SettingsError
 from teacher_server.inference.model_info import Encoder
+from teacher_server.inference.recorded import PREFIX, RecordedEncoder
 from teacher_server.ledger.ledger import open_database, open_ledger
 from teacher_server.operations.logs import configure_logging
 from teacher_server.operations.network import client_options
@@ -115,6 +117,8 @@ def _url(host: str, port: int) -> str:
 
 
 def _load_encoder(settings: VendorSettings) -> Encoder:
+    if settings.model.startswith(PREFIX):
+        return RecordedEncoder(Path(settings.model.removeprefix(PREFIX)).expanduser())
     # torch takes seconds to import: errors of the ledger or the port are reported before that.
     import torch
 
