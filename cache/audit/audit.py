@@ -132,17 +132,17 @@ def compare(
             yield from _field_differences(receipt, same.pop(0))
         else:
             unmatched.append(receipt)
-    left = [charge for same in by_request.values() for charge in same]
-    by_seq = {charge.seq: charge for charge in left}
+    left = {id(charge): charge for same in by_request.values() for charge in same}
+    by_seq = {charge.seq: charge for charge in left.values()}
     for receipt in unmatched:
         charge = by_seq.pop(receipt.seq, None)
         if charge is None:
             yield Difference(line=entry_name(receipt), detail="missing in the vendor's ledger")
         else:
-            left.remove(charge)
+            del left[id(charge)]
             yield from _field_differences(receipt, charge)
     open_purchases = set(open_keys)
-    for charge in left:
+    for charge in left.values():
         if charge.idempotency_key in open_purchases:
             detail = (
                 "charged, but its answer is not stored yet: the purchase is open in the cache; run"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from cache.errors import CorruptRow, PickleRefused
 from cache.integrity.scan import ScanResult
-from cache.records.purchase_records import StoredReceipt
+from cache.records.purchase_records import Purchase, StoredReceipt
 from cache.storage import record_codec
 from cache.storage.database import StoredRecord
 from cache.storage.reader import CacheReader
@@ -27,6 +28,11 @@ class ReceiptRepair:
         self.recovered: list[tuple[StoredReceipt, str]] = []
         self.replaced: list[tuple[StoredRecord, str]] = []
         self._copies = scan_result.copies.purchases
+        self._copies_of_record: dict[str, list[Purchase]] = defaultdict(list)
+        for copy in self._copies.values():
+            intent = record_codec.intent_name(copy.receipt.idempotency_key)
+            for name in (intent, record_codec.receipt_name(*copy.name)):
+                self._copies_of_record[name].append(copy)
         self._replace_false_hashes(scan_result, reader)
         self._recover_from_corrupt_records(scan_result)
         self._recover_unstored(scan_result)
@@ -57,14 +63,10 @@ class ReceiptRepair:
 
     def _proven_receipts(self, record: StoredRecord) -> Iterator[StoredReceipt]:
         """The receipts that a corrupt record held, or that settled the purchase it held."""
-        for copy in self._copies.values():
-            if record_codec.intent_name(copy.receipt.idempotency_key) == record.name:
-                yield copy.stored
+        for copy in self._copies_of_record.get(record.name, ()):
+            yield copy.stored
         if not record.name.startswith(_RECEIPT_PREFIX):
             return
-        for copy in self._copies.values():
-            if record_codec.receipt_name(*copy.name) == record.name:
-                yield copy.stored
         try:
             found = record_codec.decode_damaged_receipt(record.name, record.content())
         except (CorruptRow, PickleRefused):

@@ -36,7 +36,8 @@ class RecordRepair:
         self._store = store
         self._reader = reader
         self._quarantine = quarantine
-        self._removed: list[tuple[StoredRecord, str]] = []
+        # A dictionary, because every record is looked up in it.
+        self._removed: dict[tuple[StoredRecord, str], None] = {}
         self._written: dict[str | bytes, tuple[bytes, Tag]] = {}
 
     def run(self, *, may_lack_intents: bool) -> None:
@@ -118,7 +119,8 @@ class RecordRepair:
         for intent in purchases.settled:
             name = record_codec.intent_name(intent.idempotency_key)
             reason = "it was still open although its receipt is stored"
-            self._removed += [(record, reason) for record in self._reader.named(name)]
+            for record in self._reader.named(name):
+                self._remove(record, reason)
 
     def _mark_as_paid(
         self, scan_result: ScanResult, receipts: dict[tuple[str, str], StoredReceipt]
@@ -149,8 +151,7 @@ class RecordRepair:
             self._restore(record_codec.TOTALS, content, Tag.TOTALS, "the records were counted")
 
     def _remove(self, record: StoredRecord, reason: str) -> None:
-        if (record, reason) not in self._removed:
-            self._removed.append((record, reason))
+        self._removed[record, reason] = None
 
     def _restore(self, name: str | bytes, content: bytes, tag: Tag, reason: str) -> None:
         self._written[name] = (content, tag)
@@ -164,7 +165,7 @@ class RecordRepair:
         quarantine = self._quarantine
         try:
             if self._removed:
-                self.quarantine_files.append(quarantine.keep_records(self._removed))
+                self.quarantine_files.append(quarantine.keep_records(list(self._removed)))
             if scan_result.copies.damaged:
                 self.quarantine_files.append(quarantine.keep_lines(scan_result.copies.damaged))
             self._write_copies(scan_result, receipts)
