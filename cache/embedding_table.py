@@ -85,20 +85,25 @@ def open_table(folder: Path, keys: Sequence[EmbeddingKey]) -> EmbeddingTable:
     if not path.is_file() or _file_sha256(path) != manifest.embeddings_sha256:
         message = f"{path} is not the file that its manifest describes"
         raise StaleTable(message)
-    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    return _mapped(folder, manifest)
+
+
+def _mapped(folder: Path, manifest: Manifest) -> EmbeddingTable:
+    vectors = np.load(folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
     return EmbeddingTable(folder=folder, manifest=manifest, vectors=vectors)
 
 
 def _build(cache: CacheReader, keys: Sequence[EmbeddingKey], folder: Path) -> EmbeddingTable:
-    if missing := cache.missing(keys):
-        raise NotPaid([key.digest for key in missing])
+    places = cache.places({key.digest for key in keys})
+    if len(places) < len({key.digest for key in keys}):
+        raise NotPaid([key.digest for key in cache.missing(keys)])
     first = cache.fetch(keys[:1])[keys[0]]
     dim = int(first.vector.size)
     folder.mkdir(parents=True, exist_ok=True)
     sha256 = hashlib.sha256()
     # A reader that has the old file mapped keeps it: the new file takes its name, not its bytes.
     with replacing(folder / EMBEDDINGS) as file:
-        for part in _npy_parts(cache, keys, dim):
+        for part in _npy_parts(cache, keys, places, dim):
             file.write(part)
             sha256.update(part)
     manifest = Manifest(
@@ -111,24 +116,44 @@ def _build(cache: CacheReader, keys: Sequence[EmbeddingKey], folder: Path) -> Em
     )
     text = json.dumps(asdict(manifest), indent=2, sort_keys=True)
     replace_file(folder / MANIFEST, text.encode())
-    return open_table(folder, keys)
+    return _mapped(folder, manifest)
 
 
-def _npy_parts(cache: CacheReader, keys: Sequence[EmbeddingKey], dim: int) -> Iterator[bytes]:
+def _npy_parts(
+    cache: CacheReader, keys: Sequence[EmbeddingKey], places: dict[bytes, int], dim: int
+) -> Iterator[bytes | bytearray]:
     """Yield the bytes of the .npy file: its header, then the rows in chunks."""
     header = io.BytesIO()
     shape = {"descr": "<f4", "fortran_order": False, "shape": (len(keys), dim)}
     np.lib.format.write_array_header_1_0(header, shape)
     yield header.getvalue()
     for start in range(0, len(keys), _ROWS_PER_READ):
-        chunk = keys[start : start + _ROWS_PER_READ]
-        found = cache.fetch(chunk)
-        dims = {int(row.vector.size) for row in found.values()}
-        if dims != {dim}:
-            message = f"embeddings of one model have different lengths: {sorted({dim, *dims})}"
-            raise ValueError(message)
-        rows = np.stack([found[key].vector for key in chunk])
-        yield rows.astype("<f4", copy=False).tobytes()
+        digests = [key.digest for key in keys[start : start + _ROWS_PER_READ]]
+        yield _rows(cache, digests, places, dim)
+
+
+def _rows(
+    cache: CacheReader, digests: Sequence[bytes], places: dict[bytes, int], dim: int
+) -> bytearray:
+    """The vectors of these keys, one after the other, in their order."""
+    targets: dict[bytes, list[int]] = {}
+    for target, digest in enumerate(digests):
+        targets.setdefault(digest, []).append(target)
+    size = 4 * dim
+    rows = bytearray(size * len(digests))
+    dims = {dim}
+    for digest, vector in cache.vectors_at(places[digest] for digest in targets):
+        if len(vector) != size:
+            dims.add(len(vector) // 4)
+            continue
+        for target in targets.pop(digest):
+            rows[target * size : (target + 1) * size] = vector
+    if len(dims) > 1:
+        message = f"embeddings of one model have different lengths: {sorted(dims)}"
+        raise ValueError(message)
+    if targets:
+        raise NotPaid(list(targets))
+    return rows
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -162,9 +162,8 @@ class PaidCache(CacheReader):
             if changes.same_charge(stored) is None:
                 changes.add_receipt(stored)
                 changes.add_to_receipts_file(stored.paying_for(intent.keys))
-            for row in embeddings:
-                changes.add_row(row)
-            changes.close(intent.idempotency_key)
+            changes.add_rows(embeddings)
+            changes.close(intent.idempotency_key, expected=intent)
 
     def restore(self, purchase: Purchase, embeddings: Sequence[PaidEmbedding]) -> int:
         """Put back the missing rows of a paid purchase and return their number. Costs nothing.
@@ -180,7 +179,7 @@ class PaidCache(CacheReader):
                 raise ReceiptConflict(message)
             for row in embeddings:
                 require_same_vector(changes.row(row.key.digest), row)
-            return sum(changes.add_row(row) for row in embeddings)
+            return changes.add_rows(embeddings)
 
     def abandon(self, idempotency_key: str) -> None:
         """Close an open purchase that the vendor did not charge; do nothing if there is none."""

@@ -86,8 +86,8 @@ class _Merge:
         write_offs = sum(map(self._changes.add_write_off, self._source.write_offs()))
         intents = self._add_intents()
         closed = self._close_settled()
-        rows = sum(self._changes.add_row(row) for row in self._source.rows())
-        rows += sum(self._changes.add_row(row) for row in self._source.rows_bought_again())
+        rows = self._changes.add_rows(self._source.rows())
+        rows += self._changes.add_rows(self._source.rows_bought_again())
         return Merged(
             receipts=receipts,
             units=self._units,

@@ -58,8 +58,10 @@ def _has_digest(intent: Intent, embeddings: Sequence[PaidEmbedding], receipt: Re
     """Whether the rows are those that the receipt commits to; True if it commits to none."""
     if receipt.embeddings_sha256 is None:
         return True
-    vectors = {row.key: row.vector for row in embeddings}
-    return embeddings_sha256(vectors[key] for key in intent.keys) == receipt.embeddings_sha256
+    vectors = {row.key.digest: row.vector for row in embeddings}
+    return (
+        embeddings_sha256(vectors[key.digest] for key in intent.keys) == receipt.embeddings_sha256
+    )
 
 
 def require_same_vector(known: PaidEmbedding | None, row: PaidEmbedding) -> None:

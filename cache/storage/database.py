@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from cache.errors import CacheUnavailable, PickleRefused
-from cache.storage.fenced_diskcache import inline_bytes
+from cache.storage.fenced_diskcache import MODE_RAW, inline_bytes
 from cache.storage.folder import DATABASE
 
 COLUMNS: Final = "key, raw, tag, mode, filename, value"
@@ -37,6 +37,8 @@ class StoredRecord(NamedTuple):
         if self.raw != 1:
             message = f"the key of stored record {self.name} is pickled"
             raise PickleRefused(message)
+        if self.mode == MODE_RAW and self.filename is None and type(self.value) is bytes:
+            return self.value
         return inline_bytes(mode=self.mode, filename=self.filename, value=self.value)
 
 

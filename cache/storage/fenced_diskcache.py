@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -39,6 +39,13 @@ SETTINGS: Final[dict[str, str | int]] = {
 _PAGE_BYTES: Final = 16384
 _LOCK_SLICE_S: Final = 1.0
 _PAUSE_S: Final = 0.01
+_KEYS_PER_QUERY: Final = 500
+# FAIL, because ABORT makes SQLite copy the pages of its counters for each record, which takes as
+# long as all else. An error here rolls back the whole transaction in any case.
+_INSERT: Final = (
+    "INSERT OR FAIL INTO Cache(key, raw, store_time, expire_time, access_time, access_count, tag,"
+    " size, mode, filename, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 # They also protect paid rows from programs that open the file with other settings.
 _TRIGGERS: Final = (
@@ -180,6 +187,31 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
         # Not in a finally: an error rolls back the dropping of the triggers, too.
         for trigger in _TRIGGERS:
             self._sql(trigger)
+
+    def insert(self, records: Iterable[tuple[bytes | str, bytes, str]]) -> None:
+        """Insert records (key, value, tag) whose keys are new, inside a transaction.
+
+        What is stored is what `set` stores, without its look-up and its statement for each record.
+        """
+        now = time.time()
+
+        def columns() -> Iterator[tuple[object, ...]]:
+            for key, value, tag in records:
+                db_key, raw = self.disk.put(key)
+                size, mode, filename, db_value = self.disk.store(value, read=False)
+                yield db_key, raw, now, None, now, 0, tag, size, mode, filename, db_value
+
+        self._con.executemany(_INSERT, columns())
+
+    def stored_keys(self, keys: Sequence[bytes | str]) -> set[bytes | str]:
+        """Return those of `keys` that are in the database."""
+        found: set[bytes | str] = set()
+        for start in range(0, len(keys), _KEYS_PER_QUERY):
+            chunk = keys[start : start + _KEYS_PER_QUERY]
+            marks = ",".join("?" * len(chunk))
+            sql = f"SELECT key FROM Cache WHERE raw = 1 AND key IN ({marks})"  # nosec B608
+            found.update(key for (key,) in self._sql(sql, chunk))
+        return found
 
     def remove(self, *, key: object, raw: object) -> None:
         """Delete one record, whatever its key is."""

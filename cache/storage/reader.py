@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from cache.errors import CacheUnavailable, CorruptRow
 from cache.records.embedding_key import EmbeddingKey
@@ -24,10 +24,14 @@ from cache.storage import record_codec, run_locks
 from cache.storage.database import COLUMNS, ReadOnlyDatabase, StoredRecord
 from cache.storage.fenced_diskcache import FORMAT
 from cache.storage.folder import DATABASE, user_path
+from cache.storage.plain_row import plain_row, read_plain_vector
 from cache.storage.record_codec import Tag
 from cache.storage.row_codec import decode_row
 
 _KEYS_PER_QUERY: Final = 500
+_SPARSE: Final = 3
+
+Found = TypeVar("Found")
 
 
 class CacheReader:
@@ -72,10 +76,22 @@ class CacheReader:
     def missing(self, keys: Iterable[EmbeddingKey]) -> list[EmbeddingKey]:
         """Return the keys that are not in the cache, without repeats, in first-seen order."""
         by_digest = {key.digest: key for key in keys}
-        for chunk in _chunks(list(by_digest)):
-            for (digest,) in self._where_key_in("key", chunk):
-                by_digest.pop(digest, None)
+        for digest in self.places(list(by_digest)):
+            del by_digest[digest]
         return list(by_digest.values())
+
+    def places(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Return the place in the database (the rowid) of those of `digests` that are in it."""
+        ((highest,),) = self.query("SELECT max(rowid) FROM Cache")
+        if (highest or 0) <= _SPARSE * len(digests):
+            # To read all of the index takes less time than to look up a good part of it.
+            asked = digests if isinstance(digests, (dict, set)) else set(digests)
+            found = self.query("SELECT key, rowid FROM Cache WHERE raw = 1")
+            return {key: place for key, place in found if key in asked}
+        places: dict[bytes, int] = {}
+        for chunk in _chunks(list(digests)):
+            places.update(self._where_key_in("key, rowid", chunk))
+        return places
 
     def get(self, key: EmbeddingKey) -> PaidEmbedding | None:
         """Return the embedding under `key`, or None if it is not in the cache."""
@@ -89,6 +105,24 @@ class CacheReader:
                 paid = _decode(StoredRecord(*row))
                 found[paid.key] = paid
         return found
+
+    def vectors_at(self, places: Iterable[int]) -> Iterator[tuple[bytes, bytes]]:
+        """Yield digest and vector of the rows at these places, in the order of storing.
+
+        A vector is its bytes, in little-endian float32.
+        """
+        for chunk in _chunks(sorted(set(places))):
+            first, last = chunk[0], chunk[-1]
+            wanted = set(chunk)
+            values: Sequence[int] = chunk
+            if last - first < _SPARSE * len(chunk):
+                where, values = "rowid BETWEEN ? AND ? ORDER BY rowid", (first, last)
+            else:
+                where = f"rowid IN ({_marks(chunk)}) ORDER BY rowid"
+            sql = f"SELECT rowid, {COLUMNS} FROM Cache WHERE {where}"  # constants  # nosec B608
+            for place, *columns in self.query(sql, *values):
+                if place in wanted:
+                    yield _vector(StoredRecord._make(columns))
 
     def spend_on_record(self) -> Spend:
         """Return the running totals: paid, open and written-off queries, and the cost."""
@@ -163,16 +197,16 @@ class CacheReader:
     def scan(self, tag: Tag) -> Iterator[StoredRecord]:
         """Yield every record of one kind, undecoded, in the order of storing."""
         sql = f"SELECT {COLUMNS} FROM Cache WHERE tag = ? ORDER BY rowid"  # constants  # nosec B608
-        return (StoredRecord(*row) for row in self.query(sql, tag.value))
+        return map(StoredRecord._make, self.query(sql, tag.value))
 
     def named(self, *names: str | bytes) -> Iterator[StoredRecord]:
         """Yield the records of these names that exist, undecoded."""
-        return (StoredRecord(*row) for row in self._where_key_in(COLUMNS, names))
+        return map(StoredRecord._make, self._where_key_in(COLUMNS, names))
 
     def scan_all(self) -> Iterator[StoredRecord]:
         """Yield every record of the file, undecoded, in the order of storing."""
         sql = f"SELECT {COLUMNS} FROM Cache ORDER BY rowid"  # constants  # nosec B608
-        return (StoredRecord(*row) for row in self.query(sql))
+        return map(StoredRecord._make, self.query(sql))
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -185,8 +219,8 @@ class CacheReader:
         return self._database.query(sql, *values)
 
     def _where_key_in(self, columns: str, keys: Sequence[object]) -> Iterator[tuple[Any, ...]]:
-        marks = ",".join("?" * len(keys))
-        sql = f"SELECT {columns} FROM Cache WHERE raw = 1 AND key IN ({marks})"  # constants  # nosec B608
+        where = f"raw = 1 AND key IN ({_marks(keys)})"
+        sql = f"SELECT {columns} FROM Cache WHERE {where}"  # constants  # nosec B608
         return self.query(sql, *keys)
 
 
@@ -197,6 +231,20 @@ def _decode(record: StoredRecord) -> PaidEmbedding:
     return decode_row(record.key, content)
 
 
-def _chunks(keys: Sequence[object]) -> Iterator[Sequence[object]]:
+def _vector(record: StoredRecord) -> tuple[bytes, bytes]:
+    key, content = record.key, record.content()
+    if isinstance(key, bytes):
+        vector = read_plain_vector(key, content)
+        if vector is not None:
+            return key, vector
+    paid = _decode(record)
+    return paid.key.digest, plain_row(paid).vector
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _chunks(keys: Sequence[Found]) -> Iterator[Sequence[Found]]:
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         yield keys[start : start + _KEYS_PER_QUERY]

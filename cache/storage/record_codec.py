@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from cache.errors import CorruptRow
-from cache.records.embedding_key import EmbeddingKey
+from cache.records.canonical_json import canonical_json
+from cache.records.embedding_key import EmbeddingKey, keys_json
 from cache.records.purchase_records import (
     Intent,
     PaidEmbedding,
@@ -26,7 +27,14 @@ from cache.records.purchase_records import (
     WriteOff,
 )
 from cache.records.receipt import Receipt
-from cache.storage.row_codec import decode_row, encode_row, seal, unseal, unseal_damaged
+from cache.storage.row_codec import (
+    decode_row,
+    encode_row,
+    seal,
+    seal_json,
+    unseal,
+    unseal_damaged,
+)
 
 Value = TypeVar("Value")
 
@@ -126,7 +134,12 @@ def decode_paid(name: str, record: bytes) -> tuple[str, str]:
 
 def encode_intent(intent: Intent) -> bytes:
     """Encode an open purchase."""
-    return seal(asdict(intent))
+    # The keys are nearly all of it, and each knows its canonical JSON.
+    before = canonical_json(
+        {"created_ms": intent.created_ms, "idempotency_key": intent.idempotency_key}
+    )
+    after = canonical_json({"run": intent.run, "units": intent.units})
+    return seal_json(b'%b,"keys":%b,%b' % (before[:-1], keys_json(intent.keys), after[1:]))
 
 
 def decode_intent(name: str, record: bytes) -> Intent:

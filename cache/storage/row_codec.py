@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -23,34 +24,39 @@ from cache.records.purchase_records import PaidEmbedding
 MAGIC: Final = b"PAID"
 VERSION: Final = 1
 _PREFIX: Final = struct.Struct("<4sB3xII")
-_CHECKSUM_BYTES: Final = 16
+CHECKSUM_BYTES: Final = 16
 _DTYPE: Final = "<f4"
 
 
 def seal(header: dict[str, Any], payload: bytes = b"") -> bytes:
     """Encode `header` and `payload` as one record with its checksum."""
-    text = canonical_json(header)
-    body = _PREFIX.pack(MAGIC, VERSION, len(text), len(payload)) + text + payload
+    return seal_json(canonical_json(header), payload)
+
+
+def seal_json(header: bytes, payload: bytes = b"") -> bytes:
+    """Encode a header that is canonical JSON already."""
+    prefix = _PREFIX.pack(MAGIC, VERSION, len(header), len(payload))
+    body = b"".join((prefix, header, payload))
     return body + _checksum(body)
 
 
 def unseal(name: str, record: bytes) -> tuple[dict[str, Any], bytes]:
     """Decode a record to header and payload. Raises CorruptRow if any bit has changed."""
-    if record[-_CHECKSUM_BYTES:] != _checksum(record[:-_CHECKSUM_BYTES]):
+    if record[-CHECKSUM_BYTES:] != _checksum(record[:-CHECKSUM_BYTES]):
         raise CorruptRow(name, "its checksum does not match its bytes")
     return unseal_damaged(name, record)
 
 
 def unseal_damaged(name: str, record: bytes) -> tuple[dict[str, Any], bytes]:
     """Decode a record without checking its checksum. For repair and reports only."""
-    if len(record) < _PREFIX.size + _CHECKSUM_BYTES:
+    if len(record) < _PREFIX.size + CHECKSUM_BYTES:
         raise CorruptRow(name, f"{len(record)} bytes are too few for a record")
     magic, version, header_size, payload_size = _PREFIX.unpack_from(record)
     if magic != MAGIC:
         raise CorruptRow(name, f"it starts with {magic!r}, not {MAGIC!r}")
     if version != VERSION:
         raise CorruptRow(name, f"it has format {version}; this program reads {VERSION}")
-    if len(record) != _PREFIX.size + header_size + payload_size + _CHECKSUM_BYTES:
+    if len(record) != _PREFIX.size + header_size + payload_size + CHECKSUM_BYTES:
         raise CorruptRow(name, "its length is not the length that it states")
     end = _PREFIX.size + header_size
     try:
@@ -68,17 +74,24 @@ def encode_row(row: PaidEmbedding) -> bytes:
     if vector.ndim != 1 or vector.size == 0 or vector.dtype.newbyteorder("<") != _DTYPE:
         message = f"an embedding is a float32 vector, not {vector.dtype} of shape {vector.shape}"
         raise ValueError(message)
-    header = {
-        "dtype": _DTYPE,
-        "dim": int(vector.size),
-        "key": row.key.fields(),
-        "sent_sha256": row.sent_sha256,
-        "model": row.model,
-        "request_id": row.request_id,
-        "price_version": row.price_version,
-        "created_ms": row.created_ms,
-    }
-    return seal(header, vector.astype(_DTYPE, copy=False).tobytes())
+    before_key, after_key = _shared_fields(
+        int(vector.size), row.model, row.request_id, row.price_version, row.created_ms
+    )
+    sent = canonical_json(row.sent_sha256)
+    header = b"".join((before_key, row.key.json().encode("ascii"), after_key, sent, b"}"))
+    return seal_json(header, vector.astype(_DTYPE, copy=False).tobytes())
+
+
+@lru_cache(maxsize=64, typed=True)
+def _shared_fields(
+    dim: int, model: str, request_id: str, price_version: str, created_ms: int
+) -> tuple[bytes, bytes]:
+    """The JSON around the key in the header of a row, which the rows of one answer share."""
+    before = canonical_json({"created_ms": created_ms, "dim": dim, "dtype": _DTYPE})
+    after = canonical_json(
+        {"model": model, "price_version": price_version, "request_id": request_id}
+    )
+    return before[:-1] + b',"key":', b"," + after[1:-1] + b',"sent_sha256":'
 
 
 def decode_row(digest: bytes, record: bytes) -> PaidEmbedding:
@@ -105,4 +118,4 @@ def decode_row(digest: bytes, record: bytes) -> PaidEmbedding:
 
 
 def _checksum(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
+    return hashlib.blake2b(body, digest_size=CHECKSUM_BYTES).digest()

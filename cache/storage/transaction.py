@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from cache.errors import CacheUnavailable, CorruptRow, ReceiptConflict
 from cache.records.purchase_records import (
@@ -21,6 +23,8 @@ from cache.storage import receipts_file, record_codec
 from cache.storage.fenced_diskcache import FencedCache
 from cache.storage.record_codec import Tag
 from cache.storage.row_codec import decode_row, encode_row
+
+_ROWS_PER_STATEMENT: Final = 500
 
 
 class Transaction:
@@ -99,9 +103,14 @@ class Transaction:
         self._set(name, record_codec.encode_intent(intent), Tag.INTENT)
         self.totals = record_codec.with_open_units(self.totals, intent.units)
 
-    def close(self, idempotency_key: str) -> None:
-        """Remove an open purchase; do nothing if there is none."""
-        intent = self.intent(idempotency_key)
+    def close(self, idempotency_key: str, *, expected: Intent | None = None) -> None:
+        """Remove an open purchase; do nothing if there is none.
+
+        If it is `expected`, which the caller has at hand, it need not be decoded.
+        """
+        content = self._read(record_codec.intent_name(idempotency_key))
+        is_known = expected is not None and content == record_codec.encode_intent(expected)
+        intent = expected if is_known else self.intent(idempotency_key)
         if intent is not None:
             self._store.delete(record_codec.intent_name(idempotency_key))
             self.totals = record_codec.with_open_units(self.totals, -intent.units)
@@ -134,10 +143,32 @@ class Transaction:
 
     def add_row(self, row: PaidEmbedding) -> bool:
         """Store a row; False if it is there already. The row of another request stays, too."""
-        digest = row.key.digest
-        if self._add(digest, encode_row(row), Tag.ROW):
-            return True
-        known = self.row(digest)
+        return self.add_rows([row]) == 1
+
+    def add_rows(self, rows: Iterable[PaidEmbedding]) -> int:
+        """Store rows in their order; return the number of those that were not there."""
+        rows = iter(rows)
+        added = 0
+        while chunk := list(islice(rows, _ROWS_PER_STATEMENT)):
+            known = self._store.stored_keys([row.key.digest for row in chunk])
+            new: list[tuple[bytes | str, bytes, str]] = []
+            for row in chunk:
+                digest = row.key.digest
+                if digest not in known:
+                    known.add(digest)
+                    new.append((digest, encode_row(row), Tag.ROW.value))
+                    continue
+                # In the order of the rows, which is that of sending: receipts' digests need it.
+                self._store.insert(new)
+                added += len(new) + self._add_again(row)
+                new.clear()
+            self._store.insert(new)
+            added += len(new)
+        return added
+
+    def _add_again(self, row: PaidEmbedding) -> bool:
+        """Store a row whose key is taken; False if that is the same row or it is there, too."""
+        known = self.row(row.key.digest)
         if known is not None and known.request_id == row.request_id:
             return False
         name = record_codec.again_name(row.key, row.request_id)
@@ -180,10 +211,14 @@ class Transaction:
         return content
 
     def _add(self, name: str | bytes, content: bytes, tag: Tag) -> bool:
-        return bool(self._store.add(name, content, tag=tag.value))
+        if self._store.stored_keys([name]):
+            return False
+        self._store.insert([(name, content, tag.value)])
+        return True
 
     def _set(self, name: str | bytes, content: bytes, tag: Tag) -> None:
-        self._store.set(name, content, tag=tag.value)
+        if not self._add(name, content, tag):
+            self._store.set(name, content, tag=tag.value)
 
 
 @contextmanager

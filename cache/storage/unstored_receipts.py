@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 from cache.errors import CorruptRow, PickleRefused
@@ -14,6 +16,9 @@ from cache.storage.receipts_file import decode_line, read_lines
 from cache.storage.record_codec import Tag
 
 _NAMES_PER_QUERY: Final = 500
+# They stand in no JSON string, where a quotation mark has a backslash before it.
+_KEYS: Final = b',"keys":['
+_RECEIPT: Final = b'],"receipt":'
 
 
 def find_unstored_receipts(cache: CacheReader) -> list[Purchase]:
@@ -21,20 +26,17 @@ def find_unstored_receipts(cache: CacheReader) -> list[Purchase]:
 
     Without the write lock the result may hold purchases of a merge that is being committed.
     """
-    lines = {}
-    # The file first: what is committed between the two reads is then in both.
-    for line in read_lines(cache.folder):
-        name = _receipt_name(line)
-        if name is not None:
-            lines[name] = line
-    unknown = []
-    for name in _not_stored(cache, list(lines)):
-        try:
-            unknown.append(decode_line(lines[name]))
-        except ValueError:
-            # A damaged line proves nothing; verify reports it.
-            continue
-    return list(unstored(cache, unknown))
+    unknown: dict[str, Purchase] = {}
+    lines = read_lines(cache.folder)
+    # Lines before the database: what is committed between the two reads is then in both.
+    while chunk := [(_receipt_name(line), line) for line in islice(lines, _NAMES_PER_QUERY)]:
+        lacking = set(_not_stored(cache, [name for name, _ in chunk if name is not None]))
+        for name, line in chunk:
+            if name is not None and name in lacking:
+                # A damaged line proves nothing; verify reports it.
+                with suppress(ValueError):
+                    unknown[name] = decode_line(line)
+    return list(unstored(cache, unknown.values()))
 
 
 def unstored(cache: CacheReader, purchases: Iterable[Purchase]) -> Iterator[Purchase]:
@@ -52,9 +54,14 @@ def unstored(cache: CacheReader, purchases: Iterable[Purchase]) -> Iterator[Purc
 
 
 def _receipt_name(line: bytes) -> str | None:
-    """The name of a line's receipt, in a tenth of the time that decoding the line takes."""
+    """The name of a line's receipt, without decoding the keys of a line as it is written."""
+    before, keys, after = line.partition(_KEYS)
+    _, receipt, rest = after.partition(_RECEIPT)
     try:
-        body = json.loads(line)
+        if keys and receipt:
+            body = json.loads(before + b"," + receipt[2:] + rest)
+        else:
+            body = json.loads(line)
         return record_codec.receipt_name(body["account"], body["receipt"]["request_id"])
     except (ValueError, KeyError, TypeError):
         return None
