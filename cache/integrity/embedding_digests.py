@@ -79,15 +79,21 @@ def digest_faults(scan_result: ScanResult, cache: CacheReader) -> Iterator[Diges
 def _faults(scan_result: ScanResult, cache: CacheReader) -> Iterator[DigestFault]:
     without_line = []
     for stored in scan_result.receipts:
-        if stored.receipt.embeddings_sha256 is None:
+        receipt = stored.receipt
+        if receipt.embeddings_sha256 is None:
             continue
         copy = scan_result.copies.purchases.get(stored.name)
+        # Only what the scan did not find in the order of sending is read a second time.
+        as_stored = scan_result.answers.has(receipt.request_id, receipt.embeddings_sha256)
         if copy is None or not copy.is_whole:
-            without_line.append(stored)
+            if not as_stored:
+                without_line.append(stored)
             continue
-        vectors = _vectors_of(cache, copy.keys, stored.receipt.request_id)
+        if as_stored and scan_result.answers.has_keys(receipt.request_id, copy.keys):
+            continue
+        vectors = _vectors_of(cache, copy.keys, receipt.request_id)
         is_whole = len(vectors) == len(copy.keys)
-        if is_whole and embeddings_sha256(vectors) != stored.receipt.embeddings_sha256:
+        if is_whole and embeddings_sha256(vectors) != receipt.embeddings_sha256:
             yield _fault(stored, copy.keys, _DIFFERS)
     order = storing_order(cache, {stored.receipt.request_id for stored in without_line})
     for stored in without_line:
