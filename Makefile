@@ -82,12 +82,9 @@ bench: setup ## speed against peers and limits, and docs/performance.md (an hour
 bench-quick: setup ## the same with fewer rounds, without the page (5 minutes)
 	@$(BIN)/python -m benchmarks.performance --quick
 
-# glibc hands a step's tensors back to the system, and their pages fault in anew at the next step.
-KEEP_MEMORY = MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
-
 evidence: data ## accuracy on unseen domains per query bought: all grids, resumable (hours)
 	@$(BIN)/python -m tools.digits.lay_out --out data/digits
-	@$(KEEP_MEMORY) $(BIN)/python -m benchmarks.evidence
+	@$(BIN)/python -m benchmarks.evidence
 
 evidence-quick: data ## the evidence on a few short runs (minutes)
 	@$(BIN)/python -m benchmarks.evidence --quick

@@ -6,6 +6,7 @@ process of its own, and waits while the other is measured.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from benchmarks.performance.comparison import Comparison, Subject, compare
 _METHODS = ("vl2v-adip", "vl2v-adip-1q", "one-stage", "simkd", "rise", "kd", "erm")
 _QUICK_METHODS = ("vl2v-adip-1q",)
 _BUSY = "while True: pass"
+_USUAL_SPINS = "300000"  # what libgomp takes if nothing is set
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class _Worker:
 
 def measure(*, quick: bool, report: Callable[[Comparison], None]) -> None:
     """Measures the comparisons of this section and reports each."""
-    steps = 3 if quick else 12
+    steps = 2 if quick else 12
     for method in _QUICK_METHODS if quick else _METHODS:
         with _started("ours", method) as ours, _started("synthetic", method) as limit:
             subject = _subject(f"{method}, lite0 at 64 pixels", "synthetic tensors", goal=0.95)
@@ -57,6 +59,8 @@ def measure(*, quick: bool, report: Callable[[Comparison], None]) -> None:
                 return ours.rate(steps)
 
         report(compare(subject, beside, _rate(ours, steps)))
+        if not quick:
+            _over_spinning(stack, ours, steps, report)
         plain = stack.enter_context(_started("plain", "erm"))
         subject = _subject(
             "over a plain loop", "DataLoader, a transform per image, contiguous layout", goal=5.0
@@ -71,7 +75,20 @@ def measure(*, quick: bool, report: Callable[[Comparison], None]) -> None:
         report(compare(subject, _rate(ours, steps), _rate(teacher, 2)))
 
 
-def _subject(name: str, peer: str, *, goal: float) -> Subject:
+def _over_spinning(
+    stack: ExitStack, ours: _Worker, steps: int, report: Callable[[Comparison], None]
+) -> None:
+    """What sleeping threads gain beside a busy process, and what they cost without one."""
+    spinning = stack.enter_context(_started("ours", "vl2v-adip", GOMP_SPINCOUNT=_USUAL_SPINS))
+    peer = "threads that spin, as GNU OpenMP's do by default"
+    subject = _subject("idle, threads that sleep", peer)
+    report(compare(subject, _rate(ours, steps), _rate(spinning, steps)))
+    subject = _subject("beside one busy process, threads that sleep", peer)
+    with _busy():
+        report(compare(subject, _rate(ours, steps), _rate(spinning, steps)))
+
+
+def _subject(name: str, peer: str, *, goal: float | None = None) -> Subject:
     return Subject(
         section="training", name=name, unit="images/s", peer=peer, better="higher", goal=goal
     )
@@ -82,11 +99,15 @@ def _rate(worker: _Worker, steps: int) -> Callable[[], float]:
 
 
 @contextmanager
-def _started(loop: str, method: str) -> Iterator[_Worker]:
+def _started(loop: str, method: str, **environment: str) -> Iterator[_Worker]:
     """A worker that has warmed up; it is ended after the block."""
     command = [sys.executable, "-m", "benchmarks.performance.training_worker", loop, method]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
     ) as process:
         try:
             worker = _Worker(process)
