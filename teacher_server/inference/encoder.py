@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from teacher_server.inference.model_info import ModelInfo, Prepared, Vectors
 from teacher_server.inference.model_source import ModelSource, resolve_model
 from teacher_server.inference.preprocessing import preprocessing_of
 from teacher_server.inference.tokenizer import count_tokens, describe_tokenizer, use_fast_merges
+from teacher_server.inference.traced import traced_image_tower
 from teacher_server.inference.weights import require_only_tensors, sha256_of
 
 if TYPE_CHECKING:
@@ -115,6 +117,13 @@ class OpenClipEncoder:
         self._tokenize = tokenize
         config = open_clip.transform.PreprocessCfg(**self._network.visual.preprocess_cfg)
         self._transform = open_clip.transform.image_transform_v2(config, is_train=False)
+        # Pixels that differ, so that a trace that mixes up images is noticed.
+        example = torch.linspace(-1, 1, 2 * math.prod(config.input_size))
+        self._encode_image = traced_image_tower(
+            self._network,
+            self._network.encode_image,
+            example.reshape(2, *config.input_size).to(self._device, self._dtype),
+        )
         probe = tokenize(["probe"])
         with torch.inference_mode():
             dim = self._network.encode_text(probe.to(self._device)).shape[-1]
@@ -161,7 +170,7 @@ class OpenClipEncoder:
         stacked = torch.from_numpy(np.stack([item.array for item in items])).to(self._device)
         with torch.inference_mode():
             if items[0].modality == "image":
-                raw = self._network.encode_image(stacked.to(self._dtype))
+                raw = self._encode_image(stacked.to(self._dtype))
             else:
                 raw = self._network.encode_text(stacked)
             unit = nn.functional.normalize(raw.float(), dim=-1)
