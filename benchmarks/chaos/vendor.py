@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,16 +126,19 @@ class KillableCharges(Charges):
         # Share the state of the original, so that charging works exactly as in the product.
         self.__dict__.update(vars(charges))
         self._kill_switch = kill_switch
+        # Of the transaction in this thread: whether it charges.
         self._posting = threading.local()
+        event.listen(engine, "begin", self._begin)
         event.listen(engine, "commit", self._commit)
 
-    def reserve(self, purchase: Purchase, price: Price) -> Reservation | Earlier | Refused:
-        outcome = super().reserve(purchase, price)
-        if isinstance(outcome, Reservation):
-            self._kill_switch.reach("after-reserve")
-        return outcome
+    def submit_reserve(
+        self, purchase: Purchase, price: Price
+    ) -> Future[Reservation | Earlier | Refused]:
+        reserving = super().submit_reserve(purchase, price)
+        reserving.add_done_callback(self._reserved)
+        return reserving
 
-    def post(
+    def submit_post(
         self,
         reservation: Reservation,
         *,
@@ -142,20 +146,32 @@ class KillableCharges(Charges):
         model_fingerprint: str,
         embeddings_sha256: str | None = None,
         render: Callable[[LedgerEntry], bytes],
-    ) -> bytes:
-        self._posting.now = True
-        try:
-            body = super().post(
-                reservation,
-                model=model,
-                model_fingerprint=model_fingerprint,
-                embeddings_sha256=embeddings_sha256,
-                render=render,
-            )
-        finally:
-            self._posting.now = False
-        self._kill_switch.reach("after-commit")
-        return body
+    ) -> Future[bytes]:
+        def rendered(entry: LedgerEntry) -> bytes:
+            self._posting.now = True
+            return render(entry)
+
+        posting = super().submit_post(
+            reservation,
+            model=model,
+            model_fingerprint=model_fingerprint,
+            embeddings_sha256=embeddings_sha256,
+            render=rendered,
+        )
+        posting.add_done_callback(self._posted)
+        return posting
+
+    # The callbacks run in the thread that has committed, before the request learns of it.
+    def _reserved(self, reserving: Future[Reservation | Earlier | Refused]) -> None:
+        if reserving.exception() is None and isinstance(reserving.result(), Reservation):
+            self._kill_switch.reach("after-reserve")
+
+    def _posted(self, posting: Future[bytes]) -> None:
+        if posting.exception() is None:
+            self._kill_switch.reach("after-commit")
+
+    def _begin(self, _connection: object) -> None:
+        self._posting.now = False
 
     def _commit(self, _connection: object) -> None:
         """SQLAlchemy calls this after the last statement and before COMMIT."""

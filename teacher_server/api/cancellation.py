@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 async def run_uncancelled(call: Callable[[], T]) -> T:
-    """Run `call` in a worker thread until it finishes, even if the caller is cancelled.
+    """Run `call` in a worker thread until it finishes, even if the caller is cancelled."""
+    return await _finished(asyncio.ensure_future(asyncio.to_thread(call)))
 
-    A cancelled caller receives CancelledError only after the call has finished, so that its
-    clean-up knows what the call did to the ledger.
+
+async def uncancelled(future: Future[T]) -> T:
+    """The result of a future that another thread resolves, waited for even if cancelled."""
+    return await _finished(asyncio.wrap_future(future))
+
+
+async def _finished(task: asyncio.Future[T]) -> T:
+    """The result of `task`, once it is done.
+
+    A cancelled caller receives CancelledError only after that, so that its clean-up knows what the
+    call did to the ledger.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(call))
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

@@ -10,7 +10,7 @@ from functools import partial
 
 from starlette.requests import ClientDisconnect
 
-from teacher_server.api.cancellation import run_uncancelled
+from teacher_server.api.cancellation import run_uncancelled, uncancelled
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.api.render_response import wire_bytes, with_receipt
@@ -27,6 +27,8 @@ from teacher_server.settings import VendorSettings
 _log = logging.getLogger("teacher_server.gate")
 RenderHead = Callable[[Sequence[Vector], Reservation], bytes]
 HasLeft = Callable[[], Awaitable[bool]]
+# Formatted in a millisecond: as long as it takes to hand them to a worker thread and back.
+_FEW_FLOATS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +93,24 @@ class MeteredEncoder:
         """
         may_hold_units = True
         try:
-            outcome = await run_uncancelled(partial(self._charges.reserve, purchase, self._price))
+            outcome = await uncancelled(self._charges.submit_reserve(purchase, self._price))
             if not isinstance(outcome, Reservation):
                 may_hold_units = False
                 return outcome
             vectors = await self._embed(prepared)
-            head = await asyncio.to_thread(render_head, vectors, outcome)
+            head = await _rendered(render_head, vectors, outcome)
             digest = embeddings_sha256(map(wire_bytes, vectors))
             if has_left is not None and await has_left():
                 raise ClientDisconnect
-            completed: list[CompletedSale] = []
-            try:
-                await run_uncancelled(partial(self._charge, outcome, head, digest, completed))
-            except asyncio.CancelledError:
-                # The server is stopping, but the charge was made: the customer gets the answer.
-                if not completed:
-                    raise
+            completed = await self._charge(outcome, head, digest)
             may_hold_units = False
         finally:
             if may_hold_units:
                 await self._void(purchase.request_id)
         if has_left is not None:
-            await self._require_listener(has_left, completed[0].entry)
+            await self._require_listener(has_left, completed.entry)
         self._metrics.billed(images=purchase.images, texts=purchase.texts)
-        return completed[0]
+        return completed
 
     async def _require_listener(self, has_left: HasLeft, entry: LedgerEntry) -> None:
         """Refund the charge and raise ClientDisconnect if the client left while it was made."""
@@ -144,27 +140,31 @@ class MeteredEncoder:
         except TimeoutError as error:
             raise Problem(Code.NOT_READY, "the model did not answer in time") from error
 
-    def _charge(
-        self, reservation: Reservation, head: bytes, digest: str, completed: list[CompletedSale]
-    ) -> None:
+    async def _charge(self, reservation: Reservation, head: bytes, digest: str) -> CompletedSale:
         entries: list[LedgerEntry] = []
 
         def render(entry: LedgerEntry) -> bytes:
             entries.append(entry)
             return with_receipt(head, entry)
 
-        body = self._charges.post(
+        posting = self._charges.submit_post(
             reservation,
             model=self._info.id,
             model_fingerprint=self._info.fingerprint,
             embeddings_sha256=digest,
             render=render,
         )
-        completed.append(CompletedSale(body, entries[-1]))
+        try:
+            await uncancelled(posting)
+        except asyncio.CancelledError:
+            # The server is stopping, but if the charge was made, the customer gets the answer.
+            if posting.exception() is not None:
+                raise
+        return CompletedSale(posting.result(), entries[-1])
 
     async def _void(self, request_id: str) -> None:
         try:
-            was_reserved = await run_uncancelled(partial(self._charges.void, request_id))
+            was_reserved = await uncancelled(self._charges.submit_void(request_id))
         except Exception as error:
             # The caller reports the error that stopped the request, so this error is only logged.
             self._storage.release_later(request_id)
@@ -177,3 +177,12 @@ class MeteredEncoder:
             return
         if was_reserved:
             self._metrics.voided()
+
+
+async def _rendered(
+    render_head: RenderHead, vectors: Sequence[Vector], reservation: Reservation
+) -> bytes:
+    """The head of the answer; a large one is made in a worker thread."""
+    if sum(vector.size for vector in vectors) <= _FEW_FLOATS:
+        return render_head(vectors, reservation)
+    return await asyncio.to_thread(render_head, vectors, reservation)

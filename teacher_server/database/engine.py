@@ -15,6 +15,7 @@ from teacher_server.errors import LedgerError
 
 BUSY_TIMEOUT_MS = 10_000
 _WRITES = "ledger_writes"
+_SYNCED = "ledger_synced"
 _EXPECTED = "is not valid (expected sqlite:///PATH or postgresql://…)"
 
 
@@ -72,13 +73,21 @@ def _create_folder(path: Path) -> Path:
 
 
 @contextmanager
-def write_transaction(engine: Engine) -> Iterator[Connection]:
+def write_transaction(engine: Engine, *, is_synced: bool = True) -> Iterator[Connection]:
     """One write transaction: committed at the end, rolled back on any exception.
 
     With SQLite, it holds the write lock from the start, so that nothing read in it can be stale.
+    `is_synced=False` leaves it to the next synced commit to put this one on the disk, too: the loss
+    of power may undo it, the end of the process does not. PostgreSQL syncs every commit.
     """
-    with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+    options = {_WRITES: True, _SYNCED: is_synced or engine.dialect.name != "sqlite"}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
+
+
+def is_synced(connection: Connection) -> bool:
+    """Whether the transaction of this connection is on the disk once it is committed."""
+    return bool(connection.get_execution_options().get(_SYNCED, True))
 
 
 @contextmanager
@@ -117,5 +126,10 @@ def _prepare_postgresql(connection: DBAPIConnection, _entry: ConnectionPoolEntry
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if not connection.get_execution_options().get(_WRITES, False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # Set by each transaction, because the pool's connections serve both kinds.
+    level = "FULL" if is_synced(connection) else "NORMAL"
+    connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

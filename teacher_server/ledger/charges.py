@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
-from teacher_server.database.engine import read_transaction, write_transaction
+from teacher_server.database.engine import is_synced, read_transaction, write_transaction
 from teacher_server.database.server_locks import server_is_dead
 from teacher_server.database.tables import accounts, requests
+from teacher_server.database.writer import SyncNeeded, Writer
 from teacher_server.errors import ReservationGone
 from teacher_server.ledger.alerts import record_thresholds
 from teacher_server.ledger.append import append_entry, draft_entry, unknown_key
 from teacher_server.ledger.clock import Clock
 from teacher_server.ledger.corrections import refund_unsent
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.period import is_current, renew_period
+from teacher_server.ledger.period import is_current, is_due, renew_period
 from teacher_server.ledger.purchase import (
     Earlier,
     InFlight,
@@ -32,10 +34,16 @@ from teacher_server.ledger.purchase import (
 
 
 class Charges:
-    """Moves units of a key from its budget to reserved to spent, each step in one transaction."""
+    """Moves units of a key from its budget to reserved to spent, each step in one transaction.
 
-    def __init__(self, engine: Engine, *, boot_id: str, lease_ms: int, clock: Clock) -> None:
+    Each step can be submitted, so that the steps of concurrent requests are committed together.
+    """
+
+    def __init__(
+        self, engine: Engine, writer: Writer, *, boot_id: str, lease_ms: int, clock: Clock
+    ) -> None:
         self._engine = engine
+        self._writer = writer
         self._boot_id = boot_id
         self._lease_ms = lease_ms
         self._clock = clock
@@ -50,44 +58,51 @@ class Charges:
 
         Starts the key's new period if a renewal is due. Raises KeyUnknown.
         """
-        try:
-            return self._reserve(purchase, price)
-        except IntegrityError:
-            # PostgreSQL only: another replica inserted the Idempotency-Key since it was looked up.
-            found = self.find_earlier(purchase)
-            if found is None:
-                raise
-            return found
+        return self.submit_reserve(purchase, price).result()
 
-    def _reserve(self, purchase: Purchase, price: Price) -> Reservation | Earlier | Refused:
+    def submit_reserve(
+        self, purchase: Purchase, price: Price
+    ) -> Future[Reservation | Earlier | Refused]:
+        """`reserve`, as a future."""
+        # Not synced: without power, the request ends too, and nothing was charged for it.
+        return self._writer.submit(
+            partial(self._reserve, purchase, price),
+            is_synced=False,
+            # PostgreSQL only: another replica inserted the Idempotency-Key since it was looked up.
+            on_conflict=partial(self.find_earlier, purchase),
+        )
+
+    def _reserve(
+        self, purchase: Purchase, price: Price, connection: Connection
+    ) -> Reservation | Earlier | Refused:
         units = price.units(images=purchase.images, texts=purchase.texts)
         now = self._clock()
-        with write_transaction(self._engine) as connection:
-            found = _find_earlier(connection, purchase)
-            if found is not None:
-                return found
+        found = _find_earlier(connection, purchase)
+        if found is not None:
+            return found
+        if not _reserve_units(connection, purchase.key_id, units, now):
+            # The budget is too small, or the key's period is over and a renewal may suffice.
+            _require_sync_to_renew(connection, purchase.key_id, now)
+            renew_period(connection, purchase.key_id, now)
             if not _reserve_units(connection, purchase.key_id, units, now):
-                # The budget is too small, or the key's period is over and a renewal may suffice.
-                renew_period(connection, purchase.key_id, now)
-                if not _reserve_units(connection, purchase.key_id, units, now):
-                    return _refused(connection, purchase.key_id, units)
-            connection.execute(
-                insert(requests).values(
-                    request_id=purchase.request_id,
-                    key_id=purchase.key_id,
-                    idempotency_key=purchase.idempotency_key,
-                    payload_sha256=purchase.payload_sha256,
-                    state="reserved",
-                    images=purchase.images,
-                    texts=purchase.texts,
-                    units=units,
-                    micro_usd_per_unit=price.micro_usd_per_unit,
-                    price_version=price.version,
-                    boot_id=self._boot_id,
-                    created_ms=now,
-                    lease_until_ms=now + self._lease_ms,
-                )
+                return _refused(connection, purchase.key_id, units)
+        connection.execute(
+            insert(requests).values(
+                request_id=purchase.request_id,
+                key_id=purchase.key_id,
+                idempotency_key=purchase.idempotency_key,
+                payload_sha256=purchase.payload_sha256,
+                state="reserved",
+                images=purchase.images,
+                texts=purchase.texts,
+                units=units,
+                micro_usd_per_unit=price.micro_usd_per_unit,
+                price_version=price.version,
+                boot_id=self._boot_id,
+                created_ms=now,
+                lease_until_ms=now + self._lease_ms,
             )
+        )
         return Reservation(purchase=purchase, units=units, price=price)
 
     def post(
@@ -106,16 +121,28 @@ class Charges:
         embeddings, to which the entry then commits. Raises ReservationGone, and charges
         nothing, if the reservation was voided in the meantime.
         """
-        now = self._clock()
-        with write_transaction(self._engine) as connection:
-            held = connection.execute(
-                select(requests)
-                .where(requests.c.request_id == reservation.purchase.request_id)
-                .with_for_update()
-            ).one_or_none()
-            if held is None or held.state != "reserved":
-                message = "the reservation was voided before it could be charged"
-                raise ReservationGone(message)
+        return self.submit_post(
+            reservation,
+            model=model,
+            model_fingerprint=model_fingerprint,
+            embeddings_sha256=embeddings_sha256,
+            render=render,
+        ).result()
+
+    def submit_post(
+        self,
+        reservation: Reservation,
+        *,
+        model: str,
+        model_fingerprint: str,
+        embeddings_sha256: str | None = None,
+        render: Callable[[LedgerEntry], bytes],
+    ) -> Future[bytes]:
+        """`post`, as a future. The last call of `render` is the one that counts."""
+
+        def work(connection: Connection) -> bytes:
+            now = self._clock()
+            held = _held(connection, reservation.purchase.request_id)
             account = _spend(connection, held, now)
             entry = draft_entry(
                 account,
@@ -140,12 +167,21 @@ class Charges:
             )
             append_entry(connection, held.key_id, entry)
             record_thresholds(connection, account, now)
-        return body
+            return body
+
+        return self._writer.submit(work)
 
     def void(self, request_id: str) -> bool:
         """Void a reservation; returns whether there was one."""
-        with write_transaction(self._engine) as connection:
-            return _void(connection, requests.c.request_id == request_id, self._clock()) == 1
+        return self.submit_void(request_id).result()
+
+    def submit_void(self, request_id: str) -> Future[bool]:
+        """`void`, as a future."""
+        which = requests.c.request_id == request_id
+        # Not synced: without power, the next server voids the reservation of a dead one.
+        return self._writer.submit(
+            lambda connection: _void(connection, which, self._clock()) == 1, is_synced=False
+        )
 
     def refund_unsent(self, charge: LedgerEntry) -> None:
         """Refund a charge whose answer was never sent, by a correction, and delete the answer."""
@@ -176,6 +212,25 @@ class Charges:
         now = self._clock()
         with write_transaction(self._engine) as connection:
             return _void(connection, requests.c.lease_until_ms < now, now)
+
+
+def _require_sync_to_renew(connection: Connection, key_id: str, now: int) -> None:
+    """Raise SyncNeeded if a renewal, which appends a ledger entry, would not be synced."""
+    if is_synced(connection):
+        return
+    account = connection.execute(select(accounts).where(accounts.c.id == key_id)).one_or_none()
+    if account is not None and is_due(account, now):
+        raise SyncNeeded
+
+
+def _held(connection: Connection, request_id: str) -> Row[Any]:
+    held = connection.execute(
+        select(requests).where(requests.c.request_id == request_id).with_for_update()
+    ).one_or_none()
+    if held is None or held.state != "reserved":
+        message = "the reservation was voided before it could be charged"
+        raise ReservationGone(message)
+    return held
 
 
 def _reserve_units(connection: Connection, key_id: str, units: int, now: int) -> bool:

@@ -15,6 +15,7 @@ from teacher_server.database.migrate import migrate
 from teacher_server.database.server_locks import ServerLock, hold_server_lock
 from teacher_server.database.tables import boots
 from teacher_server.database.write_faults import write_fault
+from teacher_server.database.writer import open_writer
 from teacher_server.errors import LedgerError
 from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.clock import Clock, unix_ms
@@ -80,8 +81,10 @@ def open_ledger(
     """
     boot_id = "boot_" + secrets.token_hex(8)
     keys = Keys(engine, clock=clock, pepper=load_pepper(engine, pepper))
-    charges = Charges(engine, boot_id=boot_id, lease_ms=lease_seconds * 1000, clock=clock)
-    with hold_server_lock(engine, boot_id) as server_lock:
+    with hold_server_lock(engine, boot_id) as server_lock, open_writer(engine) as writer:
+        charges = Charges(
+            engine, writer, boot_id=boot_id, lease_ms=lease_seconds * 1000, clock=clock
+        )
         records = Records(engine, clock=clock, boot_id=boot_id)
         ledger = Ledger(keys, charges, records, boot_id, server_lock)
         with write_transaction(engine) as connection:

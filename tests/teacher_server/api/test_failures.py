@@ -16,8 +16,8 @@ from sqlalchemy import text
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, ledger_at, vendor_at
 from teacher_server.api.cancellation import run_uncancelled
 from teacher_server.database.engine import write_transaction
+from teacher_server.ledger import charges
 from teacher_server.ledger.api_key import ApiKey
-from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.purchase import Price, Purchase, Reservation
 
 PRICE = Price(version="p", micro_usd_per_unit=1)
@@ -257,14 +257,14 @@ async def test_a_purchase_cancelled_during_its_charge_is_answered(
     vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charging, go_on = threading.Event(), threading.Event()
-    post = Charges.post
+    spend = charges._spend
 
-    def slow(*given: Any, **options: Any) -> bytes:
+    def slow(*given: Any) -> Any:
         charging.set()
         assert go_on.wait(30)
-        return post(*given, **options)
+        return spend(*given)
 
-    monkeypatch.setattr(Charges, "post", slow)
+    monkeypatch.setattr(charges, "_spend", slow)
     sent: list[dict[str, Any]] = []
     task = asyncio.create_task(asked(vendor, WHOLE, sent=sent))
     assert await asyncio.to_thread(charging.wait, 30)

@@ -6,16 +6,26 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, event
 
 from teacher_server.errors import ReservationGone
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.purchase import InFlight, Purchase, Refused, Replay, Reservation
-from tests.support.ledger_operations import PRICE, OneKeyLedger, body_of, serving_at
+from tests.support.ledger_operations import (
+    PRICE,
+    OneKeyLedger,
+    body_of,
+    one_key_ledger,
+    serving_at,
+)
 from tests.support.racing import at_once
+
+FULL, NORMAL = 2, 1  # levels of `PRAGMA synchronous`
 
 
 @pytest.fixture
@@ -146,3 +156,25 @@ def test_sweeps_posts_and_reserves_at_once_do_not_deadlock(
     one_key.ledger.sweep()
     assert all(one_key.ledger.keys.get(key.id).reserved_units == 0 for key in keys)
     assert one_key.faults == ()
+
+
+def test_a_charge_and_a_renewal_are_synced_and_a_reservation_need_not_be(tmp_path: Path) -> None:
+    """Without power, an unsynced reservation is lost together with its request."""
+    with one_key_ledger(f"sqlite:///{tmp_path}/ledger.db") as made:
+        made.open_key(10, period="day")
+        levels: list[int] = []
+
+        def committing(connection: Connection) -> None:
+            if connection.get_execution_options().get("ledger_writes"):
+                levels.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+        event.listen(made.engine, "commit", committing)
+        reservation = made.reserve(1)
+        assert levels == [NORMAL]
+        made.post(reservation)
+        assert levels == [NORMAL, FULL]
+        made.now[0] += 86_400_000
+        made.ledger.charges.void(made.reserve(1).purchase.request_id)
+        assert levels == [NORMAL, FULL, FULL, NORMAL]
+        assert [entry.kind for entry in made.entries] == ["grant", "charge", "grant"]
+        assert made.faults == ()
