@@ -143,7 +143,10 @@ class VendorSettings(BaseSettings):
     max_queue: int = Field(1024, ge=1, description="items waiting for the model, at most")
     max_batch: int = Field(64, ge=1, description="items in a batch of the model, at most")
     max_delay_ms: int = Field(
-        3, ge=0, description="how long a batch may wait to fill, in milliseconds"
+        0,
+        ge=0,
+        description="how long the model waits for a batch to fill, in milliseconds; items that "
+        "arrive while it works form the next batch in any case",
     )
 
     requests_per_minute: int = Field(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header
 from starlette.requests import Request
@@ -42,6 +43,7 @@ from teacher_server.ledger.purchase import (
 from teacher_server.limits.fair_semaphore import QueueTimeout
 from teacher_server.limits.memory_budget import MemoryBudgetExceeded
 
+T = TypeVar("T")
 router = APIRouter(tags=["embeddings"])
 _REFUSALS = tuple(
     code
@@ -121,29 +123,35 @@ async def embed(
 async def _buy(
     request: Request, services: Services, caller: Account, idempotency_key: str | None
 ) -> Response:
-    request_id = request_id_of(request)
-    parsed = await parse(request, services)
-    purchase = Purchase(
-        request_id=request_id,
-        key_id=caller.id,
-        # Without a key from the client, the request's id takes its place, so that the paid answer
-        # can still be found by its ledger entry.
-        idempotency_key=idempotency_key or request_id,
-        payload_sha256=await asyncio.to_thread(lambda: parsed.payload_sha256),
-        images=parsed.images,
-        texts=parsed.texts,
-    )
-    # Checked before the Idempotency-Key, because a retry may find the budget spent by its own first
-    # attempt.
-    refused = await _check_budget(caller, purchase, services)
-    if idempotency_key is not None:
-        # Before the search: it may find a reservation that could not be released on a full disk.
-        await services.storage.recover()
-        earlier = await asyncio.to_thread(services.ledger.charges.find_earlier, purchase)
-        if isinstance(earlier, InFlight):
-            await services.storage.require_writable()
-        if earlier is not None:
-            return earlier_answer(earlier, services)
+    request_id, charges = request_id_of(request), services.ledger.charges
+
+    def searched(parsed: ParsedRequest) -> tuple[ParsedRequest, Purchase, Earlier | None]:
+        purchase = Purchase(
+            request_id=request_id,
+            key_id=caller.id,
+            # Without a key from the client, the request's id takes its place, so that the paid
+            # answer can still be found by its ledger entry.
+            idempotency_key=idempotency_key or request_id,
+            payload_sha256=parsed.payload_sha256,
+            images=parsed.images,
+            texts=parsed.texts,
+        )
+        is_named = idempotency_key is not None
+        return parsed, purchase, charges.find_earlier(purchase) if is_named else None
+
+    # Before the search: it may find a reservation that could not be released on a full disk.
+    await services.storage.recover()
+    parsed, purchase, earlier = await parse(request, services, searched)
+    refused = None
+    if earlier is None:
+        refused = await _check_budget(caller, purchase, services)
+        if refused is not None and idempotency_key is not None:
+            # Since the search, this request's own first attempt may have spent the budget.
+            earlier = await asyncio.to_thread(charges.find_earlier, purchase)
+    if isinstance(earlier, InFlight):
+        await services.storage.require_writable()
+    if earlier is not None:
+        return earlier_answer(earlier, services)
     if refused is not None:
         raise _budget_problem(refused)
     await services.storage.require_writable()
@@ -151,15 +159,19 @@ async def _buy(
     return await _complete_sale(request, parsed, purchase, services)
 
 
-async def parse(request: Request, services: Services) -> ParsedRequest:
-    """The body of an embeddings request, checked; raises Problem."""
+async def parse(request: Request, services: Services, then: Callable[[ParsedRequest], T]) -> T:
+    """What `then` makes of an embeddings request, in the worker thread that has parsed its body.
+
+    Raises Problem if the body is not valid.
+    """
     info = services.info
     parser = RequestParser(services.settings, services.image_limits, info.id, info.dim)
     content_type = media_type(request)
     if content_type == "application/json":
-        return await asyncio.to_thread(parser.from_json, await read_body(request))
+        body = await read_body(request)
+        return await asyncio.to_thread(lambda: then(parser.from_json(body)))
     if content_type == "multipart/form-data":
-        return await parser.from_form(request)
+        return await asyncio.to_thread(then, await parser.from_form(request))
     raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"the content type is {content_type[:60]!r}")
 
 

@@ -58,7 +58,7 @@ async def count_tokens(request: Request, services: ServicesDep, caller: Caller) 
     num_bytes = body_size_limit(request, services.settings.max_body_bytes)
     try:
         with services.memory_budget.hold(caller.id, num_bytes):
-            parsed = await parse(request, services)
+            parsed = await parse(request, services, lambda parsed: parsed)
             if parsed.images:
                 raise Problem(Code.INVALID_REQUEST, "images have no tokens", param="input")
             prepared = await asyncio.to_thread(partial(services.prepare, parsed.items))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ Modality = Literal["image", "text"]
 Vectors = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelInfo:
     """Identity of a model.
 
@@ -35,7 +36,7 @@ class ModelInfo:
     created: int
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def fingerprint_v2(self) -> str:
         """`sha256:` and the digest of everything that determines an embedding."""
         identity = {
@@ -49,7 +50,7 @@ class ModelInfo:
         }
         return "sha256:" + canonical_sha256(identity)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """`sha256:` and a digest of the weights, the preprocessing, the size and the name.
 
