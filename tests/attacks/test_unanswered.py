@@ -25,9 +25,9 @@ import pytest
 from benchmarks.support.raw_http import LONG_TIMEOUTS, LocalServer, head, serving_in_thread
 from benchmarks.support.vendor_in_process import HashEncoder, ledger_at
 from teacher_server.api.app import create_app
+from teacher_server.ledger import charges
 from teacher_server.ledger.account import Account
 from teacher_server.ledger.api_key import ApiKey
-from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.settings import VendorSettings
 
@@ -149,14 +149,14 @@ def test_a_charge_made_while_the_client_left_is_refunded_and_its_answer_deleted(
     vendor: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charging, go_on = threading.Event(), threading.Event()
-    post = Charges.post
+    spend = charges._spend
 
-    def slow(*given: Any, **options: Any) -> bytes:
+    def slow(*given: Any) -> Any:
         charging.set()
         assert go_on.wait(30)
-        return post(*given, **options)
+        return spend(*given)
 
-    monkeypatch.setattr(Charges, "post", slow)
+    monkeypatch.setattr(charges, "_spend", slow)
     with vendor.server.connect() as connection:
         connection.send(vendor.message(["a", "b"]))
         assert charging.wait(30)

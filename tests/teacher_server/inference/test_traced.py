@@ -32,7 +32,7 @@ class Counting(Network):
 
 class Untraceable(Network):
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-        if torch.jit.is_tracing():
+        if not isinstance(pixels.shape[0], int):
             raise NotImplementedError
         return super().encode_image(pixels)
 
