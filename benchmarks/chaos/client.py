@@ -18,9 +18,8 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from benchmarks.chaos.fork_server import Spec
 from benchmarks.chaos.history import History, KillSwitch
-from benchmarks.chaos.items import Item
+from benchmarks.chaos.items import Item, Spec
 from cache.errors import CacheError
 from cache.paid_cache import Intent, PaidCache, PaidEmbedding
 from cache.records.receipt import Receipt

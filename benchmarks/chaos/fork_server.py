@@ -15,9 +15,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-Spec = dict[str, Any]
+from benchmarks.chaos.items import Spec
+
 Role = Callable[[Spec], int]
 _CRASHED = 70  # exit code
 _POLL_SECONDS = 0.02

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,8 @@ from cache.records.embedding_key import EmbeddingKey, image_item, text_item
 from student.purchase.embedding_requests import EmbeddingRequest
 
 SIDE = 8  # pixels
+Spec = dict[str, Any]
+"""What a process of the chaos run gets as JSON."""
 
 
 @dataclass(frozen=True, slots=True)

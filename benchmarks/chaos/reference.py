@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.chaos.fork_server import Spec
-from benchmarks.chaos.items import Item
+from benchmarks.chaos.items import Item, Spec
 from teacher_server.inference.model_info import Encoder
 
 Vectors = NDArray[np.float32]

@@ -17,8 +17,8 @@ from PIL import Image
 from sqlalchemy import Engine, event
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from benchmarks.chaos.fork_server import Spec
 from benchmarks.chaos.history import History, KillSwitch
+from benchmarks.chaos.items import Spec
 from teacher_server.api.app import create_app
 from teacher_server.atomic_file import write_atomically
 from teacher_server.inference.model_info import Encoder, ModelInfo, Prepared, Vectors

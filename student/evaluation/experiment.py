@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,17 @@ from student.training.task import TrainingTask
 from student.training.train import Trained, train
 
 
+class MethodProgress(NamedTuple):
+    """How far a method is trained: its steps so far and in all, a note on the last of them, and
+    the seconds left to train if they are known."""
+
+    method: str
+    step: int
+    steps: int
+    note: str
+    seconds_left: float | None
+
+
 class Experimenter:
     """Trains and measures methods on one split's images; the network is not used.
 
@@ -48,17 +60,17 @@ class Experimenter:
             for name, items in {VALIDATION: split.validation, **split.tests}.items()
         }
 
-    def train(self, method: str, report: Callable[[int, int, str, float | None], None]) -> Trained:
+    def train(self, method: str, report: Callable[[MethodProgress], None]) -> Trained:
         """Trains one method, or resumes it from its checkpoint; freed memory is kept from then on.
 
-        `report` is called with the step, the number of steps, a note, and the seconds left to train
-        if they are known. Raises StudentError.
+        Raises StudentError.
         """
 
         def follow(stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
             seen = "" if accuracy is None else f", validation {accuracy:.1%}"
             left = clock.seconds_left(stage, step)
-            report(step, steps, f"{stage}, loss {loss:.3f}{seen}", left)
+            note = f"{stage}, loss {loss:.3f}{seen}"
+            report(MethodProgress(method, step, steps, note, left))
 
         keep_freed_memory()
         task = TrainingTask(

@@ -27,7 +27,7 @@ from student.data.split import Split
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.duration import RunClock
-from student.evaluation.experiment import Experimenter
+from student.evaluation.experiment import Experimenter, MethodProgress
 from student.evaluation.processes import Processes
 from student.evaluation.results import Experiment, MethodResult
 from student.models.architecture import SoldNetwork
@@ -35,9 +35,9 @@ from student.options import Options
 
 
 class _ProgressQueue(Protocol):
-    """Takes the progress of child processes: (method, step, steps, note, seconds left)."""
+    """Takes the progress of child processes."""
 
-    def put(self, item: tuple[str, int, int, str, float | None]) -> None: ...
+    def put(self, item: MethodProgress) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +77,7 @@ def run_experiment(
     results: list[MethodResult] = []
     for method in methods:
         with terminal.bars([_label(method)], is_shown=processes.count == 1) as update:
-            show = partial(_show, update, clock, method)
-            trained = experimenter.train(method, show)
+            trained = experimenter.train(method, partial(_show, update, clock))
         results.append(experimenter.measure(method, trained))
     return Experiment(
         sources=split.sources,
@@ -98,16 +97,10 @@ def _splits_left(split: Split, scanned: ImageSet) -> int:
 
 
 def _show(
-    update: Callable[[str, int, int, str], None],
-    clock: RunClock,
-    method: str,
-    step: int,
-    steps: int,
-    note: str,
-    left: float | None,
+    update: Callable[[str, int, int, str], None], clock: RunClock, progress: MethodProgress
 ) -> None:
-    update(_label(method), step, steps, note)
-    clock.note(method, left)
+    update(_label(progress.method), progress.step, progress.steps, progress.note)
+    clock.note(progress.method, progress.seconds_left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +141,7 @@ def _train_in_parallel(tasks: _Tasks, terminal: Terminal, clock: RunClock, worke
             waiting = wait(waiting, timeout=0.2).not_done
             while True:
                 try:
-                    _show(update, clock, *queue.get_nowait())
+                    _show(update, clock, queue.get_nowait())
                 except Empty:
                     break
         for future in running:
@@ -161,4 +154,4 @@ def _train(task: _Task) -> None:
     rows = {key: row for row, key in enumerate(task.keys)}
     paid = TeacherEmbeddings(table=open_table(task.table, task.keys), rows=rows, sold=task.sold)
     experimenter = Experimenter(task.split, scanned, paid, task.options)
-    experimenter.train(task.method, lambda *progress: task.progress.put((task.method, *progress)))
+    experimenter.train(task.method, task.progress.put)
