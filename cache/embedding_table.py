@@ -94,8 +94,9 @@ def _mapped(folder: Path, manifest: Manifest) -> EmbeddingTable:
 
 
 def _build(cache: CacheReader, keys: Sequence[EmbeddingKey], folder: Path) -> EmbeddingTable:
-    places = cache.places({key.digest for key in keys})
-    if len(places) < len({key.digest for key in keys}):
+    digests = {key.digest for key in keys}
+    places = cache.places(digests)
+    if len(places) < len(digests):
         raise NotPaid([key.digest for key in cache.missing(keys)])
     first = cache.fetch(keys[:1])[keys[0]]
     dim = int(first.vector.size)

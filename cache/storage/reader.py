@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -76,22 +76,26 @@ class CacheReader:
     def missing(self, keys: Iterable[EmbeddingKey]) -> list[EmbeddingKey]:
         """Return the keys that are not in the cache, without repeats, in first-seen order."""
         by_digest = {key.digest: key for key in keys}
-        for digest in self.places(list(by_digest)):
-            del by_digest[digest]
+        for digest, _ in self._found(by_digest.keys()):
+            by_digest.pop(digest, None)
         return list(by_digest.values())
 
-    def places(self, digests: Collection[bytes]) -> dict[bytes, int]:
+    def places(self, digests: Set[bytes]) -> dict[bytes, int]:
         """Return the place in the database (the rowid) of those of `digests` that are in it."""
+        return dict(self._found(digests))
+
+    def _found(self, digests: Set[bytes]) -> Iterator[tuple[bytes, int]]:
+        """Yield those of `digests` that are in the database, each with its rowid."""
         ((highest,),) = self.query("SELECT max(rowid) FROM Cache")
         if (highest or 0) <= _SPARSE * len(digests):
             # To read all of the index takes less time than to look up a good part of it.
-            asked = digests if isinstance(digests, (dict, set)) else set(digests)
-            found = self.query("SELECT key, rowid FROM Cache WHERE raw = 1")
-            return {key: place for key, place in found if key in asked}
-        places: dict[bytes, int] = {}
+            for digest, place in self.query("SELECT key, rowid FROM Cache WHERE raw = 1"):
+                if digest in digests:
+                    yield digest, place
+            return
         for chunk in _chunks(list(digests)):
-            places.update(self._where_key_in("key, rowid", chunk))
-        return places
+            for digest, place in self._where_key_in("key, rowid", chunk):
+                yield digest, place
 
     def get(self, key: EmbeddingKey) -> PaidEmbedding | None:
         """Return the embedding under `key`, or None if it is not in the cache."""

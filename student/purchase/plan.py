@@ -137,7 +137,7 @@ def make_plan(
     ordered = tuple(sorted(distinct.values(), key=lambda request: request.key.modality != "text"))
     keys = [request.key for request in ordered]
     missing = set(cache.missing(keys))
-    refused = cache.refused(keys).keys() & missing
+    refused = cache.refused(missing).keys()
     asked_before = {key for intent in cache.open_intents() for key in intent.keys}
     waiting = (asked_before & missing) - refused
     remaining = max(0, budget - cache.spend_on_record().committed_units)
