@@ -10,7 +10,7 @@ from queue import Empty
 
 from benchmarks.performance.comparison import Comparison
 
-SECTIONS = ("startup", "training")
+SECTIONS = ("startup", "training", "cache", "growth")
 """The modules of this package that measure: each has `measure(quick=…, report=…)`."""
 
 
