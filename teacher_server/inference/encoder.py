@@ -18,7 +18,7 @@ from teacher_server.inference.model_info import ModelInfo, Prepared, Vectors
 from teacher_server.inference.model_source import ModelSource, resolve_model
 from teacher_server.inference.preprocessing import preprocessing_of
 from teacher_server.inference.tokenizer import count_tokens, describe_tokenizer, use_fast_merges
-from teacher_server.inference.traced import traced_image_tower
+from teacher_server.inference.traced import Network, traced_image_tower
 from teacher_server.inference.weights import require_only_tensors, sha256_of
 
 if TYPE_CHECKING:
@@ -117,13 +117,8 @@ class OpenClipEncoder:
         self._tokenize = tokenize
         config = open_clip.transform.PreprocessCfg(**self._network.visual.preprocess_cfg)
         self._transform = open_clip.transform.image_transform_v2(config, is_train=False)
-        # Pixels that differ, so that a trace that mixes up images is noticed.
-        example = torch.linspace(-1, 1, 2 * math.prod(config.input_size))
-        self._encode_image = traced_image_tower(
-            self._network,
-            self._network.encode_image,
-            example.reshape(2, *config.input_size).to(self._device, self._dtype),
-        )
+        self._input_size = config.input_size
+        self._encode_image: Network = self._network.encode_image
         probe = tokenize(["probe"])
         with torch.inference_mode():
             dim = self._network.encode_text(probe.to(self._device)).shape[-1]
@@ -148,6 +143,19 @@ class OpenClipEncoder:
     def info(self) -> ModelInfo:
         """The identity of the model."""
         return self._info
+
+    def trace(self) -> None:
+        """Run images without Python's lock from now on, if that gives the same bits.
+
+        Takes a second. Images may be encoded in the meantime.
+        """
+        # Pixels that differ, so that a trace that mixes up images is noticed.
+        example = torch.linspace(-1, 1, 2 * math.prod(self._input_size))
+        self._encode_image = traced_image_tower(
+            self._network,
+            self._network.encode_image,
+            example.reshape(2, *self._input_size).to(self._device, self._dtype),
+        )
 
     def prepare_image(self, image: Image.Image) -> Prepared:
         """Pixels (3, H, W) float32 after the model's inference transform."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +52,9 @@ def serve(
     ):
         ensure_first_key(ledger, settings, show=show)
         encoder = _load_encoder(settings)
+        # What is loaded until here stays: later collections need not look at it.
+        gc.freeze()
+        gc.enable()
         app = create_app(encoder=encoder, ledger=ledger, settings=settings)
         limits = ConnectionLimits(
             header_seconds=settings.header_seconds,
@@ -125,10 +130,13 @@ def _load_encoder(settings: VendorSettings) -> Encoder:
     from teacher_server.inference.encoder import load_encoder
 
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    return load_encoder(
+    encoder = load_encoder(
         settings.model,
         settings.pretrained,
         precision=settings.dtype,
         device=settings.device,
         preprocess=settings.preprocess,
     )
+    # The first requests need not wait for it.
+    threading.Thread(target=encoder.trace, name="trace", daemon=True).start()
+    return encoder

@@ -40,6 +40,7 @@ class Untraceable(Network):
 def test_the_vectors_of_a_served_model_are_those_of_its_network_bit_for_bit(
     encoder: OpenClipEncoder,
 ) -> None:
+    encoder.trace()
     assert isinstance(encoder._encode_image, torch.jit.ScriptFunction | torch.jit.ScriptModule)
     random = np.random.default_rng(0)
     for count in (1, 2, 5):
