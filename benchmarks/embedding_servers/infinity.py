@@ -1,0 +1,97 @@
+"""infinity-emb as a peer: an environment of its own, made by uv, and a CLIP of the same size."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from benchmarks.embedding_servers.servers import Server
+
+REQUIREMENTS = (
+    "infinity-emb[server,torch,vision]==0.0.78",
+    "aiohttp",
+    "transformers==4.47.1",
+    "click<8.2",
+)
+_PROGRAM = """
+import sys
+from pathlib import Path
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+import json, torch
+
+folder = Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
+torch.manual_seed(0)
+CLIPModel(CLIPConfig()).save_pretrained(folder)
+letters = [chr(n) for n in range(33, 127)]
+tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
+(folder / "vocab.json").write_text(json.dumps({token: n for n, token in enumerate(tokens)}))
+(folder / "merges.txt").write_text("#version: 0.2\\n")
+tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+CLIPProcessor(CLIPImageProcessor(), tokenizer).save_pretrained(folder)
+"""
+_START_SECONDS = 180
+
+
+def is_installed(folder: Path) -> bool:
+    """Whether the environment and the model have been made in `folder`."""
+    return (folder / "model" / "preprocessor_config.json").exists()
+
+
+def install(folder: Path) -> None:
+    """Make the environment and a CLIP ViT-B/32 with random weights in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", str(folder / "venv")], check=True)
+    python = str(folder / "venv" / "bin" / "python")
+    installing = [*uv, "pip", "install", "--quiet", "--python", python, *REQUIREMENTS]
+    subprocess.run(installing, check=True)
+    subprocess.run([python, "-c", _PROGRAM, str(folder / "model")], check=True)
+
+
+@contextmanager
+def infinity(folder: Path) -> Iterator[Server]:
+    """infinity with the model, in fp32 on the CPU, until the block ends."""
+    port = _free_port()
+    command = [str(folder / "venv" / "bin" / "infinity_emb"), "v2"]
+    command += ["--model-id", str(folder / "model"), "--served-model-name", "clip"]
+    command += ["--device", "cpu", "--no-bettertransformer", "--dtype", "float32"]
+    command += ["--port", str(port), "--host", "127.0.0.1"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    environment.pop("PYTHONPATH", None)  # its packages are not ours
+    started = time.perf_counter()
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            while not _is_ready(port):
+                if process.poll() is not None or time.perf_counter() - started > _START_SECONDS:
+                    message = f"infinity did not start (exit code {process.poll()})"
+                    raise RuntimeError(message)
+                time.sleep(0.1)
+            yield Server(port, "/embeddings", "clip", (), time.perf_counter() - started)
+        finally:
+            process.kill()
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=10).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
