@@ -115,4 +115,5 @@ def in_words(seconds: float) -> str:
     for unit, length in (("hour", 3600.0), ("minute", 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.0f} {unit}s"
-    return f"{max(1, round(seconds))} seconds"
+    count = max(1, round(seconds))
+    return f"{count} seconds" if count > 1 else "1 second"

@@ -47,6 +47,17 @@ def test_the_embedded_model_gives_a_warning(pets: Path) -> None:
     assert vendor.spent == 0
 
 
+def test_the_time_of_the_training_is_said_in_a_dry_run_and_after_the_first_runs(
+    pets: Path,
+) -> None:
+    runs = [run("erm"), run("erm", seed=1), run("vl2v-adip", views=2)]
+    printed = printed_by(grid(pets, runs, dry_run=True), LedgerVendor())
+    assert "dry run: nothing was bought\ntraining 3 runs takes about" in printed
+    printed = printed_by(grid(pets, runs), LedgerVendor())
+    assert "1 of 3: erm, d2, seed 0" in printed
+    assert printed.count("training 2 runs takes about") == 1
+
+
 def test_a_grid_beyond_the_account_does_not_suggest_a_bigger_client_budget(pets: Path) -> None:
     vendor = LedgerVendor(budget=17)
     with pytest.raises(PlanExceedsBudget) as caught:

@@ -19,7 +19,7 @@ SIZE = RunSize(image_size=32, views=1, domains=2, training=18, validation=18)
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.2, "1 seconds"),
+        (0.2, "1 second"),
         (40, "40 seconds"),
         (119.6, "120 seconds"),
         (150, "2 minutes"),
