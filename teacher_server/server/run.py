@@ -137,6 +137,7 @@ def _load_encoder(settings: VendorSettings) -> Encoder:
         device=settings.device,
         preprocess=settings.preprocess,
     )
-    # The first requests need not wait for it.
-    threading.Thread(target=encoder.trace, name="trace", daemon=True).start()
+    # The first requests need not wait for it. No daemon: the process waits for it before it ends,
+    # because torch must not be computing then.
+    threading.Thread(target=encoder.trace, name="trace").start()
     return encoder
