@@ -247,6 +247,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         )
     finally:
         gc.enable()
+        gc.unfreeze()  # otherwise libraries that count their objects report leaks at the end
     return 0
 
 
