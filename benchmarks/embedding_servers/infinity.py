@@ -39,7 +39,7 @@ tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for le
 tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
 CLIPProcessor(CLIPImageProcessor(), tokenizer).save_pretrained(folder)
 """
-_START_SECONDS = 180
+_START_SECONDS = 600
 
 
 def is_installed(folder: Path) -> bool:
@@ -65,6 +65,7 @@ def infinity(folder: Path) -> Iterator[Server]:
     command = [str(folder / "venv" / "bin" / "infinity_emb"), "v2"]
     command += ["--model-id", str(folder / "model"), "--served-model-name", "clip"]
     command += ["--device", "cpu", "--no-bettertransformer", "--dtype", "float32"]
+    command += ["--no-model-warmup"]  # the first round warms up both sides
     command += ["--port", str(port), "--host", "127.0.0.1"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     environment.pop("PYTHONPATH", None)  # its packages are not ours
