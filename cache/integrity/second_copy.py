@@ -7,7 +7,7 @@ import shlex
 from cache.paid_cache import PaidCache
 from cache.storage import record_codec
 from cache.storage.folder import RECEIPTS
-from cache.storage.receipts_file import incomplete_tail, read_copies
+from cache.storage.receipts_file import DamagedLine, incomplete_tail, read_purchases
 from cache.storage.record_codec import Tag
 
 
@@ -21,16 +21,22 @@ def second_copy_faults(cache: PaidCache) -> list[str]:
     mend = f"`cache-report --cache {shlex.quote(str(cache.folder))} verify --repair` mends it"
     # The database first: a receipt that is committed by then has its line already.
     stored = {record.name for record in cache.scan(Tag.RECEIPT)}
-    copies = read_copies(cache.folder)
+    known: set[str] = set()
+    damaged: list[DamagedLine] = []
+    # Line by line: only the names are kept, and not the keys, which are nearly all of the file.
+    for found in read_purchases(cache.folder):
+        if isinstance(found, DamagedLine):
+            damaged.append(found)
+        else:
+            known.add(record_codec.receipt_name(*found.name))
     faults = []
-    if copies.damaged:
-        first, others = copies.damaged[0], len(copies.damaged) - 1
+    if damaged:
+        first, others = damaged[0], len(damaged) - 1
         more = f", and {others} more lines" if others else ""
         faults.append(
             f"{path} is damaged: line {first.number} is not what was written ({first.reason})"
             f"{more}. The receipts in the database count; {mend}"
         )
-    known = {record_codec.receipt_name(*name) for name in copies.purchases}
     lacking = len(stored - known)
     if lacking:
         faults.append(

@@ -11,7 +11,7 @@ from cache.records.purchase_records import Intent, Refusal, RunRecord
 from cache.storage.consistency import require_same_purchase
 from cache.storage.folder import RECEIPTS
 from cache.storage.reader import CacheReader
-from cache.storage.receipts_file import read_copies
+from cache.storage.receipts_file import DamagedLine, read_copies, read_purchases
 from cache.storage.run_locks import active_runs, exclude_runs
 from cache.storage.transaction import Transaction
 from cache.storage.unstored_receipts import find_unstored_receipts
@@ -164,7 +164,8 @@ class _Merge:
                 " run cache-report verify --repair on it"
             )
             raise CacheUnavailable(message)
-        known = read_copies(self._into.folder).purchases
+        own = read_purchases(self._into.folder)
+        known = {line.name for line in own if not isinstance(line, DamagedLine)}
         added = 0
         for purchase in copies.purchases.values():
             stored = self._changes.same_charge(purchase)

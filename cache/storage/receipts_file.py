@@ -153,16 +153,23 @@ def _unreadable(folder: Path, error: OSError) -> CacheUnavailable:
     return CacheUnavailable(f"cannot read {folder / RECEIPTS}: {error.strerror}")
 
 
+def read_purchases(folder: Path) -> Iterator[Purchase | DamagedLine]:
+    """Yield what each line of receipts.jsonl in `folder` says, in their order."""
+    for number, line in enumerate(read_lines(folder), start=1):
+        try:
+            yield decode_line(line)
+        except ValueError as error:
+            yield DamagedLine(number=number, content=line, reason=str(error))
+
+
 def read_copies(folder: Path) -> ReceiptCopies:
     """Read every purchase of receipts.jsonl in `folder`; none if there is no file."""
     purchases, damaged = {}, []
-    for number, line in enumerate(read_lines(folder), start=1):
-        try:
-            purchase = decode_line(line)
-        except ValueError as error:
-            damaged.append(DamagedLine(number=number, content=line, reason=str(error)))
+    for found in read_purchases(folder):
+        if isinstance(found, DamagedLine):
+            damaged.append(found)
         else:
-            purchases[purchase.name] = purchase
+            purchases[found.name] = found
     return ReceiptCopies(purchases=purchases, damaged=tuple(damaged))
 
 
