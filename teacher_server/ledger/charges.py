@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, insert, select, update
+from sqlalchemy import Connection, Engine, Row, and_, insert, select, update
 
 from teacher_server.database.engine import is_synced, read_transaction, write_transaction
 from teacher_server.database.server_locks import server_is_dead
@@ -15,22 +15,13 @@ from teacher_server.database.tables import accounts, requests
 from teacher_server.database.writer import SyncNeeded, Writer
 from teacher_server.errors import ReservationGone
 from teacher_server.ledger.alerts import record_thresholds
-from teacher_server.ledger.append import append_entry, draft_entry, unknown_key
+from teacher_server.ledger.append import append_entry, draft_entry
 from teacher_server.ledger.clock import Clock
 from teacher_server.ledger.corrections import refund_unsent
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.period import is_current, is_due, renew_period
-from teacher_server.ledger.purchase import (
-    Earlier,
-    InFlight,
-    KeyReused,
-    Price,
-    Purchase,
-    Purged,
-    Refused,
-    Replay,
-    Reservation,
-)
+from teacher_server.ledger.purchase import Earlier, Price, Purchase, Refused, Reservation
+from teacher_server.ledger.request_rows import find_earlier, refused, void
 
 
 class Charges:
@@ -51,7 +42,7 @@ class Charges:
     def find_earlier(self, purchase: Purchase) -> Earlier | None:
         """The outcome of an earlier request with the same Idempotency-Key; reserves nothing."""
         with read_transaction(self._engine) as connection:
-            return _find_earlier(connection, purchase)
+            return find_earlier(connection, purchase)
 
     def reserve(self, purchase: Purchase, price: Price) -> Reservation | Earlier | Refused:
         """Reserve the units, or return why not; spent + reserved never exceeds the budget.
@@ -77,7 +68,7 @@ class Charges:
     ) -> Reservation | Earlier | Refused:
         units = price.units(images=purchase.images, texts=purchase.texts)
         now = self._clock()
-        found = _find_earlier(connection, purchase)
+        found = find_earlier(connection, purchase)
         if found is not None:
             return found
         if not _reserve_units(connection, purchase.key_id, units, now):
@@ -85,7 +76,7 @@ class Charges:
             _require_sync_to_renew(connection, purchase.key_id, now)
             renew_period(connection, purchase.key_id, now)
             if not _reserve_units(connection, purchase.key_id, units, now):
-                return _refused(connection, purchase.key_id, units)
+                return refused(connection, purchase.key_id, units)
         connection.execute(
             insert(requests).values(
                 request_id=purchase.request_id,
@@ -180,7 +171,7 @@ class Charges:
         which = requests.c.request_id == request_id
         # Not synced: without power, the next server voids the reservation of a dead one.
         return self._writer.submit(
-            lambda connection: _void(connection, which, self._clock()) == 1, is_synced=False
+            lambda connection: void(connection, which, self._clock()) == 1, is_synced=False
         )
 
     def refund_unsent(self, charge: LedgerEntry) -> None:
@@ -201,7 +192,7 @@ class Charges:
         for boot_id in boot_ids:
             with write_transaction(self._engine) as connection:
                 if server_is_dead(connection, boot_id):
-                    voided += _void(connection, requests.c.boot_id == boot_id, self._clock())
+                    voided += void(connection, requests.c.boot_id == boot_id, self._clock())
         return voided
 
     def void_expired(self) -> int:
@@ -211,7 +202,7 @@ class Charges:
         """
         now = self._clock()
         with write_transaction(self._engine) as connection:
-            return _void(connection, requests.c.lease_until_ms < now, now)
+            return void(connection, requests.c.lease_until_ms < now, now)
 
 
 def _require_sync_to_renew(connection: Connection, key_id: str, now: int) -> None:
@@ -263,58 +254,3 @@ def _spend(connection: Connection, held: Row[Any], now: int) -> Row[Any]:
         renew_period(connection, held.key_id, now)
         account = connection.execute(spending).one()
     return account
-
-
-def _find_earlier(connection: Connection, purchase: Purchase) -> Earlier | None:
-    row = connection.execute(
-        select(
-            requests.c.request_id, requests.c.payload_sha256, requests.c.state, requests.c.body
-        ).where(
-            requests.c.key_id == purchase.key_id,
-            requests.c.idempotency_key == purchase.idempotency_key,
-            requests.c.state != "voided",
-        )
-    ).one_or_none()
-    if row is None:
-        return None
-    return outcome_of(row) if row.payload_sha256 == purchase.payload_sha256 else KeyReused()
-
-
-def outcome_of(row: Row[*tuple[Any, ...]]) -> Replay | Purged | InFlight:
-    """The outcome of a request that was not voided; its row has request_id, state and body."""
-    if row.state != "posted":
-        return InFlight()
-    return Purged(row.request_id) if row.body is None else Replay(row.body)
-
-
-def _refused(connection: Connection, key_id: str, units: int) -> Refused:
-    row = connection.execute(
-        select(accounts.c.budget_units, accounts.c.spent_units).where(accounts.c.id == key_id)
-    ).one_or_none()
-    if row is None:
-        raise unknown_key(key_id)
-    remaining = row.budget_units - row.spent_units
-    return Refused(needed=units, remaining=remaining, is_temporary=units <= remaining)
-
-
-def _void(connection: Connection, which: ColumnElement[bool], now: int) -> int:
-    # Ordered by account, and skipping requests that are being posted, so that sweeps and posts
-    # cannot deadlock.
-    rows = connection.execute(
-        select(requests.c.request_id, requests.c.key_id, requests.c.units)
-        .where(which, requests.c.state == "reserved")
-        .order_by(requests.c.key_id, requests.c.request_id)
-        .with_for_update(skip_locked=True)
-    ).all()
-    for row in rows:
-        connection.execute(
-            update(requests)
-            .where(requests.c.request_id == row.request_id)
-            .values(state="voided", resolved_ms=now)
-        )
-        connection.execute(
-            update(accounts)
-            .where(accounts.c.id == row.key_id)
-            .values(reserved_units=accounts.c.reserved_units - row.units)
-        )
-    return len(rows)

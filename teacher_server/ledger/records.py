@@ -12,11 +12,11 @@ from teacher_server.database.tables import boots, entries, requests
 from teacher_server.ledger import alerts as outbox
 from teacher_server.ledger.alerts import Alert
 from teacher_server.ledger.audit import Audit, audit_ledger, entry_from_row
-from teacher_server.ledger.charges import outcome_of
 from teacher_server.ledger.clock import Clock, unix_ms
 from teacher_server.ledger.corrections import Correction, CorrectionRequest, correct, corrections_of
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.purchase import InFlight, Purged, Replay
+from teacher_server.ledger.request_rows import outcome_of
 
 # Answers of about 200 kB that are purged in one transaction, for which sales have to wait.
 _PURGED_AT_ONCE = 50

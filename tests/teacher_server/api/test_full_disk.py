@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
 from teacher_server.database.write_faults import write_fault
 from teacher_server.errors import LedgerError
-from teacher_server.ledger import charges
+from teacher_server.ledger import charges, request_rows
 from teacher_server.ledger.ledger import open_database, open_ledger
 from teacher_server.operations import storage
 
@@ -28,7 +28,7 @@ from teacher_server.operations import storage
 LARGE = [f"text {number}" for number in range(60)]
 
 
-WRITES = ("_reserve_units", "_spend", "_void")
+WRITES = ("_reserve_units", "_spend", "void")
 
 
 def refuse_write() -> NoReturn:
@@ -111,7 +111,7 @@ async def test_a_reservation_that_could_not_be_released_is_released_by_the_next_
 ) -> None:
     """The charge and the release both fail; then there is room again."""
     broken = [True]
-    for name, whole in (("_spend", charges._spend), ("_void", charges._void)):
+    for name, whole in (("_spend", charges._spend), ("void", request_rows.void)):
         monkeypatch.setattr(
             charges, name, lambda *a, whole=whole: refuse_write() if broken[0] else whole(*a)
         )
