@@ -2,8 +2,8 @@
 
     python -m benchmarks.performance [--section cache ...] [--quick] [--page]
 
-Every comparison is printed when it is ready, then those that are more than 15% worse than the
-committed results. --quick writes to build/ and leaves the page as it is.
+Every comparison is printed and kept when it is ready. At the end, those are named that are more
+than 15% worse than the committed results. --quick writes to build/ and leaves the page as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.performance.comparison import Comparison
 from benchmarks.performance.page import write_page
@@ -48,13 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     for section in () if options.page else options.section or SECTIONS:
         found: list[Comparison] = []
 
-        def add(comparison: Comparison, found: list[Comparison] = found) -> None:
+        def add(
+            comparison: Comparison,
+            section: str = section,
+            found: list[Comparison] = found,
+            before: dict[str, Any] = results,
+        ) -> None:
+            # Kept one by one: a section may take long, and what it has measured is not lost.
             found.append(comparison)
+            write_results(path, with_section(before, section, found, provenance=provenance))
             _say(_line(comparison))
 
         run_section(section, quick=options.quick, report=add)
         results = with_section(results, section, found, provenance=provenance)
-        write_results(path, results)
         worse += fell(rows_of(results, section), rows_of(committed, section))
     if not options.quick:
         write_page(PAGE, results)
