@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from student.commands.student_option import add_student_option
 from student.errors import BadInput, DataError
 from student.options.folders import require_writable
 from student.options.section import user_path
@@ -32,13 +33,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--out", type=user_path, required=True, metavar="FILE", help="a .npy or .parquet file"
     )
-    parser.add_argument(
-        "--student",
-        type=user_path,
-        default=Path("runs/student"),
-        metavar="FOLDER",
-        help="output folder of a finished run (default: runs/student)",
-    )
+    add_student_option(parser)
     options = parser.parse_args(arguments)
     out: Path = options.out
     if out.suffix not in _SUFFIXES:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from student.commands.purchase_options import OTHER_CLASSES, add_purchase_options
+from student.commands.student_option import add_student_option
 from student.errors import DataError
 from student.options.section import user_path
 
@@ -37,13 +37,7 @@ def main(arguments: list[str]) -> int:
         metavar="FOLDER",
         help="folder of images: FOLDER/<domain>/<class>/* or FOLDER/<class>/*",
     )
-    parser.add_argument(
-        "--student",
-        type=user_path,
-        default=Path("runs/student"),
-        metavar="FOLDER",
-        help="output folder of a finished run (default: runs/student)",
-    )
+    add_student_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     new = parser.add_argument_group("new classes")
     new.add_argument(

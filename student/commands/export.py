@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from student.commands.student_option import add_student_option
 from student.errors import BadInput
 from student.options.folders import require_writable
 from student.options.section import user_path
@@ -31,13 +32,7 @@ def main(arguments: list[str]) -> int:
             "bicubic."
         ),
     )
-    parser.add_argument(
-        "--student",
-        type=user_path,
-        default=Path("runs/student"),
-        metavar="FOLDER",
-        help="output folder of a finished run (default: runs/student)",
-    )
+    add_student_option(parser)
     parser.add_argument(
         "--format", choices=_FORMATS, default="onnx", help="what to write (default: onnx)"
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from student.commands.purchase_options import OTHER_CLASSES, add_purchase_options
+from student.commands.student_option import add_student_option
 from student.errors import DataError
 from student.options.section import user_path
 
@@ -29,13 +29,7 @@ def main(arguments: list[str]) -> int:
         ),
     )
     parser.add_argument("images", nargs="+", type=user_path, metavar="IMAGE")
-    parser.add_argument(
-        "--student",
-        type=user_path,
-        default=Path("runs/student"),
-        metavar="FOLDER",
-        help="output folder of a finished run (default: runs/student)",
-    )
+    add_student_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument(
         "--abstain",

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from student.commands.student_option import add_student_option
 from student.errors import BadInput
 from student.options.section import user_path
 
@@ -29,13 +30,7 @@ def main(arguments: list[str]) -> int:
             "applications reach."
         ),
     )
-    parser.add_argument(
-        "--student",
-        type=user_path,
-        default=Path("runs/student"),
-        metavar="FOLDER",
-        help="output folder of a finished run (default: runs/student)",
-    )
+    add_student_option(parser)
     parser.add_argument(
         "--cache",
         type=user_path,
