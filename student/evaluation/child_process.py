@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import (
+    active_children,
+    get_all_start_methods,
+    get_context,
+    parent_process,
+)
+from multiprocessing.context import BaseContext
 from threading import Thread
 from typing import Any
 
@@ -23,8 +29,7 @@ def training_pool(
 
     Raises TrainingError if a child process is killed, for example because memory is short.
     """
-    context = get_context("spawn")  # a fork of a process with threads may hang
-    pool = ProcessPoolExecutor(workers, context, _begin, (initializer, *initargs))
+    pool = ProcessPoolExecutor(workers, _context(), _begin, (initializer, *initargs))
     try:
         with pool:
             try:
@@ -39,6 +44,19 @@ def training_pool(
             "again, which resumes from the checkpoints"
         )
         raise TrainingError(message) from error
+
+
+def _context() -> BaseContext:
+    """Children are forks of a process that has imported torch and has no threads.
+
+    A fork of this process, which has threads, may hang; a spawned child takes seconds to import
+    torch and timm, for each child anew.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["student.evaluation.experiment", "timm"])
+    return context
 
 
 def _begin(initializer: Callable[..., None], *initargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -16,16 +17,14 @@ from student.evaluation.child_process import end_with_parent
 
 POOL = """
 import os, sys, time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from student.evaluation.child_process import end_with_parent
+from student.evaluation.child_process import end_with_parent, training_pool
 
 def work(path):
     open(path, "w").write(str(os.getpid()))
     time.sleep(600)
 
 if __name__ == "__main__":
-    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
+    with training_pool(1, end_with_parent) as pool:
         pool.submit(work, sys.argv[1]).result()
 """
 
@@ -99,6 +98,21 @@ def test_ctrl_c_ends_a_pool_at_once_with_one_line_and_exit_code_130(tmp_path: Pa
     assert printed.strip().splitlines() == [
         "interrupted: every paid answer is stored; run the same command again to resume"
     ]
+
+
+def test_children_find_torch_and_timm_imported() -> None:
+    program = (
+        "import sys\n"
+        "from student.evaluation.child_process import end_with_parent, training_pool\n"
+        "if __name__ == '__main__':\n"
+        "    assert 'torch' not in sys.modules\n"
+        "    with training_pool(1, end_with_parent) as pool:\n"
+        "        print(pool.submit(eval, 'sorted(__import__(\"sys\").modules)').result())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert {"torch", "timm"} <= set(ast.literal_eval(done.stdout))
 
 
 def test_outside_a_pool_it_does_nothing() -> None:
