@@ -13,6 +13,7 @@ import pytest
 
 from student.data.demo.lay_out import all_emoji, mark
 from student.data.demo.styles import styles
+from tests.support.forked_commands import forked_commands
 from tools.local_vendor import local_vendor
 
 BIN = Path(sys.executable).parent
@@ -21,11 +22,16 @@ CLASSES = ("bird", "drink", "heart")
 EACH = 5  # emoji of a class
 
 
-def invoke(*command: str, key: str = "", exit_code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run one of the project's commands and check its exit code."""
+def invoke(
+    *command: str, key: str = "", exit_code: int = 0, is_forked: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run one of the project's commands and check its exit code.
+
+    With `is_forked` false the installed command runs, which takes some seconds longer.
+    """
     environment = {**os.environ, "TEACHER_API_KEY": key, "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
+        [str((forked_commands() if is_forked else BIN) / command[0]), *command[1:]],
         env=environment,
         capture_output=True,
         text=True,

@@ -25,6 +25,8 @@ QUICK = (
     *("--target-domain", "outline", "--image-size", "64", "--views", "2", "--batch-size", "8"),
     *("--steps", "3", "--align-steps", "3", "--eval-every", "2", "--batch-per-domain", "4"),
 )
+# For tests of money and messages: a network of timm's own tests.
+SMALL = ("--backbone", "test_efficientnet", "--weights", "none", "--image-size", "32")
 TRAINED_ON = 2 * 3 * 4  # two source styles x three classes x four of five emoji
 QUERIES = 2 * TRAINED_ON + 3  # two views per image, one prompt per class
 
@@ -48,7 +50,8 @@ def done(
 ) -> tuple[Path, str]:
     """The folder and the output of a finished run with --compare."""
     folder = tmp_path_factory.mktemp("job")
-    return folder, invoke(*client_command(vendor, emoji, folder, "--compare"), key=key).stdout
+    command = client_command(vendor, emoji, folder, "--compare")
+    return folder, invoke(*command, key=key, is_forked=False).stdout
 
 
 def test_a_run_buys_each_view_and_prompt_once_and_reports_it(done: tuple[Path, str]) -> None:
@@ -99,7 +102,9 @@ def test_a_method_without_image_embeddings_pays_for_the_prompts_only(
     vendor: RunningVendor, emoji: Path, tmp_path: Path
 ) -> None:
     key = vendor.new_key(1_000)
-    output = invoke(*client_command(vendor, emoji, tmp_path, "--method", "erm"), key=key).stdout
+    output = invoke(
+        *client_command(vendor, emoji, tmp_path, *SMALL, "--method", "erm"), key=key
+    ).stdout
     assert "erm: no image embedding would be read, so none is bought" in output
     assert spent(vendor, key) == 3
     assert json.loads((tmp_path / "out" / "meta.json").read_text())["embeddings_bought"] == 0
@@ -142,7 +147,7 @@ def test_audit_fails_and_names_the_request_when_either_side_is_altered(
     vendor: RunningVendor, emoji: Path, tmp_path: Path
 ) -> None:
     key = vendor.new_key(1_000)
-    invoke(*client_command(vendor, emoji, tmp_path), key=key)
+    invoke(*client_command(vendor, emoji, tmp_path, *SMALL), key=key)
     cache = tmp_path / "cache"
     audit = ("cache-report", "--cache", str(cache), "audit", "--vendor", vendor.url)
     invoke(*audit, key=key)
@@ -176,7 +181,9 @@ def test_a_killed_or_interrupted_client_resumes_and_pays_for_nothing_twice(
     vendor: RunningVendor, emoji: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
     key = vendor.new_key(1_000)
-    command = client_command(vendor, emoji, tmp_path, "--batch-size", "1", "--concurrency", "1")
+    command = client_command(
+        vendor, emoji, tmp_path, *SMALL, "--batch-size", "1", "--concurrency", "1"
+    )
     client = subprocess.Popen(
         [str(BIN / command[0]), *command[1:]],
         env={**os.environ, "TEACHER_API_KEY": key},
@@ -189,7 +196,7 @@ def test_a_killed_or_interrupted_client_resumes_and_pays_for_nothing_twice(
     assert client.wait() == (-signal.SIGKILL if how == signal.SIGKILL else 130)
     at_kill = spent(vendor, key)
     assert 5 <= at_kill < QUERIES
-    invoke(*client_command(vendor, emoji, tmp_path), key=key)
+    invoke(*client_command(vendor, emoji, tmp_path, *SMALL), key=key)
     assert spent(vendor, key) == QUERIES
     invoke(
         *("cache-report", "--cache", str(tmp_path / "cache"), "audit", "--vendor", vendor.url),
@@ -210,7 +217,7 @@ def test_a_dry_run_prints_the_plan_and_buys_nothing(
     vendor: RunningVendor, emoji: Path, tmp_path: Path
 ) -> None:
     key = vendor.new_key(1_000)
-    output = invoke(*client_command(vendor, emoji, tmp_path, "--dry-run"), key=key).stdout
+    output = invoke(*client_command(vendor, emoji, tmp_path, *SMALL, "--dry-run"), key=key).stdout
     for row in ("images asked", "distinct", "already paid", "to buy", "cost", "left out"):
         assert row in output
     assert spent(vendor, key) == 0
@@ -220,7 +227,9 @@ def test_a_small_budget_is_spent_to_the_last_query_and_the_rest_trains_on_text(
     vendor: RunningVendor, emoji: Path, tmp_path: Path
 ) -> None:
     key = vendor.new_key(1_000)
-    output = invoke(*client_command(vendor, emoji, tmp_path, "--budget", "20"), key=key).stdout
+    output = invoke(
+        *client_command(vendor, emoji, tmp_path, *SMALL, "--budget", "20"), key=key
+    ).stdout
     assert "bought 20 queries" in output
     assert "left out (client budget)" in output
     assert spent(vendor, key) == 20
@@ -231,7 +240,7 @@ def test_the_vendors_budget_limits_the_purchase_too(
     vendor: RunningVendor, emoji: Path, tmp_path: Path
 ) -> None:
     key = vendor.new_key(11)
-    output = invoke(*client_command(vendor, emoji, tmp_path), key=key).stdout
+    output = invoke(*client_command(vendor, emoji, tmp_path, *SMALL), key=key).stdout
     assert "bought 11 queries" in output
     assert spent(vendor, key) == 11
 
@@ -257,7 +266,9 @@ def test_an_impossible_run_fails_with_one_line_and_is_not_charged(
     output: str,
 ) -> None:
     before = spent(vendor, key)
-    failed = invoke(*client_command(vendor, emoji, tmp_path, *more), key=key, exit_code=code)
+    failed = invoke(
+        *client_command(vendor, emoji, tmp_path, *SMALL, *more), key=key, exit_code=code
+    )
     assert output in failed.stderr
     assert failed.stderr.startswith("error: ")
     assert failed.stderr.count("\n") == 1
@@ -267,7 +278,7 @@ def test_an_impossible_run_fails_with_one_line_and_is_not_charged(
 def test_a_wrong_key_is_refused_by_the_vendor(
     vendor: RunningVendor, emoji: Path, tmp_path: Path
 ) -> None:
-    failed = invoke(*client_command(vendor, emoji, tmp_path), key="sk_no_such", exit_code=4)
+    failed = invoke(*client_command(vendor, emoji, tmp_path, *SMALL), key="sk_no_such", exit_code=4)
     assert "such" not in failed.stderr + failed.stdout
 
 
@@ -291,7 +302,7 @@ def test_without_a_target_each_domain_is_held_out_in_turn_and_nothing_is_bought_
     key = vendor.new_key(1_000)
     command = tuple(
         word
-        for word in client_command(vendor, emoji, tmp_path)
+        for word in client_command(vendor, emoji, tmp_path, *SMALL)
         if word not in {"--target-domain", "outline"}
     )
     output = invoke(*command, "--views", "1", "--prompts", "domain", key=key).stdout
@@ -312,7 +323,7 @@ def test_a_folder_of_classes_trains_with_nothing_held_out_and_warns_of_foreign_i
     own = shutil.copytree(emoji / "google", tmp_path / "pets")
     command = tuple(
         word
-        for word in client_command(vendor, own, tmp_path)
+        for word in client_command(vendor, own, tmp_path, *SMALL)
         if word not in {"--target-domain", "outline"}
     )
     output = invoke(*command, key=key).stdout

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import tomllib
 import urllib.request
@@ -19,6 +18,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.support.forked_commands import forked_commands
+
 pytestmark = pytest.mark.timeout(600)  # the first test waits for all programs
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "version_0_1"
@@ -28,6 +29,7 @@ CHECKPOINT = "interrupted/checkpoints/ours+outline"
 BOUGHT, REFUNDED, OPEN = 95, 2, 8  # queries
 SPENT = {"client": BOUGHT - REFUNDED, "second-client": 16}
 NOWHERE = "http://127.0.0.1:9"
+COMMANDS = {"student": "distill-client", "cache": "cache-report", "teacher_server": "teacher-server"}
 Done = subprocess.CompletedProcess[str]
 Started = subprocess.Popen[str]
 
@@ -40,7 +42,7 @@ def start(module: str, *arguments: str, key: str = "") -> Started:
         if not name.startswith(("DISTILL_", "TEACHER_"))
     }
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        [str(forked_commands() / COMMANDS[module]), *arguments],
         env={**kept, "TEACHER_API_KEY": key, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

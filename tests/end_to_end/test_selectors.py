@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tests.end_to_end.conftest import RunningVendor, invoke
-from tests.end_to_end.test_distill import client_command, spent
+from tests.end_to_end.test_distill import SMALL, client_command, spent
 
 PROMPTS = 3
 
@@ -14,7 +14,7 @@ def test_a_run_in_rounds_keeps_to_its_budget_and_its_audit_balances(
 ) -> None:
     key = vendor.new_key(1_000)
     few = client_command(
-        vendor, emoji, tmp_path, "--views", "1", "--selector", "hybrid", "--budget", "15"
+        vendor, emoji, tmp_path, *SMALL, "--views", "1", "--selector", "hybrid", "--budget", "15"
     )
     few += ("--method", "vl2v-adip-1q", "--clean-prob", "0.6")
     output = invoke(*few, key=key).stdout

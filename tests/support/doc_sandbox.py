@@ -16,6 +16,7 @@ from pathlib import Path
 from student.data.demo.lay_out import all_emoji
 from student.data.demo.styles import styles
 from tests.support.doc_blocks import ROOT, Block
+from tests.support.forked_commands import forked_commands
 
 DOCUMENTED_URL = "http://127.0.0.1:8000"
 START_SECONDS = 180
@@ -116,5 +117,6 @@ def new_sandbox(folder: Path) -> Sandbox:
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment with the project's commands first on the path, and no settings but ours."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DISTILL_", "TEACHER_"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    folders = (forked_commands(), Path(sys.executable).parent, os.environ.get("PATH", ""))
+    path = os.pathsep.join(map(str, folders))
     return {**kept, **SHORT, "PATH": path, **{k: v for k, v in extra.items() if v}}
