@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict, Unpack
 
-from sqlalchemy import Connection, Row, insert, update
+from sqlalchemy import Connection, Row, bindparam, insert, update
 
 from teacher_server.database.tables import accounts, entries
 from teacher_server.errors import KeyUnknown, LedgerError
@@ -17,6 +17,11 @@ MAX_UNITS = 2**62
 # The largest total that may be granted to a key, apart from renewals. Those restore what was spent,
 # and MAX_UNITS leaves room for 127 such budgets.
 MAX_GRANTED = 2**55
+# Built once: every sale appends an entry.
+_APPEND = insert(entries)
+_LINK = (
+    update(accounts).where(accounts.c.id == bindparam("of_key")).values(last_hash=bindparam("head"))
+)
 
 
 class EntryFields(TypedDict, total=False):
@@ -51,8 +56,8 @@ def draft_entry(account: Row[Any], now: int, **fields: Unpack[EntryFields]) -> L
 
 def append_entry(connection: Connection, key_id: str, entry: LedgerEntry) -> None:
     """Write an entry and its hash as the head of its key's chain; callers update `last_seq`."""
-    connection.execute(insert(entries).values(key_id=key_id, **entry.document()))
-    connection.execute(update(accounts).where(accounts.c.id == key_id).values(last_hash=entry.hash))
+    connection.execute(_APPEND, {"key_id": key_id, **entry.document()})
+    connection.execute(_LINK, {"of_key": key_id, "head": entry.hash})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

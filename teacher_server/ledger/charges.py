@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, insert, select, update
+from sqlalchemy import BigInteger, Connection, Engine, Row, and_, bindparam, insert, select, update
 
 from teacher_server.database.engine import is_synced, read_transaction, write_transaction
 from teacher_server.database.server_locks import server_is_dead
@@ -19,9 +19,41 @@ from teacher_server.ledger.append import append_entry, draft_entry
 from teacher_server.ledger.clock import Clock
 from teacher_server.ledger.corrections import refund_unsent
 from teacher_server.ledger.entry import LedgerEntry
-from teacher_server.ledger.period import is_current, is_due, renew_period
+from teacher_server.ledger.period import IS_CURRENT, is_due, renew_period, starts_at
 from teacher_server.ledger.purchase import Earlier, Price, Purchase, Refused, Reservation
 from teacher_server.ledger.request_rows import find_earlier, refused, void
+
+# SQLAlchemy builds a statement in the time that SQLite takes to run it, so those of every sale are
+# built once. The names of their parameters differ from those of the columns, which are reserved.
+_OF_KEY = accounts.c.id == bindparam("of_key")
+_NUM_UNITS = bindparam("num_units", type_=BigInteger)
+_RESERVE = (
+    update(accounts)
+    .where(
+        _OF_KEY,
+        accounts.c.spent_units + accounts.c.reserved_units + _NUM_UNITS <= accounts.c.budget_units,
+        IS_CURRENT,
+    )
+    .values(reserved_units=accounts.c.reserved_units + _NUM_UNITS)
+)
+_SPEND = (
+    update(accounts)
+    .where(_OF_KEY, IS_CURRENT)
+    .values(
+        reserved_units=accounts.c.reserved_units - _NUM_UNITS,
+        spent_units=accounts.c.spent_units + _NUM_UNITS,
+        last_seq=accounts.c.last_seq + 1,
+    )
+    .returning(accounts)
+)
+_OPEN_REQUEST = insert(requests)
+_OF_REQUEST = requests.c.request_id == bindparam("of_request")
+_HOLD = select(requests).where(_OF_REQUEST).with_for_update()
+_POST = (
+    update(requests)
+    .where(_OF_REQUEST)
+    .values(state="posted", body=bindparam("answer"), resolved_ms=bindparam("at_ms"))
+)
 
 
 class Charges:
@@ -78,21 +110,22 @@ class Charges:
             if not _reserve_units(connection, purchase.key_id, units, now):
                 return refused(connection, purchase.key_id, units)
         connection.execute(
-            insert(requests).values(
-                request_id=purchase.request_id,
-                key_id=purchase.key_id,
-                idempotency_key=purchase.idempotency_key,
-                payload_sha256=purchase.payload_sha256,
-                state="reserved",
-                images=purchase.images,
-                texts=purchase.texts,
-                units=units,
-                micro_usd_per_unit=price.micro_usd_per_unit,
-                price_version=price.version,
-                boot_id=self._boot_id,
-                created_ms=now,
-                lease_until_ms=now + self._lease_ms,
-            )
+            _OPEN_REQUEST,
+            {
+                "request_id": purchase.request_id,
+                "key_id": purchase.key_id,
+                "idempotency_key": purchase.idempotency_key,
+                "payload_sha256": purchase.payload_sha256,
+                "state": "reserved",
+                "images": purchase.images,
+                "texts": purchase.texts,
+                "units": units,
+                "micro_usd_per_unit": price.micro_usd_per_unit,
+                "price_version": price.version,
+                "boot_id": self._boot_id,
+                "created_ms": now,
+                "lease_until_ms": now + self._lease_ms,
+            },
         )
         return Reservation(purchase=purchase, units=units, price=price)
 
@@ -151,11 +184,7 @@ class Charges:
                 price_version=held.price_version,
             )
             body = render(entry)
-            connection.execute(
-                update(requests)
-                .where(requests.c.request_id == held.request_id)
-                .values(state="posted", body=body, resolved_ms=now)
-            )
+            connection.execute(_POST, {"of_request": held.request_id, "answer": body, "at_ms": now})
             append_entry(connection, held.key_id, entry)
             record_thresholds(connection, account, now)
             return body
@@ -215,9 +244,7 @@ def _require_sync_to_renew(connection: Connection, key_id: str, now: int) -> Non
 
 
 def _held(connection: Connection, request_id: str) -> Row[Any]:
-    held = connection.execute(
-        select(requests).where(requests.c.request_id == request_id).with_for_update()
-    ).one_or_none()
+    held = connection.execute(_HOLD, {"of_request": request_id}).one_or_none()
     if held is None or held.state != "reserved":
         message = "the reservation was voided before it could be charged"
         raise ReservationGone(message)
@@ -225,32 +252,15 @@ def _held(connection: Connection, request_id: str) -> Row[Any]:
 
 
 def _reserve_units(connection: Connection, key_id: str, units: int, now: int) -> bool:
-    taken = connection.execute(
-        update(accounts)
-        .where(
-            accounts.c.id == key_id,
-            accounts.c.spent_units + accounts.c.reserved_units + units <= accounts.c.budget_units,
-            is_current(now),
-        )
-        .values(reserved_units=accounts.c.reserved_units + units)
-    )
+    taken = connection.execute(_RESERVE, {"of_key": key_id, "num_units": units, **starts_at(now)})
     return taken.rowcount == 1
 
 
 def _spend(connection: Connection, held: Row[Any], now: int) -> Row[Any]:
     """Move the units of a request from reserved to spent, in the period that contains `now`."""
-    spending = (
-        update(accounts)
-        .where(accounts.c.id == held.key_id, is_current(now))
-        .values(
-            reserved_units=accounts.c.reserved_units - held.units,
-            spent_units=accounts.c.spent_units + held.units,
-            last_seq=accounts.c.last_seq + 1,
-        )
-        .returning(accounts)
-    )
-    account = connection.execute(spending).one_or_none()
+    parameters = {"of_key": held.key_id, "num_units": held.units, **starts_at(now)}
+    account = connection.execute(_SPEND, parameters).one_or_none()
     if account is None:
         renew_period(connection, held.key_id, now)
-        account = connection.execute(spending).one()
+        account = connection.execute(_SPEND, parameters).one()
     return account

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Unpack
 
-from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from teacher_server.database.engine import read_transaction, write_transaction
@@ -27,6 +27,7 @@ from teacher_server.ledger.period import is_due, period_start, renew_period
 
 # Uses are recorded at most once in this time, so that not every request writes.
 _USE_RECORDED_MS = 60_000
+_BY_ID = select(accounts).where(accounts.c.id == bindparam("of_key"))
 
 
 class Keys:
@@ -127,7 +128,7 @@ class Keys:
         """
         now = self._clock()
         with read_transaction(self._engine) as connection:
-            row = connection.execute(select(accounts).where(accounts.c.id == key.id)).one_or_none()
+            row = connection.execute(_BY_ID, {"of_key": key.id}).one_or_none()
         is_right = key.matches(self._dummy_hash if row is None else row.secret_hash, self._pepper)
         if row is None or not is_right or row.revoked_ms is not None:
             return None

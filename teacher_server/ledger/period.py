@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, or_, select, update
 
 from teacher_server.database.tables import accounts, entries
 from teacher_server.ledger.append import MAX_UNITS, Grant, append_grant, unknown_key
@@ -32,18 +32,22 @@ def period_label(account: Row[Any]) -> str:
     return _day(account.period_start_ms)
 
 
-def is_current(now: int) -> ColumnElement[bool]:
-    """SQL condition: no renewal of the account is due."""
-    return or_(
-        accounts.c.budget_period == "none",
-        *(
-            and_(
-                accounts.c.budget_period == period,
-                accounts.c.period_start_ms >= period_start(period, now),
-            )
-            for period in ("day", "month")
-        ),
-    )
+IS_CURRENT: ColumnElement[bool] = or_(
+    accounts.c.budget_period == "none",
+    *(
+        and_(
+            accounts.c.budget_period == period,
+            accounts.c.period_start_ms >= bindparam(f"{period}_start_ms"),
+        )
+        for period in ("day", "month")
+    ),
+)
+"""SQL condition: no renewal of the account is due. Its parameters are those of `starts_at`."""
+
+
+def starts_at(now: int) -> dict[str, int]:
+    """The parameters of IS_CURRENT at this time."""
+    return {f"{period}_start_ms": period_start(period, now) for period in ("day", "month")}
 
 
 def is_due(account: Row[Any], now: int) -> bool:

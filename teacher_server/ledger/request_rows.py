@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, select, update
 
 from teacher_server.database.tables import accounts, requests
 from teacher_server.ledger.append import unknown_key
@@ -21,16 +21,18 @@ from teacher_server.ledger.purchase import (
     Replay,
 )
 
+_EARLIER = select(
+    requests.c.request_id, requests.c.payload_sha256, requests.c.state, requests.c.body
+).where(
+    requests.c.key_id == bindparam("of_key"),
+    requests.c.idempotency_key == bindparam("named"),
+    requests.c.state != "voided",
+)
+
 
 def find_earlier(connection: Connection, purchase: Purchase) -> Earlier | None:
     row = connection.execute(
-        select(
-            requests.c.request_id, requests.c.payload_sha256, requests.c.state, requests.c.body
-        ).where(
-            requests.c.key_id == purchase.key_id,
-            requests.c.idempotency_key == purchase.idempotency_key,
-            requests.c.state != "voided",
-        )
+        _EARLIER, {"of_key": purchase.key_id, "named": purchase.idempotency_key}
     ).one_or_none()
     if row is None:
         return None

@@ -29,7 +29,11 @@ CHECKPOINT = "interrupted/checkpoints/ours+outline"
 BOUGHT, REFUNDED, OPEN = 95, 2, 8  # queries
 SPENT = {"client": BOUGHT - REFUNDED, "second-client": 16}
 NOWHERE = "http://127.0.0.1:9"
-COMMANDS = {"student": "distill-client", "cache": "cache-report", "teacher_server": "teacher-server"}
+COMMANDS = {
+    "student": "distill-client",
+    "cache": "cache-report",
+    "teacher_server": "teacher-server",
+}
 Done = subprocess.CompletedProcess[str]
 Started = subprocess.Popen[str]
 

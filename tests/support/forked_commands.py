@@ -132,7 +132,7 @@ def _watch(connection: socket.socket, command: int) -> None:
     """Passes on signals to the command, ends it with its script, and reports its exit code."""
     ended = os.pidfd_open(command)
     while True:
-        readable, _, _ = select.select([connection, ended], [], [])
+        readable = select.select([connection.fileno(), ended], [], [])[0]
         if ended in readable:
             _, status = os.waitpid(command, 0)
             connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, "big", signed=True))
