@@ -44,10 +44,13 @@ class UnsafeSettings(CacheUnavailable):
 class AnswerNotStored(CacheUnavailable):
     """The disk does not take the answers of charged purchases; the next run fetches them again.
 
-    `purchases` are their idempotency keys with the queries that were charged for each.
+    Unless `can_be_fetched`, the vendor keeps no answers: then it buys them again. `purchases` are
+    their idempotency keys with the queries that were charged for each.
     """
 
-    def __init__(self, cause: str, purchases: Sequence[tuple[str, int]]) -> None:
+    def __init__(
+        self, cause: str, purchases: Sequence[tuple[str, int]], *, can_be_fetched: bool = True
+    ) -> None:
         if len(purchases) == 1:
             key, units = purchases[0]
             charged = f"The answer to {key} was charged ({units} queries) but is not stored"
@@ -56,8 +59,15 @@ class AnswerNotStored(CacheUnavailable):
             names = ", ".join(f"{key} ({units} queries)" for key, units in purchases)
             charged = f"{len(purchases)} answers were charged but are not stored: {names}"
             remedy = "them again under the same keys"
-        super().__init__(f"{cause}. {charged}: the next run fetches {remedy}, free of charge")
+        end = (
+            f"the next run fetches {remedy}, free of charge"
+            if can_be_fetched
+            else "the vendor keeps no answers, so the next run counts the queries as spent and "
+            "buys the items again within the budget"
+        )
+        super().__init__(f"{cause}. {charged}: {end}")
         self.cause, self.purchases = cause, tuple(purchases)
+        self.can_be_fetched = can_be_fetched
 
 
 class CorruptRow(CacheError):

@@ -246,7 +246,11 @@ def _note_that_it_was_charged(receipt: Receipt) -> Iterator[None]:
     try:
         yield
     except CacheUnavailable as error:
-        raise AnswerNotStored(str(error), [(receipt.idempotency_key, receipt.units)]) from error
+        raise AnswerNotStored(
+            str(error),
+            [(receipt.idempotency_key, receipt.units)],
+            can_be_fetched=not receipt.is_from_client,
+        ) from error
 
 
 def _require_not_settled(changes: Transaction, idempotency_key: str) -> None:

@@ -10,6 +10,7 @@ StudentError                  1   the root: a CLI catches this and exits with `e
         ├── BudgetExhausted   3   the account at the vendor cannot pay (402)
         ├── VendorUnreachable 5   no answer within the limits on attempts and time
         ├── AnswerPurged      4   the purchase was charged and its answer is deleted (410)
+        ├── AnswerInDoubt     5   no answer, and the vendor cannot be asked for it
         ├── VendorMisbehaved  6   an answer came and failed a check
         ├── ModelChanged      7   the vendor answers with another model than the planned one
         └── PriceChanged      7   the vendor charges by another price list than the planned one
@@ -173,6 +174,19 @@ class AnswerPurged(VendorError):
     """The purchase was charged and the vendor has deleted its answer, which is written off."""
 
     exit_code = 4
+
+
+class AnswerInDoubt(VendorError):
+    """A vendor that knows no purchases gave no answer: its queries are counted as spent."""
+
+    exit_code = 5
+
+    def __str__(self) -> str:
+        return (
+            f"{self.detail} What was sent and not answered may have been charged, and is counted "
+            "as spent. Run again to buy the rest within the budget; what is bought again of it may "
+            "be paid twice. `cache-report summary` lists these purchases."
+        )
 
 
 class VendorMisbehaved(VendorError):

@@ -50,7 +50,9 @@ def find_shortages(scan_result: ScanResult) -> list[Shortage]:
                 purchase = scan_result.copies.purchases.get(stored.name)
                 is_known = purchase is not None and purchase.is_whole
                 is_written_off = stored.receipt.idempotency_key in written_off
-                found.append(_shortage(stored, missing, is_known and not is_written_off))
+                # A vendor that issues no receipts keeps no answers either.
+                is_kept = not is_written_off and not stored.receipt.is_from_client
+                found.append(_shortage(stored, missing, is_known and is_kept))
     return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.records.embedding_key import EmbeddingKey
-from cache.records.receipt import Receipt, key_id_of
+from cache.records.receipt import CLIENT_KNOWS, Receipt, key_id_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,3 +213,8 @@ class WriteOff:
     keys: tuple[EmbeddingKey, ...]
     detail: str
     created_ms: int
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the vendor knows no purchases, so that nobody can say if this was charged."""
+        return self.idempotency_key.startswith(CLIENT_KNOWS)

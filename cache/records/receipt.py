@@ -1,4 +1,4 @@
-"""The vendor's receipt, which is a copy of the vendor's ledger entry."""
+"""The receipt of a purchase: a copy of the vendor's ledger entry, or the client's own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from cache.records.canonical_json import json_sha256
 
 GENESIS_HASH: Final = "0" * 64
+CLIENT_KNOWS: Final = "own1-"
+"""The start of the key of a purchase whose vendor knows no keys: only the client has it."""
+CLIENT: Final = "client"  # the issuer of a receipt that no vendor wrote
 # The end of a URL's path in the settings of other clients, such as `/v1` and `/v1/embeddings`.
 _API_PATH: Final = re.compile(r"(?:/+v1(?:/+[a-z]+)?)?/*\Z")
 
@@ -26,6 +29,11 @@ class Receipt(BaseModel):
     digest of the embeddings that a charge pays for (see `embeddings_digest`); None in a receipt of
     version 1, which does not have the field. Unknown fields of a newer vendor are kept, because the
     vendor's hash covers them.
+
+    A vendor that issues no receipts is bought from over a wire (see `student.wires`): then the
+    client writes the receipt, with the further fields `issuer` ("client"), `wire`, `usage` (the
+    vendor's own words) and `vendor_request`. It belongs to no ledger: `seq` is its time in
+    microseconds, `prev_hash` is GENESIS_HASH and `balance_units` is 0.
     """
 
     model_config = ConfigDict(
@@ -48,6 +56,26 @@ class Receipt(BaseModel):
     created_ms: int
     prev_hash: Sha256Hex
     hash: Sha256Hex
+
+    @property
+    def is_from_client(self) -> bool:
+        """Whether the client wrote this receipt, because its vendor issues none."""
+        return self._extra("issuer") == CLIENT
+
+    @property
+    def wire(self) -> str:
+        """The wire over which the client bought what it wrote this receipt for; else ""."""
+        wire = self._extra("wire")
+        return wire if isinstance(wire, str) else ""
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """What such a vendor said of its work in its own terms; {} if it said nothing."""
+        usage = self._extra("usage")
+        return usage if isinstance(usage, dict) else {}
+
+    def _extra(self, name: str) -> object:
+        return (self.model_extra or {}).get(name)
 
     def entry(self) -> dict[str, Any]:
         """Return the fields as the vendor wrote them, without those that it did not write."""

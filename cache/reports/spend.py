@@ -12,6 +12,7 @@ from cache.records.money import dollars
 from cache.records.purchase_records import RunRecord, StoredReceipt
 from cache.records.receipt import Receipt
 from cache.reports.spend_schema import DaySpend, RunSpend, SpendSummary, Totals
+from cache.reports.vendor_usage import vendor_usage
 from cache.storage.reader import CacheReader
 
 _FINGERPRINT_CHARACTERS: Final = len("sha256:") + 12
@@ -127,6 +128,8 @@ def spend_summary(cache: CacheReader) -> SpendSummary:
             for write_off in cache.write_offs()
         ],
         "bought_twice": sum(1 for _ in cache.rows_bought_again()),
+        "in_doubt_units": sum(one.units for one in cache.write_offs() if one.is_in_doubt),
+        "vendor_usage": vendor_usage(stored),
     }
 
 

@@ -85,8 +85,25 @@ class WrittenOff(TypedDict):
     created: str | None
 
 
+class VendorUsage(TypedDict):
+    """What the client counted of a model behind a wire, and what its vendor said, by its names."""
+
+    model: str
+    wire: str
+    receipts: int
+    images: int
+    texts: int
+    cost_micro_usd: int
+    usage: dict[str, int | float]
+
+
 class SpendSummary(TypedDict):
-    """Everything about the spend; `lost` lists the write-offs, `bought_twice` counts embeddings."""
+    """Everything about the spend; `lost` lists the write-offs, `bought_twice` counts embeddings.
+
+    `in_doubt_units` are those of `lost_units` that a vendor which knows no purchases never
+    answered: what was bought again of them may have been paid twice. `vendor_usage` is what such
+    vendors said of their work, added up.
+    """
 
     total: Totals
     in_flight_units: int
@@ -99,3 +116,5 @@ class SpendSummary(TypedDict):
     refused: list[RefusedItem]
     lost: list[WrittenOff]
     bought_twice: int
+    in_doubt_units: int
+    vendor_usage: list[VendorUsage]

@@ -32,15 +32,15 @@ from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import ask_for_model, open_session
 from student.purchase.sold_network import sold_network
 from student.purchase.text_lengths import require_whole_texts
-from student.vendor.client import VendorClient
 from student.vendor.schemas import Model, Prices
+from student.wires.protocol import Vendor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorEndpoint:
     """How to connect to the vendor of a teacher, and the model's id (None: the vendor's first)."""
 
-    open: Callable[[], AbstractAsyncContextManager[VendorClient]]
+    open: Callable[[], AbstractAsyncContextManager[Vendor]]
     model: str | None = None
 
 

@@ -41,7 +41,7 @@ def run_bench(
     from student.bench.purchase import VendorEndpoint
     from student.bench.report import folder_grid, write_report
     from student.bench.runner import Source, run_grid
-    from student.vendor.client import connect
+    from student.wires.open import open_vendor
 
     grid = folder_grid(
         options,
@@ -54,7 +54,7 @@ def run_bench(
     def endpoint_for(_: str) -> Iterator[VendorEndpoint]:
         key, purchase = api_key(options.purchase), options.purchase
         yield VendorEndpoint(
-            open=lambda: connect(purchase.vendor, key, connections=purchase.concurrency),
+            open=lambda: open_vendor(purchase, key),
             model=purchase.teacher,
         )
 

@@ -37,7 +37,7 @@ from student.report.break_even import bulk_milliseconds
 from student.report.writer import write_artefacts
 from student.training.methods import METHODS, Method
 from student.training.preflight import check_students
-from student.vendor.client import connect
+from student.wires.open import open_vendor
 
 # Of the weights of each student: the student itself, its checkpoint and the best weights in that.
 _COPIES = 3
@@ -105,7 +105,7 @@ def _students(options: Options) -> list[tuple[Method, TrainingOptions]]:
 async def _ask(options: Options, key: SecretStr, terminal: Terminal) -> None:
     """Refuses a vendor that is not there or has no such model, before any image is rendered."""
     purchase = options.purchase
-    async with connect(purchase.vendor, key) as vendor:
+    async with open_vendor(purchase, key) as vendor:
         await ask_for_model(vendor, purchase, _students(options), terminal)
 
 
@@ -118,7 +118,7 @@ async def _purchase(
     command: str,
 ) -> PurchaseResult | None:
     purchase = options.purchase
-    async with connect(purchase.vendor, key, connections=purchase.concurrency) as vendor:
+    async with open_vendor(purchase, key) as vendor:
         return await run_purchase(vendor, options, scanned, cache, terminal, command)
 
 

@@ -9,13 +9,14 @@ from typing import Literal
 from pydantic import SecretStr
 
 from student.errors import BadInput
-from student.options.section import Count, Positive, Section, UserPath, option
+from student.options.section import Count, Positive, UserPath, option
+from student.options.wire import WireOptions
 
 KEY_VARIABLE = "TEACHER_API_KEY"
 SelectorName = Literal["random", "herding", "centroid", "typiclust", "k-center", "margin", "hybrid"]
 
 
-class PurchaseOptions(Section):
+class PurchaseOptions(WireOptions):
     """Which embeddings are bought, and how."""
 
     budget: Count | None = option(

@@ -11,6 +11,7 @@ from cache.errors import AnswerNotStored, ClientBudgetExceeded
 from cache.records.embedding_key import EmbeddingKey
 from cache.storage.missing_rows import find_missing_rows
 from student.errors import BadInput
+from student.purchase.doubt import Doubt
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.progress import PurchaseSummary
 from student.purchase.queue import PurchaseQueue
@@ -18,9 +19,8 @@ from student.purchase.recorder import PurchaseRecorder
 from student.purchase.recovery import Recovery
 from student.purchase.replay import restore_rows
 from student.purchase.sender import Sender
-from student.vendor.client import VendorClient
 from student.vendor.concurrency import AimdLimiter
-from student.vendor.request import items_that_fit
+from student.wires.protocol import Vendor
 
 # Between two checks of what another live run is buying; it ends with that run.
 POLL_SECONDS = 0.25
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 async def buy(
     recorder: PurchaseRecorder,
-    vendor: VendorClient,
+    vendor: Vendor,
     *,
     batch_size: int = 64,
     concurrency: int = 4,
@@ -76,18 +76,23 @@ def _combined(failures: Sequence[Exception]) -> Exception:
     lost = [failure for failure in failures if isinstance(failure, AnswerNotStored)]
     if not lost:
         return failures[0]
-    return AnswerNotStored(lost[0].cause, [one for failure in lost for one in failure.purchases])
+    return AnswerNotStored(
+        lost[0].cause,
+        [one for failure in lost for one in failure.purchases],
+        can_be_fetched=lost[0].can_be_fetched,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
 class _Buyer:
     recorder: PurchaseRecorder
-    vendor: VendorClient
+    vendor: Vendor
     batch_size: int
     concurrency: int
     sleep: Callable[[float], Awaitable[None]]
     _limiter: AimdLimiter = field(init=False)
     _queue: PurchaseQueue = field(init=False)
+    _doubt: Doubt = field(init=False)
     _sender: Sender = field(init=False)
     _has_stopped: bool = False
     _waits_for_another_run: bool = False
@@ -98,8 +103,13 @@ class _Buyer:
     def __post_init__(self) -> None:
         self._limiter = AimdLimiter(self.concurrency)
         self._queue = PurchaseQueue(prices=self.recorder.plan.prices)
+        self._doubt = Doubt(recorder=self.recorder, queue=self._queue, sleep=self.sleep)
         self._sender = Sender(
-            recorder=self.recorder, vendor=self.vendor, queue=self._queue, limiter=self._limiter
+            recorder=self.recorder,
+            vendor=self.vendor,
+            queue=self._queue,
+            limiter=self._limiter,
+            doubt=self._doubt,
         )
 
     def stop(self) -> None:
@@ -119,6 +129,7 @@ class _Buyer:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.concurrency):
                     group.create_task(self._buy_from_queue())
+            self._doubt.end_of_queue()
             if self._failures:
                 raise _combined(self._failures)
             if self._is_stopping or not self._waits_for_another_run:
@@ -186,7 +197,7 @@ class _Buyer:
         except BadInput as error:
             detail = f"{error}; what was bought is stored: run again"
             raise BadInput(detail) from error
-        count = items_that_fit(items, recorder.plan.model.limits.max_body_bytes)
+        count = self.vendor.fit(items, recorder.plan.model.limits)
         queue.put_back(batch[count:])
         batch, items = batch[:count], items[:count]
         if self._is_stopping:

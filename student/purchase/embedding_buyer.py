@@ -17,16 +17,24 @@ from cache.paid_cache import PaidCache
 from student.data.folder.image_file import ImageFile, read_image_file
 from student.embeddings.keys import original_key, text_key
 from student.errors import BadInput
-from student.purchase.embedding_requests import EmbeddingRequest, text_requests
+from student.options.purchase import PurchaseOptions
+from student.options.section import build
+from student.options.wire import WireOptions
+from student.purchase.canary import canary_units
+from student.purchase.embedding_requests import (
+    EmbeddingRequest,
+    text_requests,
+    whole_image_request,
+)
 from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.run_record import buy_and_record, named_in, new_run_name
 from student.purchase.text_lengths import require_whole_texts
-from student.purchase.whole_image import whole_image, why_unfit
-from student.vendor.client import VendorClient, connect
 from student.vendor.schemas import Model
+from student.wires.open import open_vendor
+from student.wires.protocol import Vendor
 
 _log = logging.getLogger(__name__)
 _COMMAND = "student.EmbeddingBuyer.buy"
@@ -53,7 +61,8 @@ class EmbeddingBuyer:
 
     `vendor` is the base URL and `key` the API key. Every paid answer is kept in the folder `cache`,
     which `distill-client` may share. `budget` is the most queries that this cache may ever pay for.
-    `model` is the id of the vendor's model; None means its first.
+    `model` is the id of the vendor's model; None means its first. `wire` says how another vendor
+    than this project's own is spoken to, and needs a `model`.
 
     The methods run an event loop of their own: call them from code that is not asynchronous. They
     raise StudentError (BadInput, VendorError and others) and `cache.CacheError`.
@@ -64,13 +73,14 @@ class EmbeddingBuyer:
     cache: Path
     budget: int
     model: str | None = None
+    wire: WireOptions | None = None
 
     def plan(self, images: Sequence[Path] = (), texts: Sequence[str] = ()) -> Plan:
         """What a purchase would buy and cost. Spends nothing; asks the vendor for its prices."""
 
         async def planned() -> Plan:
             with PaidCache.open(self.cache) as cache:
-                async with connect(self.vendor, self.key) as client:
+                async with open_vendor(self._options(), self.key) as client:
                     files = list(map(read_image_file, images))
                     return (await self._plan(client, cache, files, texts))[0]
 
@@ -86,10 +96,15 @@ class EmbeddingBuyer:
 
     async def _buy(self, images: Sequence[Path], texts: Sequence[str]) -> BoughtEmbeddings:
         with PaidCache.open(self.cache) as cache:
-            async with connect(self.vendor, self.key) as client:
+            async with open_vendor(self._options(), self.key) as client:
                 files = list(map(read_image_file, images))
                 plan, account = await self._plan(client, cache, files, texts)
-                payer = Payer(run=new_run_name("api"), account=account, budget=plan.budget)
+                payer = Payer(
+                    run=new_run_name("api"),
+                    account=account,
+                    budget=plan.budget,
+                    is_known_to_vendor=client.knows_purchases,
+                )
                 recorder = PurchaseRecorder(PurchaseJournal(plan, cache=cache, payer=payer))
                 summary = await buy_and_record(recorder, client, command=_COMMAND)
             found = cache.fetch([request.key for request in plan.ordered])
@@ -103,9 +118,18 @@ class EmbeddingBuyer:
             summary=summary,
         )
 
+    def _options(self) -> PurchaseOptions:
+        wire = (
+            {}
+            if self.wire is None
+            else {n: getattr(self.wire, n) for n in WireOptions.model_fields}
+        )
+        values = {"vendor": self.vendor, "teacher": self.model, "concurrency": 16, **wire}
+        return build(PurchaseOptions, values)
+
     async def _plan(
         self,
-        client: VendorClient,
+        client: Vendor,
         cache: PaidCache,
         files: Sequence[ImageFile],
         texts: Sequence[str],
@@ -124,6 +148,7 @@ class EmbeddingBuyer:
             prices=prices,
             budget=min(self.budget, payable),
             limited_by="client budget" if self.budget <= payable else "vendor budget",
+            canary_units=canary_units(client, prices),
         )
         await require_whole_texts(client, plan)
         return plan, client.ledger_name(account)
@@ -140,11 +165,8 @@ def choose_model(models: Sequence[Model], name: str | None) -> Model:
 
 def _image_requests(model: Model, files: Sequence[ImageFile]) -> list[EmbeddingRequest]:
     return [
-        EmbeddingRequest(
-            key=original_key(model.fingerprint, file),
-            payload=whole_image(file),
-            name=str(file.path),
-            unfit=why_unfit(file, model.limits),
+        whole_image_request(
+            original_key(model.fingerprint, file), file, model.limits, str(file.path)
         )
         for file in files
     ]

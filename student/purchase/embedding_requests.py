@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.records.embedding_key import EmbeddingKey
+from student.data.folder.image_file import ImageFile
 from student.data.folder.image_folder import Item as ImageItem
 from student.data.views import png
 from student.embeddings.keys import text_key, view_keys
 from student.errors import BadInput
-from student.purchase.whole_image import whole_image, why_unfit
+from student.purchase.whole_image import is_converted, whole_image, why_unfit
 from student.vendor.request import Item
 from student.vendor.schemas import Limits
 
@@ -25,13 +26,17 @@ class EmbeddingRequest:
     """An embedding to buy: its key, and the text itself or a function that reads the image's bytes.
 
     `name` (a file, a prompt) is used in messages only. `unfit` says why this vendor would refuse
-    it, as far as that can be known here; such a request is not sent.
+    it, as far as that can be known here; such a request is not sent. `pixels` is the size of an
+    image, as far as it is known. `is_converted`: a PNG of the file's pixels is sent, because this
+    vendor does not take the file's format.
     """
 
     key: EmbeddingKey
     payload: Callable[[], bytes] | str
     name: str = ""
     unfit: str = ""
+    pixels: int = 0
+    is_converted: bool = False
 
     def item(self) -> Item:
         """What is sent. Raises BadInput when the file is gone or has changed since the scan."""
@@ -44,7 +49,7 @@ class EmbeddingRequest:
         except OSError as error:
             detail = f"cannot read {self._title}: {error.strerror or error}"
             raise BadInput(detail) from error
-        is_file = self.key.view == "original"
+        is_file = self.key.view == "original" and not self.is_converted
         if is_file and hashlib.sha256(data).hexdigest() != self.key.item:
             detail = f"{self._title} has changed since the data set was scanned"
             raise BadInput(detail)
@@ -81,16 +86,30 @@ def image_requests(
     for row in order:
         item = items[row]
         for k, key in enumerate(view_keys(fingerprint, item, views=views, size=size)):
-            payload = whole_image(item) if k == 0 else _rendered(pixels, row, k)
+            name = f"{item.path} view {k}"
             requests.append(
-                EmbeddingRequest(
-                    key=key,
-                    payload=payload,
-                    name=f"{item.path} view {k}",
-                    unfit=why_unfit(item, limits) if k == 0 and limits is not None else "",
+                whole_image_request(key, item, limits, name)
+                if k == 0
+                else EmbeddingRequest(
+                    key=key, payload=_rendered(pixels, row, k), name=name, pixels=size * size
                 )
             )
     return requests
+
+
+def whole_image_request(
+    key: EmbeddingKey, item: ImageFile, limits: Limits | None, name: str
+) -> EmbeddingRequest:
+    """The request for an image as it is, held against the limits of a vendor, if they are given."""
+    converts = limits is not None and is_converted(item, limits)
+    return EmbeddingRequest(
+        key=key,
+        payload=whole_image(item, as_png=converts),
+        name=name,
+        unfit="" if limits is None else why_unfit(item, limits),
+        pixels=item.width * item.height,
+        is_converted=converts,
+    )
 
 
 def digests_sent(keys: Sequence[EmbeddingKey], requests: Sequence[EmbeddingRequest]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,15 @@ from cache.errors import CacheUnavailable
 from cache.paid_cache import Intent, PaidCache
 from cache.paid_cache import now_ms as unix_ms
 from cache.records.embedding_key import EmbeddingKey
+from cache.records.receipt import CLIENT_KNOWS
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.plan import Plan
-from student.vendor.request import belongs_to, purchase_key
+from student.vendor.request import (
+    VENDOR_KNOWS,
+    belongs_to,
+    is_unknown_to_vendor,
+    purchase_key,
+)
 
 # Longer than a client keeps trying one purchase. The client of a younger purchase is dead, but its
 # last request may still be on its way, in a proxy or in the vendor's queue.
@@ -27,13 +34,15 @@ class Payer:
     """Who pays for a purchase.
 
     `run` names this run of the client and must be new each time; `account` is what
-    `VendorClient.ledger_name` returns; `budget` is the most queries that this cache may ever pay
-    for, receipts and open purchases together.
+    `ledger_name` of the vendor returns; `budget` is the most queries that this cache may ever pay
+    for, receipts and open purchases together. `is_known_to_vendor`: whether the vendor can be asked
+    for a purchase by its key.
     """
 
     run: str
     account: str
     budget: int
+    is_known_to_vendor: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +114,9 @@ class PurchaseJournal:
         """
         wanted = {one.key for one in requests}
         held = [one for one in self.cache.open_intents() if not wanted.isdisjoint(one.keys)]
+        held = [
+            one for one in held if not is_unknown_to_vendor(one) or self.cache.is_running(one.run)
+        ]
         if any(not self.is_own(one) or self.cache.is_running(one.run) for one in held):
             return None
         return max((self.settles_at_ms(one) for one in held), default=None)
@@ -122,12 +134,7 @@ class PurchaseJournal:
         """
         keys = tuple(request.key for request in requests)
         intent = Intent(
-            idempotency_key=purchase_key(
-                account=self.payer.account,
-                model_fingerprint=keys[0].model_fingerprint,
-                digests=[key.digest for key in keys],
-                epoch=self.payer.run,
-            ),
+            idempotency_key=self._name(keys),
             keys=keys,
             units=self.plan.units_of(requests),
             run=self.payer.run,
@@ -144,6 +151,17 @@ class PurchaseJournal:
             intent=None,
             free=[request for request in unpaid if request.key not in contested],
             is_contested=any(request.key in contested for request in unpaid),
+        )
+
+    def _name(self, keys: Sequence[EmbeddingKey]) -> str:
+        is_known = self.payer.is_known_to_vendor
+        return purchase_key(
+            account=self.payer.account,
+            model_fingerprint=keys[0].model_fingerprint,
+            digests=[key.digest for key in keys],
+            # A vendor that knows no keys charges each request: each is a purchase of its own.
+            epoch=self.payer.run if is_known else f"{self.payer.run} {secrets.token_hex(8)}",
+            prefix=VENDOR_KNOWS if is_known else CLIENT_KNOWS,
         )
 
     def contested(self, intent: Intent) -> set[EmbeddingKey]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.money import dollars
@@ -11,7 +11,10 @@ from cache.storage.reader import CacheReader
 from student.errors import BudgetLimit, PlanExceedsBudget
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.model_change import ModelChange, find_model_change
-from student.vendor.schemas import Model, Prices
+from student.vendor.request import is_unknown_to_vendor
+from student.vendor.schemas import Amounts, Model, Prices
+from student.wires.client import NO_LIMIT
+from student.wires.items import estimated_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,9 @@ class Plan:
     killed. Their units are reserved, and they are settled first. `remaining` is the budget less
     receipts and open purchases, in units, before this plan; `limited_by` is whose budget that is.
     `model_change` says what is needed anew because the vendor sells another model under the same id
-    now.
+    now. `canary_units` are spent before anything of the plan is bought, on two items that show
+    whether the vendor's model is still the same; `in_doubt_units` were sent by killed runs to a
+    vendor that cannot be asked for them.
     """
 
     model: Model
@@ -44,16 +49,19 @@ class Plan:
     remaining: int
     unfit: tuple[EmbeddingRequest, ...] = ()
     model_change: ModelChange | None = None
+    paid_amounts: Amounts = field(default_factory=Amounts)
+    canary_units: int = 0
+    in_doubt_units: int = 0
 
     @property
     def cost_micro_usd(self) -> int:
         """The price of what is to be bought, in micro-USD."""
-        return self.prices.cost(self.units)
+        return self.prices.cost_of(_amounts(self.to_buy))
 
     @property
     def saved_micro_usd(self) -> int:
         """What the embeddings that are already paid for would cost today, in micro-USD."""
-        return self.prices.cost(self.paid_units)
+        return self.prices.cost_of(self.paid_amounts)
 
     @property
     def pending(self) -> tuple[EmbeddingRequest, ...]:
@@ -82,8 +90,17 @@ class Plan:
         """The plan as rows of a label and a figure."""
         texts = sum(request.key.modality == "text" for request in self.to_buy)
         asked = self.images_asked + self.texts_asked
+        size = f"{self.model.dim}-d" if self.model.dim else "size known after the first answer"
+        converted = sum(request.is_converted for request in self.to_buy)
+        length = (
+            f"{self.model.context_length:,} tokens; a longer one is refused, not charged"
+            if self.model.context_length
+            else "the vendor's own limit, which is not known here"
+        )
+        spent = self.units + self.canary_units
+        is_limited = self.budget < NO_LIMIT
         return [
-            ("model", f"{self.model.id} ({self.model.fingerprint[:19]}, {self.model.dim}-d)"),
+            ("model", f"{self.model.id} ({self.model.fingerprint[:19]}, {size})"),
             ("images asked", f"{self.images_asked:,}"),
             ("texts asked", f"{self.texts_asked:,}"),
             ("distinct", f"{len(self.ordered):,} ({asked - len(self.ordered):,} repeats are free)"),
@@ -91,21 +108,26 @@ class Plan:
             ("refused before", f"{self.refused_before:,}"),
             *([("unfit for this vendor", f"{len(self.unfit):,}")] if self.unfit else []),
             ("in open purchases of earlier runs", f"{len(self.in_open_purchases):,}"),
+            *(
+                [("in doubt", f"{self.in_doubt_units:,} queries of killed runs, counted as spent")]
+                if self.in_doubt_units
+                else []
+            ),
             ("to buy", f"{texts:,} texts, {len(self.to_buy) - texts:,} images"),
+            *([("of these sent as PNG", f"{converted:,}, pixel for pixel")] if converted else []),
+            ("longest text", length),
             (
-                "longest text",
-                f"{self.model.context_length:,} tokens; a longer one is refused, not charged",
+                "queries",
+                f"{spent:,}"
+                + (f", {self.canary_units} of them for the canary" if spent > self.units else ""),
             ),
-            ("queries", f"{self.units:,}"),
-            (
-                "cost",
-                f"{dollars(self.cost_micro_usd)} ({self.prices.micro_usd_per_unit:,} micro-USD "
-                f"a query, price list {self.prices.version})",
-            ),
+            ("cost", f"{dollars(self.cost_micro_usd)} ({self.prices.description})"),
             (
                 "budget left",
-                f"{self.remaining:,} of {self.budget:,} now, "
-                f"{self.remaining - self.units:,} afterwards",
+                f"{self.remaining + self.canary_units:,} of {self.budget:,} now, "
+                f"{self.remaining - self.units:,} afterwards"
+                if is_limited
+                else "no --budget: a purchase needs one",
             ),
             ("left out by the budget", f"{len(self.left_out):,}"),
         ]
@@ -119,12 +141,14 @@ def make_plan(
     prices: Prices,
     budget: int,
     limited_by: BudgetLimit = "client budget",
+    canary_units: int = 0,
 ) -> Plan:
     """The plan for these requests, given best first, under a budget in units.
 
     `limited_by` says whose budget that is. Texts come before images: they are few, and nothing can
     be trained without them. What is bought is a prefix of that order, so that a larger budget buys
-    a superset. Only reads the cache. Raises ValueError for a request to another model.
+    a superset. `canary_units` are set aside if anything is bought. Only reads the cache. Raises
+    ValueError for a request to another model.
     """
     distinct: dict[EmbeddingKey, EmbeddingRequest] = {}
     for request in requests:
@@ -138,9 +162,16 @@ def make_plan(
     keys = [request.key for request in ordered]
     missing = set(cache.missing(keys))
     refused = cache.refused(missing).keys()
-    asked_before = {key for intent in cache.open_intents() for key in intent.keys}
+    opened = list(cache.open_intents())
+    # Nobody can settle these: they stay spent, and what they asked for is bought again.
+    doubtful = [
+        one for one in opened if is_unknown_to_vendor(one) and not cache.is_running(one.run)
+    ]
+    asked_before = {key for intent in opened if intent not in doubtful for key in intent.keys}
     waiting = (asked_before & missing) - refused
-    remaining = max(0, budget - cache.spend_on_record().committed_units)
+    if not missing - refused - waiting:
+        canary_units = 0
+    remaining = max(0, budget - cache.spend_on_record().committed_units - canary_units)
 
     to_buy: list[EmbeddingRequest] = []
     left_out: list[EmbeddingRequest] = []
@@ -176,7 +207,23 @@ def make_plan(
         units=units,
         remaining=remaining,
         unfit=tuple(unfit),
+        paid_amounts=_amounts(one for one in ordered if one.key not in missing),
+        canary_units=canary_units if to_buy else 0,
+        in_doubt_units=sum(intent.units for intent in doubtful),
         model_change=find_model_change(
             cache, [one.key for one in (*to_buy, *left_out)], model, prices
         ),
     )
+
+
+def _amounts(requests: Iterable[EmbeddingRequest]) -> Amounts:
+    """What these requests may be billed as, before anything is sent: tokens are estimated."""
+    images = texts = tokens = pixels = 0
+    for request in requests:
+        if isinstance(request.payload, str):
+            texts += 1
+            tokens += estimated_tokens(len(request.payload.encode()))
+        else:
+            images += 1
+            pixels += request.pixels
+    return Amounts(images=images, texts=texts, tokens=tokens, pixels=pixels)

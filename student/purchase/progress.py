@@ -19,7 +19,8 @@ class Progress:
     `planned` is what the purchase set out to buy. `bought` are stored; `recovered` were requested
     by a killed run and stored by this run; `in_flight` are sent and not answered yet. `restored`
     rows had gone from the cache and were fetched again for free. `written_off` were charged, and
-    the vendor has deleted their answers. `units` are queries. `retries` counts attempts after the
+    the vendor has deleted their answers. `in_doubt` were sent to a vendor that knows no purchases,
+    and never answered. `units` are queries. `retries` counts attempts after the
     first, `concurrency` the requests that may be in flight now.
     """
 
@@ -29,6 +30,7 @@ class Progress:
     recovered: int = 0
     restored: int = 0
     written_off: int = 0
+    in_doubt: int = 0
     refused: int = 0
     in_flight: int = 0
     units: int = 0
@@ -58,7 +60,7 @@ class PurchaseSummary:
     why: the "client budget" or the "vendor budget" ran out, or the purchase is "waiting" for
     `open_purchases` that cannot be settled yet, because another account made them or a request of
     a killed run may still arrive; `waits_until_ms` (Unix time) is when they can be settled, None if
-    no time can be given. `restored` and `written_off` as in `Progress`.
+    no time can be given. `restored`, `written_off` and `in_doubt` as in `Progress`.
     """
 
     stop_reason: StopReason
@@ -74,6 +76,7 @@ class PurchaseSummary:
     retries: int
     restored: int = 0
     written_off: int = 0
+    in_doubt: int = 0
     waits_until_ms: int | None = None
 
 

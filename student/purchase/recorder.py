@@ -90,6 +90,20 @@ class PurchaseRecorder:
         )
         self._update(written_off=self._progress.written_off + len(intent.keys))
 
+    def book_doubt(self, intent: Intent, detail: str) -> None:
+        """Settle a purchase that may have been charged, and that its vendor cannot be asked for.
+
+        The cache records it, its units stay spent, and its items can be bought again.
+        """
+        self.cache.write_off(intent, account=self._account, detail=detail)
+        _log.warning(
+            "purchase %s is in doubt: its %d queries are counted as spent: %s",
+            intent.idempotency_key,
+            intent.units,
+            detail,
+        )
+        self._update(in_doubt=self._progress.in_doubt + len(intent.keys))
+
     def refuse(self, request: EmbeddingRequest, *, code: str, detail: str) -> None:
         """Record that the vendor will never embed this item, so that it is not sent again."""
         self.cache.refuse(request.key, code=code, detail=detail)
@@ -135,6 +149,7 @@ class PurchaseRecorder:
             retries=progress.retries,
             restored=progress.restored,
             written_off=progress.written_off,
+            in_doubt=progress.in_doubt,
             waits_until_ms=self.journal.waits_until_ms(left),
         )
 

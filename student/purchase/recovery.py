@@ -11,11 +11,12 @@ from typing import Literal
 from cache.paid_cache import Intent
 from cache.reports.spend import iso_time
 from student.errors import AnswerPurged, BadInput
+from student.purchase.doubt import SENT_BY_A_KILLED_RUN
 from student.purchase.embedding_requests import EmbeddingRequest, digests_sent
 from student.purchase.journal import ABANDONED_AFTER_MS as ABANDONED_AFTER_MS
 from student.purchase.recorder import PurchaseRecorder
-from student.vendor.client import VendorClient
-from student.vendor.request import ExpectedAnswer, Item
+from student.vendor.request import ExpectedAnswer, Item, is_unknown_to_vendor
+from student.wires.protocol import Vendor
 
 # A request that was on its way when its client died is either charged or visible as in flight
 # (409) after this many seconds.
@@ -36,7 +37,7 @@ class Recovery:
     """
 
     recorder: PurchaseRecorder
-    vendor: VendorClient
+    vendor: Vendor
     send: Send
     sleep: Callable[[float], Awaitable[None]]
 
@@ -46,6 +47,11 @@ class Recovery:
         An intent of a live run is never abandoned: its units may be charged at this moment. An
         intent that is left open stays counted as spent.
         """
+        if is_unknown_to_vendor(intent):
+            with self.recorder.journal.hold_run_of(intent) as may_settle:
+                if may_settle:
+                    self.recorder.book_doubt(intent, SENT_BY_A_KILLED_RUN)
+            return "settled" if may_settle else "owned by a live run"
         if not self.recorder.journal.is_own(intent):
             _log.warning(
                 "purchase %s belongs to another account or program: left open, %d queries counted",

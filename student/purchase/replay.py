@@ -9,14 +9,14 @@ from cache.records.embedding_key import EmbeddingKey
 from student.errors import AnswerPurged, VendorMisbehaved
 from student.purchase.embedding_requests import digests_sent
 from student.purchase.recorder import PurchaseRecorder
-from student.vendor.client import VendorClient
 from student.vendor.request import ExpectedAnswer
+from student.wires.protocol import Vendor
 
 _log = logging.getLogger(__name__)
 
 
 async def restore_rows(
-    missing: MissingRows, recorder: PurchaseRecorder, vendor: VendorClient
+    missing: MissingRows, recorder: PurchaseRecorder, vendor: Vendor
 ) -> tuple[EmbeddingKey, ...]:
     """Fetch a paid answer again, before anything is bought, and return the keys that it restored.
 
@@ -26,6 +26,13 @@ async def restore_rows(
     """
     purchase, receipt = missing.purchase, missing.purchase.receipt
     name = receipt.idempotency_key
+    if receipt.is_from_client:
+        _log.warning(
+            "purchase %s has missing rows, and its vendor keeps no answers: they are bought again "
+            "where a plan needs them",
+            name,
+        )
+        return ()
     if not recorder.journal.is_own(purchase.intent):
         _log.warning(
             "purchase %s has missing rows and belongs to another account: not restored", name

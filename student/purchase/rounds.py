@@ -20,7 +20,7 @@ from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import PurchaseSession, open_session
 from student.purchase.text_lengths import require_whole_texts
 from student.training.methods import METHODS, reads_images
-from student.vendor.client import VendorClient
+from student.wires.protocol import Vendor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,7 +33,7 @@ class PurchaseResult:
 
 
 async def run_purchase(
-    vendor: VendorClient,
+    vendor: Vendor,
     options: Options,
     scanned: ImageSet,
     cache: PaidCache,
@@ -149,6 +149,7 @@ def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -
         retries=sum(part.retries for part in parts),
         restored=sum(part.restored for part in parts),
         written_off=sum(part.written_off for part in parts),
+        in_doubt=sum(part.in_doubt for part in parts),
     )
 
 
@@ -182,6 +183,12 @@ def _report(plan: Plan, summary: PurchaseSummary, terminal: Terminal) -> None:
         terminal.warn(
             f"{summary.written_off:,} paid answers cannot be fetched any more, because the vendor "
             "has deleted them; `cache-report` names the purchases"
+        )
+    if summary.in_doubt:
+        terminal.warn(
+            f"{summary.in_doubt:,} queries were sent and never answered: they count as spent, "
+            "and what was bought again of them may have been paid twice; `cache-report summary` "
+            "lists the purchases"
         )
     for line in by_reason((refused.request.name, refused.detail) for refused in summary.refused):
         terminal.warn(f"the vendor refused (not charged) {line}")

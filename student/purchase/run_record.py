@@ -12,10 +12,11 @@ from cache.records.embedding_key import EmbeddingKey
 from cache.records.purchase_records import RunRecord
 from cache.storage.reader import CacheReader
 from student.purchase.buyer import buy
+from student.purchase.canary import check_canary
 from student.purchase.progress import PurchaseSummary
 from student.purchase.recorder import PurchaseRecorder
-from student.vendor.client import VendorClient
 from student.vendor.schemas import Model
+from student.wires.protocol import Vendor
 
 
 def new_run_name(kind: str) -> str:
@@ -33,14 +34,14 @@ class RunLabel:
 
 async def buy_and_record(
     recorder: PurchaseRecorder,
-    vendor: VendorClient,
+    vendor: Vendor,
     *,
     command: str,
     batch_size: int = 64,
     concurrency: int = 4,
     counted: Collection[EmbeddingKey] = (),
 ) -> PurchaseSummary:
-    """Buy the recorder's plan as `buy` does, and record the run under `command`.
+    """Check the canary, buy the recorder's plan as `buy` does, and record the run under `command`.
 
     `counted` are the keys that an earlier round of the same run has counted; they are not counted
     again as found in the cache, because the run itself has paid for them.
@@ -66,7 +67,15 @@ async def buy_and_record(
     )
     if plan.model.fingerprint_v2 and plan.model.fingerprint not in cache.configurations():
         cache.record_run(record)  # before the first purchase, whose rows it describes
+    canary = await check_canary(recorder, vendor)
     summary = await buy(recorder, vendor, batch_size=batch_size, concurrency=concurrency)
+    if canary is not None:
+        summary = replace(
+            summary,
+            units=summary.units + canary.units,
+            cost_micro_usd=summary.cost_micro_usd + canary.cost_micro_usd,
+            in_doubt=summary.in_doubt + canary.in_doubt,
+        )
     bought = replace(record, bought_units=summary.units, cost_micro_usd=summary.cost_micro_usd)
     cache.record_run(bought)
     return summary

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from cache.paid_cache import Intent
 from student.errors import AnswerPurged, BudgetExhausted, VendorError, VendorMisbehaved
+from student.purchase.doubt import Doubt
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.queue import PurchaseQueue
 from student.purchase.recorder import PurchaseRecorder
-from student.vendor.client import VendorClient
 from student.vendor.concurrency import AimdLimiter
 from student.vendor.problem import ITEM_PROBLEMS, SIZE_PROBLEMS, rejected_items
 from student.vendor.request import Batch, Item
 from student.vendor.retry import Retry
+from student.wires.protocol import Vendor
+from student.wires.refusals import REFUSED
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,9 +24,10 @@ class Sender:
     """Sends the purchases of one run; `account_is_empty` after the vendor could sell no item."""
 
     recorder: PurchaseRecorder
-    vendor: VendorClient
+    vendor: Vendor
     queue: PurchaseQueue
     limiter: AimdLimiter
+    doubt: Doubt
     account_is_empty: bool = False
 
     async def send(
@@ -49,12 +52,16 @@ class Sender:
             return []
         except VendorError as error:
             recorder.add_in_flight(-len(requests))
+            if not self.vendor.knows_purchases and error.charged is not False:
+                await self.doubt.book(intent, requests, error)
+                return []
             if await self._was_charged(intent, batch, sent, error):
                 return []
             recorder.cache.abandon(intent.idempotency_key)
             return self._after_problem(requests, error)
         recorder.add_in_flight(-len(requests))
         recorder.store(intent, answer, sent)
+        self.doubt.end()
         await self.limiter.increase()
         recorder.set_concurrency(self.limiter.limit)
         return []
@@ -86,7 +93,11 @@ class Sender:
         """What of an uncharged batch to try again; raises the error where that cannot help."""
         if isinstance(error, BudgetExhausted):
             return self._within_account(requests, error)
-        refused = {one.index: one for one in rejected_items(error, len(requests))}
+        if error.code == REFUSED and len(requests) == 1:
+            self.doubt.refuse(requests[0], error)
+            return []
+        rejected = [] if error.code == REFUSED else rejected_items(error, len(requests))
+        refused = {one.index: one for one in rejected}
         if not refused:
             half = len(requests) // 2
             self.queue.put_back(requests[half:])

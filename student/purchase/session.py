@@ -19,6 +19,7 @@ from student.data.folder.names import by_reason
 from student.errors import PurchaseError, VendorUnreachable
 from student.options import PurchaseOptions, TrainingOptions
 from student.options.folders import require_room
+from student.purchase.canary import canary_units
 from student.purchase.embedding_buyer import choose_model
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.journal import Payer, PurchaseJournal
@@ -29,11 +30,12 @@ from student.purchase.run_record import RunLabel, buy_and_record, named_in
 from student.purchase.sold_network import sold_network
 from student.training.methods import Method
 from student.training.student_factory import check_space, foreign_network, foreign_weights
-from student.vendor.client import VendorClient
-from student.vendor.request import belongs_to
+from student.vendor.request import belongs_to, is_unknown_to_vendor
 from student.vendor.schemas import Account, Model, Prices
+from student.wires.protocol import Vendor
 
 _RECORD_BYTES = 256
+_UNKNOWN_DIM = 2048  # more than most models behind a wire give
 START_A_VENDOR = (
     "If no vendor runs there, name another with --vendor or TEACHER_URL, or start one: `docker "
     "compose up`, or `teacher-server serve`."
@@ -51,7 +53,7 @@ class PurchaseSession:
     options: PurchaseOptions
     students: Sequence[tuple[Method, TrainingOptions]]
     cache: PaidCache
-    vendor: VendorClient
+    vendor: Vendor
     model: Model
     prices: Prices
     account: Account
@@ -78,6 +80,7 @@ class PurchaseSession:
             prices=self.prices,
             budget=self.payable if asked is None else min(asked, self.payable),
             limited_by="client budget" if is_own else "vendor budget",
+            canary_units=0 if self._parts else canary_units(self.vendor, self.prices),
         )
 
     def show(self, plan: Plan, heading: str, *, data: Path) -> None:
@@ -106,7 +109,7 @@ class PurchaseSession:
 
     def require_room(self, plan: Plan, out: Path) -> None:
         """Raises BadInput where a disk cannot hold the embeddings of this plan."""
-        row = 4 * self.model.dim
+        row = 4 * (self.model.dim or _UNKNOWN_DIM)
         # A row also has its receipt, and a database writes what it stores twice.
         require_room(self.options.cache, 2 * (row + _RECORD_BYTES) * len(plan.to_buy), "--cache")
         require_room(out, row * len(plan.ordered), "--out")
@@ -123,7 +126,8 @@ class PurchaseSession:
             # The earliest purchase gets an item; a later purchase of the same item withdraws.
             held = waiting.intersection(intent.keys)
             waiting -= held
-            if held and not belongs_to(account, intent):
+            is_in_doubt = is_unknown_to_vendor(intent) and not self.cache.is_running(intent.run)
+            if held and not is_in_doubt and not belongs_to(account, intent):
                 raise PurchaseError(self._obstacle(intent, len(held)))
 
     def _obstacle(self, intent: Intent, count: int) -> str:
@@ -146,7 +150,12 @@ class PurchaseSession:
         """Buy a plan. Several plans are the rounds of one run, each recorded under its own name."""
         name = f"{self.run.name}.{len(self._parts) + 1}" if self._parts else self.run.name
         account = self.vendor.ledger_name(self.account)
-        payer = Payer(run=name, account=account, budget=plan.budget)
+        payer = Payer(
+            run=name,
+            account=account,
+            budget=plan.budget,
+            is_known_to_vendor=self.vendor.knows_purchases,
+        )
         journal = PurchaseJournal(plan, cache=self.cache, payer=payer)
         with _purchase_bar(self.terminal) as listener:
             summary = await buy_and_record(
@@ -163,7 +172,7 @@ class PurchaseSession:
 
 
 async def ask_for_model(
-    vendor: VendorClient,
+    vendor: Vendor,
     options: PurchaseOptions,
     students: Sequence[tuple[Method, TrainingOptions]],
     terminal: Terminal,
@@ -191,7 +200,7 @@ async def ask_for_model(
 
 
 async def open_session(
-    vendor: VendorClient,
+    vendor: Vendor,
     options: PurchaseOptions,
     students: Sequence[tuple[Method, TrainingOptions]],
     cache: PaidCache,

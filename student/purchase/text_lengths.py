@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from student.errors import BadInput
 from student.purchase.plan import Plan
-from student.vendor.client import VendorClient
+from student.wires.protocol import Vendor
 
 _MOST_NAMED = 10
 
 
-async def require_whole_texts(vendor: VendorClient, plan: Plan) -> None:
+async def require_whole_texts(vendor: Vendor, plan: Plan) -> None:
     """Ask the vendor, free of charge, how many tokens each text to be bought has.
 
     Raises BadInput, which names the texts that are longer than the model's context length, and

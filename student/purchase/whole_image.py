@@ -16,12 +16,25 @@ from student.vendor.schemas import Limits
 _PNG_OVERHEAD = 1.01
 
 
-def whole_image(item: ImageFile) -> Callable[[], bytes]:
+def whole_image(item: ImageFile, *, as_png: bool = False) -> Callable[[], bytes]:
     """Reads what is sent for an image: the file, or all its pixels as a PNG.
 
     The function raises OSError, and BadInput for a file that must be decoded and has changed.
     """
-    return item.path.read_bytes if item.is_sent_as_file else lambda: _as_png(item)
+    is_file = item.is_sent_as_file and not as_png
+    return item.path.read_bytes if is_file else lambda: _as_png(item)
+
+
+def is_converted(item: ImageFile, limits: Limits) -> bool:
+    """Whether a PNG is sent because the vendor does not take the file's format."""
+    formats = limits.image_formats
+    is_known = item.is_sent_as_file and bool(item.image_format)
+    return (
+        limits.converts_formats
+        and is_known
+        and formats is not None
+        and item.image_format not in formats
+    )
 
 
 def _as_png(item: ImageFile) -> bytes:
@@ -43,13 +56,15 @@ def why_unfit(item: ImageFile, limits: Limits) -> str:
     if _bytes_sent(item, limits) > limits.max_image_bytes:
         return f"larger than {limits.max_image_bytes:,} bytes"
     formats = limits.image_formats
-    if formats is not None and item.is_sent_as_file and item.image_format not in formats:
+    if formats is None or is_converted(item, limits):
+        return ""
+    if item.is_sent_as_file and item.image_format not in formats:
         return f"in the format {item.image_format or 'of no image'}, which the vendor does not take"
     return ""
 
 
 def _bytes_sent(item: ImageFile, limits: Limits) -> int:
-    if item.is_sent_as_file:
+    if item.is_sent_as_file and not is_converted(item, limits):
         return item.num_bytes
     most = round(3 * item.width * item.height * _PNG_OVERHEAD)
     if most <= limits.max_image_bytes:

@@ -16,9 +16,9 @@ from cache.audit.network import certificates, proxy_for, require_socks_package
 from cache.errors import UnusableVariable
 from cache.records.receipt import account_name, base_url
 from student.errors import BadInput, VendorError, VendorMisbehaved
-from student.vendor.request import Batch, ExpectedAnswer
+from student.vendor.request import Batch, ExpectedAnswer, Item, items_that_fit
 from student.vendor.response import Answer, read_answer
-from student.vendor.schemas import Account, Model, ModelList, Prices, TokenCounts
+from student.vendor.schemas import Account, Limits, Model, ModelList, Prices, TokenCounts
 from student.vendor.transport import OnRetry, Reply, Timing, Transport
 
 _Parsed = TypeVar("_Parsed", bound=BaseModel)
@@ -44,6 +44,15 @@ class VendorClient:
 
     def __repr__(self) -> str:
         return f"VendorClient({self.url!r})"
+
+    @property
+    def knows_purchases(self) -> bool:
+        """Always: the vendor can be asked for a purchase, and knows it by its key."""
+        return True
+
+    def fit(self, items: Sequence[Item], limits: Limits) -> int:
+        """How many of these items one request may carry; at least 1."""
+        return items_that_fit(items, limits.max_body_bytes)
 
     @property
     def url(self) -> str:
@@ -170,9 +179,15 @@ async def connect(
 ) -> AsyncIterator[VendorClient]:
     """A client of the vendor at this URL, closed when the block ends; sends nothing by itself.
 
-    Raises BadInput when the URL is not plain http(s) or carries a name or password, or when the key
-    is empty or not printable ASCII, and for a proxy or certificate variable that cannot be used.
+    Raises as `http_client` does.
     """
+    require_plain_url(url)
+    async with http_client(base_url(url), key, connections=connections) as (http, proxy):
+        yield VendorClient(http, key, timing, proxy=proxy)
+
+
+def require_plain_url(url: str) -> None:
+    """Raises BadInput when the URL is not plain http(s) or carries a name or password."""
     try:
         parts = httpx.URL(url)
         is_plain = parts.scheme in {"http", "https"} and bool(parts.host) and not parts.userinfo
@@ -184,6 +199,17 @@ async def connect(
         # The URL itself is not repeated: it may contain a password.
         detail = "the vendor's URL must look like http://host:8000, without a name or password"
         raise BadInput(detail)
+
+
+@asynccontextmanager
+async def http_client(
+    url: str, key: SecretStr, *, connections: int, reuses_connections: bool = True
+) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
+    """An HTTP client with this base URL, and its proxy in words; closed when the block ends.
+
+    Raises BadInput when the key is empty or not printable ASCII, and for a proxy or certificate
+    variable that cannot be used.
+    """
     secret = key.get_secret_value()
     if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
         detail = "the vendor's key is empty or has characters that no key has"
@@ -193,14 +219,15 @@ async def connect(
         proxy, trusted = proxy_for(url), certificates()
     except UnusableVariable as error:
         raise BadInput(str(error)) from error
+    kept = connections if reuses_connections else 0
     async with httpx.AsyncClient(
-        base_url=base_url(url),
+        base_url=url,
         trust_env=False,  # what the environment says is read above, once for client and audit
         proxy=None if proxy is None else proxy.url,
         verify=trusted or True,
         headers={"User-Agent": _user_agent()},
         timeout=httpx.Timeout(connect=10.0, read=90.0, write=60.0, pool=120.0),
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=kept),
         follow_redirects=False,
     ) as http:
-        yield VendorClient(http, key, timing, proxy="" if proxy is None else str(proxy))
+        yield http, "" if proxy is None else str(proxy)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cache.records.canonical_json import json_sha256
 from cache.records.purchase_records import Intent
-from cache.records.receipt import key_id_of
+from cache.records.receipt import CLIENT_KNOWS, key_id_of
 from student.vendor.schemas import Modality, Model, Prices
 
 # Bytes of JSON around the items: the model's name and the brackets.
@@ -130,8 +130,17 @@ def items_that_fit(items: Sequence[Item], max_bytes: int) -> int:
     return len(items)
 
 
+VENDOR_KNOWS = "buy1-"
+"""The start of the key of a purchase that its vendor can be asked for."""
+
+
 def purchase_key(
-    *, account: str, model_fingerprint: str, digests: Sequence[bytes], epoch: str
+    *,
+    account: str,
+    model_fingerprint: str,
+    digests: Sequence[bytes],
+    epoch: str,
+    prefix: str = VENDOR_KNOWS,
 ) -> str:
     """The Idempotency-Key of a purchase: the same for the same items in order, epoch and account.
 
@@ -146,7 +155,12 @@ def purchase_key(
         "items": [digest.hex() for digest in digests],
         "model_fingerprint": model_fingerprint,
     }
-    return "buy1-" + json_sha256(facts)
+    return prefix + json_sha256(facts)
+
+
+def is_unknown_to_vendor(intent: Intent) -> bool:
+    """Whether nobody can be asked what became of this purchase: its vendor knows no keys."""
+    return intent.idempotency_key.startswith(CLIENT_KNOWS)
 
 
 def belongs_to(account: str, intent: Intent) -> bool:

@@ -119,6 +119,8 @@ def _check_money(body: _Body, expected: ExpectedAnswer) -> None:
     receipt, usage = body.receipt, body.usage
     if not receipt.verify():
         _refuse(expected, "the receipt's hash does not fit the receipt")
+    if receipt.is_from_client:
+        _refuse(expected, "the receipt says that the client has written it")
     if receipt.kind != "charge":
         _refuse(expected, f"the receipt is a {receipt.kind!r}, not a charge")
     if receipt.idempotency_key != expected.idempotency_key:

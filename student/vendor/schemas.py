@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,13 +22,16 @@ class Limits(_Schema):
     """The most that a single request may carry.
 
     An earlier vendor does not name the formats of images that it takes, nor the greatest ratio of
-    an image's sides: None.
+    an image's sides: None. With `converts_formats`, which no answer of a vendor sets, an image in
+    another format is sent as a PNG instead of being left out.
     """
 
     max_items: int = Field(ge=1)
     max_image_bytes: int = Field(ge=1)
     max_image_pixels: int = Field(ge=1)
     max_body_bytes: int = Field(ge=1)
+    converts_formats: ClassVar[bool] = False
+
     image_formats: tuple[str, ...] | None = None
     max_image_aspect_ratio: int | None = Field(default=None, ge=1)
 
@@ -99,6 +103,19 @@ class ModelList(_Schema):
     data: tuple[Model, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """What is bought, in everything that a vendor may bill.
+
+    `tokens` are of texts, `pixels` of images; in a plan they are estimates.
+    """
+
+    images: int = 0
+    texts: int = 0
+    tokens: int = 0
+    pixels: int = 0
+
+
 class UnitPrices(_Schema):
     image: int = Field(ge=1)
     text: int = Field(ge=1)
@@ -115,6 +132,15 @@ class Prices(_Schema):
     def units_for(self, modality: Modality) -> int:
         """Units (queries) for an item of this modality."""
         return self.units.image if modality == "image" else self.units.text
+
+    @property
+    def description(self) -> str:
+        """The prices in words, for a plan."""
+        return f"{self.micro_usd_per_unit:,} micro-USD a query, price list {self.version}"
+
+    def cost_of(self, bought: Amounts) -> int:
+        """The price of these amounts, in micro-USD."""
+        return self.cost(bought.images * self.units.image + bought.texts * self.units.text)
 
     def cost(self, units: int) -> int:
         """The price of this many units, in micro-USD."""

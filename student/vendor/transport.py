@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import httpx
 from pydantic import SecretStr
@@ -60,6 +60,45 @@ class _Failure:
     timed_out: bool = False
 
 
+class ReadProblem(Protocol):
+    """Reads a reply of another status than 200 as an error that says what was charged."""
+
+    def __call__(
+        self, reply: Reply, *, is_doubtful: bool, printable: Callable[[str], str]
+    ) -> VendorError: ...
+
+
+def _native_problem(
+    reply: Reply, *, is_doubtful: bool, printable: Callable[[str], str]
+) -> VendorError:
+    return read_problem(reply.status, reply.content, is_doubtful=is_doubtful, printable=printable)
+
+
+def _native_retry(reply: Reply, error: VendorError) -> bool:
+    return is_retried(reply.status, error.code)
+
+
+def _bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conventions:
+    """What differs between kinds of vendors: how they refuse, and what may be sent again.
+
+    With `repeats_in_doubt`, a request that may have been charged is sent again, because the vendor
+    knows it by its idempotency key. `readiness_path` is asked while the vendor is down; with
+    `any_answer_is_ready` every answer but 5xx says that it is up.
+    """
+
+    authorise: Callable[[str], dict[str, str]] = _bearer
+    read_problem: ReadProblem = _native_problem
+    may_retry: Callable[[Reply, VendorError], bool] = _native_retry
+    repeats_in_doubt: bool = True
+    readiness_path: str = "/readyz"
+    any_answer_is_ready: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """When requests are repeated and when an outage ends.
@@ -81,9 +120,16 @@ class Transport:
     `http` has the base URL and the timeouts.
     """
 
-    def __init__(self, http: httpx.AsyncClient, key: SecretStr, timing: Timing) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        key: SecretStr,
+        timing: Timing,
+        conventions: Conventions | None = None,
+    ) -> None:
         self._http = http
         self._key = key
+        self._conventions = conventions or Conventions()
         self._policy = timing.retry
         self._sleep = timing.sleep
         self._clock = timing.clock
@@ -108,12 +154,13 @@ class Transport:
 
     async def is_ready(self) -> bool:
         """Whether the vendor says that it can serve now; asked once, without a retry."""
+        conventions = self._conventions
         try:
-            reply = await self._send("GET", "/readyz", b"", {})
+            reply = await self._send("GET", conventions.readiness_path, b"", {})
         except (httpx.TransportError, TimeoutError):
             return False
         self._breaker.record_contact()
-        return reply.status == 200
+        return reply.status == 200 or (conventions.any_answer_is_ready and reply.status < 500)
 
     async def request(
         self,
@@ -178,11 +225,8 @@ class Transport:
             self._breaker.record_success()
         if reply.status == 200:
             return reply
-        problem = read_problem(
-            reply.status,
-            reply.content,
-            is_doubtful=attempts.is_doubtful,
-            printable=self._printable,
+        problem = self._conventions.read_problem(
+            reply, is_doubtful=attempts.is_doubtful, printable=self._printable
         )
         if reply.status >= 500:
             is_outage = problem.code in OUTAGES
@@ -195,12 +239,13 @@ class Transport:
         return _Failure(
             error=problem,
             status=reply.status,
-            may_retry=is_retried(reply.status, problem.code),
+            may_retry=self._conventions.may_retry(reply, problem),
             retry_after=retry_after_seconds(reply.headers.get("Retry-After")),
         )
 
     def _connection_failure(self, error: Exception, attempts: _Attempts) -> _Failure:
-        attempts.is_doubtful = attempts.is_doubtful or not isinstance(error, _NEVER_SENT)
+        was_sent = not isinstance(error, _NEVER_SENT)
+        attempts.is_doubtful = attempts.is_doubtful or was_sent
         cause = type(error).__name__
         self._breaker.record_failure(cause)
         detail = (
@@ -209,12 +254,13 @@ class Transport:
         return _Failure(
             error=VendorUnreachable(detail, charged=attempts.charged),
             status=0,
-            may_retry=not isinstance(error, httpx.UnsupportedProtocol),
+            may_retry=not isinstance(error, httpx.UnsupportedProtocol)
+            and (self._conventions.repeats_in_doubt or not was_sent),
             timed_out=isinstance(error, (TimeoutError, httpx.TimeoutException)),
         )
 
     async def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        authorised = {**headers, "Authorization": f"Bearer {self._key.get_secret_value()}"}
+        authorised = {**headers, **self._conventions.authorise(self._key.get_secret_value())}
         async with (
             asyncio.timeout(self._policy.request_seconds),
             self._http.stream(method, path, content=body or None, headers=authorised) as response,
