@@ -82,7 +82,7 @@ def spend_summary(cache: CacheReader) -> SpendSummary:
     spend = cache.spend_on_record()
     by_model = _totals_by(stored, [(r.receipt.model, r.receipt.model_fingerprint) for r in stored])
     by_account = _totals_by(stored, [receipt.account for receipt in stored])
-    return {
+    summary: SpendSummary = {
         "total": total.as_dict(),
         "in_flight_units": spend.open_units,
         "lost_units": spend.written_off_units,
@@ -128,9 +128,12 @@ def spend_summary(cache: CacheReader) -> SpendSummary:
             for write_off in cache.write_offs()
         ],
         "bought_twice": sum(1 for _ in cache.rows_bought_again()),
-        "in_doubt_units": sum(one.units for one in cache.write_offs() if one.is_in_doubt),
-        "vendor_usage": vendor_usage(stored),
     }
+    if in_doubt := sum(one.units for one in cache.write_offs() if one.is_in_doubt):
+        summary["in_doubt_units"] = in_doubt
+    if usage := vendor_usage(stored):
+        summary["vendor_usage"] = usage
+    return summary
 
 
 def spend_by_day(cache: CacheReader) -> list[DaySpend]:

@@ -6,7 +6,7 @@ Scripts read them, so they never change.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Totals(TypedDict):
@@ -102,7 +102,7 @@ class SpendSummary(TypedDict):
 
     `in_doubt_units` are those of `lost_units` that a vendor which knows no purchases never
     answered: what was bought again of them may have been paid twice. `vendor_usage` is what such
-    vendors said of their work, added up.
+    vendors said of their work, added up. Both are left out of a cache that has no such purchases.
     """
 
     total: Totals
@@ -116,5 +116,5 @@ class SpendSummary(TypedDict):
     refused: list[RefusedItem]
     lost: list[WrittenOff]
     bought_twice: int
-    in_doubt_units: int
-    vendor_usage: list[VendorUsage]
+    in_doubt_units: NotRequired[int]
+    vendor_usage: NotRequired[list[VendorUsage]]

@@ -79,16 +79,16 @@ def show_summary(out: Console, summary: SpendSummary) -> None:
         columns = ("idempotency_key", "run", "items", "units", "detail")
         title = "Written off: counted as spent, no answer"
         _show(out, title, columns, map(_with_short_key, summary["lost"]))
-    if summary["in_doubt_units"]:
+    if in_doubt := summary.get("in_doubt_units"):
         out.print(
-            f"{summary['in_doubt_units']} of the queries written off went to a vendor that knows"
+            f"{in_doubt} of the queries written off went to a vendor that knows"
             " no purchases: what was bought again of them may have been paid twice."
         )
-    if summary["vendor_usage"]:
-        rows = [{**one, "usage": usage_text(one["usage"])} for one in summary["vendor_usage"]]
+    if said := summary.get("vendor_usage"):
+        rows = [{**one, "usage": usage_text(one["usage"])} for one in said]
         title = "Counted here, and said by vendors that issue no receipts (prices are your own)"
-        columns = ("model", "wire", "receipts", "images", "texts", "cost_micro_usd", "usage")
-        _show(out, title, columns, rows)
+        counted = ("model", "wire", "receipts", "images", "texts", "cost_micro_usd", "usage")
+        _show(out, title, counted, rows)
     if summary["refused"]:
         columns = ("modality", "item", "view", "code", "detail")
         _show(out, "Refused by the vendor, free of charge", columns, summary["refused"])

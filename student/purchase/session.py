@@ -182,7 +182,11 @@ async def ask_for_model(
     Raises BadInput where the vendor has no such model or a student cannot learn from it, and
     VendorError; where nobody answers, it says how a vendor is started.
     """
-    if not await vendor.ready():
+    is_ready = await vendor.ready()
+    if not is_ready and not vendor.knows_purchases:
+        detail = f"No server answers at {vendor.url}: name the vendor's address with --vendor."
+        raise VendorUnreachable(detail, charged=False)
+    if not is_ready:
         terminal.say(
             f"the vendor at {vendor.url} is not ready; asking again for at most "
             f"{vendor.patience_seconds:.0f} s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
@@ -13,6 +13,7 @@ from student.options.purchase import PurchaseOptions
 from student.options.wire import WireOptions
 from student.vendor.client import connect, http_client, require_plain_url
 from student.vendor.transport import Timing
+from student.wires import cohere, vertex, voyage
 from student.wires.client import WireClient, wire_model
 from student.wires.openai import OpenAIWire
 from student.wires.own_prices import own_prices
@@ -58,9 +59,48 @@ def wire_of(options: PurchaseOptions) -> Wire:
                 dimensions=options.dimensions,
                 task=options.task,
             )
-        case _:
-            message = f"there is no wire {options.wire}"
-            raise BadInput(message)
+        case "voyage":
+            _require_one_of(options.input_type, voyage.INPUT_TYPES, "--input-type")
+            return voyage.VoyageWire(
+                url=options.vendor,
+                model=options.teacher,
+                dimensions=options.dimensions,
+                input_type=options.input_type,
+                truncate=options.truncate,
+            )
+        case "cohere":
+            _require_one_of(options.input_type, cohere.INPUT_TYPES, "--input-type")
+            wire = cohere.CohereWire(
+                url=options.vendor,
+                model=options.teacher,
+                dimensions=options.dimensions,
+                input_type=options.input_type or cohere.DEFAULT_INPUT_TYPE,
+                truncate=options.truncate,
+            )
+            if wire.takes_single_images and options.dimensions is not None:
+                message = f"--dimensions: {options.teacher} has one size; embed-v4 has several"
+                raise BadInput(message)
+            return wire
+        case "vertex":
+            if "/locations/" not in options.vendor:
+                message = (
+                    "the wire vertex needs --vendor https://REGION-aiplatform.googleapis.com/v1/"
+                    "projects/PROJECT/locations/REGION"
+                )
+                raise BadInput(message)
+            _require_one_of(options.dimensions, vertex.DIMENSIONS, "--dimensions")
+            return vertex.VertexWire(
+                url=options.vendor, model=options.teacher, dimensions=options.dimensions
+            )
+        case "native":
+            message = "the native wire needs no description"
+            raise ValueError(message)
+
+
+def _require_one_of(value: object, known: Sequence[object], flag: str) -> None:
+    if value is not None and value not in known:
+        message = f"{flag} {value}: this wire takes {', '.join(map(str, known))}"
+        raise BadInput(message)
 
 
 @asynccontextmanager

@@ -95,9 +95,11 @@ class OpenAIWire:
     def read(self, document: Mapping[str, Any]) -> WireAnswer:
         """The vectors in the order of their `index`, and `usage`."""
         rows = document["data"]
-        vectors: list[Any] = [None] * len(rows)
-        for position, row in enumerate(rows):
-            vectors[row.get("index", position)] = _numbers(row["embedding"])
+        placed = {int(row.get("index", n)): row["embedding"] for n, row in enumerate(rows)}
+        if sorted(placed) != list(range(len(rows))):
+            message = "the indexes are not those of the inputs"
+            raise ValueError(message)
+        vectors = [_numbers(placed[index]) for index in range(len(rows))]
         usage = document.get("usage") or {}
         tokens = usage.get("total_tokens", usage.get("prompt_tokens"))
         return WireAnswer(

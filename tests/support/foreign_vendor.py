@@ -142,6 +142,11 @@ def _openai_answer(
 OPENAI = Shape("/v1/embeddings", _openai_items, _openai_answer)
 
 
+def answered(vendor: ForeignVendor, request: httpx.Request) -> httpx.Response:
+    """No fault: the correct answer, where a later request is to fail."""
+    return vendor.serve(request)
+
+
 def lost_request(vendor: ForeignVendor, request: httpx.Request) -> httpx.Response:
     """A fault: the request never reaches the vendor, and the client cannot tell."""
     message = "lost on the way there"

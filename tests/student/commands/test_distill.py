@@ -43,7 +43,7 @@ def run_distill(monkeypatch: pytest.MonkeyPatch) -> RunDistill:
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
 
     def run(options: Options, vendor: LedgerVendor) -> None:
-        monkeypatch.setattr(command, "connect", lambda *_, **__: client_of(vendor))
+        monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(vendor))
         command.run_distill(options, quiet(), command="distill-client")
 
     return run
@@ -157,7 +157,7 @@ def test_a_vendor_that_is_not_there_is_noticed_before_any_image_is_rendered(
 
     options = settings(pets, budget=1000, threads=1)
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
-    monkeypatch.setattr(command, "connect", lambda *_, **__: client_of(nobody))
+    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(nobody))
     with pytest.raises(VendorUnreachable) as error:
         command.run_distill(options, quiet(), command="distill-client")
     for way_out in ("--vendor", "TEACHER_URL", "`docker compose up`", "`teacher-server serve`"):
@@ -209,7 +209,7 @@ def test_a_dry_run_says_how_long_training_would_take(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
-    monkeypatch.setattr(command, "connect", lambda *_, **__: client_of(LedgerVendor()))
+    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(LedgerVendor()))
     options = settings(pets, dry_run=True, threads=1, compare=True, steps=10**8)
     text = StringIO()
     command.run_distill(options, Terminal(Console(file=text, width=300)), command="distill-client")

@@ -11,7 +11,7 @@ from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache
 from cache.reports.spend import spend_summary
 from student.errors import VendorError, VendorUnreachable
-from tests.support.foreign_vendor import ForeignVendor, failing, unreachable
+from tests.support.foreign_vendor import answered, failing, unreachable
 from tests.support.wire_setup import CANARY, WireSetup, picture
 
 
@@ -24,7 +24,11 @@ async def test_a_purchase_stores_unit_vectors_and_receipts_that_verify(setup: Wi
         row = cache.fetch([wanted[1].key])[wanted[1].key]
         assert np.allclose(row.vector, setup.vendor.vector(picture(0)), atol=1e-6)
         assert verify(cache).problems == ()
-        assert spend_summary(cache)["total"]["units"] == 7 + CANARY
+        found = spend_summary(cache)
+    assert found["total"]["units"] == 7 + CANARY
+    (said,) = found.get("vendor_usage", [])
+    assert (said["images"], said["texts"], said["wire"]) == (7, 2, "openai")
+    assert said["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
 
 
 async def test_the_receipt_says_that_the_client_wrote_it_and_keeps_the_vendors_usage(
@@ -121,7 +125,7 @@ async def test_a_vendor_that_is_not_there_ends_the_run_and_nothing_counts_as_spe
 
 async def test_an_empty_account_is_a_normal_end(setup: WireSetup) -> None:
     await setup.buy(setup.images(2))
-    setup.vendor.faults.extend([_ok, _ok, *[failing(402)] * 20])
+    setup.vendor.faults.extend([answered, answered, *[failing(402)] * 20])
     summary = await setup.buy(setup.images(8))
     assert summary.stop_reason == "vendor budget"
     assert setup.committed() == setup.vendor.spent
@@ -139,7 +143,7 @@ async def test_an_item_that_the_vendor_refuses_alone_is_recorded_and_the_others_
 
 
 async def test_a_vendor_that_refuses_everything_marks_no_item_as_refused(setup: WireSetup) -> None:
-    setup.vendor.faults.extend([_ok, _ok, *[failing(400)] * 100])
+    setup.vendor.faults.extend([answered, answered, *[failing(400)] * 100])
     with pytest.raises(VendorError, match="no item is marked as refused"):
         await setup.buy(setup.images(9))
     assert (await setup.plan(setup.images(9))).refused_before == 0
@@ -152,7 +156,3 @@ async def test_requests_keep_to_the_rate_that_the_options_state(setup: WireSetup
     await setup.buy(setup.images(12))
     assert setup.vendor.requests == 5
     assert setup.clock.now - before == pytest.approx(4 * 2.0, abs=0.1)
-
-
-def _ok(vendor: ForeignVendor, request: object) -> object:
-    return vendor.serve(request)  # type: ignore[arg-type]
