@@ -116,6 +116,15 @@ def _parser() -> argparse.ArgumentParser:
         help="the model to record, if the cache has embeddings of several",
     )
     _add_audit_options(command("audit", commands.audit))
+    reconcile = command("reconcile", commands.reconcile)
+    reconcile.add_argument("file", metavar="FILE", type=Path, help="invoice or usage export, CSV")
+    reconcile.add_argument(
+        "--account",
+        metavar="TEXT",
+        default="",
+        help="compare only receipts of accounts with this text in their name, such as the vendor's"
+        " host (default: all)",
+    )
     return parser
 
 

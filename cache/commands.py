@@ -164,6 +164,27 @@ def record(folder: Path, arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def reconcile(folder: Path, arguments: argparse.Namespace) -> int:
+    """Compare the receipts with a vendor's invoice or usage export, a CSV file.
+
+    The file has a line of names. date and model say which receipts a line is about; requests,
+    images, texts, queries, micro_usd or usd are compared with what was counted here, and any other
+    column of numbers with the vendor's usage of that name (total_tokens, image_pixels). A figure
+    agrees if it lies between what was answered and that with all purchases in doubt. Exit status: 0
+    if all agree; 1 on any difference; 2 on errors.
+    """
+    from cache.audit.invoice import read_invoice
+    from cache.audit.reconcile import reconcile
+    from cache.reports.reconciliation import reconciliation_json, show_reconciliation
+    from cache.storage.folder import user_path
+
+    with _open(folder) as cache:
+        invoice = read_invoice(user_path(arguments.file))
+        result = reconcile(cache, invoice, account=arguments.account)
+    _print(arguments, result, show_reconciliation, reconciliation_json)
+    return EXIT_DIFFERS if result.differences else EXIT_OK
+
+
 def audit(folder: Path, arguments: argparse.Namespace) -> int:
     """Compare the receipts, and the embeddings that they pay for, with the vendor's ledger.
 

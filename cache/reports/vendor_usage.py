@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from cache.records.purchase_records import StoredReceipt
+from cache.records.usage import numbers_in
 from cache.reports.spend_schema import VendorUsage
 
 
@@ -41,15 +41,6 @@ def vendor_usage(stored: Sequence[StoredReceipt]) -> list[VendorUsage]:
     for name, figures in sums.items():
         found[name]["usage"] = dict(figures)
     return list(found.values())
-
-
-def numbers_in(usage: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int | float]]:
-    """Yield the numbers of a usage, those of nested objects as `billed_units.images`."""
-    for name, value in usage.items():
-        if isinstance(value, Mapping):
-            yield from numbers_in(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{name}", value
 
 
 def usage_text(usage: Mapping[str, int | float]) -> str:

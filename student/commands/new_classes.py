@@ -22,6 +22,7 @@ from student.errors import BadInput
 from student.inference.trained_student import TrainedStudent
 from student.options.purchase import PurchaseOptions, api_key
 from student.options.section import build
+from student.options.wire import WireOptions
 from student.purchase.embedding_buyer import EmbeddingBuyer
 from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary
@@ -130,6 +131,7 @@ class NewClasses:
             cache=self.options.cache,
             budget=budget,
             model=self.trained.meta.get("teacher", {}).get("model"),
+            wire=self.options,
         )
 
 
@@ -141,12 +143,17 @@ def with_classes(
     The options are those of `add_purchase_options`. The plan goes to standard error. None after a
     dry run. Raises BadInput, PlanExceedsBudget and VendorError.
     """
-    stored = trained.meta.get("settings", {}).get("cache")
+    stored = trained.meta.get("settings", {})
+    wire = {name: stored[name] for name in WireOptions.model_fields if name in stored}
+    is_native = wire.get("wire", "native") == "native"
+    # A vendor behind a wire is known by its address, which is part of the model's identity.
+    address = os.environ.get("TEACHER_URL") if is_native else stored.get("vendor")
     given = {
         "budget": options.budget,
-        "cache": options.cache or stored,
-        "vendor": options.vendor or os.environ.get("TEACHER_URL"),
+        "cache": options.cache or stored.get("cache"),
+        "vendor": options.vendor or address,
         "key_file": options.key_file,
+        **wire,
     }
     purchase = build(PurchaseOptions, {k: v for k, v in given.items() if v is not None})
     new = NewClasses(trained=trained, classes=tuple(classes), options=purchase)

@@ -29,7 +29,8 @@ def add_purchase_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--vendor",
         metavar="URL",
-        help="base URL of the vendor (default: TEACHER_URL, or http://127.0.0.1:8000)",
+        help="base URL of the vendor (default: TEACHER_URL, or http://127.0.0.1:8000; over another "
+        "wire than native, the vendor that the student was bought from)",
     )
     group.add_argument(
         "--key-file",
