@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     give_up = subparsers.add_parser("give-up", parents=[write_off], add_help=False)
     give_up.set_defaults(run=commands.write_off, old_name="give-up", new_name="write-off")
     _add_export_options(command("export", commands.export))
+    _add_diff_options(command("diff", commands.diff))
     record = command("record", commands.record)
     record.add_argument("out", metavar="OUT", type=Path, help="folder to write the recording to")
     record.add_argument(
@@ -129,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_export_options(export: argparse.ArgumentParser) -> None:
-    export.add_argument("--format", choices=("csv", "json"), required=True, help="output format")
+    export.add_argument(
+        "--format", choices=("csv", "json", "parquet"), required=True, help="output format"
+    )
     export.add_argument(
         "--what",
         choices=("receipts", "rows", "runs"),
@@ -139,6 +142,16 @@ def _add_export_options(export: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--out", metavar="FILE", type=Path, help="output file (default: standard output)"
     )
+
+
+def _add_diff_options(diff: argparse.ArgumentParser) -> None:
+    diff.add_argument(
+        "a", metavar="A", type=Path, nargs="?", help="cache folder (default: that of --cache)"
+    )
+    diff.add_argument("b", metavar="B", type=Path, nargs="?", help="cache folder to compare with A")
+    dates = "compare A before this date, in UTC, with A before --until (2026-01-31, or with a time)"
+    diff.add_argument("--since", metavar="DATE", help=dates)
+    diff.add_argument("--until", metavar="DATE", help="the later date (default: now)")
 
 
 def _add_audit_options(audit: argparse.ArgumentParser) -> None:

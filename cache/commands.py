@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -129,10 +130,26 @@ def write_off(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def export(folder: Path, arguments: argparse.Namespace) -> int:
-    """Write receipts, rows or runs as CSV or JSON."""
-    from cache.reports.export import export_csv, export_json, open_output
+    """Write receipts, rows or runs as CSV, JSON or Parquet."""
+    from cache.errors import ReportImpossible
+    from cache.reports.export import (
+        export_csv,
+        export_json,
+        export_parquet,
+        open_binary_output,
+        open_output,
+    )
     from cache.storage.folder import user_path
 
+    if arguments.format == "parquet":
+        if arguments.out is None:
+            message = "Parquet is not text: name the file with --out"
+            raise ReportImpossible(message)
+        out = user_path(arguments.out)
+        with _open(folder) as cache, open_binary_output(out) as binary:
+            count = export_parquet(cache, arguments.what, binary)
+        sys.stderr.write(f"{count} {arguments.what} written to {out}\n")
+        return EXIT_OK
     write = export_csv if arguments.format == "csv" else export_json
     with _open(folder) as cache:
         if arguments.out is None:
@@ -143,6 +160,23 @@ def export(folder: Path, arguments: argparse.Namespace) -> int:
             count = write(cache, arguments.what, file)
     sys.stderr.write(f"{count} {arguments.what} written to {out}\n")
     return EXIT_OK
+
+
+def diff(folder: Path, arguments: argparse.Namespace) -> int:
+    """Compare two caches, or one cache at two dates, by receipts, rows and spend.
+
+    Lists what only one of them has, rows with different vectors, and the spend by model. With
+    --since, compares what the cache held before that date with what it held before --until. Exit
+    status: 0 if both are equal; 1 if not; 2 on errors.
+    """
+    from cache.reports.comparison import compare, comparison_json, show_comparison, sides_of
+
+    with ExitStack() as opened:
+        folders = [path for path in (arguments.a or folder, arguments.b) if path is not None]
+        caches = [opened.enter_context(_open(path)) for path in folders]
+        result = compare(*sides_of(caches, since=arguments.since, until=arguments.until))
+    _print(arguments, result, show_comparison, comparison_json)
+    return EXIT_OK if result.is_equal else EXIT_DIFFERS
 
 
 def record(folder: Path, arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ CacheError
 ├── NotOpen               no open purchase has the given key
 ├── NotPaid               an embedding is not in the cache
 ├── NothingToRecord       the cache has no embeddings of one model to record
+├── ReportImpossible      a report cannot be made of what it was given
 ├── StaleTable            a table on disk is not the requested table
 ├── AuditImpossible       the vendor's ledger could not be read
 └── UnusableVariable      a proxy or certificate variable cannot be used
@@ -148,6 +149,10 @@ class NotPaid(CacheError):
 
 class NothingToRecord(CacheError):
     """The cache has no embeddings, or those of several models, so nothing was recorded."""
+
+
+class ReportImpossible(CacheError):
+    """A report cannot be made of the files, folders or options that it was given."""
 
 
 class StaleTable(CacheError):

@@ -113,7 +113,8 @@ class RunRecord:
     """One run of a client: what it planned, found in the cache and bought.
 
     `already_paid` counts items, `paid_units` their price in queries (None in old records).
-    `model_fingerprint` is that of the keys; `model_fingerprint_v2` is "" in old records.
+    `model_fingerprint` is that of the keys; `model_fingerprint_v2` is "" in old records. `retries`
+    counts the requests sent again (None in old records, and while a run buys).
     """
 
     run: str
@@ -128,6 +129,7 @@ class RunRecord:
     micro_usd_per_unit: int
     paid_units: int | None = None
     model_fingerprint_v2: str = ""
+    retries: int | None = None
 
     @property
     def saved_micro_usd(self) -> int:

@@ -1,4 +1,4 @@
-"""Export of a cache as CSV or JSON, for other programs."""
+"""Export of a cache as CSV, JSON or Parquet, for other programs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, BinaryIO, Literal
 
+from cache.errors import ReportImpossible
 from cache.storage.atomic_file import replacing
 from cache.storage.reader import CacheReader
 
@@ -45,9 +47,44 @@ def export_json(cache: CacheReader, what: What, out: IO[str]) -> int:
     return count
 
 
+def export_parquet(cache: CacheReader, what: What, out: BinaryIO) -> int:
+    """Write one Parquet table with a column for each field; return the number of records.
+
+    A field that a record does not have is null. Raises ReportImpossible without pyarrow, or if a
+    column holds what Parquet has no type for, such as a number beyond 64 bits.
+    """
+    if find_spec("pyarrow") is None:
+        message = "Parquet needs pyarrow: pip install 'rented-teacher[parquet]', or use csv or json"
+        raise ReportImpossible(message)
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    records = list(_records(cache, what))
+    columns = dict.fromkeys(name for record in records for name in record)
+    table = {}
+    for name in columns:
+        try:
+            table[name] = pa.array([record.get(name) for record in records])
+        except (pa.ArrowException, OverflowError) as error:
+            message = f"the field {name} does not fit a Parquet column ({error}): use csv or json"
+            raise ReportImpossible(message) from error
+    parquet.write_table(pa.table(table), out)
+    return len(records)
+
+
 @contextmanager
 def open_output(path: Path) -> Iterator[IO[str]]:
-    """Open `path` for text; a regular file, or what a link leads to, is replaced atomically.
+    """Open `path` for text as `open_binary_output` does, in UTF-8."""
+    with open_binary_output(path) as binary:
+        text = io.TextIOWrapper(binary, "utf-8", newline="")
+        yield text
+        # Flushes; `open_binary_output` closes the file.
+        text.detach()
+
+
+@contextmanager
+def open_binary_output(path: Path) -> Iterator[BinaryIO]:
+    """Open `path` for bytes; a regular file, or what a link leads to, is replaced atomically.
 
     Writes directly to what is not a regular file, such as a pipe. Raises OSError, with nothing left
     behind, if the file cannot be written.
@@ -56,14 +93,11 @@ def open_output(path: Path) -> Iterator[IO[str]]:
     # Ask `path` itself: the target of /dev/stdout may have no name of its own.
     if target.is_symlink() or (path.exists() and not path.is_file()):
         # A folder or a circle of links raises OSError here.
-        with path.open("w", encoding="utf-8", newline="") as file:
+        with path.open("wb") as file:
             yield file
         return
-    with replacing(target) as binary:
-        text = io.TextIOWrapper(binary, "utf-8", newline="")
-        yield text
-        # Flushes; `replacing` closes the file.
-        text.detach()
+    with replacing(target) as file:
+        yield file
 
 
 def _records(cache: CacheReader, what: What) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,7 @@ from cache.standard_output import discard_output
 
 _TOTALS = ("images", "texts", "units", "cost_micro_usd", "cost_usd")
 _NUMBERS = frozenset((*_TOTALS, "planned", "already_paid", "saved_micro_usd", "items", "receipts"))
+_SIDES = ("_in_a", "_in_b", "difference_micro_usd")
 _TITLES = {
     "model_fingerprint": "fingerprint",
     "units": "queries",
@@ -31,6 +32,11 @@ _TITLES = {
     "first_purchase": "first purchase",
     "last_purchase": "last purchase",
     "idempotency_key": "idempotency key",
+    "units_in_a": "queries in A",
+    "units_in_b": "queries in B",
+    "cost_micro_usd_in_a": "micro-USD in A",
+    "cost_micro_usd_in_b": "micro-USD in B",
+    "difference_micro_usd": "difference",
 }
 _ONLY_AN_AUDIT = (
     "A purchase erased from the cache and from receipts.jsonl alike leaves no trace here: only"
@@ -64,8 +70,8 @@ def show_summary(out: Console, summary: SpendSummary) -> None:
         {**one, "model_fingerprint": short_fingerprint(one["model_fingerprint"])}
         for one in summary["models"]
     ]
-    _show(out, "Paid, by model", ("model", "model_fingerprint", *_TOTALS, *dated), models)
-    _show(
+    show_table(out, "Paid, by model", ("model", "model_fingerprint", *_TOTALS, *dated), models)
+    show_table(
         out,
         "Runs",
         ("run", "started", "planned", "already_paid", *_TOTALS[2:], "saved_micro_usd"),
@@ -74,11 +80,11 @@ def show_summary(out: Console, summary: SpendSummary) -> None:
     if summary["open_intents"]:
         columns = ("idempotency_key", "run", "items", "units", "created")
         title = "Open purchases: sent or about to be, not settled"
-        _show(out, title, columns, map(_with_short_key, summary["open_intents"]))
+        show_table(out, title, columns, map(_with_short_key, summary["open_intents"]))
     if summary["lost"]:
         columns = ("idempotency_key", "run", "items", "units", "detail")
         title = "Written off: counted as spent, no answer"
-        _show(out, title, columns, map(_with_short_key, summary["lost"]))
+        show_table(out, title, columns, map(_with_short_key, summary["lost"]))
     if in_doubt := summary.get("in_doubt_units"):
         out.print(
             f"{in_doubt} of the queries written off went to a vendor that knows"
@@ -88,10 +94,10 @@ def show_summary(out: Console, summary: SpendSummary) -> None:
         rows = [{**one, "usage": usage_text(one["usage"])} for one in said]
         title = "Counted here, and said by vendors that issue no receipts (prices are your own)"
         counted = ("model", "wire", "receipts", "images", "texts", "cost_micro_usd", "usage")
-        _show(out, title, counted, rows)
+        show_table(out, title, counted, rows)
     if summary["refused"]:
         columns = ("modality", "item", "view", "code", "detail")
-        _show(out, "Refused by the vendor, free of charge", columns, summary["refused"])
+        show_table(out, "Refused by the vendor, free of charge", columns, summary["refused"])
     total = summary["total"]
     out.print(
         f"{total['units']} queries paid in {total['receipts']} requests: {total['cost_micro_usd']}"
@@ -103,7 +109,7 @@ def show_summary(out: Console, summary: SpendSummary) -> None:
 
 def show_days(out: Console, days: Sequence[DaySpend]) -> None:
     """Print what was bought on each day."""
-    _show(out, "Paid, by day (UTC)", ("day", "receipts", *_TOTALS), days)
+    show_table(out, "Paid, by day (UTC)", ("day", "receipts", *_TOTALS), days)
 
 
 def show_verification(out: Console, result: Verification) -> None:
@@ -206,12 +212,13 @@ def _with_short_key(purchase: OpenPurchase | WrittenOff) -> Mapping[str, object]
     return {**purchase, "idempotency_key": f"{purchase['idempotency_key'][:_KEY_CHARACTERS]}…"}
 
 
-def _show(
+def show_table(
     out: Console, title: str, columns: Sequence[str], records: Iterable[Mapping[str, object]]
 ) -> None:
+    """Print records as a table of these columns, numbers to the right."""
     table = Table(title=title, title_justify="left")
     for column in columns:
-        is_number = column in _NUMBERS
+        is_number = column in _NUMBERS or column.endswith(_SIDES)
         table.add_column(_TITLES.get(column, column), justify="right" if is_number else "left")
     for record in records:
         values = (record.get(column) for column in columns)

@@ -76,7 +76,12 @@ async def buy_and_record(
             cost_micro_usd=summary.cost_micro_usd + canary.cost_micro_usd,
             in_doubt=summary.in_doubt + canary.in_doubt,
         )
-    bought = replace(record, bought_units=summary.units, cost_micro_usd=summary.cost_micro_usd)
+    bought = replace(
+        record,
+        bought_units=summary.units,
+        cost_micro_usd=summary.cost_micro_usd,
+        retries=summary.retries,
+    )
     cache.record_run(bought)
     return summary
 

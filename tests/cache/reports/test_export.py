@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from cache.cli import main
+from cache.errors import ReportImpossible
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.records.receipt import Receipt
-from cache.reports.export import What, export_csv, export_json, open_output
+from cache.reports.export import What, export_csv, export_json, export_parquet, open_output
 from tests.support.cache_purchases import (
     ACCOUNT,
     Ledger,
@@ -70,6 +72,71 @@ def test_csv_and_json_have_the_same_content(cache: PaidCache, ledger: Ledger) ->
         ]
         assert as_csv(cache, what) == spoken
         assert spoken
+
+
+def test_parquet_has_the_same_content_as_json(
+    cache: PaidCache, ledger: Ledger, tmp_path: Path
+) -> None:
+    """A field that only some records have is null in the others."""
+    from pyarrow import parquet
+
+    buy(cache, ledger, image(1), text("a"))
+    intent = intent_of(image(2))
+    receipt = rehashed(ledger.charge(intent), region="eu")
+    cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
+    cache.record_run(run_record(retries=2))
+    whats: tuple[What, ...] = ("receipts", "rows", "runs")
+    for what in whats:
+        out = tmp_path / f"{what}.parquet"
+        assert (
+            main(
+                [
+                    "export",
+                    "--cache",
+                    str(cache.folder),
+                    "--format",
+                    "parquet",
+                    "--what",
+                    what,
+                    "--out",
+                    str(out),
+                ]
+            )
+            == 0
+        )
+        records = as_json(cache, what)
+        names = dict.fromkeys(name for record in records for name in record)
+        assert parquet.read_table(out).to_pylist() == [
+            {name: record.get(name) for name in names} for record in records
+        ]
+
+
+def test_a_number_beyond_64_bits_is_refused_as_parquet_and_no_file_is_left(
+    cache: PaidCache, ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A vendor may write one; CSV and JSON have no limit."""
+    intent = intent_of(image(2))
+    receipt = ledger.charge(intent, created_ms=2**70)
+    cache.commit(intent, rows_of(intent, receipt), receipt, account=ACCOUNT)
+    out = tmp_path / "out" / "receipts.parquet"
+    out.parent.mkdir()
+    command = ["export", "--cache", str(cache.folder), "--format", "parquet"]
+    assert main([*command, "--out", str(out)]) == 2
+    assert "the field created_ms does not fit a Parquet column" in capsys.readouterr().err
+    assert list(out.parent.iterdir()) == []
+
+
+def test_parquet_is_not_printed(cache: PaidCache, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "--cache", str(cache.folder), "--format", "parquet"]) == 2
+    assert "Parquet is not text: name the file with --out" in capsys.readouterr().err
+
+
+def test_without_pyarrow_parquet_names_the_package_to_install(
+    cache: PaidCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.reports.export.find_spec", lambda name: None)
+    with pytest.raises(ReportImpossible, match=r"pip install 'rented-teacher\[parquet\]'"):
+        export_parquet(cache, "receipts", io.BytesIO())
 
 
 def test_exported_rows_lead_back_to_their_keys_and_receipts(

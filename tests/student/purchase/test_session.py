@@ -18,7 +18,7 @@ from student.purchase.requirements import EmbeddingRequirements
 from student.vendor.request import purchase_key
 from student.vendor.schemas import Model
 from tests.support.client_purchases import IMAGES, TEXTS, bought, run_options
-from tests.support.ledger_vendor import LedgerVendor
+from tests.support.ledger_vendor import LedgerVendor, lost_answer
 from tests.support.pictures import write_domains
 from tests.support.purchase_setup import URL
 
@@ -73,6 +73,15 @@ async def test_the_saving_of_a_run_is_the_queries_that_its_hits_would_cost(pets:
     with PaidCache.open(settings.purchase.cache) as cache:
         saved = {run.run: run.saved_micro_usd for run in cache.runs()}
     assert saved[again.run] == again.plan.saved_micro_usd == 100 * (TEXTS + 3 * IMAGES)
+
+
+async def test_a_run_records_the_requests_that_it_sent_again(pets: Path) -> None:
+    vendor, settings = LedgerVendor(), run_options(pets, budget=1_000)
+    vendor.faults.append(lost_answer)
+    settled, _ = await bought(settings, vendor)
+    with PaidCache.open(settings.purchase.cache) as cache:
+        (run,) = cache.runs()
+    assert run.retries == settled.summary.retries == 1
 
 
 @pytest.mark.parametrize(
