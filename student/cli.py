@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from cache.errors import CacheError
 from cache.standard_output import accept_any_text, discard_output
@@ -13,7 +14,10 @@ from student.training.process import let_waiting_threads_sleep
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _RENAMED = {"plan": "forecast"}
-_ONLY_PRINTS = ("predict", "evaluate", "embed", "export", "forecast", "demo-data")
+_ONLY_PRINTS = (
+    *("predict", "evaluate", "embed", "export", "forecast", "demo-data", "doctor", "init"),
+)
+_SUBCOMMANDS = frozenset({*_ONLY_PRINTS, "bench", "serve"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,46 +75,15 @@ def _failed(error: OSError) -> int:
 
 def _run(command: str, arguments: list[str]) -> int:
     """Imports only the subcommand that is asked for: torch, which some need, loads slowly."""
-    match command:
-        case "bench":
-            from student.commands import bench
+    if command in _SUBCOMMANDS:
+        module = import_module(f"student.commands.{command.replace('-', '_')}")
+        return int(module.main(arguments[1:]))
+    from student.options.read import read_options
 
-            return bench.main(arguments[1:])
-        case "predict":
-            from student.commands import predict
+    options = read_options(arguments)  # first, so that --help does not wait for torch
+    from student.commands import distill
 
-            return predict.main(arguments[1:])
-        case "forecast":
-            from student.commands import forecast
-
-            return forecast.main(arguments[1:])
-        case "evaluate":
-            from student.commands import evaluate
-
-            return evaluate.main(arguments[1:])
-        case "embed":
-            from student.commands import embed
-
-            return embed.main(arguments[1:])
-        case "export":
-            from student.commands import export
-
-            return export.main(arguments[1:])
-        case "serve":
-            from student.commands import serve
-
-            return serve.main(arguments[1:])
-        case "demo-data":
-            from student.commands import demo_data
-
-            return demo_data.main(arguments[1:])
-        case _:
-            from student.options.read import read_options
-
-            options = read_options(arguments)  # first, so that --help does not wait for torch
-            from student.commands import distill
-
-            return distill.main(options, arguments)
+    return distill.main(options, arguments)
 
 
 if __name__ == "__main__":

@@ -45,13 +45,18 @@ def require_writable(folder: Path, option: str) -> None:
 
 def require_room(folder: Path, needed: int, option: str) -> None:
     """Refuses a folder on a disk with fewer free bytes than `needed`. Raises BadInput."""
-    free = shutil.disk_usage(_nearest(folder)).free
+    free = free_bytes(folder)
     if free < needed:
         message = (
             f"{option} {folder}: this needs at least {_mebibytes(needed)} on the disk, which has "
             f"{_mebibytes(free)} left. Nothing was bought; make room, or name another folder"
         )
         raise BadInput(message)
+
+
+def free_bytes(folder: Path) -> int:
+    """The free bytes of the disk that a folder is on, or will be made on."""
+    return shutil.disk_usage(_nearest(folder)).free
 
 
 def _nearest(folder: Path) -> Path:

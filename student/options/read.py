@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import ValidationError
 from pydantic_settings import (
@@ -22,6 +22,7 @@ from pydantic_settings import (
 from student.errors import BadInput
 from student.options.data import DataOptions
 from student.options.options import SECTION_OF, SECTIONS, Options
+from student.options.presets import PRESETS, PresetName
 from student.options.purchase import PurchaseOptions
 from student.options.renamed_options import RENAMED, current_arguments, current_options
 from student.options.run import RunOptions
@@ -39,9 +40,10 @@ class CommandLine(RunOptions, TrainingOptions, PurchaseOptions, DataOptions, Bas
     folder), `distill-client embed IMAGE…` (embed images with it), `distill-client serve` (answer
     /v1/embeddings with it), `distill-client export` (write it as ONNX, or for torch or timm),
     `distill-client bench` (compare methods on your own folder), `distill-client forecast RUN…`
-    (what more queries would add), `distill-client demo-data` (write the emoji data set). Every
-    option can also be set in the environment (DISTILL_BUDGET=…) and in the TOML file given with
-    --config.
+    (what more queries would add), `distill-client demo-data` (write the emoji data set),
+    `distill-client init` (write a configuration file), `distill-client doctor` (find what would
+    stop a run). Every option can also be set in the environment (DISTILL_BUDGET=…) and in the TOML
+    file given with --config.
     """
 
     # Bases are listed backwards: pydantic collects the fields of the last base first.
@@ -49,6 +51,7 @@ class CommandLine(RunOptions, TrainingOptions, PurchaseOptions, DataOptions, Bas
         env_prefix=_PREFIX, extra="forbid", cli_kebab_case=True, cli_implicit_flags=True
     )
     in_file: ClassVar[dict[str, object]] = {}
+    of_preset: ClassVar[dict[str, object]] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -67,6 +70,7 @@ class CommandLine(RunOptions, TrainingOptions, PurchaseOptions, DataOptions, Bas
             env_settings,
             InitSettingsSource(settings_cls, {"vendor": url} if url else {}),
             InitSettingsSource(settings_cls, cls.in_file),
+            InitSettingsSource(settings_cls, cls.of_preset),
         )
 
 
@@ -78,14 +82,19 @@ def read_options(argv: Sequence[str]) -> Options:
     arguments = current_arguments(argv)
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--config", default=os.environ.get(f"{_PREFIX}CONFIG"))
+    early.add_argument("--preset", default=os.environ.get(f"{_PREFIX}PRESET"))
     try:
-        path = early.parse_known_args(arguments)[0].config
+        known = early.parse_known_args(arguments)[0]
     except argparse.ArgumentError:
-        path = None  # the whole parser reports it below, as it does for any other option
+        known = argparse.Namespace(config=None, preset=None)  # the whole parser reports it below
+    found = _options_in(known.config) if known.config else {}
+    preset = known.preset or found.get("preset")
 
     class Configured(CommandLine):
         __doc__ = cleandoc(CommandLine.__doc__ or "")
-        in_file = _options_in(path) if path else {}
+        in_file = found
+        # An unknown preset is reported with the other options.
+        of_preset = dict(PRESETS.get(cast("PresetName", preset), {}))
 
     parsed: CliSettingsSource[Any] = CliSettingsSource(
         Configured,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from student.options.presets import PresetName
 from student.options.section import Count, Section, UserPath, option
 
 
@@ -14,6 +15,12 @@ class RunOptions(Section):
         Path("runs/student"), "output folder of the student and its report", identifies=False
     )
     config: UserPath | None = option(None, "TOML file with any of these options", identifies=False)
+    preset: PresetName | None = option(
+        None,
+        "values for the options that are not named: quick (minutes on two cores) or paper (hours "
+        "without a GPU); --dry-run says how long on this machine",
+        identifies=False,
+    )
     dry_run: bool = option(
         False, "print the plan, then stop: nothing is bought or trained", identifies=False
     )

@@ -35,7 +35,7 @@ _MODULES = {
 # Subcommands that the program reads itself, before it makes a parser; each makes its own parser.
 OWN_PARSERS = {
     "distill-client": (
-        *("predict", "evaluate", "embed", "serve", "export"),
+        *("init", "doctor", "predict", "evaluate", "embed", "serve", "export"),
         *("bench", "forecast", "demo-data"),
     ),
     "teacher-server": (),

@@ -1,0 +1,71 @@
+"""What this machine must have: the key, folders with room, a device, and weights that train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from student.doctor.finding import Finding, ok, warning
+from student.options import Options
+from student.options.folders import free_bytes, require_room, require_writable
+from student.options.purchase import KEY_VARIABLE, api_key
+from student.training.device import training_device
+from student.training.methods import METHODS
+from student.training.preflight import check_students
+
+_LEAST_ROOM = 2**30  # bytes: a run of ten thousand images fits
+
+
+def key(options: Options) -> Iterator[Finding]:
+    """Whether there is an API key, and from where; the key itself is never shown."""
+    api_key(options.purchase)
+    source = options.purchase.key_file or f"the variable {KEY_VARIABLE}"
+    yield ok("API key", f"read from {source}")
+
+
+def budget(options: Options) -> Iterator[Finding]:
+    """Whether a budget is set: without one, nothing is bought."""
+    limit = options.purchase.budget
+    if limit is None:
+        yield warning(
+            "budget", "none is set, so a run buys nothing", "set --budget to a number of queries"
+        )
+    else:
+        yield ok("budget", f"{limit:,} queries over the lifetime of the cache")
+
+
+def folders(options: Options) -> Iterator[Finding]:
+    """Whether the output folder and the cache can be written, and the room on their disks."""
+    for name, folder in (("--out", options.run.out), ("--cache", options.purchase.cache)):
+        require_writable(folder, name)
+        require_room(folder, 2**20, name)
+        free = free_bytes(folder)
+        room = f"{folder}: {free / 2**30:,.1f} GiB free"
+        if free < _LEAST_ROOM:
+            yield warning(f"disk, {name}", room, "make room, or name a folder on another disk")
+        else:
+            yield ok(f"disk, {name}", room)
+
+
+def device(options: Options) -> Iterator[Finding]:
+    """The device and the threads that train."""
+    import torch
+
+    with training_device(options.training) as chosen:
+        if chosen.type == "cuda":
+            yield ok("device", f"{chosen}, {torch.cuda.get_device_name(chosen)}")
+            return
+        yield ok("device", f"{chosen}, {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        yield warning("device", "this machine has a GPU that is not used", "use --device auto")
+
+
+def students(options: Options) -> Iterator[Finding]:
+    """Whether the backbone, its weights and the image size can be trained, by one step of each."""
+    training = options.training
+    asked = [(METHODS[name], training) for name in training.methods]
+    size = check_students(asked, image_size=options.data.image_size)
+    yield ok(
+        "student",
+        f"{training.backbone} with weights {training.weights} trains at {options.data.image_size} "
+        f"pixels ({size / 2**20:,.0f} MiB)",
+    )
