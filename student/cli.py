@@ -17,7 +17,7 @@ _RENAMED = {"plan": "forecast"}
 _ONLY_PRINTS = (
     *("predict", "evaluate", "embed", "export", "forecast", "demo-data", "doctor", "init"),
 )
-_SUBCOMMANDS = frozenset({*_ONLY_PRINTS, "bench", "serve"})
+SUBCOMMANDS = frozenset({*_ONLY_PRINTS, "bench", "serve"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +75,7 @@ def _failed(error: OSError) -> int:
 
 def _run(command: str, arguments: list[str]) -> int:
     """Imports only the subcommand that is asked for: torch, which some need, loads slowly."""
-    if command in _SUBCOMMANDS:
+    if command in SUBCOMMANDS:
         module = import_module(f"student.commands.{command.replace('-', '_')}")
         return int(module.main(arguments[1:]))
     from student.options.read import read_options

@@ -18,8 +18,8 @@ from student.options.purchase import api_key
 from student.purchase.model_change import find_model_change
 from student.purchase.session import ask_for_model
 from student.training.methods import METHODS
-from student.vendor.client import connect
 from student.vendor.schemas import Account, Model, Prices
+from student.wires.open import open_vendor
 
 
 def network(options: Options) -> Iterator[Finding]:
@@ -32,8 +32,13 @@ def network(options: Options) -> Iterator[Finding]:
 
 def vendor(options: Options) -> Iterator[Finding]:
     """Whether the vendor answers, knows the key and sells the model, and what it may still cost."""
+    url, wire = options.purchase.vendor, options.purchase.wire
     model, prices, account = asyncio.run(_ask(options))
-    yield ok("vendor", f"{options.purchase.vendor} answers and knows the key {account.id}")
+    if wire != "native":
+        yield ok("vendor", f"a server answers at {url}; the wire {wire} has no free question")
+        yield ok("model", f"{model.id}; the first run finds out whether the key may buy it")
+        return
+    yield ok("vendor", f"{url} answers and knows the key {account.id}")
     yield ok(
         "model",
         f"{model.id} ({short_fingerprint(model.fingerprint)}), {model.dim} numbers, at "
@@ -59,7 +64,7 @@ def vendor(options: Options) -> Iterator[Finding]:
 async def _ask(options: Options) -> tuple[Model, Prices, Account]:
     purchase, training = options.purchase, options.training
     students = [(METHODS[name], training) for name in training.methods]
-    async with connect(purchase.vendor, api_key(purchase)) as client:
+    async with open_vendor(purchase, api_key(purchase)) as client:
         # The account first: a wrong key is a wrong key, whatever the model.
         account = await client.account()
         model = await ask_for_model(client, purchase, students, quiet())

@@ -87,6 +87,15 @@ def test_what_stops_a_run_is_an_error_with_a_fix_and_exit_code_2(
     assert fix in fault["fix"]
 
 
+def test_a_foreign_vendor_is_asked_for_nothing_that_it_would_charge(
+    doctor: Doctor, vendor: RunningVendor
+) -> None:
+    code, found = doctor("--wire", "openai", "--teacher", "clip", "--price-image", "100")
+    assert code == 0
+    assert "has no free question" in found["vendor"][0]["detail"]
+    assert "balance" not in found
+
+
 def test_a_wrong_key_is_found_and_not_printed(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
