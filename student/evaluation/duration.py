@@ -30,9 +30,11 @@ def say_time_of_trial(options: Options, scanned: ImageSet, terminal: Terminal) -
     )
     processes = Processes.of(options.training)
     training = options.training.changed(threads=processes.threads)
-    seconds = processes.together(
-        [time_training(method_of(name, training), training, size) for name in training.methods]
-    )
+    times = [time_training(method_of(name, training), training, size) for name in training.methods]
+    seconds = processes.together(times)
+    if training.is_auto:
+        # One student is trained, and the short runs that choose it take as long at most.
+        seconds = 2 * max(times)
     say_time(seconds * len(scanned.splits), options, terminal)
 
 

@@ -18,6 +18,7 @@ from student.evaluation.calibration import calibrate
 from student.evaluation.file_names import named
 from student.evaluation.results import AccuracyCount, MethodResult
 from student.options import Options
+from student.selection.short_runs import LabelledDomains
 from student.training.clock import StageClock
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import method_of
@@ -59,6 +60,25 @@ class Experimenter:
             name: _labelled(name, items, scanned, row_of)
             for name, items in {VALIDATION: split.validation, **split.tests}.items()
         }
+
+    def teacher_accuracy(self) -> AccuracyCount | None:
+        """The teacher's own zero-shot accuracy on the images that were bought; None if none was."""
+        return zero_shot(self.data)
+
+    def labelled(self) -> LabelledDomains:
+        """The images that may be used to choose a method: those of the source domains."""
+        sources = self._split.sources
+        return LabelledDomains(
+            domains=sources,
+            data=self.data,
+            validation=self._images[VALIDATION],
+            validation_domains=np.array(
+                [sources.index(item.domain) for item in self._split.validation], dtype=np.int64
+            ),
+            num_classes=self._num_classes,
+            sold=self._sold,
+            seed=self._options.run.seed,
+        )
 
     def train(self, method: str, report: Callable[[MethodProgress], None]) -> Trained:
         """Trains one method, or resumes it from its checkpoint; freed memory is kept from then on.
@@ -109,6 +129,17 @@ class Experimenter:
             answers=answers,
             calibration=calibrate(logits, labels),
         )
+
+
+def zero_shot(data: TrainingData) -> AccuracyCount | None:
+    """How many of the bought, labelled images have the embedding of their own class's text as the
+    nearest; None if there are none. Views of an image count as one: the first that was bought."""
+    rows = np.flatnonzero(data.bought.any(axis=1) & (data.labels >= 0))
+    if not len(rows):
+        return None
+    first = data.bought[rows].argmax(axis=1)
+    nearest = (data.image_embeddings[rows, first] @ data.text_embeddings.T).argmax(axis=1)
+    return AccuracyCount(correct=int((nearest == data.labels[rows]).sum()), images=len(rows))
 
 
 def _training_data(

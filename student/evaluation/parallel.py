@@ -28,10 +28,12 @@ from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.duration import RunClock
 from student.evaluation.experiment import Experimenter, MethodProgress
+from student.evaluation.file_names import named
 from student.evaluation.processes import Processes
-from student.evaluation.results import Experiment, MethodResult
+from student.evaluation.results import AccuracyCount, Experiment, MethodResult
 from student.models.architecture import SoldNetwork
 from student.options import Options
+from student.selection.selection import Selection, select
 
 
 class _ProgressQueue(Protocol):
@@ -66,6 +68,10 @@ def run_experiment(
     The network is not used: everything was bought before. A killed run is resumed from its last
     checkpoints. Raises StudentError.
     """
+    selection = _selection(split, scanned, paid, options, terminal)
+    if selection is not None:
+        options = chosen_options(options, selection)
+    teacher = _teacher_accuracy(split, scanned, paid, options, terminal)
     methods = options.training.methods
     processes = Processes.of(options.training)
     clock = RunClock(options, processes, _splits_left(split, scanned), terminal)
@@ -85,7 +91,76 @@ def run_experiment(
         num_train=experimenter.data.num_images,
         num_bought=int(experimenter.data.bought.sum()),
         results=tuple(results),
+        selection=selection,
+        teacher=teacher,
     )
+
+
+_DOUBTFUL = 0.5
+"""A teacher whose zero-shot accuracy is surely below this is worth a warning."""
+
+
+def teacher_sentence(teacher: AccuracyCount) -> str:
+    """The teacher's zero-shot accuracy with its 95% interval, as a sentence."""
+    interval = teacher.interval
+    return (
+        f"the teacher itself classifies {teacher.accuracy:.1%} of the {teacher.images:,} bought "
+        f"images correctly (zero-shot, 95% interval {interval.low:.1%} to {interval.high:.1%})"
+    )
+
+
+def _teacher_accuracy(
+    split: Split,
+    scanned: ImageSet,
+    paid: TeacherEmbeddings,
+    options: Options,
+    terminal: Terminal,
+) -> AccuracyCount | None:
+    """Measures the teacher on the bought images, and prints what it finds before any training."""
+    teacher = Experimenter(split, scanned, paid, options).teacher_accuracy()
+    if teacher is None:
+        return None
+    if teacher.interval.high < _DOUBTFUL:
+        terminal.warn(
+            f"{teacher_sentence(teacher)}: it may not know these images; compare with --method erm "
+            "before you buy more"
+        )
+    else:
+        terminal.say(teacher_sentence(teacher))
+    return teacher
+
+
+def chosen_options(options: Options, selection: Selection | None) -> Options:
+    """The options with the method that was chosen; the same if there was nothing to choose."""
+    if selection is None:
+        return options
+    chosen = selection.chosen
+    return options.changed(method=chosen.method, **chosen.changes)
+
+
+def _selection(
+    split: Split,
+    scanned: ImageSet,
+    paid: TeacherEmbeddings,
+    options: Options,
+    terminal: Terminal,
+) -> Selection | None:
+    """Chooses the method of this split, if the options leave it open, and prints how."""
+    if not options.training.is_auto:
+        return None
+    folder = named(options.run.out / "selection", "+".join(split.targets) or "nothing held out")
+    labelled = Experimenter(split, scanned, paid, options).labelled()
+    with terminal.bar("choosing a method") as update:
+        selection = select(
+            labelled,
+            options.training,
+            folder=folder,
+            progress=lambda name, done, total: update(done, total, name),
+        )
+    if selection.measured:
+        terminal.table(*selection.rows())
+    terminal.say(selection.explanation)
+    return selection
 
 
 def _label(method: str) -> str:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from student.evaluation.calibration import Calibration
-from student.training.metrics import wilson_interval
+from student.selection.selection import Selection
+from student.training.metrics import Interval, wilson_interval
 from student.training.train import Trained
 
 
@@ -36,6 +37,11 @@ class AccuracyCount(BaseModel):
             "correct": self.correct,
             "images": self.images,
         }
+
+    @property
+    def interval(self) -> Interval:
+        """The Wilson 95% interval of the accuracy."""
+        return wilson_interval(self.correct, self.images)
 
     def __str__(self) -> str:
         interval = wilson_interval(self.correct, self.images)
@@ -81,13 +87,19 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Experiment:
-    """The results of all methods on one choice of held-out domains, trained on the same images."""
+    """The results of all methods on one choice of held-out domains, trained on the same images.
+
+    `selection` says how `--method auto` chose the first of them; `teacher` is the zero-shot
+    accuracy of the teacher itself on the images that were bought.
+    """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     num_train: int
     num_bought: int
     results: tuple[MethodResult, ...]
+    selection: Selection | None = None
+    teacher: AccuracyCount | None = None
 
     @property
     def student(self) -> MethodResult:

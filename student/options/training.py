@@ -20,12 +20,15 @@ MethodName = Literal[
     "vl2v-adip-1q",
     "vl2v-sd",
     "clip-ft",
+    "auto",
 ]
 # "cosine" did not help (docs/experiments.md). It stays so that killed runs that name it can resume.
 Schedule = Literal["constant", "one-cycle", "cosine"]
 Averaging = Literal["swad", "none"]
 
 COMPARED: tuple[MethodName, ...] = ("erm", "lp-ft")
+AUTO_METHODS: tuple[MethodName, ...] = ("erm", "text-only", "vl2v-adip", "vl2v-adip-1q")
+"""The methods among which "auto" chooses, the plainest first."""
 
 
 class TrainingOptions(Section):
@@ -35,7 +38,11 @@ class TrainingOptions(Section):
     have is at a value that changes nothing.
     """
 
-    method: MethodName = option("vl2v-adip", "training method", identifies=True)
+    method: MethodName = option(
+        "vl2v-adip",
+        'training method; "auto" chooses one by short runs on the labelled domains',
+        identifies=True,
+    )
     compare: bool = option(
         False, f"also train {' and '.join(COMPARED)} on the same images", identifies=False
     )
@@ -101,8 +108,17 @@ class TrainingOptions(Section):
 
     @property
     def methods(self) -> tuple[MethodName, ...]:
-        """The method that is asked for, then those that it is compared with."""
-        return tuple(dict.fromkeys((self.method, *(COMPARED if self.compare else ()))))
+        """The method that is asked for, then those that it is compared with.
+
+        For "auto", the first are all those among which it chooses: what they read is bought.
+        """
+        asked = AUTO_METHODS if self.is_auto else (self.method,)
+        return tuple(dict.fromkeys((*asked, *(COMPARED if self.compare else ()))))
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the method is still to be chosen."""
+        return self.method == "auto"
 
     @classmethod
     def recipe(cls) -> frozenset[str]:

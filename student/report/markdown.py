@@ -10,6 +10,7 @@ from types import MappingProxyType
 from urllib.parse import quote
 
 from cache.records.money import dollars
+from student.evaluation.parallel import teacher_sentence
 from student.evaluation.results import Experiment, Purchase
 from student.options import Options, TrainingOptions
 from student.report.break_even import Economics
@@ -67,6 +68,14 @@ def report(
         "",
     ]
     for experiment in experiments:
+        if (selection := experiment.selection) is not None:
+            title = plain(", ".join(experiment.targets)) or "nothing"
+            lines += [f"## How the method was chosen, held out: {title}", ""]
+            lines += [*_plain_table(*selection.rows()), ""] if selection.measured else []
+            lines += [f"{plain(selection.explanation)}.", ""]
+        if experiment.teacher is not None:
+            said = teacher_sentence(experiment.teacher)
+            lines += [f"{said[0].upper()}{said[1:]}.", ""]
         lines += [f"## Accuracy, held out: {plain(', '.join(experiment.targets)) or 'nothing'}", ""]
         lines += [*_plain_table(*score_rows(experiment)), ""]
         lines += [

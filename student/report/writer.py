@@ -10,6 +10,7 @@ from cache.storage.atomic_file import replace_file
 from student.console import Terminal
 from student.data.image_set import ImageSet
 from student.evaluation.file_names import named
+from student.evaluation.parallel import chosen_options
 from student.evaluation.results import Experiment, MethodResult, Purchase
 from student.models.saved import save_student
 from student.options import Options
@@ -47,7 +48,8 @@ def write_artefacts(
         folder.mkdir(parents=True, exist_ok=True)
         for result in experiment.results:
             student_folder = folder if result is experiment.student else folder / result.method
-            meta = _meta(options, scanned, experiment, result, paid, economics.paying(paid))
+            own = chosen_options(options, experiment.selection)
+            meta = _meta(own, scanned, experiment, result, paid, economics.paying(paid))
             save_student(result.trained.student, student_folder, meta)
         replace_file(folder / "MODEL_CARD.md", model_card(options, experiment, paid).encode())
         if experiment.targets:
@@ -106,11 +108,16 @@ def _meta(
         "train_seconds": round(result.trained.seconds, 1),
         "images_trained_on": experiment.num_train,
         "embeddings_bought": experiment.num_bought,
-        "teacher": {"model": purchase.model, "fingerprint": purchase.fingerprint},
+        "teacher": {
+            "model": purchase.model,
+            "fingerprint": purchase.fingerprint,
+            **({"zero_shot": experiment.teacher.as_dict()} if experiment.teacher else {}),
+        },
         "queries": purchase.units,
         "cost_micro_usd": purchase.cost_micro_usd,
         "receipts_digest": purchase.receipts_digest,
         "calibration": result.calibration.as_dict(),
+        **({"selection": experiment.selection.as_dict()} if experiment.selection else {}),
         "scores": _scores(experiment)[result.method],
         "compared": _scores(experiment),
         "economics": economics.as_dict(),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -21,6 +22,7 @@ from tools.emoji.measure_teacher import card
 from tools.emoji.train_teacher import emoji
 from tools.train_teacher.command import parser, run
 from tools.train_teacher.concepts import TrainingData, read
+from tools.train_teacher.measure import embedding_spread
 from tools.train_teacher.recipe import TeacherDataset, TrainingSettings
 from tools.train_teacher.train import TeacherTraining, clip_loss, train
 
@@ -172,8 +174,23 @@ def test_the_vendor_loads_the_trained_folder(data: Path, tmp_path: Path) -> None
     )
     assert provenance["zero_shot"]["outlined"]["known to nobody"]["images"] == 2
     assert set(provenance["zero_shot"]) == {path.name for path in data.iterdir() if path.is_dir()}
+    spread = provenance["embedding_spread"]
+    assert 0 <= spread["variance_within_classes"] <= 1
+    assert 1 <= spread["effective_rank"] < spread["images"]
     image = encoder.prepare_image(Image.open(next(data.glob("*/*/*.png"))))
     assert encoder.encode([image]).shape == (1, 256)
+
+
+def test_embeddings_without_differences_within_classes_have_the_rank_of_their_classes() -> None:
+    labels = np.repeat(np.arange(4), 25)
+    classes = np.eye(4, 8, dtype=np.float32)
+    alike = embedding_spread(classes[labels], labels)
+    assert alike.within_classes == pytest.approx(0, abs=1e-9)
+    assert alike.effective_rank == pytest.approx(3)  # four points, centred
+    noise = np.random.default_rng(0).normal(size=(100, 8)).astype(np.float32)
+    other = embedding_spread(noise, labels)
+    assert other.within_classes > 0.9
+    assert other.effective_rank > 6
 
 
 def test_weak_and_steps_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,14 +7,16 @@ The vendor's encoder is measured, not the training code, since the vendor sells 
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from student.evaluation.results import AccuracyCount
 from teacher_server.inference.encoder import OpenClipEncoder, load_encoder
 from tools.train_teacher.concepts import HIDDEN_GROUP
-from tools.train_teacher.measure import zero_shot
+from tools.train_teacher.measure import measure_spread, zero_shot
 
 SEEN, NEVER = "emoji it saw", "emoji it never saw"
 
@@ -36,7 +38,17 @@ def _sum(counts: list[AccuracyCount]) -> AccuracyCount:
     )
 
 
-def card(scores: dict[str, dict[str, AccuracyCount]], provenance: dict[str, object]) -> str:
+def spread_sentence(provenance: Mapping[str, Any]) -> str:
+    """Return how much the embeddings say beyond the class, in Markdown."""
+    spread = provenance["embedding_spread"]
+    return f"""Of the variance of the embeddings of {spread["images"]} random images (centred), \
+{spread["variance_within_classes"]:.0%} lies
+within classes, at an effective rank of {spread["effective_rank"]:.0f} (the exponential of the \
+spectrum's entropy). Of OpenAI's CLIP
+ViT-B/32 on 500 images of CIFAR-10 it is 69%, at 75: this teacher says less beyond the label."""
+
+
+def card(scores: dict[str, dict[str, AccuracyCount]], provenance: Mapping[str, Any]) -> str:
     """Return the model card, with the figures of this measurement."""
     mean = {
         known: np.mean([by_known[known].accuracy for by_known in scores.values()])
@@ -66,6 +78,8 @@ on {NEVER}.
 | style | {SEEN} | images | {NEVER} | images |
 |---|---:|---:|---:|---:|
 {rows}
+
+{spread_sentence(provenance)}
 
 "Never saw" are the emoji marked `nobody` in `student/data/demo/emoji.csv` (15% of each class). They
 were not trained on in any style. "Saw" is accuracy on training images, without augmentation. That
@@ -102,13 +116,15 @@ def main() -> None:
         help="model folder (default: %(default)s)",
     )
     options = parser.parse_args()
-    scores = measure(options.data, load_encoder(str(options.model), None))
+    encoder = load_encoder(str(options.model), None)
+    scores = measure(options.data, encoder)
     file = options.model / "provenance.json"
     provenance = json.loads(file.read_text())
     provenance["zero_shot"] = {
         style: {known: count.as_dict() for known, count in by.items()}
         for style, by in scores.items()
     }
+    provenance["embedding_spread"] = measure_spread(options.data, encoder).as_dict()
     file.write_text(json.dumps(provenance, indent=2) + "\n")
     text = card(scores, provenance)
     (options.model / "MODEL_CARD.md").write_text(text)

@@ -23,7 +23,7 @@ from student.evaluation.results import Experiment
 from student.options import Options
 from student.vendor.request import purchase_key
 from tests.support.ledger_vendor import KEY, Fault, LedgerVendor, problem
-from tests.support.pictures import write_domains
+from tests.support.pictures import write_domains, write_picture
 from tests.support.purchase_setup import ACCOUNT, client_of
 from tests.support.small_grid import settings
 
@@ -99,6 +99,42 @@ def test_each_student_of_leave_one_domain_out_counts_its_own_embeddings(
         "the students' embeddings cost 26 queries ($0.0026)"
         in (options.run.out / "report.md").read_text()
     )
+
+
+def test_auto_chooses_by_the_labelled_domains_and_keeps_what_it_found(
+    pets: Path, run_distill: RunDistill
+) -> None:
+    options = settings(pets, budget=1000, threads=1, target_domain=["d2"], method="auto")
+    vendor = LedgerVendor()
+    run_distill(options, vendor)
+    assert vendor.spent == TEXTS + TRAINED_ON  # what its candidates read, and nothing for choosing
+    meta = meta_of(options.run.out)
+    selection = meta["selection"]
+    assert selection["chosen"].startswith(meta["method"])
+    assert {one["name"] for one in selection["candidates"]} > {"erm", "vl2v-adip", "vl2v-adip-1q"}
+    assert all(set(one["accuracies"]) == {"d0", "d1"} for one in selection["candidates"])
+    report = (options.run.out / "report.md").read_text()
+    assert meta["teacher"]["zero_shot"]["images"] == TRAINED_ON
+    assert f"of the {TRAINED_ON} bought images correctly (zero-shot, 95% interval" in report
+    assert "## How the method was chosen, held out: d2" in report
+    run_distill(options, vendor)
+    again = meta_of(options.run.out)["selection"]
+    assert {**again, "seconds": 0} == {**selection, "seconds": 0}
+
+
+def test_the_choice_of_auto_does_not_depend_on_the_held_out_domain(
+    pets: Path, tmp_path: Path, run_distill: RunDistill
+) -> None:
+    selections = []
+    for name in ("before", "after"):
+        options = settings(
+            pets, budget=1000, threads=1, target_domain=["d2"], method="auto", out=tmp_path / name
+        )
+        run_distill(options, LedgerVendor())
+        selections.append(meta_of(options.run.out)["selection"] | {"seconds": 0})
+        for number, path in enumerate(sorted((pets / "d2").glob("*/*.png"))):
+            write_picture(path, 1000 + number)
+    assert selections[0] == selections[1]
 
 
 def refuse_texts(vendor: LedgerVendor, request: httpx.Request) -> httpx.Response:

@@ -30,7 +30,7 @@ def test_settings_that_the_paper_lacks_are_off_by_default() -> None:
 
 
 def test_the_option_offers_every_method_and_no_other() -> None:
-    assert get_args(MethodName) == tuple(METHODS)
+    assert get_args(MethodName) == (*METHODS, "auto")
 
 
 def test_device_threads_and_compare_are_not_part_of_a_runs_identity() -> None:

@@ -1,0 +1,1 @@
+"""Selection of a training method from the labelled domains alone (`--method auto`)."""

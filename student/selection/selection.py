@@ -1,0 +1,102 @@
+"""`--method auto`: chooses the method for a split, and says how."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from student.options import TrainingOptions
+from student.selection.candidates import Candidate, candidates
+from student.selection.rule import Measured, choose, measure
+from student.selection.short_runs import (
+    LabelledDomains,
+    Progress,
+    folds,
+    run_candidates,
+    short_steps,
+)
+
+PUBLISHED = Candidate(method="vl2v-adip")
+"""What is trained where nothing can be compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The chosen candidate, and what it was chosen by.
+
+    `measured` is empty, and `reason` says why, where nothing could be compared. `steps` are the
+    steps of each short run, `runs` their number, and `seconds` the time that this process took.
+    """
+
+    chosen: Candidate
+    measured: tuple[Measured, ...] = ()
+    steps: int = 0
+    runs: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the selection, ready for JSON."""
+        return {
+            "chosen": self.chosen.name,
+            "steps": self.steps,
+            "runs": self.runs,
+            "seconds": round(self.seconds, 1),
+            "reason": self.reason,
+            "candidates": [one.as_dict() for one in self.measured],
+        }
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """Returns the columns and rows of a table: accuracy in percent, differences in points."""
+        domains = list(self.measured[0].accuracies) if self.measured else []
+        columns = ["left out, %", *domains, "mean", "behind the best", "standard error"]
+        return columns, [
+            [
+                f"{one.name} (chosen)" if one.name == self.chosen.name else one.name,
+                *(f"{100 * one.accuracies[domain]:.1f}" for domain in domains),
+                f"{100 * one.mean:.1f}",
+                f"{100 * one.behind:.1f}",
+                f"{100 * one.error:.1f}",
+            ]
+            for one in self.measured
+        ]
+
+    @property
+    def explanation(self) -> str:
+        """Returns how the method was chosen, in a sentence or two."""
+        if not self.measured:
+            return f"auto takes {self.chosen.name}: {self.reason}"
+        return (
+            f"auto takes {self.chosen.name}: of the methods that are behind the best by no more "
+            f"than the standard error, the plainest. Each was trained {self.runs} times for "
+            f"{self.steps:,} steps on the labelled domains without those that it was measured on; "
+            "no held-out domain was read, and nothing was bought for it"
+        )
+
+
+def select(
+    labelled: LabelledDomains, options: TrainingOptions, *, folder: Path, progress: Progress
+) -> Selection:
+    """Chooses a candidate by leave-one-domain-out among the labelled domains.
+
+    Equal data, options, seed and machine give an equal choice. With one labelled domain there is
+    nothing to leave out: the published recipe is taken, and the reason says so. Raises
+    StudentError.
+    """
+    if len(labelled.domains) < 2:
+        reason = "with one labelled domain, no short run can show which method carries over"
+        return Selection(chosen=PUBLISHED, reason=reason)
+    found = candidates(options)
+    started = time.perf_counter()
+    results = run_candidates(labelled, found, options, folder=folder, progress=progress)
+    measured = measure(results)
+    name = choose(measured).name
+    return Selection(
+        chosen=next(one for one in found if one.name == name),
+        measured=measured,
+        steps=short_steps(options, len(labelled.domains), len(found)),
+        runs=len(folds(len(labelled.domains))),
+        seconds=time.perf_counter() - started,
+    )
