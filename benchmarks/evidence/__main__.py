@@ -12,7 +12,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from rich.console import Console
 from benchmarks.evidence.grids import RUNS, grid, quick
 from benchmarks.evidence.page import write_page
 from benchmarks.evidence.protocol import FOLDER
+from benchmarks.evidence.user_data import GRIDS
 from benchmarks.evidence.vendors import local_vendors
 from student.bench.report import write_report
 from student.bench.run import Grid, Run
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(arguments)
     terminal = Terminal(Console())
-    grids = [quick()] if options.quick else [grid(name) for name in options.grid or RUNS]
+    grids = [quick()] if options.quick else [grid(name) for name in options.grid or _possible(RUNS)]
     rows: Path = FOLDER / "quick/rows.jsonl" if options.quick else ROWS
     source = Source(
         command=shlex.join(["python", "-m", "benchmarks.evidence", *arguments]), commit=commit()
@@ -73,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     terminal.say(f"wrote {page}")
     return 0
+
+
+def _possible(names: Iterable[str]) -> list[str]:
+    """Those whose data is there, or is the project's to lay out."""
+    return [name for name in names if name not in GRIDS or grid(name).base.data.data.is_dir()]
 
 
 def _current(runs: Sequence[Run]) -> tuple[Run, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from benchmarks.evidence import user_data
 from benchmarks.evidence.protocol import (
     HOUSES,
     ONE_QUERY,
@@ -228,6 +229,7 @@ RUNS: Mapping[str, Callable[[], tuple[Run, ...]]] = MappingProxyType(
         "digits": digits,
         "published-steps": published_steps,
         "white-box": white_box,
+        **user_data.GRIDS,
     }
 )
 """In the order in which a machine with little time should make them."""
@@ -235,7 +237,8 @@ RUNS: Mapping[str, Callable[[], tuple[Run, ...]]] = MappingProxyType(
 
 def grid(name: str, **more: object) -> Grid:
     """The grid of this name at the protocol's settings, or at those given."""
-    dataset = "digits" if name == "digits" else "emoji"
+    dataset = name if name in ("digits", *user_data.GRIDS) else "emoji"
+    more = {**user_data.SETTINGS.get(name, {}), **more}
     if name == "white-box":
         more = {"image_size": PIXELS, **more}
     return Grid(name=name, base=settings_for(dataset, **more), runs=RUNS[name]())

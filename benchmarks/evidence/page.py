@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.evidence.choices import (
+    auto_section,
+    cifar_section,
+    pacs_section,
+    read_choices,
+)
 from benchmarks.evidence.grids import LOOKS, RUNS, grid
 from benchmarks.evidence.lines import DIGITS_SHIFT, HOUSE, KINDS, LINES, SHIFTS, Found
 from benchmarks.evidence.protocol import (
     HOUSES,
     ONE_QUERY,
     PUBLISHED_VIEWS,
-    TEACHERS,
+    SEEDS_OF_TEACHERS,
     settings_for,
 )
 from benchmarks.evidence.targets import kept_at_a_tenth, target_table
@@ -45,6 +51,9 @@ from student.bench.statistics import Mean
 from student.bench.tables import NOT_YET, accuracy_table, difference_table, held_out_table
 from student.report.markdown import table
 
+CHOICES = Path(__file__).parents[2] / "docs/results/selections.jsonl"
+"""What `--method auto` chose, by `benchmarks.evidence.selections`."""
+
 
 def write_page(rows: Path, docs: Path) -> None:
     """Writes docs/evidence.md and docs/images/evidence-*.png; equal rows give an equal page.
@@ -70,6 +79,9 @@ def _page(found: Found, images: Path) -> Iterator[str]:
     yield from _teachers(found, images)
     yield from _white_box(found)
     yield from _digits(found)
+    yield from pacs_section(found)
+    yield from cifar_section(found)
+    yield from auto_section(found, read_choices(CHOICES))
     yield from ["## Limitations", "", NOT_SHOWN]
     yield PROTOCOL.format(
         steps=training.steps,
@@ -212,7 +224,7 @@ def _methods(found: Found, images: Path) -> Iterator[str]:
 
 def _teachers(found: Found, images: Path) -> Iterator[str]:
     yield from ["## What the teacher knows", "", TEACHERS_TEXT]
-    names = [name for name in TEACHERS if name != "digits"]
+    names = list(SEEDS_OF_TEACHERS)
     lines: list[Series] = []
     above_own: list[str] = []
     spots: dict[str, dict[str, list[Spot]]] = {column.title: {} for column in SHIFTS}

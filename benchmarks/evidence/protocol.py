@@ -45,6 +45,8 @@ class Teacher:
     made_by: str = ""
 
 
+CIFAR_CLIP = "clip-vit-b-32"
+"""OpenAI's CLIP, from recorded answers."""
 STYLES_UNSEEN = "styles-unseen"
 SEEDS_OF_TEACHERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {"embedded": SEEDS, STYLES_UNSEEN: SEEDS[:2], "weak": SEEDS[:2]}
@@ -73,6 +75,16 @@ TEACHERS: Mapping[str, Teacher] = MappingProxyType(
                 name="digits",
                 model="work/teachers/digits",
                 made_by="python -m tools.digits.train_teacher",
+            ),
+            Teacher(
+                name="pacs",
+                model="work/teachers/pacs",
+                made_by="python -m tools.pacs.train_teacher",
+            ),
+            Teacher(
+                name=CIFAR_CLIP,
+                model="recorded:work/cifar-clip",
+                made_by="python -m tools.cifar.lay_out --real-clip FOLDER",
             ),
         )
     }

@@ -26,7 +26,9 @@ def local_vendors(
     @contextmanager
     def opened(teacher: str) -> Iterator[VendorEndpoint]:
         model = TEACHERS[teacher].model
-        if (made_by := TEACHERS[teacher].made_by) and not Path(model).is_dir():
+        if (made_by := TEACHERS[teacher].made_by) and not Path(
+            model.removeprefix("recorded:")
+        ).is_dir():
             message = f"no teacher in {model}; make it with: {made_by}"
             raise BadInput(message)
         folder.mkdir(parents=True, exist_ok=True)

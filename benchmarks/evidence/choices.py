@@ -1,0 +1,143 @@
+"""The sections on PACS, on a real CLIP, and on `--method auto`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence.grids import grid
+from benchmarks.evidence.lines import HOUSE, LINES, NAMES, Found
+from benchmarks.evidence.protocol import ONE_QUERY
+from benchmarks.evidence.user_data import CIFAR, NO_DRAWINGS, PACS
+from benchmarks.evidence.user_data import LINES as CANDIDATES
+from benchmarks.evidence.words import AUTO, CIFAR_TEXT, PACS_TEXT
+from student.bench.constants import ZERO_SHOT
+from student.bench.rows import Row
+from student.bench.run import Run, identity, normalised
+from student.bench.series import VALIDATION, Column, Series, part, parts, series
+from student.bench.tables import accuracy_table, difference_table
+from tools.cifar.lay_out import SHIFTS
+from tools.pacs.lay_out import SEEN
+
+
+def _whole(row: Row) -> float | None:
+    """The accuracy on both halves of a held-out domain together."""
+    halves = [row.accuracies[name] for name in row.targets if name in row.accuracies]
+    right, images = (sum(getattr(half, of) for half in halves) for of in ("correct", "images"))
+    return right / images if images else None
+
+
+OTHER_HALF = parts("the half the teacher never saw", lambda row: row.targets[:1])
+WHOLE = Column(title="all of the domain", of=_whole)
+SHIFTED = parts("mean of six shifts", lambda _: tuple(SHIFTS))
+LOOK = parts("unseen look", lambda row: row.targets)
+
+
+def read_choices(path: Path) -> list[dict[str, Any]]:
+    """The choices of a file, in its order; none if there is no file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def pacs_section(found: Found) -> Iterator[str]:
+    """PACS, each domain held out in turn."""
+    yield from ["## PACS, with the settings found on emoji", "", PACS_TEXT]
+    lines = _lines(found, PACS)
+    erm, *others = lines
+    columns = (OTHER_HALF, WHOLE, VALIDATION)
+    yield from [*accuracy_table(lines, columns), ""]
+    yield from [*difference_table(others, [erm], columns), ""]
+    for name in PACS:
+        domain = name.removeprefix("pacs-")
+        own = [line.of_targets(domain, domain + SEEN) for line in (erm, *others)]
+        if not any(line.rows for line in own):
+            continue
+        yield from [f"{domain.replace('_', ' ').capitalize()} held out:", ""]
+        yield from [*difference_table(own[1:], own[:1], columns), ""]
+
+
+def cifar_section(found: Found) -> Iterator[str]:
+    """CIFAR-10 with a real CLIP's answers."""
+    yield from ["## With the recorded answers of a real CLIP", "", CIFAR_TEXT]
+    lines = _lines(found, (CIFAR,))
+    columns = (SHIFTED, part("other", "2,500 other images"), *(part(name) for name in SHIFTS))
+    yield from [*accuracy_table(lines, columns), ""]
+    yield from [*difference_table(lines[1:], lines[:1], columns), ""]
+
+
+def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What `--method auto` chose, and what that gives."""
+    yield from ["## A method chosen on the labelled domains", "", AUTO]
+    for title, names, columns in (
+        ("Digits", ("digits",), (LOOK,)),
+        ("PACS", PACS, (OTHER_HALF, WHOLE)),
+        ("Emoji", ("headline",), (HOUSE, LINES)),
+    ):
+        made = _of(names, choices)
+        if not made:
+            yield from [f"{title}: no choice has been made yet.", ""]
+            continue
+        auto = chosen_series(found, names, choices)
+        singles = [line for line in _lines(found, names) if line.title != NAMES[ZERO_SHOT]]
+        shared = [_shared(line, auto) for line in singles]
+        compared = [line for line in shared if line.rows]
+        counts: dict[str, int] = {}
+        for one in made:
+            counts[one["chosen"]] = counts.get(one["chosen"], 0) + 1
+        chosen = ", ".join(f"{name} {count} times" for name, count in sorted(counts.items()))
+        yield from [f"{title}, chosen: {chosen}.", ""]
+        yield from [*difference_table([auto], compared, columns), ""]
+
+
+def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str, Any]]) -> Series:
+    """The rows of the chosen methods: what `auto` gives on each split with a choice."""
+    rows = {}
+    made = _of(names, choices)
+    for one in made:
+        planned = grid(one["dataset"] if one["dataset"] != "emoji" else "headline")
+        like = next(r for r in planned.runs if r.method == ONE_QUERY)
+        run = normalised(
+            Run(
+                dataset=one["dataset"],
+                targets=tuple(one["targets"]),
+                seed=one["seed"],
+                method=one["method"],
+                teacher=like.teacher,
+                options=tuple(one["options"].items()),
+            )
+        )
+        if (row := found.rows.get(identity(run, planned.base))) is not None:
+            rows[run.targets, run.seed] = row
+    return Series(title="auto", planned=len(made), rows=rows)
+
+
+def _of(names: Sequence[str], choices: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    datasets = {run.dataset for name in names for run in grid(name).runs}
+    return [one for one in choices if one["dataset"] in datasets]
+
+
+def _shared(line: Series, other: Series) -> Series:
+    rows = {at: row for at, row in line.rows.items() if at in other.rows}
+    return Series(title=line.title, planned=len(other.rows), rows=rows)
+
+
+def _lines(found: Found, names: Sequence[str]) -> list[Series]:
+    """A line for each candidate and the teacher, over these grids together."""
+    lines = []
+    for method, options in (*CANDIDATES, (ZERO_SHOT, ())):
+        title = NAMES.get(method, method)
+        title += " without drawings" if options == NO_DRAWINGS else ""
+        of_grids = []
+        for name in names:
+            planned = grid(name)
+            wanted = (method, 1, options)
+            runs = [r for r in planned.runs if (r.method, r.views, r.options) == wanted]
+            of_grids.append(series(title, runs, planned.base, found.rows))
+        planned_runs = sum(one.planned for one in of_grids)
+        if planned_runs:
+            rows = {at: row for one in of_grids for at, row in one.rows.items()}
+            lines.append(Series(title=title, planned=planned_runs, rows=rows))
+    return lines
