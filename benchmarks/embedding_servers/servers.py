@@ -78,7 +78,7 @@ def photos(count: int, size: int) -> list[bytes]:
 
 @contextmanager
 def vendor(
-    model: str = "embedded", *, dtype: str = "fp32", has_ledger: bool = True
+    model: str = "embedded", *, dtype: str = "fp32", engine: str = "torch", has_ledger: bool = True
 ) -> Iterator[Server]:
     """`teacher-server serve` with its default settings, but for the limits of a key."""
     token = f"sk_bench_{secrets.token_hex(16)}"
@@ -87,6 +87,7 @@ def vendor(
         options = {
             "MODEL": model,
             "DTYPE": dtype,
+            "ENGINE": engine,
             "PORT": "0",
             "URL_FILE": f"{folder}/url",
             "DATABASE": f"sqlite:///{folder}/ledger.db",
@@ -99,7 +100,8 @@ def vendor(
         with _running(command, environment) as process:
             seconds, port = _wait_until_ready(process, Path(folder, "url"))
             name = "embedded" if model == "embedded" else Path(model).name
-            identity = name if dtype == "fp32" else f"{name}+{dtype}"
+            variant = [one for one in (dtype, engine) if one not in ("fp32", "torch")]
+            identity = "+".join((name, *variant))
             headers = (("Authorization", f"Bearer {token}"),)
             yield Server(port, "/v1/embeddings", identity, headers, seconds)
 

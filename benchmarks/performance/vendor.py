@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.embedding_servers.bare import Bare, bare_model
@@ -47,6 +48,7 @@ def measure(*, quick: bool, report: Report) -> None:
     ViT-B/32 is measured beside infinity in the full mode, which installs it the first time.
     """
     _embedded(quick=quick, report=report)
+    _embedded_by_onnx(quick=quick, report=report)
     if quick:
         return
     report(_start())
@@ -110,6 +112,29 @@ def _embedded(*, quick: bool, report: Report) -> None:
         )
 
 
+def _embedded_by_onnx(*, quick: bool, report: Report) -> None:
+    """The same by ONNX Runtime; the bare model is torch's, as above."""
+    files = photos(128, 72)
+    size = 1 if quick else 4
+    with vendor(engine="onnx") as server, bare_model() as bare:
+        server.load(files, clients=8, items=1, requests=64)
+        for load, name, goal in (
+            ({"clients": 2, "items": 64, "requests": 4 * size}, "batches of 64", 1.0),
+            ({"clients": 64, "items": 1, "requests": 256 * size}, "64 clients of one image", 0.6),
+        ):
+            report(
+                compare(
+                    _subject(
+                        f"embedded by ONNX Runtime, {name}", _IMG_S, "bare model", "higher", goal
+                    ),
+                    _Load(partial(server.load, files, **load)).items_per_second,
+                    lambda: bare.images_per_second(files, batch=64, batches=4 * size),
+                )
+            )
+        name = "embedded by ONNX Runtime"
+        report(_one_request(name, server, bare, files, goal=1.5, count=40 * size))
+
+
 def _start() -> Comparison:
     """The vendor's start until `/readyz` is 200, beside the two imports that it cannot avoid."""
     importing = [sys.executable, "-c", "import open_clip, torch"]
@@ -128,6 +153,9 @@ def _start() -> Comparison:
 
 
 def _vit_beside_bare(model: str, files: Sequence[bytes], report: Report) -> None:
+    with vendor(model, engine="onnx") as server, bare_model(model) as bare:
+        name = "ViT-B/32 by ONNX Runtime"
+        report(_one_request(name, server, bare, files, goal=1.15, count=20))
     with vendor(model) as server, bare_model(model) as bare:
         report(
             compare(

@@ -16,6 +16,7 @@ from torch import nn
 from teacher_server.errors import ModelUnavailable, SettingsError
 from teacher_server.inference.model_info import ModelInfo, Prepared, Vectors
 from teacher_server.inference.model_source import ModelSource, resolve_model
+from teacher_server.inference.onnx_engine import onnx_image_tower, require_onnx
 from teacher_server.inference.preprocessing import preprocessing_of
 from teacher_server.inference.tokenizer import count_tokens, describe_tokenizer, use_fast_merges
 from teacher_server.inference.traced import Network, traced_image_tower
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Precision = Literal["fp32", "bf16"]
+Engine = Literal["torch", "onnx"]
 # Which weights open_clip would start from; the checkpoint replaces them.
 _NOT_OF_THE_NETWORK = ("timm_model_pretrained", "hf_model_pretrained")
 
@@ -34,18 +36,21 @@ def load_encoder(
     pretrained: str | None = None,
     *,
     precision: Precision = "fp32",
+    engine: Engine = "torch",
     device: str = "cpu",
     preprocess: Mapping[str, Any] | None = None,
 ) -> OpenClipEncoder:
     """Find, check and load a model; weights stored in half precision run in float32 by default.
 
     `preprocess` are fields of open_clip's PreprocessCfg that the operator has given, or None for
-    each; they win over the model's own. Raises SettingsError if the device cannot be used, or
-    ModelUnavailable.
+    each; they win over the model's own. Raises SettingsError if the device or the engine cannot be
+    used, or ModelUnavailable.
     """
     import open_clip
 
     _check_device(device)
+    if engine == "onnx":
+        require_onnx(precision=precision, device=device)
     source = resolve_model(model, pretrained)
     require_only_tensors(source.checkpoint)
     prepared = preprocessing_of(source, preprocess or {})
@@ -60,8 +65,16 @@ def load_encoder(
         open_clip.load_checkpoint(network, str(source.checkpoint), weights_only=True)
         tokenize = use_fast_merges(open_clip.get_tokenizer(source.architecture))
         return OpenClipEncoder(
-            open_clip, network, tokenize, source=source, precision=precision, device=device
+            open_clip,
+            network,
+            tokenize,
+            source=source,
+            precision=precision,
+            engine=engine,
+            device=device,
         )
+    except ModelUnavailable:
+        raise
     except Exception as error:
         message = f"{source.id} cannot be loaded from {source.checkpoint}: {_first_line(error)}"
         raise ModelUnavailable(message) from error
@@ -107,6 +120,7 @@ class OpenClipEncoder:
         *,
         source: ModelSource,
         precision: Precision = "fp32",
+        engine: Engine = "torch",
         device: str = "cpu",
     ) -> None:
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -118,12 +132,19 @@ class OpenClipEncoder:
         config = open_clip.transform.PreprocessCfg(**self._network.visual.preprocess_cfg)
         self._transform = open_clip.transform.image_transform_v2(config, is_train=False)
         self._input_size = config.input_size
+        self._engine = engine
         self._encode_image: Network = self._network.encode_image
+        if engine == "onnx":
+            self._encode_image = onnx_image_tower(
+                self._encode_image, self._network, self._example()
+            )
         probe = tokenize(["probe"])
         with torch.inference_mode():
             dim = self._network.encode_text(probe.to(self._device)).shape[-1]
+        # What runs by default is not named: names and fingerprints of version 0.1 stay.
+        variant = [one for one in (precision, engine) if one not in ("fp32", "torch")]
         self._info = ModelInfo(
-            id=source.id if precision == "fp32" else f"{source.id}+{precision}",
+            id="+".join((source.id, *variant)),
             weights_sha256=sha256_of(source.checkpoint),
             dim=int(dim),
             image_size=int(max(config.input_size[1:])),
@@ -136,6 +157,7 @@ class OpenClipEncoder:
                 **_network_configuration(open_clip, source),
                 "tokenizer": describe_tokenizer(tokenize),
                 "precision": precision,
+                **({"engine": engine} if engine != "torch" else {}),
             },
         )
 
@@ -149,13 +171,15 @@ class OpenClipEncoder:
 
         Takes a second. Images may be encoded in the meantime.
         """
-        # Pixels that differ, so that a trace that mixes up images is noticed.
-        example = torch.linspace(-1, 1, 2 * math.prod(self._input_size))
-        self._encode_image = traced_image_tower(
-            self._network,
-            self._network.encode_image,
-            example.reshape(2, *self._input_size).to(self._device, self._dtype),
-        )
+        if self._engine == "torch":
+            self._encode_image = traced_image_tower(
+                self._network, self._network.encode_image, self._example()
+            )
+
+    def _example(self) -> torch.Tensor:
+        # Pixels that differ, so that a tower that mixes up images is noticed.
+        flat = torch.linspace(-1, 1, 2 * math.prod(self._input_size))
+        return flat.reshape(2, *self._input_size).to(self._device, self._dtype)
 
     def prepare_image(self, image: Image.Image) -> Prepared:
         """Pixels (3, H, W) float32 after the model's inference transform."""

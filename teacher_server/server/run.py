@@ -134,6 +134,7 @@ def _load_encoder(settings: VendorSettings) -> Encoder:
         settings.model,
         settings.pretrained,
         precision=settings.dtype,
+        engine=settings.engine,
         device=settings.device,
         preprocess=settings.preprocess,
     )
