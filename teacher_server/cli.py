@@ -56,7 +56,7 @@ def _parser(*, is_serve: bool) -> argparse.ArgumentParser:
     if is_serve:  # importing the settings takes half a second, which other help need not wait for
         _add_serve(serve)
     _add_keys(commands.add_parser("keys", help="create, list, change and top up API keys"))
-    _add_ledger(commands.add_parser("ledger", help="check, purge and correct the ledger"))
+    _add_ledger(commands.add_parser("ledger", help="check, purge, correct and back up the ledger"))
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(run=_openapi)
     return parser
@@ -210,7 +210,17 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
     )
     corrections.add_argument("request_id", nargs="?", help="only the corrections of this charge")
     corrections.set_defaults(command="corrections")
-    for command in (verify, purge, correct, corrections):
+    backup = commands.add_parser(
+        "backup", help="copy a SQLite ledger and its pepper, also while the server runs"
+    )
+    backup.add_argument("file", type=Path, help="file to write; FILE.pepper is written beside it")
+    backup.set_defaults(command="back_up")
+    restore = commands.add_parser(
+        "restore", help="put a backup in the place of a ledger that does not exist"
+    )
+    restore.add_argument("file", type=Path, help="the backup; its pepper is FILE.pepper")
+    restore.set_defaults(command="restore")
+    for command in (verify, purge, correct, corrections, backup, restore):
         _add_common(command)
         command.set_defaults(run=_run_admin_command, group="ledger")
 

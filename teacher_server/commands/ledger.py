@@ -1,4 +1,4 @@
-"""`teacher-server ledger`: verify, purge, correct, and list corrections."""
+"""`teacher-server ledger`: verify, purge, correct, list corrections, back up and restore."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import argparse
 import os
 
 from teacher_server.commands.output import DAY_MS, CommandOutput, format_minute
+from teacher_server.database.engine import open_engine
 from teacher_server.errors import SettingsError
+from teacher_server.ledger.backup import Copy
+from teacher_server.ledger.backup import back_up as copy_ledger
+from teacher_server.ledger.backup import restore as restore_ledger
 from teacher_server.ledger.clock import unix_ms
 from teacher_server.ledger.ledger import open_database
 from teacher_server.ledger.records import Records
@@ -77,3 +81,41 @@ def corrections(arguments: argparse.Namespace, settings: VendorSettings) -> Comm
         for correction in found
     )
     return CommandOutput("\n".join(lines) or "there are no corrections")
+
+
+def back_up(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
+    """Copy a SQLite ledger and its pepper while the server may be selling; verify the copy."""
+    with open_database(settings.database) as engine:
+        copy = copy_ledger(engine, arguments.file)
+    return CommandOutput(f"wrote {arguments.file}: {_of(copy)}", note=_without_pepper(copy))
+
+
+def restore(arguments: argparse.Namespace, settings: VendorSettings) -> CommandOutput:
+    """Put a copy in the place of a ledger that does not exist."""
+    engine = open_engine(settings.database)
+    try:
+        copy = restore_ledger(arguments.file, engine)
+    finally:
+        engine.dispose()
+    note = (
+        "what was sold after the last entry is not in this ledger: customers keep the receipts, "
+        "and their `cache-report audit` names them"
+    )
+    return CommandOutput(
+        f"restored {engine.url.database}: {_of(copy)}",
+        note="\n".join(filter(None, (note, _without_pepper(copy)))),
+    )
+
+
+def _of(copy: Copy) -> str:
+    audit = copy.audit
+    return (
+        f"{audit.keys} keys, {audit.entries} entries, {audit.units_charged} queries charged, no "
+        f"faults; the last entry is of {format_minute(copy.last_ms)} UTC"
+    )
+
+
+def _without_pepper(copy: Copy) -> str:
+    if copy.has_pepper:
+        return ""
+    return "there is no pepper file: keep TEACHER_PEPPER, without which no key can be verified"
