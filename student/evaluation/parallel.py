@@ -34,6 +34,7 @@ from student.evaluation.results import AccuracyCount, Experiment, MethodResult
 from student.models.architecture import SoldNetwork
 from student.options import Options
 from student.selection.selection import Selection, select
+from student.training.methods import reads_images
 
 
 class _ProgressQueue(Protocol):
@@ -160,6 +161,11 @@ def _selection(
     if selection.measured:
         terminal.table(*selection.rows())
     terminal.say(selection.explanation)
+    if not reads_images(selection.chosen.options(options.training)):
+        terminal.say(
+            f"{selection.chosen.name} reads no image embedding: these short runs advise against "
+            "buying more for such images"
+        )
     return selection
 
 

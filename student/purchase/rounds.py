@@ -13,6 +13,7 @@ from student.console import Terminal
 from student.data.folder.names import by_reason
 from student.data.image_set import ImageSet
 from student.options import Options
+from student.options.training import AUTO_METHODS
 from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
@@ -49,6 +50,11 @@ async def run_purchase(
     )
     plan, rounds = _planned(options, scanned, requirements, session, terminal)
     session.show(plan, f"purchase from {vendor.url}", data=options.data.data)
+    if options.training.is_auto:
+        terminal.say(
+            f"auto chooses among {', '.join(AUTO_METHODS)} after the purchase: this is what they "
+            "read together, and choosing asks for no further query"
+        )
     if plan.limited_by == "vendor budget" and plan.left_out:
         terminal.warn(
             f"the account at the vendor has {session.account.remaining_units:,} queries left; "

@@ -108,7 +108,7 @@ def model_card(options: Options, experiment: Experiment, purchase: Purchase) -> 
         [
             f"# {options.training.backbone} distilled from {purchase.model}",
             "",
-            f"Method `{experiment.student.method}`{_share(options.training)}, "
+            f"Method `{experiment.student.method}`{_chosen(experiment)}{_share(options.training)}, "
             f"{experiment.num_train:,} images of {plain(', '.join(experiment.sources))}, "
             f"{experiment.num_bought:,} bought embeddings "
             f"({options.data.views} stored views an image), seed {options.run.seed}.",
@@ -140,6 +140,11 @@ def model_card(options: Options, experiment: Experiment, purchase: Purchase) -> 
             "",
         ]
     )
+
+
+def _chosen(experiment: Experiment) -> str:
+    """Returns a note on a method that was chosen by `--method auto`; empty for another."""
+    return "" if experiment.selection is None else ", chosen on the labelled domains,"
 
 
 def _share(options: TrainingOptions) -> str:

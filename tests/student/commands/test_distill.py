@@ -116,6 +116,8 @@ def test_auto_chooses_by_the_labelled_domains_and_keeps_what_it_found(
     report = (options.run.out / "report.md").read_text()
     assert meta["teacher"]["zero_shot"]["images"] == TRAINED_ON
     assert f"of the {TRAINED_ON} bought images correctly (zero-shot, 95% interval" in report
+    card = (options.run.out / "MODEL_CARD.md").read_text()
+    assert "chosen on the labelled domains" in card
     assert "## How the method was chosen, held out: d2" in report
     run_distill(options, vendor)
     again = meta_of(options.run.out)["selection"]

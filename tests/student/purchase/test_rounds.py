@@ -60,6 +60,7 @@ async def test_embeddings_that_no_method_reads_are_not_bought(
         {"method": "image-only"},
         {"method": "vl2v-adip-1q"},  # whatever lmd is if the user does not set it
         {"method": "vl2v-adip"},
+        {"method": "auto"},  # some of its candidates read them
     ],
 )
 async def test_embeddings_that_any_method_reads_are_bought(
