@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.evidence.grids import grid
 from benchmarks.evidence.lines import HOUSE, LINES, NAMES, Found
 from benchmarks.evidence.protocol import ONE_QUERY
-from benchmarks.evidence.user_data import CIFAR, NO_DRAWINGS, PACS
+from benchmarks.evidence.user_data import AS_ONE_QUERY, CIFAR, NO_DRAWINGS, PACS, TRIED
 from benchmarks.evidence.user_data import LINES as CANDIDATES
 from benchmarks.evidence.words import AUTO, CIFAR_TEXT, PACS_TEXT
 from student.bench.constants import ZERO_SHOT
@@ -31,6 +31,7 @@ def _whole(row: Row) -> float | None:
 
 OTHER_HALF = parts("the half the teacher never saw", lambda row: row.targets[:1])
 WHOLE = Column(title="all of the domain", of=_whole)
+_VARIANTS = {NO_DRAWINGS: " without drawings", AS_ONE_QUERY: ", as 1q"}
 SHIFTED = parts("mean of six shifts", lambda _: tuple(SHIFTS))
 LOOK = parts("unseen look", lambda row: row.targets)
 
@@ -127,9 +128,8 @@ def _shared(line: Series, other: Series) -> Series:
 def _lines(found: Found, names: Sequence[str]) -> list[Series]:
     """A line for each candidate and the teacher, over these grids together."""
     lines = []
-    for method, options in (*CANDIDATES, (ZERO_SHOT, ())):
-        title = NAMES.get(method, method)
-        title += " without drawings" if options == NO_DRAWINGS else ""
+    for method, options in (*CANDIDATES, *TRIED, (ZERO_SHOT, ())):
+        title = NAMES.get(method, method) + _VARIANTS.get(options, "")
         of_grids = []
         for name in names:
             planned = grid(name)

@@ -61,6 +61,7 @@ NAMES = {
     "kd": "KD",
     "vl2v-adip": "VL2V-ADiP",
     ONE_QUERY: "VL2V-ADiP-1q",
+    "vl2v-adip-erm": "VL2V-ADiP and ERM",
     "lp-ft": "LP-FT",
     "linear-probe": "linear probe",
     "simkd": "SimKD",

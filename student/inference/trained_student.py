@@ -21,7 +21,7 @@ from torch.nn import functional
 from student.data.rgb_conversion import load_rgb
 from student.data.views import open_rgb, render
 from student.errors import BadInput, DataError
-from student.models.heads import EmbeddingHead, TextHead
+from student.models.heads import EmbeddingHead, JointHead, TextHead
 from student.models.saved import load_student, temperature_of
 from student.models.student import Student
 from student.training.features import features_of
@@ -126,7 +126,7 @@ class TrainedStudent:
     def require_class_texts(self) -> None:
         """Raise BadInput unless the student predicts by the cosine to the class texts."""
         head = self.student.head
-        if not isinstance(head, EmbeddingHead) or isinstance(head, TextHead):
+        if not isinstance(head, EmbeddingHead) or isinstance(head, TextHead | JointHead):
             message = (
                 "this student's classifier is trained for its own classes: other classes need a "
                 "student that predicts by the cosine to the class texts, such as vl2v-adip"

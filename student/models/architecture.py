@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-HeadKind = Literal["embedding", "text", "class", "identity"]
+HeadKind = Literal["embedding", "text", "class", "identity", "joint"]
 Part = Literal["projection", "head", "backbone", "all"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -45,6 +45,10 @@ class EmbeddingHead(nn.Module):
         """The features in the teacher's space, not normalised: (B, D)."""
         return cast("Tensor", self.projection(features_BF))
 
+    def label_logits(self, features_BF: Tensor) -> Tensor:
+        """The logits that the label term trains: (B, C)."""
+        return cast("Tensor", self(features_BF))
+
     def forward(self, features_BF: Tensor) -> Tensor:
         unit_BD = functional.normalize(self.project(features_BF), dim=-1)
         scale = self._scale if self.log_scale is None else self.log_scale.exp()
@@ -68,12 +72,36 @@ class TextHead(EmbeddingHead):
         return cast("Tensor", self.classifier(self.project(features_BF)))
 
 
+class JointHead(EmbeddingHead):
+    """An embedding head and a linear classifier on the same features.
+
+    Labels train the classifier, and embeddings the projection. The student predicts by the mean of
+    the two confidences: the logits are its logarithm.
+    """
+
+    def __init__(self, num_features: int, text_CD: Tensor, *, scale: float = LOGIT_SCALE) -> None:
+        super().__init__(num_features, text_CD, scale=scale)
+        self.classifier = nn.Linear(num_features, text_CD.shape[0])
+
+    def label_logits(self, features_BF: Tensor) -> Tensor:
+        return cast("Tensor", self.classifier(features_BF))
+
+    def forward(self, features_BF: Tensor) -> Tensor:
+        of_labels_BC = self.label_logits(features_BF).log_softmax(dim=-1)
+        of_texts_BC = super().forward(features_BF).log_softmax(dim=-1)
+        return torch.logaddexp(of_labels_BC, of_texts_BC) - math.log(2.0)
+
+
 class ClassHead(nn.Module):
     """An ordinary linear classifier."""
 
     def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()
         self.linear = nn.Linear(num_features, num_classes)
+
+    def label_logits(self, features_BF: Tensor) -> Tensor:
+        """The logits that the label term trains: (B, C)."""
+        return cast("Tensor", self(features_BF))
 
     def forward(self, features_BF: Tensor) -> Tensor:
         return cast("Tensor", self.linear(features_BF))

@@ -1,4 +1,4 @@
-"""The student: a backbone and one of four heads.
+"""The student: a backbone and one of five heads.
 
 Shapes: B batch, S pixels a side, F features, D teacher dimensions, C classes.
 """
@@ -24,7 +24,7 @@ from student.models.architecture import (
 )
 from student.models.backbone import load_network, network_settings
 from student.models.clip_tower import Tower
-from student.models.heads import ClassHead, EmbeddingHead, TextHead
+from student.models.heads import ClassHead, EmbeddingHead, JointHead, TextHead
 
 
 class Student(nn.Module):
@@ -176,6 +176,8 @@ def _head(architecture: Architecture, text_CD: Tensor | None) -> EmbeddingHead |
         return ClassHead(num_features, architecture.num_classes)
     if architecture.head == "text":
         return TextHead(num_features, text_CD)
+    if architecture.head == "joint":
+        return JointHead(num_features, text_CD, scale=architecture.logit_scale)
     return EmbeddingHead(
         num_features,
         text_CD,

@@ -18,6 +18,7 @@ MethodName = Literal[
     "simkd",
     "rise",
     "vl2v-adip-1q",
+    "vl2v-adip-erm",
     "vl2v-sd",
     "clip-ft",
     "auto",

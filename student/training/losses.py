@@ -44,7 +44,7 @@ def objective(
             error_B = relation_error(projected_BD, text_BD, text_CD)
             losses.append(terms.relations * torch.where(labelled_B, error_B, 0.0).mean())
     if terms.reads_logits:
-        logits_BC = head(features_BF)
+        logits_BC = head.label_logits(features_BF)
         if terms.labels > 0:
             losses.append(terms.labels * label_loss(logits_BC, batch))
         if terms.kd > 0:

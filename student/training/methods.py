@@ -1,20 +1,21 @@
 """The training methods: VL2V-ADiP, its one-query recipe, and what they are compared with.
 
-| name         | head      | loss                                     | stages                  |
-| ------------ | --------- | ---------------------------------------- | ----------------------- |
-| vl2v-adip    | embedding | image and text cosine                    | align, distill          |
-| image-only   | embedding | image cosine                             | align, distill          |
-| text-only    | embedding | text cosine                              | align, distill          |
-| one-stage    | embedding | image and text cosine                    | distill (with the head) |
-| simkd        | embedding | image cosine                             | distill (with the head) |
-| rise         | text      | KD, labels, text cosine, relations       | distill (with the head) |
-| kd           | class     | KD and labels                            | distill (with the head) |
-| erm          | class     | labels                                   | fine-tune               |
-| lp-ft        | class     | labels                                   | probe, fine-tune        |
-| linear-probe | class     | labels                                   | probe                   |
-| vl2v-adip-1q | embedding | image and text cosine, with text targets | align, distill          |
-| vl2v-sd      | identity  | image and text cosine                    | distill                 |
-| clip-ft      | identity  | labels                                   | fine-tune               |
+| name          | head      | loss                                     | stages                  |
+| ------------- | --------- | ---------------------------------------- | ----------------------- |
+| vl2v-adip     | embedding | image and text cosine                    | align, distill          |
+| image-only    | embedding | image cosine                             | align, distill          |
+| text-only     | embedding | text cosine                              | align, distill          |
+| one-stage     | embedding | image and text cosine                    | distill (with the head) |
+| simkd         | embedding | image cosine                             | distill (with the head) |
+| rise          | text      | KD, labels, text cosine, relations       | distill (with the head) |
+| kd            | class     | KD and labels                            | distill (with the head) |
+| erm           | class     | labels                                   | fine-tune               |
+| lp-ft         | class     | labels                                   | probe, fine-tune        |
+| linear-probe  | class     | labels                                   | probe                   |
+| vl2v-adip-1q  | embedding | image and text cosine, with text targets | align, distill          |
+| vl2v-adip-erm | joint     | image and text cosine, labels            | align, distill (all)    |
+| vl2v-sd       | identity  | image and text cosine                    | distill                 |
+| clip-ft       | identity  | labels                                   | fine-tune               |
 
 Align trains the projection and probe trains the head, both on stored features; distill after align
 trains the backbone alone; fine-tune trains everything. An identity head predicts by the cosine of
@@ -23,6 +24,10 @@ features are embeddings already.
 
 vl2v-adip-1q is VL2V-ADiP at one query an image (docs/decisions/0013-vl2v-adip-1q.md). It was
 called `ours` in version 0.1.
+
+vl2v-adip-erm has two heads on one backbone: labels train a classifier and embeddings the
+projection, and it predicts by the mean of their two confidences. It is an experiment: no evidence
+recommends it yet.
 
 kd (arXiv 1503.02531) weighs both terms alike at temperature 1, as the published baseline intends.
 simkd (CVPR 2022) reuses the teacher's classifier: the class texts. Its squared distance is between
@@ -69,7 +74,7 @@ class Method:
             reason = "no term has a weight"
         elif self.head == "class" and reads_projection:
             reason = "a class head has no embedding for its terms"
-        elif self.head in ("class", "text") and self.terms.learns_scale:
+        elif self.head in ("class", "text", "joint") and self.terms.learns_scale:
             reason = "only cosines have a scale to learn"
         elif self.shares_lmd and max(self.terms.image, self.terms.text) > 0:
             reason = "lmd weighs the image and text cosines, and so do its terms"
@@ -161,6 +166,13 @@ _ALL = (
             ("line_drawing_prob", 0.5),
             ("text_targets", True),
         ),
+    ),
+    Method(
+        name="vl2v-adip-erm",
+        head="joint",
+        terms=_LABELS,
+        shares_lmd=True,
+        parts=(("align", "projection"), ("distill", "all")),
     ),
     Method(name="vl2v-sd", head="identity", shares_lmd=True, parts=(("distill", "backbone"),)),
     Method(name="clip-ft", head="identity", terms=_LABELS, parts=(("fine-tune", "backbone"),)),

@@ -19,7 +19,7 @@ from student.training.task import TrainingTask
 
 def check_pair(method: Method, backbone: str) -> None:
     """Refuses a method on a network that it cannot train. Raises BadInput."""
-    if is_tower(backbone) and method.head in ("embedding", "text"):
+    if is_tower(backbone) and method.head in ("embedding", "text", "joint"):
         own = " or ".join(known.name for known in METHODS.values() if known.head == "identity")
         message = (
             f"{method.name} projects into the teacher's space, and {backbone} is there already: "

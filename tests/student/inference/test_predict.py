@@ -19,7 +19,7 @@ from tests.support.pictures import write_picture
 from tests.support.saved_student import saved_student
 from tests.support.shaded_images import SIZE
 
-HEADS = ("class", "text", "embedding")
+HEADS = ("class", "text", "embedding", "joint")
 
 
 def pictures(tmp_path: Path) -> list[Path]:

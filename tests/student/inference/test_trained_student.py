@@ -90,7 +90,7 @@ def test_other_classes_are_predicted_by_the_cosine_to_their_embeddings(
     assert trained.predict(pictures)[0].classes[0] in "abc"
 
 
-@pytest.mark.parametrize("head", ["text", "class"])
+@pytest.mark.parametrize("head", ["text", "class", "joint"])
 def test_a_trained_classifier_takes_no_other_classes(tmp_path: Path, head: str) -> None:
     trained = load(saved_student(tmp_path / "student", head=head))
     with pytest.raises(BadInput, match="trained for its own classes"):

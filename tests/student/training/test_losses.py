@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from student.models.architecture import LOGIT_SCALE
-from student.models.heads import ClassHead, EmbeddingHead, TextHead
+from student.models.heads import ClassHead, EmbeddingHead, JointHead, TextHead
 from student.training.batches import Batch
 from student.training.loss_weights import LossWeights
 from student.training.losses import distillation_loss, objective, zero_shot_logits
@@ -219,6 +219,26 @@ def test_a_text_head_starts_from_the_texts_and_is_trained() -> None:
     head, batch = TextHead(DIM, 3 * _texts()), _batch()
     torch.testing.assert_close(head(batch.inputs), head.project(batch.inputs) @ _texts().T)
     assert "classifier.weight" in dict(head.named_parameters())
+
+
+def test_labels_train_the_classifier_of_a_joint_head_and_embeddings_its_projection() -> None:
+    torch.manual_seed(0)
+    head, batch = JointHead(DIM, _texts()), _batch()
+    torch.autograd.backward(_loss(LossWeights(labels=1.0), batch, head))
+    assert head.classifier.weight.grad is not None
+    assert head.projection.weight.grad is None
+    head.zero_grad()
+    torch.autograd.backward(_loss(ADIP, batch, head))
+    assert head.projection.weight.grad is not None
+    assert head.classifier.weight.grad is None
+
+
+def test_a_joint_head_predicts_by_the_mean_of_both_confidences() -> None:
+    torch.manual_seed(0)
+    head, batch = JointHead(DIM, _texts()), _batch()
+    of_labels = head.classifier(batch.inputs).softmax(dim=1)
+    of_texts = EmbeddingHead.forward(head, batch.inputs).softmax(dim=1)
+    torch.testing.assert_close(head(batch.inputs).softmax(dim=1), (of_labels + of_texts) / 2)
 
 
 @pytest.mark.parametrize(

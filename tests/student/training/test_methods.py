@@ -23,7 +23,16 @@ def test_every_method_of_the_comparison_has_a_name() -> None:
     """The zero-shot teacher has no student, and therefore no method."""
     assert set(METHODS) == {
         *("vl2v-adip", "image-only", "text-only", "one-stage", "simkd", "rise"),
-        *("kd", "erm", "lp-ft", "linear-probe", "vl2v-adip-1q", "vl2v-sd", "clip-ft"),
+        *(
+            "kd",
+            "erm",
+            "lp-ft",
+            "linear-probe",
+            "vl2v-adip-1q",
+            "vl2v-adip-erm",
+            "vl2v-sd",
+            "clip-ft",
+        ),
     }
     assert all(name == method.name for name, method in METHODS.items())
 
@@ -69,6 +78,7 @@ def test_the_one_query_recipe_weighs_the_image_term_more_unless_the_user_names_l
         ({"head": "class", "terms": LossWeights(image=1.0)}, "no embedding"),
         ({"head": "class", "terms": LossWeights(), "shares_lmd": True}, "no embedding"),
         ({"head": "text", "terms": LossWeights(labels=1.0, learns_scale=True)}, "scale to learn"),
+        ({"head": "joint", "terms": LossWeights(labels=1.0, learns_scale=True)}, "scale to learn"),
         ({"shares_lmd": True}, "lmd"),
         ({"head": "identity", "parts": (("align", "projection"),)}, "no projection"),
         ({"overrides": (("seed", 1),)}, "cannot override seed"),
@@ -118,7 +128,7 @@ def test_a_loss_term_declares_what_it_reads(
     assert (terms.reads_logits, terms.reads_projection) == (logits, projection)
 
 
-@pytest.mark.parametrize("head", ["embedding", "text", "identity"])
+@pytest.mark.parametrize("head", ["embedding", "text", "identity", "joint"])
 def test_every_head_in_the_teachers_space_takes_every_term(head: HeadKind) -> None:
     terms = LossWeights(image=1.0, text=1.0, labels=1.0, kd=1.0, relations=1.0)
     assert _method(head=head, terms=terms).terms_for(SETTINGS) == terms
