@@ -99,6 +99,7 @@ class VendorSettings(BaseSettings):
     threads: int | None = Field(
         None, ge=1, description="CPU threads that the model uses (default: one for each core)"
     )
+    log_format: Literal["text", "json"] = Field("text", description="format of the log on stderr")
 
     database: str = Field(
         "sqlite:///./vendor/ledger.db",

@@ -90,16 +90,16 @@ class RequestContext:
             code=code,
             seconds=seconds,
         )
-        _log.info(
-            "%s %s %s %s %.1fms %s key=%s",
-            state["request_id"],
-            scope["method"],
-            route,
-            status or 499,
-            seconds * 1000,
-            code or "ok",
-            state.get("key_id", "-"),
-        )
+        fields = {
+            "request_id": state["request_id"],
+            "method": scope["method"],
+            "route": route,
+            "status": status or 499,
+            "milliseconds": round(seconds * 1000, 1),
+            "code": code or "ok",
+            "key_id": state.get("key_id", "-"),
+        }
+        _log.info("%s %s %s %s %.1fms %s key=%s", *fields.values(), extra=fields)
 
 
 def _problem_response(request_id: str, code: Code, reason: str) -> JSONResponse:

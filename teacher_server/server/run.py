@@ -40,7 +40,7 @@ def serve(
     `announce` gets the URL once connections are accepted. `show` gets the line with the first API
     key if one is made at this start; the log never holds a key, so it must not go there.
     """
-    configure_logging()
+    configure_logging(settings.log_format)
     if settings.webhook_url is not None:
         client_options(str(settings.webhook_url))  # refused now, and not when an alert is due
     with (

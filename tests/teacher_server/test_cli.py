@@ -284,7 +284,13 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
         lambda settings, **_: given.update(dict(settings)),
     )
     wanted: dict[str, object] = {}
-    values = {"dtype": "bf16", "url_file": "url", "threads": "3"}
+    values = {
+        "dtype": "bf16",
+        "engine": "onnx",
+        "log_format": "json",
+        "url_file": "url",
+        "threads": "3",
+    }
     values |= {"image_mean": "0.5,0.4,0.3", "image_std": "0.3,0.2,0.1"}
     values |= {"interpolation": "bilinear", "resize_mode": "squash"}
     arguments = ["serve"]
