@@ -9,6 +9,7 @@ import asyncio
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from pydantic import SecretStr
 
@@ -19,7 +20,8 @@ from cache.reports.markdown import markdown_report
 from student.console import Terminal, terminal
 from student.data.folder.folder_tree import LAYOUT
 from student.data.image_set import ImageSet, load_image_set
-from student.embeddings.keys import split_keys
+from student.data.split import Split
+from student.embeddings.keys import measuring_keys, split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput, PurchaseError
 from student.evaluation.duration import say_time_of_trial
@@ -28,6 +30,7 @@ from student.evaluation.results import Experiment, Purchase
 from student.options import Options, TrainingOptions
 from student.options.folders import require_folders, require_room
 from student.options.purchase import api_key
+from student.options.unlabelled import without_classes
 from student.purchase.cost import PurchaseCost, purchase_cost
 from student.purchase.progress import PurchaseSummary
 from student.purchase.rounds import PurchaseResult, run_purchase, waiting_advice
@@ -56,6 +59,7 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
     After Ctrl-C or a kill, the same command resumes from the cache and the checkpoints, and pays
     for nothing twice. Raises StudentError and CacheError.
     """
+    options = without_classes(options)
     key, weight_bytes = _check(options)
     asyncio.run(_ask(options, key, terminal))
     scanned = load_image_set(options.data, options.run, terminal)
@@ -77,8 +81,20 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
             )
             read = paid.rows.keys() & keys.keys(split.train)
             own = _paid_by(purchase_cost(cache, read, result.plan.prices), whole)
+            measured = _measured(split, scanned, paid)
+            if measured:
+                cost = purchase_cost(cache, measured, result.plan.prices)
+                own = replace(own, measuring_units=cost.units)
             trained.append((experiment, own))
         write_artefacts(options, scanned, trained, whole, markdown_report(cache), terminal)
+
+
+def _measured(split: Split, scanned: ImageSet, paid: TeacherEmbeddings) -> list[EmbeddingKey]:
+    """What was bought to measure a student without labels; [] with labels."""
+    if scanned.catalogue.is_labelled:
+        return []
+    items = chain(split.validation, *split.tests.values())
+    return [key for key in measuring_keys(paid.fingerprint, items) if key in paid.rows]
 
 
 def _check(options: Options) -> tuple[SecretStr, int]:
@@ -127,12 +143,13 @@ def _stored_purchase(
 ) -> tuple[Purchase, TeacherEmbeddings]:
     """Returns the cost and the embeddings of the purchase, as now stored in the cache.
 
-    Raises PurchaseError if a class prompt is missing.
+    Raises PurchaseError if a class prompt is missing. A missing caption is not measured.
     """
     plan, bought = result.plan, result.summary
     keys: list[EmbeddingKey] = [request.key for request in plan.ordered]
     missing = set(cache.missing(keys))
-    if texts := [key for key in missing if key.modality == "text"]:
+    texts = [key for key in missing if key.modality == "text"]
+    if texts and not options.data.unlabelled:
         message = (
             f"{len(texts)} class prompts are not in the cache and nothing can be trained without "
             f"them; what was bought is stored: {_advice(texts, bought, cache)}"

@@ -54,6 +54,8 @@ def main(arguments: list[str]) -> int:
     from student.inference.trained_student import load
 
     trained = load(options.student)
+    if not options.new_classes:
+        trained.require_classes()
     catalogue = discover(options.data)
     if options.new_classes:
         from student.commands.new_classes import with_classes

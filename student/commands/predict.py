@@ -58,8 +58,11 @@ def main(arguments: list[str]) -> int:
         if found is None:
             return 0
         trained = found
+    trained.require_classes()
     if not trained.is_calibrated:
         why = OTHER_CLASSES if options.classes else _UNCALIBRATED.format(options.student)
+        if not trained.meta["classes"]:
+            why = "this student was trained without labels: its confidence is not calibrated"
         print(f"warning: {why}", file=sys.stderr)
     refused = 0
 

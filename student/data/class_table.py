@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from student.console import Terminal
 from student.data.folder.image_folder import Item
 from student.data.folder.names import listed
-from student.data.split import Split
+from student.data.split import VALIDATION, Split
 
 FEW = 5
 """A class with fewer images than this is marked."""
@@ -64,6 +64,21 @@ def show_classes(
         terminal.warn(
             f"{listed(names)} {verb} only in held-out {listed(where)}: never trained on, "
             f"{images:,} of {whose} images count as wrong"
+        )
+
+
+def show_domains(domains: Sequence[str], splits: Sequence[Split], terminal: Terminal) -> None:
+    """Print how many images without labels each split trains on and measures, by domain."""
+    for one in splits:
+        used = {"trained on": one.train, VALIDATION: one.validation, **one.tests}
+        counts = {name: Counter(item.domain for item in items) for name, items in used.items()}
+        captions = [f"{sum(len(i.captions) for i in items):,}" for items in used.values()]
+        terminal.table(
+            ("images without labels", *used),
+            [
+                *([name, *(f"{count[name]:,}" for count in counts.values())] for name in domains),
+                ["captions", "not used", *captions[1:]],
+            ],
         )
 
 

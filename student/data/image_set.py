@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.console import Terminal
-from student.data.class_table import show_classes, warn_of_two_classes
+from student.data.class_table import show_classes, show_domains, warn_of_two_classes
 from student.data.folder.folder_tree import LeftOut, left_out_lines
 from student.data.folder.image_folder import Catalogue, Item, discover
 from student.data.folder.names import listed
@@ -37,8 +37,8 @@ class ImageSet:
     clean: NDArray[np.uint8]
 
     def label(self, item: Item) -> int:
-        """The class as a number."""
-        return self.catalogue.classes.index(item.class_name)
+        """The class as a number; -1 without labels."""
+        return self.catalogue.classes.index(item.class_name) if item.class_name else -1
 
 
 def load_image_set(
@@ -52,18 +52,19 @@ def load_image_set(
     Reads the folder, and hashes each of its files, unless `catalogue` is given. Raises BadInput for
     a folder that cannot be used.
     """
-    catalogue = catalogue or read_folder(options.data, terminal)
+    catalogue = catalogue or read_folder(options.data, terminal, unlabelled=options.unlabelled)
+    most = options.measured_images if options.unlabelled else None
     splits = [
-        split(catalogue, targets=targets, seed=run.seed)
+        split(catalogue, targets=targets, seed=run.seed, most=most)
         for targets in _target_choices(catalogue, options.target_domain)
     ]
     return render_views(catalogue, splits, options, run.out, terminal)
 
 
-def read_folder(root: Path, terminal: Terminal) -> Catalogue:
+def read_folder(root: Path, terminal: Terminal, *, unlabelled: bool = False) -> Catalogue:
     """`discover`, with a line for everything in the folder that is not read as it stands there."""
     terminal.say(f"reading {root}")
-    catalogue = discover(root)
+    catalogue = discover(root, unlabelled=unlabelled)
     for note in (*catalogue.notes, *_sent_as_png(catalogue)):
         terminal.warn(note)
     for one in left_out_lines(root, catalogue.left_out):
@@ -121,6 +122,9 @@ def render_views(
         measured=_kept(measured, clean),
         clean=_kept_pixels(clean),
     )
+    if not catalogue.is_labelled:
+        show_domains(catalogue.domains, scanned.splits, terminal)
+        return scanned
     readable = _distinct((*scanned.training, *scanned.measured))
     show_classes(catalogue.classes, catalogue.domains, readable, scanned.splits, terminal)
     warn_of_two_classes(

@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from student.data.folder.image_folder import Catalogue, Item
@@ -15,7 +15,11 @@ HOLDOUT = 0.2  # DomainBed's holdout_fraction: one fifth of each source domain v
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """One experiment's share-out; every item of the catalogue is in exactly one part."""
+    """One experiment's share-out; no item of the catalogue is in two parts.
+
+    Every labelled item is in one. Without labels, those of a held-out domain beyond the most that
+    are measured are in none.
+    """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -36,13 +40,19 @@ class Split:
 
 
 def split(
-    catalogue: Catalogue, *, targets: Collection[str], seed: int, holdout: float = HOLDOUT
+    catalogue: Catalogue,
+    *,
+    targets: Collection[str],
+    seed: int,
+    holdout: float = HOLDOUT,
+    most: int | None = None,
 ) -> Split:
     """Hold out the target domains completely, and a stratified fifth of each source domain.
 
     Stratified by domain and class; a class keeps at least one item for training. Items listed in
-    `unseen.csv` are in no training or validation part, whatever their domain. Raises BadInput for a
-    target that is not a domain, or if no source domain is left.
+    `unseen.csv` are in no training or validation part, whatever their domain. `most` limits the
+    images of a source domain that validate, and of a part that tests; those with captions come
+    first. Raises BadInput for a target that is not a domain, or if no source domain is left.
     """
     if unknown := sorted(set(targets) - set(catalogue.domains)):
         message = f"no domain {', '.join(unknown)}; the domains are {', '.join(catalogue.domains)}"
@@ -65,11 +75,13 @@ def split(
     train: list[Item] = []
     validation: list[Item] = []
     for stratum, items in strata.items():
-        shuffled = sorted(items, key=lambda item: item.digest)  # not by path: names may change
-        random.Random(f"{seed} {stratum}").shuffle(shuffled)
-        held = min(round(holdout * len(shuffled)), len(shuffled) - 1)
+        shuffled = _shuffled(items, f"{seed} {stratum}")
+        held = min(round(holdout * len(shuffled)), len(shuffled) - 1, most or len(shuffled))
         validation.extend(shuffled[:held])
         train.extend(shuffled[held:])
+    if most is not None:
+        # The same images whatever the seed: the results of several seeds are compared on them.
+        tests = {name: _shuffled(items, name)[:most] for name, items in tests.items()}
     if clash := [name for name in tests if name == VALIDATION]:
         message = f"the held-out domain {clash[0]!r} has the name of another part: rename it"
         raise BadInput(message)
@@ -83,3 +95,10 @@ def split(
         validation=tuple(validation),
         tests={name: tuple(items) for name, items in sorted(tests.items())},
     )
+
+
+def _shuffled(items: Iterable[Item], seed: str) -> list[Item]:
+    """The items in a seeded order, those with captions first."""
+    shuffled = sorted(items, key=lambda item: item.digest)  # not by path: names may change
+    random.Random(seed).shuffle(shuffled)
+    return sorted(shuffled, key=lambda item: not item.captions)

@@ -62,6 +62,13 @@ class SplitKeys:
         return [*self.text_keys(), *self.image_keys(items)]
 
 
+def measuring_keys(fingerprint: str, items: Iterable[Item]) -> list[EmbeddingKey]:
+    """What measures a student without labels on these images: their captions, then the images."""
+    listed = list(items)
+    texts = [text_key(fingerprint, caption) for item in listed for caption in item.captions]
+    return _distinct([*texts, *(original_key(fingerprint, item) for item in listed)])
+
+
 def split_keys(
     split: Split, catalogue: Catalogue, data: DataOptions, prompts: PromptStyle, fingerprint: str
 ) -> SplitKeys:

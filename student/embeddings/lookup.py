@@ -39,7 +39,12 @@ class TeacherEmbeddings:
         return replace(self, rows={key: self.rows[key] for key in keys})
 
     def class_embeddings(self, keys: SplitKeys) -> NDArray[np.float32]:
-        """The zero-shot classifier of a split (C, D), as `class_means`; all texts must be here."""
+        """The zero-shot classifier of a split (C, D), as `class_means`; all texts must be here.
+
+        Without labels, C is 0.
+        """
+        if not keys.classes:
+            return np.zeros((0, self.table.dim), dtype=np.float32)
         return class_means(
             lambda key: self.table.vectors[self.rows[key]],
             keys.fingerprint,
@@ -59,6 +64,15 @@ class TeacherEmbeddings:
         np.take(self.table.vectors, places.clip(0), axis=0, out=vectors, mode="clip")
         vectors[~is_here] = 0
         return vectors, is_here
+
+    def vectors(
+        self, keys: Sequence[EmbeddingKey]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The embeddings of these keys (N, D), and which are here (N,); the others are zero."""
+        places = np.array([self.rows.get(key, -1) for key in keys], dtype=np.int64)
+        found = np.zeros((len(keys), self.table.dim), dtype=np.float32)
+        found[places >= 0] = self.table.vectors[places[places >= 0]]
+        return found, places >= 0
 
 
 def class_means(

@@ -54,6 +54,14 @@ class Calibration:
         }
 
 
+NOT_CALIBRATED = Calibration(
+    fit=TemperatureFit(temperature=None, images=0, note="the images have no classes"),
+    before={},
+    after={},
+)
+"""Of a student without classes, which has no confidence."""
+
+
 def calibrate(logits: Mapping[str, Tensor], labels: Mapping[str, NDArray[np.int64]]) -> Calibration:
     """Fits a temperature on source validation, and bins the confidence on every part.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +15,24 @@ from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
 from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
-from student.evaluation.calibration import calibrate
+from student.errors import BadInput
+from student.evaluation.calibration import NOT_CALIBRATED, calibrate
 from student.evaluation.file_names import named
 from student.evaluation.results import AccuracyCount, MethodResult
+from student.evaluation.retrieval import (
+    ALL_PARTS,
+    Gallery,
+    RetrievalResult,
+    compare,
+    gallery_of,
+    joined,
+)
 from student.options import Options
 from student.selection.short_runs import LabelledDomains
 from student.training.clock import StageClock
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import method_of
-from student.training.metrics import answers_of, logits_of
+from student.training.metrics import answers_of, embeddings_of, logits_of
 from student.training.process import keep_freed_memory
 from student.training.stored_names import stored_method_name
 from student.training.task import TrainingTask
@@ -56,10 +66,40 @@ class Experimenter:
         self._num_classes = len(scanned.catalogue.classes)
         self.data = _training_data(split, scanned, paid, options)
         row_of = rows_by_path(scanned.measured)
-        self._images = {
-            name: _labelled(name, items, scanned, row_of)
-            for name, items in {VALIDATION: split.validation, **split.tests}.items()
-        }
+        parts = {VALIDATION: split.validation, **split.tests}
+        self._galleries: dict[str, Gallery] = {}
+        if scanned.catalogue.is_labelled or paid is None:
+            self._images = {
+                name: _labelled(name, items, scanned, row_of) for name, items in parts.items()
+            }
+        else:
+            self._images = self._unlabelled(parts, scanned, paid, row_of)
+
+    def _unlabelled(
+        self,
+        parts: Mapping[str, Sequence[Item]],
+        scanned: ImageSet,
+        paid: TeacherEmbeddings,
+        row_of: dict[Path, int],
+    ) -> dict[str, LabelledImages]:
+        """The images of each part that have the teacher's embedding; their galleries are kept.
+
+        Raises BadInput if source validation has none.
+        """
+        found: dict[str, LabelledImages] = {}
+        for name, items in parts.items():
+            places, gallery = gallery_of(items, paid)
+            if places:
+                labelled = _labelled(name, [items[place] for place in places], scanned, row_of)
+                found[name] = replace(labelled, embeddings=gallery.images)
+                self._galleries[name] = gallery
+        if VALIDATION not in found:
+            message = (
+                "no image of source validation has an embedding, and weights are chosen there: "
+                "what was bought is stored; see why the vendor refused them, or raise --budget"
+            )
+            raise BadInput(message)
+        return found
 
     def teacher_accuracy(self) -> AccuracyCount | None:
         """The teacher's own zero-shot accuracy on the images that were bought; None if none was."""
@@ -88,6 +128,8 @@ class Experimenter:
 
         def follow(stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
             seen = "" if accuracy is None else f", validation {accuracy:.1%}"
+            if self._galleries and accuracy is not None:
+                seen = f", validation cosine {accuracy:.3f}"
             left = clock.seconds_left(stage, step)
             note = f"{stage}, loss {loss:.3f}{seen}"
             report(MethodProgress(method, step, steps, note, left))
@@ -109,7 +151,17 @@ class Experimenter:
         return train(task, progress=follow, checkpoint=checkpoint)
 
     def measure(self, method: str, trained: Trained) -> MethodResult:
-        """Measures the accuracy and the calibration of a trained method on every part."""
+        """Measures the accuracy and the calibration of a trained method on every part; without
+        labels, its retrieval and its agreement with the teacher."""
+        if self._galleries:
+            return MethodResult(
+                method=method,
+                trained=trained,
+                scores={},
+                answers={},
+                calibration=NOT_CALIBRATED,
+                retrieval=self._retrieval(trained),
+            )
         logits = {
             part: logits_of(trained.student, labelled.pixels)
             for part, labelled in self._images.items()
@@ -129,6 +181,19 @@ class Experimenter:
             answers=answers,
             calibration=calibrate(logits, labels),
         )
+
+    def _retrieval(self, trained: Trained) -> dict[str, RetrievalResult]:
+        embeddings = {
+            part: embeddings_of(trained.student, images.pixels)
+            for part, images in self._images.items()
+        }
+        results = {
+            part: compare(gallery, embeddings[part]) for part, gallery in self._galleries.items()
+        }
+        if len(results) > 1:
+            whole = np.concatenate([embeddings[part] for part in self._galleries])
+            results[ALL_PARTS] = compare(joined(list(self._galleries.values())), whole)
+        return results
 
 
 def zero_shot(data: TrainingData) -> AccuracyCount | None:

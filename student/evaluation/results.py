@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from student.evaluation.calibration import Calibration
+from student.evaluation.retrieval import RetrievalResult
 from student.selection.selection import Selection
 from student.training.metrics import Interval, wilson_interval
 from student.training.train import Trained
@@ -52,13 +54,17 @@ class AccuracyCount(BaseModel):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MethodResult:
     """A trained method with its scores and its predicted classes (N,) on each part, and how well
-    its confidence agrees with its accuracy."""
+    its confidence agrees with its accuracy.
+
+    Without labels there is `retrieval` on each part instead.
+    """
 
     method: str
     trained: Trained
     scores: dict[str, AccuracyCount]
     answers: dict[str, NDArray[np.int64]]
     calibration: Calibration
+    retrieval: Mapping[str, RetrievalResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,8 @@ class Purchase:
     whichever run bought them; `receipts_digest` covers their receipts. The other fields describe
     the whole run: `bought_now` is the number of queries that this run bought, and
     `vendor_milliseconds` the time for one embedding in bulk by the vendor's clock, or None if the
-    receipts do not show it.
+    receipts do not show it. `measuring_units` (queries) paid for what measures a student without
+    labels and is not trained on.
     """
 
     run: str
@@ -83,6 +90,7 @@ class Purchase:
     micro_usd_per_image: int
     receipts_digest: str
     vendor_milliseconds: float | None
+    measuring_units: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,3 +113,8 @@ class Experiment:
     def student(self) -> MethodResult:
         """The result of the chosen method; the other methods are for comparison."""
         return self.results[0]
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the images have classes, so that there are accuracies."""
+        return not self.student.retrieval

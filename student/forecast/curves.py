@@ -24,6 +24,8 @@ META = "meta.json"
 _SAME_LEVEL_RATIO, _SAME_LEVEL_QUERIES = 1.05, 5
 # Options with a field of their own in Title, or that vary along a curve.
 _COLUMNS_OF_A_CURVE = frozenset({"seed", "target_domain", "method", "views", "selector"})
+# Options that came after version 0.1. At these values they say no more than if they are missing.
+_ADDED_LATER: Mapping[str, object] = {"unlabelled": False, "measured_images": 200}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -248,7 +250,11 @@ def _student_of_run(path: Path) -> _Student:
         settings: dict[str, Any] = renamed_options(meta["settings"])
         recipe = meta.get("recipe")
         excluded = NOT_IDENTIFYING | _COLUMNS_OF_A_CURVE
-        rest = {name: value for name, value in settings.items() if name not in excluded}
+        rest = {
+            name: value
+            for name, value in settings.items()
+            if name not in excluded and (name, value) not in _ADDED_LATER.items()
+        }
         return _Student(
             title=Title(
                 data=str(settings["data"]),

@@ -21,7 +21,7 @@ MOST_DIFFERENCE = 1e-4  # of an exported network from the student: absolute, of 
 
 class ExportedNetwork(nn.Module):
     """Maps uint8 pixels (N, S, S, 3) to confidences (N, C) and, if there is a projection, to the
-    embedding of unit length (N, D).
+    embedding of unit length (N, D). Without classes, only to the embedding.
 
     The normalisation, the scale of the cosines and the temperature are inside.
     """
@@ -30,20 +30,23 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         self._student = trained.student
         self._temperature = trained.temperature or 1.0
+        self._has_classes = bool(trained.classes)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the outputs, in order."""
         has_projection = isinstance(self._student.head, EmbeddingHead)
-        return ("confidences", "embedding") if has_projection else ("confidences",)
+        names = ("confidences",) if self._has_classes else ()
+        return (*names, "embedding") if has_projection else names
 
     def forward(self, pixels_NSS3: Tensor) -> tuple[Tensor, ...]:
-        features_NF = self._student.features(pixels_NSS3)
-        confidences_NC = (self._student.head(features_NF) / self._temperature).softmax(dim=1)
-        head = self._student.head
-        if not isinstance(head, EmbeddingHead):
-            return (confidences_NC,)
-        return confidences_NC, functional.normalize(head.project(features_NF), dim=-1)
+        head, features_NF = self._student.head, self._student.features(pixels_NSS3)
+        answers: list[Tensor] = []
+        if self._has_classes:
+            answers.append((head(features_NF) / self._temperature).softmax(dim=1))
+        if isinstance(head, EmbeddingHead):
+            answers.append(functional.normalize(head.project(features_NF), dim=-1))
+        return tuple(answers)
 
 
 def description(trained: TrainedStudent) -> dict[str, Any]:

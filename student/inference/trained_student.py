@@ -25,6 +25,7 @@ from student.models.heads import EmbeddingHead, JointHead, TextHead
 from student.models.saved import load_student, temperature_of
 from student.models.student import Student
 from student.training.features import features_of
+from student.training.metrics import embeddings_of
 
 ImageInput = Path | str | Image.Image | NDArray[np.uint8]
 """An image: the path of a file, a PIL image, or 8-bit RGB pixels (height, width, 3)."""
@@ -68,8 +69,10 @@ class TrainedStudent:
     def predict(self, images: Sequence[ImageInput]) -> list[ImagePrediction]:
         """Return all classes of each image, the likeliest first.
 
-        Raises DataError for an image that cannot be read.
+        Raises DataError for an image that cannot be read, and BadInput for a student without
+        classes.
         """
+        self.require_classes()
         found: list[ImagePrediction] = []
         for chunk in _chunks(images):
             shares_NC = self.class_shares(self.pixels(chunk))
@@ -123,6 +126,16 @@ class TrainedStudent:
             )
             raise BadInput(message)
 
+    def require_classes(self) -> None:
+        """Raise BadInput if the student was trained on images without labels, and has no class."""
+        if not self.classes:
+            message = (
+                "this student has no classes, because it was trained on images without labels: "
+                'name them, such as --classes "zebra,okapi" (evaluate takes --new-classes); their '
+                "prompts are bought, one query each"
+            )
+            raise BadInput(message)
+
     def require_class_texts(self) -> None:
         """Raise BadInput unless the student predicts by the cosine to the class texts."""
         head = self.student.head
@@ -148,12 +161,7 @@ class TrainedStudent:
 
     def embeddings_of(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the embeddings of rendered images (N, S, S, 3), as `embed`."""
-        head = self.student.head
-        assert isinstance(head, EmbeddingHead)
-        with torch.no_grad():
-            unit_ND = functional.normalize(head.project(features_of(self.student, pixels)), dim=-1)
-        vectors_ND: NDArray[np.float32] = unit_ND.float().cpu().numpy()
-        return vectors_ND
+        return embeddings_of(self.student, pixels)
 
 
 def load(folder: Path | str) -> TrainedStudent:

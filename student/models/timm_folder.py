@@ -85,7 +85,7 @@ def write_timm_folder(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}
     replace_file(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-    if isinstance(student.head, EmbeddingHead):
+    if isinstance(student.head, EmbeddingHead) and architecture.num_classes:
         texts = {"class_embeddings": student.head.text_CD.cpu().contiguous()}
         replace_file(folder / CLASS_EMBEDDINGS, save(texts))
     replace_file(folder / CONFIG, json.dumps(config, indent=2).encode())

@@ -27,3 +27,15 @@ class DataOptions(Section):
     views: Positive = option(
         1, "stored views of each image; the first is the image itself", identifies=True
     )
+    unlabelled: bool = option(
+        False,
+        "the images have no classes: DATA/* or DATA/<domain>/*; the student is for retrieval, and "
+        "captions.csv (file,caption), if there is one, measures it",
+        identifies=True,
+    )
+    measured_images: Positive = option(
+        200,
+        "with --unlabelled: the most images of a domain that are not trained on and whose "
+        "embeddings are bought, with those of their captions, to measure the student",
+        identifies=True,
+    )

@@ -60,11 +60,13 @@ class EmbeddingRequest:
         return self.name or f"{self.key.modality} {self.key.item[:12]}"
 
 
-def text_requests(fingerprint: str, prompts: Sequence[str]) -> list[EmbeddingRequest]:
-    """A request for each prompt."""
+def text_requests(
+    fingerprint: str, texts: Sequence[str], *, kind: str = "prompt"
+) -> list[EmbeddingRequest]:
+    """A request for each text; messages call it a `kind`."""
     return [
-        EmbeddingRequest(key=text_key(fingerprint, text), payload=text, name=f'prompt "{text}"')
-        for text in prompts
+        EmbeddingRequest(key=text_key(fingerprint, text), payload=text, name=f'{kind} "{text}"')
+        for text in texts
     ]
 
 

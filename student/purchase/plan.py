@@ -86,6 +86,27 @@ class Plan:
                 limited_by=self.limited_by,
             )
 
+    def require_measuring(self, measuring: Sequence[EmbeddingRequest]) -> None:
+        """Raises PlanExceedsBudget unless the budget covers these requests and a training image.
+
+        Without labels nothing is trained without them: weights are chosen by what they measure.
+        """
+        keys = {request.key for request in measuring}
+        left = [request for request in self.left_out if request.key in keys]
+        is_trainable = any(
+            request.key.modality == "image" and request.key not in keys
+            for request in self.ordered
+            if request not in self.left_out
+        )
+        if measuring and (left or not is_trainable):
+            raise PlanExceedsBudget(
+                needed=self.units_of([r for r in self.to_buy if r.key in keys])
+                + self.units_of(left)
+                + self.prices.units.image,
+                remaining=self.remaining,
+                limited_by=self.limited_by,
+            )
+
     def describe(self) -> list[tuple[str, str]]:
         """The plan as rows of a label and a figure."""
         texts = sum(request.key.modality == "text" for request in self.to_buy)

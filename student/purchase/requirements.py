@@ -38,7 +38,6 @@ def candidates_for(
     Without features (F is 0) where the selector reads none. Raises as `frozen_features` does.
     """
     items = scanned.training
-    classes = {name: number for number, name in enumerate(scanned.catalogue.classes)}
     domains = {name: number for number, name in enumerate(scanned.catalogue.domains)}
     features = np.zeros((len(items), 0), dtype=np.float32)
     if selector.reads_features:
@@ -53,13 +52,17 @@ def candidates_for(
             )
     return Candidates(
         features=features,
-        labels=np.array([classes[item.class_name] for item in items], dtype=np.int64),
+        labels=np.array([scanned.label(item) for item in items], dtype=np.int64),
         domains=np.array([domains[item.domain] for item in items], dtype=np.int64),
     )
 
 
 class EmbeddingRequirements:
-    """The prompts and the views that the splits of a run need, of one model."""
+    """The prompts and the views that the splits of a run need, of one model.
+
+    Without labels there are no prompts: the captions of the images that are measured, and these
+    images, come first.
+    """
 
     def __init__(
         self, data: DataOptions, prompts: PromptStyle, scanned: ImageSet, model: Model
@@ -75,10 +78,23 @@ class EmbeddingRequirements:
         )
 
     def wanted(self, rows: Sequence[int]) -> list[EmbeddingRequest]:
-        """The prompts, then every view of the training images of these rows, in their order."""
+        """The prompts, then every view of the training images of these rows, in their order.
+
+        Without labels, what measures comes before the training images.
+        """
         texts = text_requests(self._fingerprint, self._distinct_prompts())
         training, stored = self._scanned.training, self._scanned.stored
         images = image_requests(self._fingerprint, training, stored, rows, self._limits)
+        return [*texts, *self.measuring(), *images]
+
+    def measuring(self) -> list[EmbeddingRequest]:
+        """What measures a student without labels: captions, then images; [] with labels."""
+        if self._scanned.catalogue.is_labelled:
+            return []
+        items, clean = self._scanned.measured, self._scanned.clean
+        captions = [caption for item in items for caption in item.captions]
+        images = image_requests(self._fingerprint, items, clean, range(len(items)), self._limits)
+        texts = text_requests(self._fingerprint, list(dict.fromkeys(captions)), kind="caption")
         return [*texts, *images]
 
     def has_texts(self, cache: CacheReader) -> bool:

@@ -14,6 +14,7 @@ from student.data.folder.names import by_reason
 from student.data.image_set import ImageSet
 from student.options import Options
 from student.options.training import AUTO_METHODS
+from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
@@ -55,6 +56,9 @@ async def run_purchase(
             f"auto chooses among {', '.join(AUTO_METHODS)} after the purchase: this is what they "
             "read together, and choosing asks for no further query"
         )
+    measuring = requirements.measuring()
+    if measuring:
+        terminal.say(_measured_with(plan, measuring))
     if plan.limited_by == "vendor budget" and plan.left_out:
         terminal.warn(
             f"the account at the vendor has {session.account.remaining_units:,} queries left; "
@@ -66,6 +70,7 @@ async def run_purchase(
         terminal.say("dry run: nothing was bought")
         return None
     plan.require_texts()
+    plan.require_measuring(measuring)
     session.require_obtainable(
         request for request in plan.in_open_purchases if request.key.modality == "text"
     )
@@ -171,6 +176,16 @@ def waiting_advice(summary: PurchaseSummary) -> str:
         f"{cause}, and a request of a killed run may still be on its way; run again in ten "
         f"minutes, when they can be settled (from {iso_time(summary.waits_until_ms)} on). "
         "`cache-report summary` lists them"
+    )
+
+
+def _measured_with(plan: Plan, measuring: Sequence[EmbeddingRequest]) -> str:
+    keys = {request.key for request in measuring}
+    texts = sum(key.modality == "text" for key in keys)
+    new = plan.units_of([request for request in plan.to_buy if request.key in keys])
+    return (
+        f"of these, {len(keys) - texts:,} images and {texts:,} captions measure the student and "
+        f"are never trained on: {new:,} of the {plan.units:,} queries, and the first to be bought"
     )
 
 

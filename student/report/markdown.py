@@ -15,6 +15,8 @@ from student.evaluation.results import Experiment, Purchase
 from student.options import Options, TrainingOptions
 from student.report.break_even import Economics
 from student.report.calibration import CAVEAT, EXPLANATION, calibration_notes, calibration_rows
+from student.report.retrieval import COLUMNS, retrieval_rows
+from student.report.retrieval import EXPLANATION as RETRIEVAL
 
 CAPTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -68,27 +70,9 @@ def report(
         "",
     ]
     for experiment in experiments:
-        if (selection := experiment.selection) is not None:
-            title = plain(", ".join(experiment.targets)) or "nothing"
-            lines += [f"## How the method was chosen, held out: {title}", ""]
-            lines += [*_plain_table(*selection.rows()), ""] if selection.measured else []
-            lines += [f"{plain(selection.explanation)}.", ""]
-        if experiment.teacher is not None:
-            said = teacher_sentence(experiment.teacher)
-            lines += [f"{said[0].upper()}{said[1:]}.", ""]
-        lines += [f"## Accuracy, held out: {plain(', '.join(experiment.targets)) or 'nothing'}", ""]
-        lines += [*_plain_table(*score_rows(experiment)), ""]
-        lines += [
-            f"Percent, ± half the Wilson 95% interval over the images. Trained on "
-            f"{experiment.num_train:,} images of {plain(', '.join(experiment.sources))}; "
-            f"{experiment.num_bought:,} bought embeddings; the weights were chosen on "
-            f"source validation alone.",
-            "",
-        ]
-        lines += [*_plain_table(*calibration_rows(experiment)), ""]
-        notes = map(plain, calibration_notes(experiment))
-        lines += [line for note in notes for line in (f"- {note}", "")]
-    lines += [EXPLANATION, "", CAVEAT, ""]
+        lines += _results(experiment)
+    if experiments[0].is_labelled:
+        lines += [EXPLANATION, "", CAVEAT, ""]
     for picture, note in pictures.items():
         lines += [f"![{CAPTIONS[Path(picture).name]}]({quote(picture)})", ""]
         lines += [plain(note), ""] if note else []
@@ -100,6 +84,34 @@ def report(
         "",
     ]
     return "\n".join(lines)
+
+
+def _results(experiment: Experiment) -> list[str]:
+    """Returns the lines of one experiment's tables."""
+    held_out = plain(", ".join(experiment.targets)) or "nothing"
+    trained_on = (
+        f"Trained on {experiment.num_train:,} images of {plain(', '.join(experiment.sources))}; "
+        f"{experiment.num_bought:,} bought embeddings; the weights were chosen on source "
+        "validation alone."
+    )
+    if not experiment.is_labelled:
+        found = _plain_table(COLUMNS, retrieval_rows(experiment))
+        explained = [RETRIEVAL, "", trained_on, ""]
+        return [f"## Retrieval, held out: {held_out}", "", *found, "", *explained]
+    lines: list[str] = []
+    if (selection := experiment.selection) is not None:
+        lines += [f"## How the method was chosen, held out: {held_out}", ""]
+        lines += [*_plain_table(*selection.rows()), ""] if selection.measured else []
+        lines += [f"{plain(selection.explanation)}.", ""]
+    if experiment.teacher is not None:
+        said = teacher_sentence(experiment.teacher)
+        lines += [f"{said[0].upper()}{said[1:]}.", ""]
+    lines += [f"## Accuracy, held out: {held_out}", ""]
+    lines += [*_plain_table(*score_rows(experiment)), ""]
+    lines += [f"Percent, ± half the Wilson 95% interval over the images. {trained_on}", ""]
+    lines += [*_plain_table(*calibration_rows(experiment)), ""]
+    notes = map(plain, calibration_notes(experiment))
+    return [*lines, *(line for note in notes for line in (f"- {note}", ""))]
 
 
 def model_card(options: Options, experiment: Experiment, purchase: Purchase) -> str:

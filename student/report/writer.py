@@ -23,6 +23,7 @@ from student.report.calibration import (
 )
 from student.report.gallery import draw_answers
 from student.report.markdown import model_card, report, score_rows
+from student.report.retrieval import COLUMNS, EXPLANATION, retrieval_rows
 from student.training.methods import method_of
 
 
@@ -57,16 +58,11 @@ def write_artefacts(
             note = draw_answers(picture, experiment, scanned, seed=options.run.seed)
             if note is not None:
                 pictures[picture.relative_to(out).as_posix()] = note
-        diagram = folder / "calibration.png"
-        draw_reliability(diagram, experiment)
-        pictures[diagram.relative_to(out).as_posix()] = ""
-        terminal.heading(f"accuracy, held out: {', '.join(experiment.targets) or 'nothing'}")
-        terminal.table(*score_rows(experiment))
-        terminal.heading("calibration error before / after temperature scaling")
-        terminal.table(*calibration_rows(experiment))
-        for note in calibration_notes(experiment):
-            terminal.warn(note)
-        terminal.say(CAVEAT)
+        if experiment.is_labelled:
+            diagram = folder / "calibration.png"
+            draw_reliability(diagram, experiment)
+            pictures[diagram.relative_to(out).as_posix()] = ""
+        _show(experiment, terminal)
     terminal.heading("what the student saves")
     terminal.table(("", ""), economics.rows())
     for note in dict.fromkeys(filter(None, pictures.values())):
@@ -76,6 +72,22 @@ def write_artefacts(
     terminal.heading("spend")
     terminal.markdown(spend)
     terminal.say(f"wrote {out}/student.safetensors, meta.json, MODEL_CARD.md, report.md")
+
+
+def _show(experiment: Experiment, terminal: Terminal) -> None:
+    held_out = ", ".join(experiment.targets) or "nothing"
+    if not experiment.is_labelled:
+        terminal.heading(f"retrieval, held out: {held_out}")
+        terminal.table(COLUMNS, retrieval_rows(experiment))
+        terminal.say(EXPLANATION)
+        return
+    terminal.heading(f"accuracy, held out: {held_out}")
+    terminal.table(*score_rows(experiment))
+    terminal.heading("calibration error before / after temperature scaling")
+    terminal.table(*calibration_rows(experiment))
+    for note in calibration_notes(experiment):
+        terminal.warn(note)
+    terminal.say(CAVEAT)
 
 
 def _scores(experiment: Experiment) -> dict[str, dict[str, Any]]:
@@ -120,5 +132,15 @@ def _meta(
         **({"selection": experiment.selection.as_dict()} if experiment.selection else {}),
         "scores": _scores(experiment)[result.method],
         "compared": _scores(experiment),
+        **_without_labels(result, purchase),
         "economics": economics.as_dict(),
+    }
+
+
+def _without_labels(result: MethodResult, purchase: Purchase) -> dict[str, Any]:
+    if not result.retrieval:
+        return {}
+    return {
+        "retrieval": {part: found.as_dict() for part, found in result.retrieval.items()},
+        "queries_for_measuring": purchase.measuring_units,
     }

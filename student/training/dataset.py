@@ -69,11 +69,15 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledImages:
-    """Images to evaluate a student on. pixels (N, S, S, 3) uint8; labels (N,) int64."""
+    """Images to evaluate a student on. pixels (N, S, S, 3) uint8; labels (N,) int64.
+
+    Images without labels have the label -1 and the teacher's `embeddings` (N, D) instead.
+    """
 
     name: str
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    embeddings: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8:
@@ -81,6 +85,9 @@ class LabelledImages:
             raise DataError(message)
         if self.labels.shape != self.pixels.shape[:1] or not len(self.labels):
             message = f"{self.name}: {len(self.pixels)} images with {len(self.labels)} labels"
+            raise DataError(message)
+        if self.embeddings is not None and len(self.embeddings) != len(self.labels):
+            message = f"{self.name}: {len(self.labels)} images, {len(self.embeddings)} embeddings"
             raise DataError(message)
 
 

@@ -75,6 +75,9 @@ def cosines(
 
 def label_texts(batch: Batch, text_CD: Tensor) -> tuple[Tensor, Tensor]:
     """The text embedding of each row's label (B, D), and whether the row has a label (B,)."""
+    if not len(text_CD):  # no image has a label
+        nothing_BD = text_CD.new_zeros(len(batch.labels), text_CD.shape[1])
+        return nothing_BD, torch.zeros_like(batch.bought)
     return text_CD[batch.labels.clamp(min=0)], batch.labels >= 0
 
 

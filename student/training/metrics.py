@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from student.errors import BadInput
+from student.models.heads import EmbeddingHead
 from student.models.student import Student
 from student.training.dataset import LabelledImages
 from student.training.features import features_of
@@ -22,7 +23,11 @@ from student.training.features import features_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Accuracy and mean cross-entropy on one set of images."""
+    """Accuracy and mean cross-entropy on one set of images.
+
+    Without labels, `accuracy` is the mean cosine to the teacher's embeddings, and `loss` is 1 less
+    that.
+    """
 
     accuracy: float
     loss: float
@@ -48,6 +53,32 @@ def logits_of(student: Student, pixels: NDArray[np.uint8]) -> Tensor:
         raise BadInput(message)
     logits: Tensor = student.head(features_of(student, pixels))
     return logits.cpu()
+
+
+@torch.no_grad()
+def score_of(student: Student, features_NF: Tensor, images: LabelledImages) -> Score:
+    """The score of these features of the images: by their labels, or else by their embeddings."""
+    if images.embeddings is None:
+        return score(student.head(features_NF).cpu(), images.labels)
+    head = student.head
+    assert isinstance(head, EmbeddingHead)  # a method that reads image embeddings has a projection
+    target_ND = torch.from_numpy(images.embeddings)
+    cosine_N = functional.cosine_similarity(head.project(features_NF).float().cpu(), target_ND)
+    mean = float(cosine_N.double().mean())
+    return Score(accuracy=mean, loss=1.0 - mean)
+
+
+@torch.no_grad()
+def embeddings_of(student: Student, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Images (N, S, S, 3) in the teacher's space, of unit length: (N, D).
+
+    The student has a projection, and is left in eval mode.
+    """
+    head = student.head
+    assert isinstance(head, EmbeddingHead)
+    unit_ND = functional.normalize(head.project(features_of(student, pixels)), dim=-1)
+    vectors_ND: NDArray[np.float32] = unit_ND.float().cpu().numpy()
+    return vectors_ND
 
 
 def score(logits_NC: Tensor, labels: NDArray[np.int64]) -> Score:
@@ -100,13 +131,20 @@ def num_parameters(student: Student) -> int:
 
 @torch.no_grad()
 def latency(student: Student, *, repeats: int = 30, warm_up: int = 5) -> float:
-    """The median time to classify one image, from uint8 pixels to a label, in milliseconds."""
+    """The median time to classify one image, from uint8 pixels to a label, in milliseconds.
+
+    A student without classes embeds it.
+    """
     size = student.architecture.image_size
     pixels = torch.zeros(1, size, size, 3, dtype=torch.uint8)
     student.eval()
     taken = []
     for _ in range(warm_up + repeats):
         started = time.perf_counter()
-        int(student(pixels).argmax())
+        features = student.features(pixels)
+        if student.architecture.num_classes:
+            int(student.head(features).argmax())
+        elif isinstance(student.head, EmbeddingHead):
+            float(student.head.project(features)[0, 0])
         taken.append(time.perf_counter() - started)
     return float(np.median(taken[warm_up:]) * 1e3)

@@ -34,6 +34,8 @@ def run_digest(task: TrainingTask) -> str:
         "classes": task.num_classes,
         **unlike_version_0_1(task.options.backbone, task.options.weights, task.sold),
     }
+    if validation.embeddings is not None:
+        plain["validated_on"] = hashlib.sha256(validation.embeddings.tobytes()).hexdigest()
     hashed.update(json.dumps(plain, sort_keys=True).encode())
     for whole in (data.labels, data.domains, data.bought, data.text_embeddings, validation.labels):
         _feed(hashed, np.asarray(whole))

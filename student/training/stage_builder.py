@@ -13,7 +13,7 @@ from student.training.batches import Batch, Batches, BatchSource, FeatureBatches
 from student.training.features import features_of, stored_view_features
 from student.training.loop import StageWork
 from student.training.losses import objective
-from student.training.metrics import Score, logits_of, score
+from student.training.metrics import Score, score_of
 from student.training.sampling import BalancedSampler, torch_seed
 from student.training.stage import Stage
 from student.training.task import TrainingTask
@@ -81,11 +81,6 @@ class StageBuilder:
     def _validation(self, stage: Stage) -> Callable[[], Score]:
         student, images = self._student, self._task.validation
         if not stage.uses_features:
-            return lambda: score(logits_of(student, images.pixels), images.labels)
+            return lambda: score_of(student, features_of(student, images.pixels), images)
         features = features_of(student, images.pixels)
-
-        @torch.no_grad()
-        def of_head() -> Score:
-            return score(student.head(features).cpu(), images.labels)
-
-        return of_head
+        return lambda: score_of(student, features, images)

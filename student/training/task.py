@@ -70,7 +70,7 @@ class TrainingTask:
             raise DataError(message)
         for name, labels, least in (
             ("training", data.labels, -1),
-            ("validation", self.validation.labels, 0),
+            ("validation", self.validation.labels, 0 if self.validation.embeddings is None else -1),
         ):
             if labels.min() < least or labels.max() >= self.num_classes:
                 message = f"a {name} label lies outside the {self.num_classes} classes"

@@ -16,8 +16,9 @@ from student.models.student import Student
 from student.training.averaging import LossValley
 from student.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from student.training.device import training_device
+from student.training.features import features_of
 from student.training.loop import Report, Row, StageState, fit, put
-from student.training.metrics import Score, logits_of, score
+from student.training.metrics import Score, score_of
 from student.training.run_digest import run_digest
 from student.training.sampling import torch_seed
 from student.training.stage_builder import StageBuilder
@@ -172,7 +173,8 @@ def _interpolate(task: TrainingTask, student: Student) -> Score:
     """Averages the student's backbone with its initial weights; its score on validation."""
     start = starting_backbone(task)
     put(student, interpolate(start, _backbone(student), alpha=task.options.wise_ft))
-    return score(logits_of(student, task.validation.pixels), task.validation.labels)
+    features = features_of(student, task.validation.pixels)
+    return score_of(student, features, task.validation)
 
 
 def starting_backbone(task: TrainingTask) -> dict[str, Tensor]:

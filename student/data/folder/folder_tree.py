@@ -15,6 +15,9 @@ LAYOUT = (
     "expected DATA/<domain>/<class>/<image> or DATA/<class>/<image>; for the demo data run: "
     "distill-client demo-data --out data/emoji"
 )
+UNLABELLED_LAYOUT = "DATA/<image> or DATA/<domain>/<image>"
+NO_CLASS = ""
+"""The class of an image without a label."""
 HIDDEN = "hidden or made by the system"
 # Folders that systems and archives leave beside a user's own, and whose files look like images.
 _SYSTEM_FOLDERS = frozenset(
@@ -160,6 +163,38 @@ def labelled(tree: FolderTree) -> list[Labelled]:
     _require_direct_images(tree)
     return [
         Labelled(path=path, domain=parts[0], class_name=parts[1], is_below=len(parts) > 2)
+        for parts, path in _in_order(tree)
+    ]
+
+
+def without_labels(tree: FolderTree) -> list[Labelled]:
+    """The images at the root, or in the folder of each domain, in path order, with no class.
+
+    Raises BadInput, naming the folders, for images in both places or in deeper folders.
+    """
+    deep = [str(Path(*parts)) for parts in sorted(tree.images) if len(parts) > 1]
+    if deep:
+        message = (
+            f"{tree.root}: images in {listed(deep)}, below the folder of a domain. Images without "
+            f"labels lie in {UNLABELLED_LAYOUT}; if the lowest folders are classes, leave out "
+            "--unlabelled. Nothing was bought"
+        )
+        raise BadInput(message)
+    if len(tree.images) > 1 and () in tree.images:
+        folders = [parts[0] for parts in sorted(tree.images) if parts]
+        message = (
+            f"{tree.root} holds images ({tree.images[()][0].name}) and folders of images "
+            f"({listed(folders)}): images without labels lie in {UNLABELLED_LAYOUT}. Move the "
+            "images or the folders away. Nothing was bought"
+        )
+        raise BadInput(message)
+    return [
+        Labelled(
+            path=path,
+            domain=parts[0] if parts else tree.root.resolve().name,
+            class_name=NO_CLASS,
+            is_below=False,
+        )
         for parts, path in _in_order(tree)
     ]
 

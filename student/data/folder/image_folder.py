@@ -1,13 +1,24 @@
-"""Finds labelled images in `root/domain/class/*` (the DomainBed layout) or `root/class/*`."""
+"""Finds the images of a folder: `root/domain/class/*` (the DomainBed layout) or `root/class/*`, and
+without labels `root/domain/*` or `root/*`."""
 
 import csv
 import unicodedata
-from collections.abc import Set
+from collections.abc import Set, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from student.data.folder.folder_tree import LAYOUT, LeftOut, labelled, walk
+from student.data.folder.captions import CAPTIONS_FILE, read_captions
+from student.data.folder.folder_tree import (
+    LAYOUT,
+    NO_CLASS,
+    UNLABELLED_LAYOUT,
+    FolderTree,
+    LeftOut,
+    labelled,
+    walk,
+    without_labels,
+)
 from student.data.folder.image_file import ImageFile, read_image_file
 from student.data.folder.names import class_names, same_name
 from student.errors import BadInput
@@ -18,19 +29,20 @@ UNSEEN_FILE = "unseen.csv"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item(ImageFile):
-    """An image file with its labels."""
+    """An image file with its labels, and with its captions if it has no class."""
 
     domain: str
-    class_name: str
+    class_name: str  # NO_CLASS without labels
     unseen_group: str | None  # None: may be trained on
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
     """Every image under a root in path order, with the names of all domains and classes.
 
-    `left_out` are the other files under the root; `notes` say what was read in a way that the user
-    may not expect.
+    Without labels there is no class. `left_out` are the other files under the root; `notes` say
+    what was read in a way that the user may not expect.
     """
 
     root: Path
@@ -40,23 +52,29 @@ class Catalogue:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the images have classes."""
+        return bool(self.classes)
+
     def domain(self, name: str) -> str:
         """The domain of this name, in the folder's spelling; the name itself if there is none."""
         return same_name(name, self.domains)
 
 
-def discover(root: Path) -> Catalogue:
+def discover(root: Path, *, unlabelled: bool = False) -> Catalogue:
     """Every labelled image under `root`, hashed, and every other file as left out.
 
-    Spellings of one class in several domains are read as one class (`names.class_names`). Raises
+    Spellings of one class in several domains are read as one class (`names.class_names`).
+    `unlabelled` reads images without classes instead, with the captions of `captions.csv`. Raises
     BadInput, with the expected layout, if there is no folder, no image or only one class, if the
     folders do not say which are domains and which classes, or if a file cannot be opened.
     """
     if not root.is_dir():
         message = f"no data folder {root}; {LAYOUT}"
         raise BadInput(message)
-    tree = walk(root, own=(UNSEEN_FILE,))
-    found = labelled(tree)
+    tree = walk(root, own=(UNSEEN_FILE, *((CAPTIONS_FILE,) if unlabelled else ())))
+    found = without_labels(tree) if unlabelled else labelled(tree)
     used, notes = class_names((one.domain, one.class_name) for one in found)
     if below := [one.path.parent.relative_to(root) for one in found if one.is_below]:
         folders = ", ".join(map(str, dict.fromkeys(below[:5])))
@@ -64,7 +82,9 @@ def discover(root: Path) -> Catalogue:
             f"{len(below):,} images in folders below a class are read as images of that class: "
             f"{folders}" + (", …" if len(set(below)) > 5 else "")
         )
-    unseen = _unseen(root / UNSEEN_FILE, {one.path for one in found})
+    paths = {one.path for one in found}
+    unseen = _unseen(root / UNSEEN_FILE, paths)
+    captions = read_captions(root, paths) if unlabelled else {}
     with ThreadPoolExecutor() as pool:
         files = list(pool.map(read_image_file, (one.path for one in found)))
     items = tuple(
@@ -73,14 +93,12 @@ def discover(root: Path) -> Catalogue:
             domain=one.domain,
             class_name=used[one.class_name],
             unseen_group=unseen.get(_nfc(one.path.stem)) or unseen.get(_nfc(one.path.name)),
+            captions=captions.get(one.path, ()),
         )
         for one, file in zip(found, files, strict=True)
     )
-    classes = tuple(sorted({item.class_name for item in items}))
-    if len(classes) < 2:
-        left = f"; {len(tree.left_out):,} files are left out" if tree.left_out else ""
-        message = f"{root} holds {len(items)} images of {len(classes)} classes{left}; {LAYOUT}"
-        raise BadInput(message)
+    classes = tuple(sorted({item.class_name for item in items} - {NO_CLASS}))
+    _require_enough(root, tree, items, classes, unlabelled=unlabelled)
     return Catalogue(
         root=root,
         domains=tuple(sorted({item.domain for item in items})),
@@ -89,6 +107,21 @@ def discover(root: Path) -> Catalogue:
         left_out=tuple(tree.left_out),
         notes=tuple(notes),
     )
+
+
+def _require_enough(
+    root: Path, tree: FolderTree, items: Sized, classes: Sized, *, unlabelled: bool
+) -> None:
+    left = f"; {len(tree.left_out):,} files are left out" if tree.left_out else ""
+    if unlabelled and not len(items):
+        message = f"{root} holds no image{left}; expected {UNLABELLED_LAYOUT}"
+        raise BadInput(message)
+    if not unlabelled and len(classes) < 2:
+        message = (
+            f"{root} holds {len(items)} images of {len(classes)} classes{left}; {LAYOUT}. Images "
+            f"without labels ({UNLABELLED_LAYOUT}) need --unlabelled"
+        )
+        raise BadInput(message)
 
 
 def _unseen(path: Path, images: Set[Path]) -> dict[str, str]:
