@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,18 +13,9 @@ from student.errors import BadInput
 _ELSEWHERE = "nothing was bought; use another --out, or move that file"
 
 
-def data_digest(catalogue: Catalogue) -> str:
-    """Returns the SHA-256 (hex) of every image's domain, class, content and group."""
-    hashed = hashlib.sha256()
-    for item in catalogue.items:
-        line = (item.domain, item.class_name, item.digest, item.unseen_group or "")
-        hashed.update("\t".join(line).encode() + b"\n")
-    return hashed.hexdigest()
-
-
 def check_images(earlier: Iterable[Row], path: Path, catalogue: Catalogue) -> None:
     """Raises BadInput if the images differ from those of the earlier rows of the data set."""
-    now = data_digest(catalogue)
+    now = catalogue.digest
     if any(row.data_sha256 != now for row in earlier):
         message = (
             f"{path} has results of other images than those in {catalogue.root} now, and "

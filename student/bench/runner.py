@@ -13,7 +13,7 @@ from pathlib import Path
 from student.bench.constants import NO_TEACHER
 from student.bench.dataset import BenchDataset, Selection, gather
 from student.bench.duration import time_of_runs
-from student.bench.provenance import check_images, check_teacher, data_digest
+from student.bench.provenance import check_images, check_teacher
 from student.bench.purchase import (
     BoughtEmbeddings,
     VendorEndpoints,
@@ -174,7 +174,7 @@ class _RowWriter:
         self._bought = bought
         self._source = source
         self._rows = rows
-        self._data = data_digest(dataset.scanned.catalogue)
+        self._data = dataset.scanned.catalogue.digest
 
     def write(self, task: Task, outcome: Outcome) -> Row:
         run = task.run

@@ -21,7 +21,7 @@ from student.console import Terminal, terminal
 from student.data.folder.folder_tree import LAYOUT
 from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
-from student.embeddings.keys import measuring_keys, split_keys
+from student.embeddings.keys import held_out_keys, measuring_keys, split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput, PurchaseError
 from student.evaluation.duration import say_time_of_trial
@@ -81,7 +81,10 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
             )
             read = paid.rows.keys() & keys.keys(split.train)
             own = _paid_by(purchase_cost(cache, read, result.plan.prices), whole)
-            measured = _measured(split, scanned, paid)
+            measured = [
+                *_measured(split, scanned, paid),
+                *held_out_keys(keys, scanned.catalogue).text_keys(),
+            ]
             if measured:
                 cost = purchase_cost(cache, measured, result.plan.prices)
                 own = replace(own, measuring_units=cost.units)

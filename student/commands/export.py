@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
+from cache.storage.atomic_file import replace_file
 from student.commands.student_option import add_student_option
 from student.errors import BadInput
 from student.options.folders import require_writable
 from student.options.section import user_path
+from student.report.model_card import TAG, model_card
 
 _FORMATS = ("onnx", "torch", "timm")
 _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "timm": ""}
+
+
+_CARDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "onnx": {"library": "onnx", "usage": "Load the file with ONNX Runtime"},
+    "torch": {"library": "pytorch", "usage": "Load the file with `torch.export.load`"},
+    "timm": {
+        "library": "timm",
+        "usage": 'Load it with `timm.create_model("local-dir:FOLDER", pretrained=True)`',
+    },
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +43,8 @@ def main(arguments: list[str]) -> int:
             "temperature are inside. torch: the same for torch.export.load. timm: a folder for "
             "timm.create_model('local-dir:FOLDER', pretrained=True), whose classifier is the "
             "student's projection into the teacher's space. Images are squashed to a square, "
-            "bicubic."
+            "bicubic. Beside it, FILE.md (in a timm folder README.md) is a model card for Hugging "
+            "Face."
         ),
     )
     add_student_option(parser)
@@ -57,5 +72,17 @@ def main(arguments: list[str]) -> int:
     trained = load(options.student)
     (out.parent if suffix else out).mkdir(parents=True, exist_ok=True)
     difference = export(trained, options.format, out)
+    card = _card_file(out)
+    replace_file(card, model_card(trained.meta, **_CARDS[options.format]).encode())
     print(f"wrote {out}; its outputs are the student's within {difference:.1e}")
+    print(f"wrote {card}: queries, price, teacher, results, and a caution about the vendor's terms")
     return 0
+
+
+def _card_file(out: Path) -> Path:
+    """The card beside the export; a README.md of the user's own is never replaced."""
+    if not out.is_dir():
+        return out.with_name(f"{out.name}.md")
+    readme = out / "README.md"
+    is_own = not readme.exists() or TAG in readme.read_text("utf-8", errors="replace")
+    return readme if is_own else out / "MODEL_CARD.md"

@@ -26,7 +26,8 @@ class ImageSet:
     """The readable images of a run.
 
     `training` are the images that at least one split trains on, `stored` (N, K, S, S, 3) their
-    views. `measured` are the validation and test images, `clean` (M, 1, S, S, 3) their pixels.
+    views. `measured` are the validation and test images, and those of held-out classes, `clean`
+    (M, 1, S, S, 3) their pixels.
     """
 
     catalogue: Catalogue
@@ -53,6 +54,8 @@ def load_image_set(
     a folder that cannot be used.
     """
     catalogue = catalogue or read_folder(options.data, terminal, unlabelled=options.unlabelled)
+    if options.hold_out_classes and not catalogue.held_out:
+        catalogue = catalogue.holding_out(options.hold_out_classes)
     most = options.measured_images if options.unlabelled else None
     splits = [
         split(catalogue, targets=targets, seed=run.seed, most=most)
@@ -97,7 +100,7 @@ def render_views(
     measured = _distinct(
         item
         for split in splits
-        for part in (split.validation, *split.tests.values())
+        for part in (split.validation, *split.tests.values(), *split.unknown.values())
         for item in part
     )
     folder = out / "pixels"
@@ -127,6 +130,9 @@ def render_views(
         return scanned
     readable = _distinct((*scanned.training, *scanned.measured))
     show_classes(catalogue.classes, catalogue.domains, readable, scanned.splits, terminal)
+    if catalogue.held_out:
+        count = sum(item.class_name in catalogue.held_out for item in readable)
+        terminal.say(f"held out as unknown: {count:,} images of {listed(catalogue.held_out)}")
     warn_of_two_classes(
         ((scanned.training, scanned.stored), (scanned.measured, scanned.clean)), terminal
     )
@@ -186,8 +192,13 @@ def _without(split: Split, broken: set[Item]) -> Split:
         return tuple(item for item in items if item not in broken)
 
     tests = {name: kept for name, items in split.tests.items() if (kept := intact(items))}
+    unknown = {name: kept for name, items in split.unknown.items() if (kept := intact(items))}
     readable = replace(
-        split, train=intact(split.train), validation=intact(split.validation), tests=tests
+        split,
+        train=intact(split.train),
+        validation=intact(split.validation),
+        tests=tests,
+        unknown=unknown,
     )
     if not readable.train or not readable.validation:
         message = "no readable image is left to train on or to validate with"

@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from student.data.folder.image_folder import Catalogue, Item
 from student.errors import BadInput
@@ -26,6 +26,7 @@ class Split:
     train: tuple[Item, ...]
     validation: tuple[Item, ...]
     tests: dict[str, tuple[Item, ...]]  # display name of the part -> its items
+    unknown: dict[str, tuple[Item, ...]] = field(default_factory=dict)  # of held-out classes
 
     def copies(self) -> dict[str, int]:
         """How many images of each part are also trained on, byte for byte; only parts with any.
@@ -54,8 +55,8 @@ def split(
     images of a source domain that validate, and of a part that tests; those with captions come
     first. Raises BadInput for a target that is not a domain, or if no source domain is left.
     """
-    if unknown := sorted(set(targets) - set(catalogue.domains)):
-        message = f"no domain {', '.join(unknown)}; the domains are {', '.join(catalogue.domains)}"
+    if missing := sorted(set(targets) - set(catalogue.domains)):
+        message = f"no domain {', '.join(missing)}; the domains are {', '.join(catalogue.domains)}"
         raise BadInput(message)
     sources = tuple(d for d in catalogue.domains if d not in set(targets))
     if not sources:
@@ -63,15 +64,15 @@ def split(
         raise BadInput(message)
     strata: dict[tuple[str, str], list[Item]] = defaultdict(list)
     tests: dict[str, list[Item]] = defaultdict(list)
+    unknown: dict[str, list[Item]] = defaultdict(list)
     for item in catalogue.items:
         is_source = item.domain in sources
-        if item.unseen_group is not None:
-            where = "source domains" if is_source else "target domains"
-            tests[f"{item.unseen_group}, {where}"].append(item)
-        elif is_source:
+        if item.class_name in catalogue.held_out:
+            unknown[_part(item, is_source=is_source)].append(item)
+        elif is_source and item.unseen_group is None:
             strata[item.domain, item.class_name].append(item)
         else:
-            tests[item.domain].append(item)
+            tests[_part(item, is_source=is_source)].append(item)
     train: list[Item] = []
     validation: list[Item] = []
     for stratum, items in strata.items():
@@ -94,7 +95,15 @@ def split(
         train=tuple(train),
         validation=tuple(validation),
         tests={name: tuple(items) for name, items in sorted(tests.items())},
+        unknown={name: tuple(items) for name, items in sorted(unknown.items())},
     )
+
+
+def _part(item: Item, *, is_source: bool) -> str:
+    """The display name of the part that measures an item which is not trained on."""
+    if item.unseen_group is not None:
+        return f"{item.unseen_group}, {'source' if is_source else 'target'} domains"
+    return VALIDATION if is_source else item.domain
 
 
 def _shuffled(items: Iterable[Item], seed: str) -> list[Item]:

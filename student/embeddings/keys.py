@@ -6,7 +6,7 @@ No other module decides this. The purchase, its cost, the bench and training all
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from cache.records.embedding_key import EmbeddingKey, text_item
@@ -81,6 +81,11 @@ def split_keys(
         views=data.views,
         image_size=data.image_size,
     )
+
+
+def held_out_keys(keys: SplitKeys, catalogue: Catalogue) -> SplitKeys:
+    """The keys of the same split for the prompts of the classes that are held out."""
+    return replace(keys, classes=catalogue.held_out)
 
 
 def prompts_of_splits(splits: Sequence[SplitKeys]) -> list[list[str]]:

@@ -18,6 +18,7 @@ from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput
 from student.evaluation.calibration import NOT_CALIBRATED, calibrate
 from student.evaluation.file_names import named
+from student.evaluation.held_out_classes import held_out_classes
 from student.evaluation.results import AccuracyCount, MethodResult
 from student.evaluation.retrieval import (
     ALL_PARTS,
@@ -67,6 +68,7 @@ class Experimenter:
         self.data = _training_data(split, scanned, paid, options)
         row_of = rows_by_path(scanned.measured)
         parts = {VALIDATION: split.validation, **split.tests}
+        self._held_out = held_out_classes(split, scanned, paid, options)
         self._galleries: dict[str, Gallery] = {}
         if scanned.catalogue.is_labelled or paid is None:
             self._images = {
@@ -174,12 +176,16 @@ class Experimenter:
             for part, labelled in self._images.items()
         }
         labels = {part: labelled.labels for part, labelled in self._images.items()}
+        calibration = calibrate(logits, labels)
         return MethodResult(
             method=method,
             trained=trained,
             scores=scores,
             answers=answers,
-            calibration=calibrate(logits, labels),
+            calibration=calibration,
+            unknown=self._held_out.measure(
+                trained.student, self._images, logits, calibration.fit.temperature or 1.0
+            ),
         )
 
     def _retrieval(self, trained: Trained) -> dict[str, RetrievalResult]:

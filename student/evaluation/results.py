@@ -4,51 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from student.evaluation.calibration import Calibration
+from student.evaluation.estimates import AccuracyCount as AccuracyCount
 from student.evaluation.retrieval import RetrievalResult
+from student.evaluation.unknown_classes import UnknownClasses
 from student.selection.selection import Selection
-from student.training.metrics import Interval, wilson_interval
 from student.training.train import Trained
-
-
-class AccuracyCount(BaseModel):
-    """Number of correct predictions out of a total."""
-
-    model_config = ConfigDict(frozen=True)
-
-    correct: int = Field(ge=0)
-    images: int = Field(gt=0)
-
-    @property
-    def accuracy(self) -> float:
-        """The share of correct predictions, between 0 and 1."""
-        return self.correct / self.images
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the count, the accuracy and its Wilson 95% interval, ready for JSON."""
-        interval = wilson_interval(self.correct, self.images)
-        return {
-            "accuracy": round(self.accuracy, 4),
-            "interval95": [round(interval.low, 4), round(interval.high, 4)],
-            "correct": self.correct,
-            "images": self.images,
-        }
-
-    @property
-    def interval(self) -> Interval:
-        """The Wilson 95% interval of the accuracy."""
-        return wilson_interval(self.correct, self.images)
-
-    def __str__(self) -> str:
-        interval = wilson_interval(self.correct, self.images)
-        reach = (interval.high - interval.low) / 2
-        return f"{100 * self.accuracy:.1f} ± {100 * reach:.1f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,7 +21,8 @@ class MethodResult:
     """A trained method with its scores and its predicted classes (N,) on each part, and how well
     its confidence agrees with its accuracy.
 
-    Without labels there is `retrieval` on each part instead.
+    Without labels there is `retrieval` on each part instead. `unknown` has the parts with images of
+    classes that were held out.
     """
 
     method: str
@@ -65,6 +31,7 @@ class MethodResult:
     answers: dict[str, NDArray[np.int64]]
     calibration: Calibration
     retrieval: Mapping[str, RetrievalResult] = field(default_factory=dict)
+    unknown: Mapping[str, UnknownClasses] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

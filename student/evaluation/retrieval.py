@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from student.data.folder.image_folder import Item
 from student.embeddings.keys import original_key, text_key
 from student.embeddings.lookup import TeacherEmbeddings
+from student.evaluation.estimates import Estimate
 
 ALL_PARTS: Final = "all measured images"
 RANKS: Final = (1, 5, 10)
@@ -22,22 +23,6 @@ NEIGHBOURS: Final = 10
 _RESAMPLES: Final = 2_000
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A mean over images or captions, with its 95% bootstrap interval over the images."""
-
-    value: float
-    low: float
-    high: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the figures, ready for JSON."""
-        return {
-            "value": round(self.value, 4),
-            "interval95": [round(self.low, 4), round(self.high, 4)],
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,11 @@ _SAME_LEVEL_RATIO, _SAME_LEVEL_QUERIES = 1.05, 5
 # Options with a field of their own in Title, or that vary along a curve.
 _COLUMNS_OF_A_CURVE = frozenset({"seed", "target_domain", "method", "views", "selector"})
 # Options that came after version 0.1. At these values they say no more than if they are missing.
-_ADDED_LATER: Mapping[str, object] = {"unlabelled": False, "measured_images": 200}
+_ADDED_LATER: Mapping[str, object] = {
+    "unlabelled": False,
+    "measured_images": 200,
+    "hold_out_classes": [],
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -21,6 +21,12 @@ class DataOptions(Section):
         "(leave-one-domain-out)",
         identifies=True,
     )
+    hold_out_classes: Names = option(
+        list,
+        "classes to hold out: not trained on; their prompts are bought, and their images measure "
+        "whether the student rejects them as unknown and names them as new",
+        identifies=True,
+    )
     image_size: Positive = option(
         224, "width and height of the student's input, in pixels", identifies=True
     )

@@ -22,6 +22,8 @@ def without_classes(options: Options) -> Options:
     reason = ""
     if training.method not in _METHODS:
         reason = f"--method {training.method} learns from classes; use {' or '.join(_METHODS)}"
+    elif options.data.hold_out_classes:
+        reason = "--hold-out-classes names classes"
     elif training.compare:
         reason = "--compare trains on classes"
     elif chosen in _READ_CLASSES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from student.console import Terminal
 from student.data.image_set import ImageSet
 from student.embeddings.keys import (
     PromptStyle,
+    held_out_keys,
     original_key,
     prompts_of_splits,
     split_keys,
@@ -70,12 +72,13 @@ class EmbeddingRequirements:
         self._scanned = scanned
         self._fingerprint = model.fingerprint
         self._limits = model.limits
-        self._prompts = prompts_of_splits(
-            [
-                split_keys(split, scanned.catalogue, data, prompts, model.fingerprint)
-                for split in scanned.splits
-            ]
-        )
+        keys = [
+            split_keys(split, scanned.catalogue, data, prompts, model.fingerprint)
+            for split in scanned.splits
+        ]
+        self._prompts = prompts_of_splits(keys)
+        held_out = [held_out_keys(one, scanned.catalogue) for one in keys]
+        self._of_held_out = prompts_of_splits(held_out)
 
     def wanted(self, rows: Sequence[int]) -> list[EmbeddingRequest]:
         """The prompts, then every view of the training images of these rows, in their order.
@@ -116,7 +119,7 @@ class EmbeddingRequirements:
         return Answers(texts=texts, images=images, known=known)
 
     def _distinct_prompts(self) -> list[str]:
-        return list(dict.fromkeys(prompt for prompts in self._prompts for prompt in prompts))
+        return list(dict.fromkeys(chain.from_iterable([*self._prompts, *self._of_held_out])))
 
     def _text_keys(self) -> list[EmbeddingKey]:
         return [text_key(self._fingerprint, prompt) for prompt in self._distinct_prompts()]

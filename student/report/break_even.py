@@ -11,8 +11,10 @@ from cache.records.purchase_records import StoredReceipt
 from cache.records.receipt import Receipt
 from student.evaluation.results import Purchase
 from student.models.student import Student
-from student.training.metrics import latency, num_parameters
+from student.training.metrics import images_per_second, latency, num_parameters
 
+BATCH = 32
+"""Images in a batch of the student's own throughput."""
 LAST_MS = 253_402_300_799_999
 """The last millisecond of the year 9999; a later time cannot be in Unix milliseconds."""
 
@@ -21,7 +23,8 @@ LAST_MS = 253_402_300_799_999
 class Economics:
     """Size, speed and cost of a student, compared with its vendor.
 
-    Times are in milliseconds for one image. `break_even` is the number of predictions at which
+    Times are in milliseconds for one image; `student_images_per_second` is in batches of
+    BATCH images. `break_even` is the number of predictions at which
     buying from the vendor would have cost as much as the student's embeddings; 0 if the vendor
     charges nothing.
     """
@@ -32,6 +35,7 @@ class Economics:
     micro_usd_per_image: int
     cost_micro_usd: int
     break_even: int
+    student_images_per_second: float | None = None
 
     def paying(self, purchase: Purchase) -> Economics:
         """Returns the same comparison with the cost of another purchase."""
@@ -44,13 +48,22 @@ class Economics:
 
     def rows(self) -> list[list[str]]:
         """Returns table rows, each a label and a figure."""
-        vendor = self.vendor_milliseconds
+        vendor, in_batches = self.vendor_milliseconds, self.student_images_per_second
         return [
             ["student", f"{self.parameters / 1e6:.2f} million parameters"],
             ["student, one image on this CPU", f"{self.student_milliseconds:.1f} ms, free"],
+            *(
+                [[f"student, batches of {BATCH} on this CPU", f"{in_batches:,.0f} images a second"]]
+                if in_batches
+                else []
+            ),
             [
                 "vendor, one image in bulk",
-                ("not known from the receipts" if vendor is None else f"{vendor:.1f} ms")
+                (
+                    "not known from the receipts"
+                    if vendor is None
+                    else f"{vendor:.1f} ms ({1000 / max(vendor, 1e-3):,.0f} images a second)"
+                )
                 + f", {dollars(self.micro_usd_per_image)}",
             ],
             ["paid for the student's embeddings", dollars(self.cost_micro_usd)],
@@ -82,6 +95,7 @@ def measure_economics(student: Student, purchase: Purchase) -> Economics:
     measured = Economics(
         parameters=num_parameters(on_cpu),
         student_milliseconds=round(latency(on_cpu), 2),
+        student_images_per_second=round(images_per_second(on_cpu, batch=BATCH), 1),
         vendor_milliseconds=(
             None if purchase.vendor_milliseconds is None else round(purchase.vendor_milliseconds, 2)
         ),

@@ -1,4 +1,4 @@
-"""The report and the model card, in Markdown."""
+"""The report, in Markdown."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from urllib.parse import quote
 from cache.records.money import dollars
 from student.evaluation.parallel import teacher_sentence
 from student.evaluation.results import Experiment, Purchase
-from student.options import Options, TrainingOptions
+from student.options import Options
 from student.report.break_even import Economics
 from student.report.calibration import CAVEAT, EXPLANATION, calibration_notes, calibration_rows
 from student.report.retrieval import COLUMNS, retrieval_rows
 from student.report.retrieval import EXPLANATION as RETRIEVAL
+from student.report.unknown_classes import EXPLANATION as UNKNOWN
+from student.report.unknown_classes import unknown_rows
 
 CAPTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -95,73 +97,26 @@ def _results(experiment: Experiment) -> list[str]:
         "validation alone."
     )
     if not experiment.is_labelled:
-        found = _plain_table(COLUMNS, retrieval_rows(experiment))
+        found = plain_table(COLUMNS, retrieval_rows(experiment))
         explained = [RETRIEVAL, "", trained_on, ""]
         return [f"## Retrieval, held out: {held_out}", "", *found, "", *explained]
     lines: list[str] = []
     if (selection := experiment.selection) is not None:
         lines += [f"## How the method was chosen, held out: {held_out}", ""]
-        lines += [*_plain_table(*selection.rows()), ""] if selection.measured else []
+        lines += [*plain_table(*selection.rows()), ""] if selection.measured else []
         lines += [f"{plain(selection.explanation)}.", ""]
     if experiment.teacher is not None:
         said = teacher_sentence(experiment.teacher)
         lines += [f"{said[0].upper()}{said[1:]}.", ""]
     lines += [f"## Accuracy, held out: {held_out}", ""]
-    lines += [*_plain_table(*score_rows(experiment)), ""]
+    lines += [*plain_table(*score_rows(experiment)), ""]
     lines += [f"Percent, ± half the Wilson 95% interval over the images. {trained_on}", ""]
-    lines += [*_plain_table(*calibration_rows(experiment)), ""]
+    lines += [*plain_table(*calibration_rows(experiment)), ""]
+    columns, rows = unknown_rows(experiment)
+    if rows:
+        lines += [*plain_table(columns, rows), "", UNKNOWN, ""]
     notes = map(plain, calibration_notes(experiment))
     return [*lines, *(line for note in notes for line in (f"- {note}", ""))]
-
-
-def model_card(options: Options, experiment: Experiment, purchase: Purchase) -> str:
-    """Returns the model card: the student's data, accuracy, provenance and limits."""
-    return "\n".join(
-        [
-            f"# {options.training.backbone} distilled from {purchase.model}",
-            "",
-            f"Method `{experiment.student.method}`{_chosen(experiment)}{_share(options.training)}, "
-            f"{experiment.num_train:,} images of {plain(', '.join(experiment.sources))}, "
-            f"{experiment.num_bought:,} bought embeddings "
-            f"({options.data.views} stored views an image), seed {options.run.seed}.",
-            "",
-            *_plain_table(*score_rows(experiment)),
-            "",
-            "Percent, ± half the Wilson 95% interval over the images.",
-            "",
-            *table(*calibration_rows(experiment)),
-            "",
-            EXPLANATION,
-            "",
-            CAVEAT,
-            "",
-            "## Provenance",
-            "",
-            f"- teacher fingerprint `{purchase.fingerprint}`",
-            f"- {purchase.units:,} queries, {dollars(purchase.cost_micro_usd)}, receipts digest "
-            f"`{purchase.receipts_digest}`",
-            "- every option and score: `meta.json`",
-            "",
-            "## Limits",
-            "",
-            "It predicts only the classes that it was trained on, and predicts one of them for any "
-            "image, whatever it shows. Accuracy on a domain that is not in the table is unknown. "
-            "Check that the vendor's terms allow distilling before you use it.",
-            "",
-            "Use it with `distill-client predict --student FOLDER IMAGE…`; no vendor is needed.",
-            "",
-        ]
-    )
-
-
-def _chosen(experiment: Experiment) -> str:
-    """Returns a note on a method that was chosen by `--method auto`; empty for another."""
-    return "" if experiment.selection is None else ", chosen on the labelled domains,"
-
-
-def _share(options: TrainingOptions) -> str:
-    """Returns a note on WiSE-FT; empty if the backbone weights are not averaged."""
-    return f" (WiSE-FT, {options.wise_ft:g} of the way)" if options.wise_ft < 1.0 else ""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -173,7 +128,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (columns, marks, *rows)]
 
 
-def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the lines of a Markdown table that shows these texts as they are."""
     return table([*map(plain, columns)], [[*map(plain, row)] for row in rows])
 
 

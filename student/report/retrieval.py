@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from student.evaluation.results import Experiment
-from student.evaluation.retrieval import NEIGHBOURS, Estimate
+from student.evaluation.retrieval import NEIGHBOURS
 
 COLUMNS = ("part", "measure, %", "student", "teacher")
 
@@ -25,16 +25,12 @@ def retrieval_rows(experiment: Experiment) -> list[list[str]]:
         title = f"{part} ({result.images:,} images, {result.captions:,} captions)"
         if (found := result.retrieval) is not None:
             for k in found.student:
-                rows.append([title, f"R@{k}", _cell(found.student[k]), _cell(found.teacher[k])])
-            rows.append([title, "same first", _cell(found.same_first), ""])
-        rows.append([title, "mean cosine", _cell(result.cosine), _constant(result.constant)])
-        rows.append([title, "shared neighbours", _cell(result.neighbours), ""])
+                rows.append([title, f"R@{k}", str(found.student[k]), str(found.teacher[k])])
+            rows.append([title, "same first", str(found.same_first), ""])
+        rows.append([title, "mean cosine", str(result.cosine), _constant(result.constant)])
+        rows.append([title, "shared neighbours", str(result.neighbours), ""])
     return rows
 
 
 def _constant(cosine: float) -> str:
     return f"{100 * cosine:.1f} by a constant"
-
-
-def _cell(one: Estimate) -> str:
-    return f"{100 * one.value:.1f} ({100 * one.low:.1f} to {100 * one.high:.1f})"

@@ -22,8 +22,11 @@ from student.report.calibration import (
     draw_reliability,
 )
 from student.report.gallery import draw_answers
-from student.report.markdown import model_card, report, score_rows
+from student.report.markdown import report, score_rows
+from student.report.model_card import model_card
 from student.report.retrieval import COLUMNS, EXPLANATION, retrieval_rows
+from student.report.unknown_classes import EXPLANATION as UNKNOWN
+from student.report.unknown_classes import unknown_rows
 from student.training.methods import method_of
 
 
@@ -48,11 +51,13 @@ def write_artefacts(
         folder = out if len(experiments) == 1 else named(out, "+".join(experiment.targets))
         folder.mkdir(parents=True, exist_ok=True)
         for result in experiment.results:
-            student_folder = folder if result is experiment.student else folder / result.method
+            is_student = result is experiment.student
+            student_folder = folder if is_student else folder / result.method
             own = chosen_options(options, experiment.selection)
             meta = _meta(own, scanned, experiment, result, paid, economics.paying(paid))
             save_student(result.trained.student, student_folder, meta)
-        replace_file(folder / "MODEL_CARD.md", model_card(options, experiment, paid).encode())
+            if is_student:
+                replace_file(folder / "MODEL_CARD.md", model_card(meta).encode())
         if experiment.targets:
             picture = folder / "answers.png"
             note = draw_answers(picture, experiment, scanned, seed=options.run.seed)
@@ -88,6 +93,11 @@ def _show(experiment: Experiment, terminal: Terminal) -> None:
     for note in calibration_notes(experiment):
         terminal.warn(note)
     terminal.say(CAVEAT)
+    columns, rows = unknown_rows(experiment)
+    if rows:
+        terminal.heading("classes that were held out")
+        terminal.table(columns, rows)
+        terminal.say(UNKNOWN)
 
 
 def _scores(experiment: Experiment) -> dict[str, dict[str, Any]]:
@@ -128,19 +138,24 @@ def _meta(
         "queries": purchase.units,
         "cost_micro_usd": purchase.cost_micro_usd,
         "receipts_digest": purchase.receipts_digest,
+        "data_sha256": scanned.catalogue.digest,
         "calibration": result.calibration.as_dict(),
         **({"selection": experiment.selection.as_dict()} if experiment.selection else {}),
         "scores": _scores(experiment)[result.method],
         "compared": _scores(experiment),
-        **_without_labels(result, purchase),
+        **_more(scanned, result, purchase),
         "economics": economics.as_dict(),
     }
 
 
-def _without_labels(result: MethodResult, purchase: Purchase) -> dict[str, Any]:
-    if not result.retrieval:
-        return {}
-    return {
-        "retrieval": {part: found.as_dict() for part, found in result.retrieval.items()},
-        "queries_for_measuring": purchase.measuring_units,
-    }
+def _more(scanned: ImageSet, result: MethodResult, purchase: Purchase) -> dict[str, Any]:
+    """Returns what a student has that has no classes, or of which classes were held out."""
+    found: dict[str, Any] = {}
+    if result.retrieval:
+        found["retrieval"] = {part: one.as_dict() for part, one in result.retrieval.items()}
+    if scanned.catalogue.held_out:
+        found["held_out_classes"] = list(scanned.catalogue.held_out)
+        found["unknown_classes"] = {part: one.as_dict() for part, one in result.unknown.items()}
+    if purchase.measuring_units:
+        found["queries_for_measuring"] = purchase.measuring_units
+    return found

@@ -1,11 +1,14 @@
 """Finds the images of a folder: `root/domain/class/*` (the DomainBed layout) or `root/class/*`, and
 without labels `root/domain/*` or `root/*`."""
 
+from __future__ import annotations
+
 import csv
+import hashlib
 import unicodedata
-from collections.abc import Set, Sized
+from collections.abc import Sequence, Set, Sized
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from student.data.folder.captions import CAPTIONS_FILE, read_captions
@@ -20,7 +23,7 @@ from student.data.folder.folder_tree import (
     without_labels,
 )
 from student.data.folder.image_file import ImageFile, read_image_file
-from student.data.folder.names import class_names, same_name
+from student.data.folder.names import class_names, listed, same_name
 from student.errors import BadInput
 
 UNSEEN_FILE = "unseen.csv"
@@ -41,7 +44,8 @@ class Item(ImageFile):
 class Catalogue:
     """Every image under a root in path order, with the names of all domains and classes.
 
-    Without labels there is no class. `left_out` are the other files under the root; `notes` say
+    Without labels there is no class. `held_out` are classes that are not trained on and not among
+    `classes`. `left_out` are the other files under the root; `notes` say
     what was read in a way that the user may not expect.
     """
 
@@ -51,11 +55,36 @@ class Catalogue:
     items: tuple[Item, ...]
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
 
     @property
     def is_labelled(self) -> bool:
         """Whether the images have classes."""
         return bool(self.classes)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 (hex) of every image's domain, class, content and group."""
+        hashed = hashlib.sha256()
+        for item in self.items:
+            line = (item.domain, item.class_name, item.digest, item.unseen_group or "")
+            hashed.update("\t".join(line).encode() + b"\n")
+        return hashed.hexdigest()
+
+    def holding_out(self, names: Sequence[str]) -> Catalogue:
+        """The same images with these classes held out, in the folder's spelling or another.
+
+        Raises BadInput for a name that is no class, or if fewer than two classes are left.
+        """
+        found = [same_name(name, self.classes) for name in names]
+        if unknown := [name for name in found if name not in self.classes]:
+            message = f"--hold-out-classes: no class {listed(unknown)} in {self.root}"
+            raise BadInput(message)
+        left = tuple(name for name in self.classes if name not in found)
+        if len(left) < 2:
+            message = f"--hold-out-classes leaves {len(left)} of {len(self.classes)} classes"
+            raise BadInput(message)
+        return replace(self, classes=left, held_out=tuple(sorted(set(found))))
 
     def domain(self, name: str) -> str:
         """The domain of this name, in the folder's spelling; the name itself if there is none."""
