@@ -61,7 +61,8 @@ def test_hugging_face_reads_the_results_with_their_parts_and_intervals() -> None
     data = read(model_card(META))
     assert data.library_name == "timm"
     assert data.pipeline_tag == "image-classification"
-    (result,) = data.eval_results or ()
+    assert data.eval_results is not None
+    (result,) = data.eval_results
     assert result.metric_type == "accuracy"
     assert result.metric_value == 0.8
     assert result.metric_name == "accuracy, 95% interval 0.49 to 0.9433"
