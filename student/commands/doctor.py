@@ -34,9 +34,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the findings as a JSON list")
     own, others = parser.parse_known_args(arguments)
     from student.options.read import read_options
+    from student.options.unlabelled import without_classes
 
     is_json = own.json
-    options = read_options(others)
+    options = without_classes(read_options(others))
     found = []
     for finding in _findings(options):
         found.append(finding)

@@ -22,7 +22,9 @@ _MOST = 5  # names in a finding
 
 def images(options: Options) -> Iterator[Finding]:
     """Reads and decodes every image. Takes about as long as rendering them."""
-    catalogue = discover(options.data.data)
+    catalogue = discover(options.data.data, unlabelled=options.data.unlabelled)
+    if options.data.hold_out_classes:
+        catalogue = catalogue.holding_out(options.data.hold_out_classes)
     yield ok(
         "data",
         f"{catalogue.root}: {len(catalogue.items):,} images of {len(catalogue.classes):,} classes "

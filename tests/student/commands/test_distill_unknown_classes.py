@@ -32,7 +32,7 @@ def run(options: Options, vendor: LedgerVendor, monkeypatch: pytest.MonkeyPatch)
     """Runs the client; returns what it printed."""
     printed = StringIO()
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
-    monkeypatch.setattr(command, "connect", lambda *_, **__: client_of(vendor))
+    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(vendor))
     command.run_distill(options, Terminal(Console(file=printed, width=200)), command="the command")
     return printed.getvalue()
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from student.commands import distill as command
 from student.console import Terminal
+from student.doctor.images import images as doctor_images
 from student.errors import BadInput, PlanExceedsBudget
 from student.inference.trained_student import load
 from student.options import Options
@@ -40,7 +41,7 @@ def run(options: Options, vendor: LedgerVendor, monkeypatch: pytest.MonkeyPatch)
     """Runs the client; returns what it printed."""
     printed = StringIO()
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
-    monkeypatch.setattr(command, "connect", lambda *_, **__: client_of(vendor))
+    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(vendor))
     command.run_distill(options, Terminal(Console(file=printed, width=200)), command="the command")
     return printed.getvalue()
 
@@ -149,6 +150,12 @@ def test_a_finished_student_embeds_and_names_nothing(
         student.predict(images)
     named = student.with_classes(["a", "b"], student.embed(images[:2]))
     assert set(named.predict(images[:1])[0].classes) == {"a", "b"}
+
+
+def test_doctor_reads_the_folder_as_the_run_does(photos: Path) -> None:
+    found = list(doctor_images(of_photos(photos)))
+    assert "16 images of 0 classes in 2 domains" in found[0].detail
+    assert not [one for one in found if one.level == "error"]
 
 
 def test_the_same_run_again_buys_nothing(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
