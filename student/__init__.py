@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from student.inference.trained_student import ImagePrediction, TrainedStudent, load
     from student.models.saved import load_student
     from student.models.student import Student
+    from student.options.wire import WireOptions
     from student.purchase.embedding_buyer import BoughtEmbeddings, EmbeddingBuyer
     from student.purchase.plan import Plan
     from student.purchase.progress import PurchaseSummary
@@ -34,6 +35,7 @@ __all__ = [
     "StudentError",
     "TrainedStudent",
     "VendorError",
+    "WireOptions",
     "load",
     "load_student",
     "predict_images",
@@ -45,6 +47,7 @@ _NAMES_BY_MODULE: Final = {
     "student.inference.trained_student": ("ImagePrediction", "TrainedStudent", "load"),
     "student.models.saved": ("load_student",),
     "student.models.student": ("Student",),
+    "student.options.wire": ("WireOptions",),
     "student.purchase.embedding_buyer": ("BoughtEmbeddings", "EmbeddingBuyer"),
     "student.purchase.plan": ("Plan",),
     "student.purchase.progress": ("PurchaseSummary",),

@@ -200,6 +200,8 @@ class _Buyer:
         count = self.vendor.fit(items, recorder.plan.model.limits)
         queue.put_back(batch[count:])
         batch, items = batch[:count], items[:count]
+        # Before the purchase is on record: a wait must not leave it open.
+        await self.vendor.turn()
         if self._is_stopping:
             queue.put_back(batch)
             return []

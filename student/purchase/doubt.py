@@ -15,6 +15,8 @@ from student.purchase.recorder import PurchaseRecorder
 MOST_IN_A_ROW = 3
 """So many purchases in doubt, or items refused, without an answer between them end a run."""
 
+MOST_IN_A_RUN = 10
+"""So many purchases in doubt end a run, whatever is answered between them."""
 PAUSE_SECONDS = 2.0
 """Before the items of the first purchase in doubt are asked for again; longer for the next."""
 
@@ -37,6 +39,7 @@ class Doubt:
     queue: PurchaseQueue
     sleep: Callable[[float], Awaitable[None]]
     _in_a_row: int = 0
+    _in_all: int = 0
     _refused: list[tuple[EmbeddingRequest, VendorError]] = field(default_factory=list)
 
     async def book(
@@ -49,11 +52,16 @@ class Doubt:
         """
         self.recorder.book_doubt(intent, f"{error.detail} {_MAY_BE_PAID_TWICE.capitalize()}")
         self.queue.put_back(requests)
-        if isinstance(error, VendorMisbehaved):
+        if isinstance(error, VendorMisbehaved) and error.charged:
             raise error
         self._in_a_row += 1
-        if self._in_a_row >= MOST_IN_A_ROW:
-            detail = f"{self._in_a_row} purchases in a row got no answer. The last: {error.detail}"
+        self._in_all += 1
+        if self._in_a_row >= MOST_IN_A_ROW or self._in_all >= MOST_IN_A_RUN:
+            is_row = self._in_a_row >= MOST_IN_A_ROW
+            which = (
+                f"{self._in_a_row} purchases in a row" if is_row else f"{self._in_all} purchases"
+            )
+            detail = f"{which} got no usable answer. The last: {error.detail}"
             raise AnswerInDoubt(detail, charged=None, status=error.status) from error
         await self.sleep(PAUSE_SECONDS * self._in_a_row)
 

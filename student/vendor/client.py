@@ -50,6 +50,9 @@ class VendorClient:
         """Always: the vendor can be asked for a purchase, and knows it by its key."""
         return True
 
+    async def turn(self) -> None:
+        """Return at once: the vendor says by itself when it is asked too often."""
+
     def fit(self, items: Sequence[Item], limits: Limits) -> int:
         """How many of these items one request may carry; at least 1."""
         return items_that_fit(items, limits.max_body_bytes)

@@ -128,6 +128,10 @@ class WireClient:
         """How long a vendor that cannot be reached is tried before the run ends."""
         return self._transport.patience_seconds
 
+    async def turn(self) -> None:
+        """Return when the next request may be sent, at the rate that the options state."""
+        await self._pace.wait()
+
     def fit(self, items: Sequence[Item], limits: Limits) -> int:
         """How many of these items one request may carry; at least 1."""
         count = min(self._wire.fit(items), limits.max_items, len(items))
@@ -183,7 +187,6 @@ class WireClient:
             detail = f"The request cannot be written: {error}."
             raise VendorError(detail, charged=False, code=REFUSED) from error
         said = amounts_of(batch.items)
-        await self._pace.wait()
         path = httpx.URL(self._wire.endpoint).raw_path.decode("ascii")
         headers = {"Content-Type": "application/json"}
         reply = await self._transport.request("POST", path, body, headers, on_retry=on_retry)

@@ -54,3 +54,20 @@ def test_a_student_is_bought_from_our_vendor_over_openais_shape_books_and_all(
     again = invoke(*command(vendor, emoji, tmp_path), key=key).stdout
     assert "bought 0 queries" in again
     assert spent(vendor, key) == QUERIES + 2
+
+
+def test_new_classes_are_bought_over_the_wire_that_the_student_was_bought_over(
+    vendor: RunningVendor, emoji: Path, key: str, tmp_path: Path
+) -> None:
+    """Its address and options come from the student's folder: they are the model's identity."""
+    invoke(*command(vendor, emoji, tmp_path), key=key)
+    before = spent(vendor, key)
+    image = str(next((emoji / "outline").glob("*/*.png")))
+    predict = ("distill-client", "predict", "--student", str(tmp_path / "out"), "--json", image)
+    more = ("--classes", "zebra,okapi", "--budget", "50000")
+    told = invoke(*predict, *more, "--dry-run", key=key)
+    assert "queries: 4, 2 of them for the canary" in told.stderr
+    assert spent(vendor, key) == before
+    done = invoke(*predict, *more, key=key)
+    assert json.loads(done.stdout)["class"] in {"zebra", "okapi"}
+    assert spent(vendor, key) == before + 4

@@ -91,6 +91,15 @@ async def test_an_answer_between_two_doubts_lets_the_run_go_on(setup: WireSetup)
     assert (summary.bought, summary.in_doubt) == (12, 24)
 
 
+async def test_ten_purchases_in_doubt_end_the_run_whatever_is_answered_between(
+    setup: WireSetup,
+) -> None:
+    setup.vendor.faults.extend([answered, answered, *[lost_request, answered] * 20])
+    with pytest.raises(AnswerInDoubt, match="10 purchases got no usable answer"):
+        await setup.buy(setup.images(48), concurrency=1)
+    assert len(write_offs(setup)) == 10
+
+
 async def test_an_answer_that_cannot_be_used_was_charged_and_counts(setup: WireSetup) -> None:
     def short(vendor: ForeignVendor, request: httpx.Request) -> httpx.Response:
         vendor.serve(request)
