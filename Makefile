@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 ACCEPTED_ADVISORIES := --ignore-vuln CVE-2025-69872 --ignore-vuln GHSA-w8v5-vhqr-4h9v
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt serve data teacher lock docs openapi compose-test chaos bench bench-quick evidence evidence-quick structure clean
+.PHONY: help setup demo test check fmt serve data teacher lock docs openapi compose-test chaos vendors-test bench bench-quick evidence evidence-quick structure clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,9 @@ chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries
 	@$(BIN)/python -m benchmarks.chaos.run --database postgresql --out docs/results/chaos-postgresql.json
 	@$(BIN)/python -m benchmarks.overshoot --out docs/results/overshoot.json
 	@$(BIN)/python -m benchmarks.reliability
+
+vendors-test: setup ## buy students from infinity and through LiteLLM, each in an environment of its own (15 minutes; not part of test)
+	@$(BIN)/python -m benchmarks.real_vendors
 
 bench: setup ## speed against peers and limits, and docs/performance.md (an hour, on an idle machine)
 	@$(BIN)/python -m benchmarks.performance

@@ -30,8 +30,10 @@ def main() -> None:
     # Threads do not survive a fork, and the processes use all cores anyway.
     torch.set_num_threads(1)
     from benchmarks.chaos.client import run_client
+    from benchmarks.chaos.doubtful_vendor import run_doubtful_vendor
     from benchmarks.chaos.reference import embed_items
     from benchmarks.chaos.vendor import run_vendor
+    from benchmarks.chaos.wire_client import run_wire_client
     from teacher_server.inference.encoder import load_encoder
 
     encoder = load_encoder("embedded")
@@ -39,6 +41,8 @@ def main() -> None:
         "vendor": lambda spec: run_vendor(spec, encoder),
         "reference": lambda spec: embed_items(spec, encoder),
         "client": run_client,
+        "doubtful-vendor": run_doubtful_vendor,
+        "wire-client": run_wire_client,
     }
     _report(ready=True, fingerprint=encoder.info.fingerprint)
     serve(roles)

@@ -61,7 +61,7 @@ def install(folder: Path) -> None:
 @contextmanager
 def infinity(folder: Path) -> Iterator[Server]:
     """infinity with the model, in fp32 on the CPU, until the block ends."""
-    port = _free_port()
+    port = free_port()
     command = [str(folder / "venv" / "bin" / "infinity_emb"), "v2"]
     command += ["--model-id", str(folder / "model"), "--served-model-name", "clip"]
     command += ["--device", "cpu", "--no-bettertransformer", "--dtype", "float32"]
@@ -91,7 +91,8 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -278,7 +278,7 @@ def _parsed(wire: Wire, reply: Reply) -> WireAnswer:
 
 
 def _request_id(reply: Reply) -> str:
-    for name in ("x-request-id", "request-id", "x-trace-id"):
+    for name in ("x-request-id", "request-id", "x-trace-id", "x-litellm-call-id"):
         if found := reply.headers.get(name):
             return str(found)[:200]
     return ""
