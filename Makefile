@@ -70,9 +70,10 @@ openapi: setup ## write docs/reference/openapi.json from the app
 compose-test: ## test the containers with a real Docker engine (root, Debian, 20 minutes; not part of test)
 	@docker/compose-test
 
-chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries per database (20 minutes)
+chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries per database (30 minutes)
 	@$(BIN)/python -m benchmarks.chaos.run --database sqlite --out docs/results/chaos-sqlite.json
 	@$(BIN)/python -m benchmarks.chaos.run --database postgresql --out docs/results/chaos-postgresql.json
+	@$(BIN)/python -m benchmarks.chaos.doubtful --out docs/results/chaos-doubtful.json
 	@$(BIN)/python -m benchmarks.overshoot --out docs/results/overshoot.json
 	@$(BIN)/python -m benchmarks.reliability
 

@@ -42,6 +42,13 @@ at a time. It compares the ledger with the history of every client, with every s
 with the caches, vector by vector (tolerance 1e-5 against the encoder run alone). The checker is
 itself tested with histories that were altered.
 """
+_DOUBTFUL = """\
+The same network faults and kills, with a vendor of the other kind: it issues no receipts, knows no
+idempotency keys, and charges for every request that it reads. Its book is written before its answer
+is sent. Clients buy over `--wire openai`; two caches could pay for everything, the third cannot.
+Here nobody can promise that a query is charged once. A checker of its own knows the weaker promise:
+never over budget, nothing that was paid and answered is lost, and every doubt is on record.
+"""
 _OVERSHOOT = """\
 {requests:,} concurrent requests of {units_each} queries each share a budget of {cap} queries.
 Check-then-add reads what is spent, works for 50 ms and then adds the cost, as a gateway does that
@@ -86,7 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def read_results(folder: Path) -> dict[str, Result]:
     """Read the results by name; those that do not exist are left out."""
-    names = ("chaos-sqlite", "chaos-postgresql", "overshoot", "api-fuzz", "image-corpus")
+    names = (
+        *("chaos-sqlite", "chaos-postgresql", "chaos-doubtful", "overshoot"),
+        *("api-fuzz", "image-corpus"),
+    )
     files = {name: folder / f"{name}.json" for name in names}
     return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
 
@@ -97,6 +107,8 @@ def render(results: Mapping[str, Result]) -> str:
     runs = [results[name] for name in ("chaos-sqlite", "chaos-postgresql") if name in results]
     if runs:
         sections.append("\n".join(_chaos(runs)))
+    if "chaos-doubtful" in results:
+        sections.append("\n".join(_doubtful(results["chaos-doubtful"])))
     if "overshoot" in results:
         sections.append("\n".join(_overshoot(results["overshoot"])))
     if "image-corpus" in results:
@@ -145,6 +157,32 @@ def _chaos_rows(runs: Sequence[Result]) -> Iterator[list[str]]:
     yield ["client processes started", *(f"{run['lives']['client']:,}" for run in runs)]
     yield ["faults found by the checker", *(f"{len(run['faults_found']):,}" for run in runs)]
     yield ["seconds", *(f"{run['seconds']:,.0f}" for run in runs)]
+
+
+def _doubtful(run: Result) -> Iterator[str]:
+    yield "## Chaos test: a vendor that knows no purchases\n"
+    yield _DOUBTFUL
+    named = ", ".join(f"{name} {budget:,}" for name, budget in run["budgets"].items())
+    rows = [
+        ["queries wanted", f"{run['queries_wanted']:,}"],
+        ["budgets, in queries", named],
+        ["queries charged", f"{run['charged']:,}"],
+        ["queries on the clients' receipts", f"{run['receipts']:,}"],
+        ["**over budget**", f"{run['over_budget']:,}"],
+        ["**charged, and neither answered nor on record as doubt**", f"{run['lost']:,}"],
+        ["queries in doubt, on record", f"{run['in_doubt']:,}"],
+        ["of these charged without an answer", f"{run['unanswered']:,}"],
+        ["charged more than once for an item", f"{run['paid_twice']:,}"],
+        ["items not bought, the budget being spent", f"{run['missing']:,}"],
+        ["network faults injected", f"{sum(run['faults'].values()):,}"],
+        ["processes killed with -9", f"{sum(run['kills'].values()):,}"],
+        ["faults found by the checker", f"{len(run['faults_found']):,}"],
+        ["seconds", f"{run['seconds']:,.0f}"],
+    ]
+    yield from _table(["", "one vendor"], rows)
+    yield ""
+    yield f"- {_source(run)}"
+    yield ""
 
 
 def _unanswered(run: Result) -> int:

@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=600.0, help="stop all faults after this time")
     add("--seed", type=int, default=1, help="random seed for faults and kills")
     add("--kill-every", type=float, default=1.5, help="mean seconds between random kills")
-    add("--calm-bytes", type=int, default=150_000, help="mean bytes between two network faults")
+    add("--calm-bytes", type=int, default=12_000, help="mean bytes between two network faults")
     add("--folder", type=Path, help="keep histories, the book and the caches in this folder")
     add("--out", type=Path, help="JSON file to write the result to")
     return made

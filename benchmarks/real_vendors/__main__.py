@@ -56,7 +56,7 @@ class Bought:
 
     @property
     def is_right(self) -> bool:
-        """Whether every book agrees, and the second run bought nothing."""
+        """Whether every book agrees, and a second run would buy nothing."""
         return not (self.reconciled or self.sound or self.bought_again or self.in_doubt)
 
 
@@ -105,26 +105,28 @@ class _Client:
     server: Server
     shape: str
 
-    def buy(self) -> int:
-        """Run the client to its end; return the queries that it says it bought."""
+    def buy(self, *more: str) -> str:
+        """Run the client to its end; return what it prints."""
         done = self._run(
             *("distill-client", "--wire", "openai", "--input-shape", self.shape),
             *("--vendor", f"http://127.0.0.1:{self.server.port}{self.server.path}"),
             *("--teacher", self.server.model, "--data", str(self.data), "--budget", "5000"),
             *("--price-image", "100", "--price-text", "100"),
             *("--cache", str(self.folder / "cache"), "--out", str(self.folder / "out"), *_QUICK),
+            *more,
         )
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
-        return int(re.findall(r"bought ([\d,]+) queries", done.stdout)[0].replace(",", ""))
+        return done.stdout
 
     def books(self, name: str, release: str, said: Mapping[str, int]) -> Bought:
-        """Check the cache by itself and against the server, and that a second run buys nothing."""
+        """Check the cache by itself and against the server, and what a second run would buy."""
         invoice = self.folder / "invoice.csv"
         invoice.write_text(f"{','.join(said)}\n{','.join(map(str, said.values()))}\n")
         cache = ("cache-report", "--cache", str(self.folder / "cache"))
         reconciled = self._run(*cache, "reconcile", str(invoice))
         sys.stdout.write(reconciled.stdout)
+        again = self.buy("--dry-run")
         summary = json.loads(self._run(*cache, "summary", "--json").stdout)
         return Bought(
             server=name,
@@ -136,7 +138,7 @@ class _Client:
             usage=summary["vendor_usage"][0]["usage"],
             reconciled=reconciled.returncode,
             sound=self._run(*cache, "verify").returncode,
-            bought_again=self.buy(),
+            bought_again=int(re.findall(r"^queries +(\d+)", again, re.MULTILINE)[0]),
         )
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:

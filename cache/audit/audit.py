@@ -16,7 +16,7 @@ from cache.audit.corrections import (
 )
 from cache.audit.ledger_client import VendorLedger
 from cache.audit.lost_charges import LostChargeReport
-from cache.errors import CorruptRow, PickleRefused
+from cache.errors import AuditImpossible, CorruptRow, PickleRefused
 from cache.integrity.embedding_digests import digest_faults
 from cache.integrity.scan import ScanResult, scan
 from cache.records.purchase_records import StoredReceipt
@@ -65,8 +65,9 @@ def audit_cache(cache: CacheReader, vendor: VendorLedger) -> Audit:
     Their digests are among the fields compared, and the embeddings in the cache must have them.
     A receipt belongs to the key if its account has the same key id, at whatever address of the
     vendor. Run it while no client is buying: a purchase made meanwhile counts as a difference.
-    Raises AuditImpossible if the vendor's ledger cannot be read.
+    Raises AuditImpossible if the vendor's ledger cannot be read, or keeps none.
     """
+    _require_ledger(cache)
     account = vendor.account()
     ledger = vendor.entries()
     name = account_name(vendor.url, account.id)
@@ -113,6 +114,17 @@ def audit_cache(cache: CacheReader, vendor: VendorLedger) -> Audit:
         bought_elsewhere=dict(elsewhere),
         receipts_without_digest=sum(one.embeddings_sha256 is None for one in receipts),
     )
+
+
+def _require_ledger(cache: CacheReader) -> None:
+    """Raise AuditImpossible if no receipt of the cache is of a vendor that keeps a ledger."""
+    issuers = {stored.receipt.is_from_client for stored in _readable_receipts(cache, [])}
+    if issuers == {True}:
+        message = (
+            "every receipt in this cache was written by the client: its vendor keeps no ledger to"
+            " audit. Hold its invoice against the cache with cache-report reconcile"
+        )
+        raise AuditImpossible(message)
 
 
 def compare(

@@ -34,6 +34,10 @@ def test_the_committed_results_have_no_fault() -> None:
         assert run["faults_found"] == []
         assert run["charged"] == run["receipts"] == run["budget"] < run["queries_wanted"]
         assert run["lost"] == run["doubled"] == run["overshoot"] == run["stuck"] == 0
+    doubtful = results["chaos-doubtful"]
+    assert doubtful["faults_found"] == []
+    assert doubtful["over_budget"] == doubtful["lost"] == 0
+    assert doubtful["in_doubt"] >= doubtful["unanswered"] > 0
     kept = {row["meter"]: row["overshoot"] for row in results["overshoot"]["rows"]}
     assert kept["ledger"] == kept["vendor over HTTP"] == 0
     assert kept["check-then-add"] > 0

@@ -130,3 +130,11 @@ def test_an_american_day_and_a_column_of_words_are_understood(
     now = datetime.now(UTC)
     assert run(setup, f"Date,Project,Images\n{now:%m/%d/%Y},mine,4\n") == 0
     assert "they are no numbers: Project" in capsys.readouterr().out
+
+
+def test_an_audit_of_a_cache_without_a_ledger_says_what_to_do_instead(
+    setup: WireSetup, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEACHER_API_KEY", "key")
+    assert main(["--cache", str(setup.folder), "audit", "--vendor", "http://127.0.0.1:9"]) == 2
+    assert "cache-report reconcile" in capsys.readouterr().err
