@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     give_up = subparsers.add_parser("give-up", parents=[write_off], add_help=False)
     give_up.set_defaults(run=commands.write_off, old_name="give-up", new_name="write-off")
     _add_export_options(command("export", commands.export))
+    _add_html_options(command("html", commands.html))
     _add_diff_options(command("diff", commands.diff))
     record = command("record", commands.record)
     record.add_argument("out", metavar="OUT", type=Path, help="folder to write the recording to")
@@ -144,6 +145,25 @@ def _add_export_options(export: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_html_options(html: argparse.ArgumentParser) -> None:
+    html.add_argument("out", metavar="OUT", type=Path, help="file to write, such as spend.html")
+    html.add_argument(
+        "--data",
+        metavar="FOLDER",
+        type=Path,
+        help="folder of the images, for the spend by domain and class: every file is hashed",
+    )
+    html.add_argument(
+        "--student",
+        metavar="FOLDER",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder of a finished run, for the cost of its accuracy (may be repeated)",
+    )
+    _add_audit_options(html, why="also audit, and report the refunds in the vendor's ledger")
+
+
 def _add_diff_options(diff: argparse.ArgumentParser) -> None:
     diff.add_argument(
         "a", metavar="A", type=Path, nargs="?", help="cache folder (default: that of --cache)"
@@ -154,8 +174,14 @@ def _add_diff_options(diff: argparse.ArgumentParser) -> None:
     diff.add_argument("--until", metavar="DATE", help="the later date (default: now)")
 
 
-def _add_audit_options(audit: argparse.ArgumentParser) -> None:
-    audit.add_argument("--vendor", metavar="URL", required=True, help="address of the vendor")
+def _add_audit_options(audit: argparse.ArgumentParser, *, why: str = "") -> None:
+    """`why` says what the vendor is for where an audit is optional."""
+    audit.add_argument(
+        "--vendor",
+        metavar="URL",
+        required=not why,
+        help=f"address of the vendor: {why}" if why else "address of the vendor",
+    )
     audit.add_argument(
         "--key-file",
         metavar="FILE",

@@ -131,34 +131,41 @@ def write_off(folder: Path, arguments: argparse.Namespace) -> int:
 
 def export(folder: Path, arguments: argparse.Namespace) -> int:
     """Write receipts, rows or runs as CSV, JSON or Parquet."""
-    from cache.errors import ReportImpossible
-    from cache.reports.export import (
-        export_csv,
-        export_json,
-        export_parquet,
-        open_binary_output,
-        open_output,
-    )
+    from cache.reports.export import write_export
     from cache.storage.folder import user_path
 
-    if arguments.format == "parquet":
-        if arguments.out is None:
-            message = "Parquet is not text: name the file with --out"
-            raise ReportImpossible(message)
-        out = user_path(arguments.out)
-        with _open(folder) as cache, open_binary_output(out) as binary:
-            count = export_parquet(cache, arguments.what, binary)
-        sys.stderr.write(f"{count} {arguments.what} written to {out}\n")
-        return EXIT_OK
-    write = export_csv if arguments.format == "csv" else export_json
+    out = None if arguments.out is None else user_path(arguments.out)
     with _open(folder) as cache:
-        if arguments.out is None:
-            write(cache, arguments.what, sys.stdout)
-            return EXIT_OK
-        out = user_path(arguments.out)
-        with open_output(out) as file:
-            count = write(cache, arguments.what, file)
-    sys.stderr.write(f"{count} {arguments.what} written to {out}\n")
+        count = write_export(cache, arguments.what, arguments.format, out)
+    if out is not None:
+        sys.stderr.write(f"{count} {arguments.what} written to {out}\n")
+    return EXIT_OK
+
+
+def html(folder: Path, arguments: argparse.Namespace) -> int:
+    """Write the spend as one HTML file, in which every figure leads to its receipts.
+
+    By day, run, model, account and modality; cache hits, retries, refused items, write-offs and
+    open purchases. The file loads nothing from the network. Exit status: 0 if it is written; 2 on
+    errors.
+    """
+    from cache.audit.ledger_client import VendorLedger
+    from cache.html_report.page import Sources, write_html_report
+    from cache.storage.folder import user_path
+
+    vendor = None
+    if arguments.vendor is not None:
+        vendor = VendorLedger(url=arguments.vendor, key=_api_key(arguments.key_file))
+    data = None if arguments.data is None else user_path(arguments.data)
+    students = tuple(user_path(student) for student in arguments.student)
+    out = user_path(arguments.out)
+    with _open(folder) as cache:
+        sources = Sources(data=data, students=students, vendor=vendor)
+        count = write_html_report(cache, sources, out)
+    if arguments.json:
+        _print_json({"file": str(out), "receipts": count})
+    else:
+        sys.stdout.write(f"{count} receipts reported in {out}\n")
     return EXIT_OK
 
 

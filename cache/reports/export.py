@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +20,25 @@ from cache.storage.atomic_file import replacing
 from cache.storage.reader import CacheReader
 
 What = Literal["receipts", "rows", "runs"]
+Format = Literal["csv", "json", "parquet"]
+
+
+def write_export(cache: CacheReader, what: What, format: Format, out: Path | None) -> int:
+    """Write records to the file `out`, or to standard output; return the number of records.
+
+    Raises ReportImpossible for Parquet without a file.
+    """
+    if format == "parquet":
+        if out is None:
+            message = "Parquet is not text: name the file with --out"
+            raise ReportImpossible(message)
+        with open_binary_output(out) as binary:
+            return export_parquet(cache, what, binary)
+    write = export_csv if format == "csv" else export_json
+    if out is None:
+        return write(cache, what, sys.stdout)
+    with open_output(out) as file:
+        return write(cache, what, file)
 
 
 def export_csv(cache: CacheReader, what: What, out: IO[str]) -> int:
