@@ -40,8 +40,8 @@ class RetrievalResult:
 
     `cosine` is between the two embeddings of an image, and `constant` what it would be if the
     student gave every image the mean of the teacher's embeddings. `neighbours` is the share of an
-    image's 10 nearest images by the teacher that are among its 10 nearest by the student.
-    `retrieval` is None without captions.
+    image's 10 nearest images by the teacher that are among its 10 nearest by the student, and
+    `by_chance` what it would be for random neighbours. `retrieval` is None without captions.
     """
 
     images: int
@@ -49,6 +49,7 @@ class RetrievalResult:
     cosine: Estimate
     constant: float
     neighbours: Estimate
+    by_chance: float
     retrieval: Retrieval | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,6 +60,7 @@ class RetrievalResult:
             "cosine": self.cosine.as_dict(),
             "cosine_of_a_constant": round(self.constant, 4),
             f"neighbours_shared_of_{NEIGHBOURS}": self.neighbours.as_dict(),
+            "neighbours_shared_by_chance": round(self.by_chance, 4),
         }
         if self.retrieval is not None:
             for name, ranks in (
@@ -126,6 +128,7 @@ def compare(gallery: Gallery, student: NDArray[np.float32]) -> RetrievalResult:
         cosine=_estimate((own * teacher).sum(axis=1), images),
         constant=float((teacher @ _unit(teacher.mean(axis=0, keepdims=True)).T).mean()),
         neighbours=_estimate(shared, images),
+        by_chance=min(1.0, NEIGHBOURS / max(1, len(own) - 1)),
         retrieval=_retrieval(gallery, own, teacher) if len(gallery.rows) else None,
     )
 

@@ -27,10 +27,8 @@ def retrieval_rows(experiment: Experiment) -> list[list[str]]:
             for k in found.student:
                 rows.append([title, f"R@{k}", str(found.student[k]), str(found.teacher[k])])
             rows.append([title, "same first", str(found.same_first), ""])
-        rows.append([title, "mean cosine", str(result.cosine), _constant(result.constant)])
-        rows.append([title, "shared neighbours", str(result.neighbours), ""])
+        constant, chance = f"{100 * result.constant:.1f}", f"{100 * result.by_chance:.1f}"
+        rows.append([title, "mean cosine", str(result.cosine), f"{constant} by a constant"])
+        neighbours = str(result.neighbours)
+        rows.append([title, "shared neighbours", neighbours, f"{chance} by chance"])
     return rows
-
-
-def _constant(cosine: float) -> str:
-    return f"{100 * cosine:.1f} by a constant"

@@ -75,3 +75,11 @@ def test_without_captions_there_is_agreement_and_no_retrieval() -> None:
     assert found.retrieval is None
     assert "student" not in found.as_dict()
     assert found.constant == pytest.approx(12**-0.5)
+
+
+def test_neighbours_are_compared_with_those_that_chance_would_share() -> None:
+    source = np.random.default_rng(0)
+    teacher, student = (source.normal(size=(400, 64)).astype(np.float32) for _ in range(2))
+    found = compare(Gallery(images=teacher, captions=teacher[:0]), student)
+    assert found.by_chance == pytest.approx(10 / 399)
+    assert found.neighbours.value == pytest.approx(found.by_chance, abs=0.01)
