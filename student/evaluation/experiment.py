@@ -103,10 +103,6 @@ class Experimenter:
             raise BadInput(message)
         return found
 
-    def teacher_accuracy(self) -> AccuracyCount | None:
-        """The teacher's own zero-shot accuracy on the images that were bought; None if none was."""
-        return zero_shot(self.data)
-
     def labelled(self) -> LabelledDomains:
         """The images that may be used to choose a method: those of the source domains."""
         sources = self._split.sources
@@ -202,15 +198,29 @@ class Experimenter:
         return results
 
 
-def zero_shot(data: TrainingData) -> AccuracyCount | None:
-    """How many of the bought, labelled images have the embedding of their own class's text as the
-    nearest; None if there are none. Views of an image count as one: the first that was bought."""
-    rows = np.flatnonzero(data.bought.any(axis=1) & (data.labels >= 0))
-    if not len(rows):
+def teacher_accuracy(
+    split: Split, scanned: ImageSet, paid: TeacherEmbeddings, options: Options
+) -> AccuracyCount | None:
+    """The teacher's own zero-shot accuracy on the training images that were bought, as they are.
+
+    None if none was.
+    """
+    images, bought, texts = _bought(split, scanned, paid, options.changed(views=1))
+    labels = np.array([scanned.label(item) for item in split.train], dtype=np.int64)
+    return zero_shot(images[bought], texts, labels[bought[:, 0]])
+
+
+def zero_shot(
+    images: NDArray[np.float32], texts: NDArray[np.float32], labels: NDArray[np.int64]
+) -> AccuracyCount | None:
+    """How many image embeddings (N, D) have the text (C, D) of their label (N,) as the nearest.
+
+    None without images.
+    """
+    if not len(images):
         return None
-    first = data.bought[rows].argmax(axis=1)
-    nearest = (data.image_embeddings[rows, first] @ data.text_embeddings.T).argmax(axis=1)
-    return AccuracyCount(correct=int((nearest == data.labels[rows]).sum()), images=len(rows))
+    correct = int(((images @ texts.T).argmax(axis=1) == labels).sum())
+    return AccuracyCount(correct=correct, images=len(images))
 
 
 def _training_data(

@@ -27,7 +27,7 @@ from student.data.split import Split
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.duration import RunClock
-from student.evaluation.experiment import Experimenter, MethodProgress
+from student.evaluation.experiment import Experimenter, MethodProgress, teacher_accuracy
 from student.evaluation.file_names import named
 from student.evaluation.processes import Processes
 from student.evaluation.results import AccuracyCount, Experiment, MethodResult
@@ -118,7 +118,7 @@ def _teacher_accuracy(
     terminal: Terminal,
 ) -> AccuracyCount | None:
     """Measures the teacher on the bought images, and prints what it finds before any training."""
-    teacher = Experimenter(split, scanned, paid, options).teacher_accuracy()
+    teacher = teacher_accuracy(split, scanned, paid, options)
     if teacher is None:
         return None
     if teacher.interval.high < _DOUBTFUL:

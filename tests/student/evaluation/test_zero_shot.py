@@ -1,0 +1,43 @@
+"""The teacher's own accuracy on the bought images is found out before any training."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from student.console import Terminal
+from student.evaluation import parallel
+from student.evaluation.experiment import zero_shot
+from student.evaluation.parallel import teacher_sentence
+from student.evaluation.results import AccuracyCount
+
+
+def test_an_image_counts_as_right_if_the_text_of_its_label_is_the_nearest() -> None:
+    texts = np.eye(2, 3, dtype=np.float32)
+    images = np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0.7, 0.2, 0]], dtype=np.float32)
+    assert zero_shot(images, texts, np.array([0, 1, 1])) == AccuracyCount(correct=2, images=3)
+    assert zero_shot(images[:0], texts, np.array([], dtype=np.int64)) is None
+
+
+def test_the_sentence_has_the_accuracy_and_its_interval() -> None:
+    text = teacher_sentence(AccuracyCount(correct=90, images=100))
+    assert "90.0% of the 100 bought images" in text
+    assert "95% interval 82.6% to 94.5%" in text
+
+
+@pytest.mark.parametrize(("correct", "warned"), [(20, True), (80, False), (48, False)])
+def test_a_teacher_that_is_surely_wrong_on_half_of_the_images_is_warned_of(
+    correct: int, warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = AccuracyCount(correct=correct, images=100)
+    monkeypatch.setattr(parallel, "teacher_accuracy", lambda *_: teacher)
+    written = StringIO()
+    terminal = Terminal(Console(file=written, width=400))
+    unused: object = Path()
+    found = parallel._teacher_accuracy(unused, unused, unused, unused, terminal)  # type: ignore[arg-type]
+    assert found == teacher
+    assert ("compare with --method erm" in written.getvalue()) == warned
