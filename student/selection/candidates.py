@@ -21,6 +21,15 @@ class Candidate:
     changes: Mapping[str, object] = field(default_factory=dict)
 
     @property
+    def short_method(self) -> MethodName:
+        """The method of its short runs: LP-FT for ERM, and otherwise its own.
+
+        The other candidates begin with a projection that is trained on stored features. In a short
+        run a random classifier would lag behind it by its start alone.
+        """
+        return "lp-ft" if self.method == "erm" else self.method
+
+    @property
     def name(self) -> str:
         """The method's name, with what the variant changes."""
         return f"{self.method} {self.variant}".rstrip()

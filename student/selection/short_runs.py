@@ -143,7 +143,7 @@ def _task(
     kept_N = ~np.isin(data.domains, domains)
     kept_M = ~np.isin(labelled.validation_domains, domains)
     return TrainingTask(
-        method=method_of(candidate.method, options),
+        method=method_of(candidate.short_method, options),
         data=replace(
             data,
             pixels=data.pixels[kept_N],

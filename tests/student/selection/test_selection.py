@@ -89,6 +89,7 @@ def test_no_short_run_trains_or_validates_on_the_domain_that_it_is_measured_on(
     tasks, images = seen(monkeypatch), labelled(3)
     choice(images, tmp_path)
     assert len(tasks) == 3 * len(candidates(SETTINGS))
+    assert tasks[0].method.name == "lp-ft"  # ERM, with a head that is trained as the others' is
     for number, task in enumerate(tasks):
         kept = images.data.domains != number % 3
         assert set(task.data.domains) == {0, 1, 2} - {number % 3}
