@@ -12,7 +12,7 @@ import numpy as np
 
 from student.bench.series import Column, Series
 from student.bench.statistics import Mean
-from student.report.lettering import Lettering, lettering
+from student.report.pictures.lettering import Lettering, lettering
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

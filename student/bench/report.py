@@ -14,8 +14,8 @@ from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table
 from student.data.folder.image_folder import discover
 from student.options import Options
-from student.report.lettering import lettering
 from student.report.markdown import plain
+from student.report.pictures.lettering import lettering
 
 COMPARED = ("erm", "vl2v-adip")
 """The methods with which all others are compared, if they were run."""

@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from student.evaluation.results import Experiment
-from student.report.lettering import lettering
+from student.report.pictures.lettering import lettering
 from student.training.calibration import BINS, ConfidenceBin, calibration_error
 
 if TYPE_CHECKING:

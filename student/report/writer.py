@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from cache.storage.atomic_file import replace_file
@@ -21,9 +23,10 @@ from student.report.calibration import (
     calibration_rows,
     draw_reliability,
 )
-from student.report.gallery import draw_answers
+from student.report.html.page import html_report
 from student.report.markdown import report, score_rows
 from student.report.model_card import model_card
+from student.report.pictures.gallery import draw_answers
 from student.report.retrieval import COLUMNS, EXPLANATION, retrieval_rows
 from student.report.unknown_classes import EXPLANATION as UNKNOWN
 from student.report.unknown_classes import unknown_rows
@@ -47,6 +50,7 @@ def write_artefacts(
     out, experiments = options.run.out, [experiment for experiment, _ in trained]
     economics = measure_economics(experiments[0].student.trained.student, purchase)
     pictures: dict[str, str] = {}
+    diagrams: list[Path] = []
     for experiment, paid in trained:
         folder = out if len(experiments) == 1 else named(out, "+".join(experiment.targets))
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,9 +67,11 @@ def write_artefacts(
             note = draw_answers(picture, experiment, scanned, seed=options.run.seed)
             if note is not None:
                 pictures[picture.relative_to(out).as_posix()] = note
+        replace_file(folder / "curves.jsonl", _curves(experiment).encode())
         if experiment.is_labelled:
             diagram = folder / "calibration.png"
             draw_reliability(diagram, experiment)
+            diagrams.append(diagram)
             pictures[diagram.relative_to(out).as_posix()] = ""
         _show(experiment, terminal)
     terminal.heading("what the student saves")
@@ -74,9 +80,23 @@ def write_artefacts(
         terminal.warn(f"answers.png: {note}")
     text = report(options, experiments, purchase, economics, spend, pictures)
     replace_file(out / "report.md", text.encode())
+    page = html_report(options, scanned, experiments, purchase, economics, diagrams)
+    replace_file(out / "report.html", page.encode())
     terminal.heading("spend")
     terminal.markdown(spend)
-    terminal.say(f"wrote {out}/student.safetensors, meta.json, MODEL_CARD.md, report.md")
+    terminal.say(
+        f"wrote {out}/student.safetensors, meta.json, MODEL_CARD.md, report.md, report.html"
+    )
+
+
+def _curves(experiment: Experiment) -> str:
+    """The validation history of every method, a JSON object a line."""
+    rows = (
+        {"method": result.method, **row}
+        for result in experiment.results
+        for row in result.trained.history
+    )
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
 
 
 def _show(experiment: Experiment, terminal: Terminal) -> None:

@@ -78,8 +78,10 @@ def test_the_student_folder_contains_provenance_report_and_model_card(
     assert meta["teacher"]["fingerprint"].startswith("sha256:")
     assert len(meta["receipts_digest"]) == 64
     assert set(meta["compared"]) == {"vl2v-adip", "erm", "lp-ft"}
+    rows = [json.loads(line) for line in (out / "curves.jsonl").read_text().splitlines()]
+    assert {row["method"] for row in rows} == set(meta["compared"])
     assert "sk_" not in (out / "meta.json").read_text()
-    for name in ("student.safetensors", "MODEL_CARD.md", "report.md", "answers.png"):
+    for name in ("student.safetensors", "MODEL_CARD.md", "report.md", "report.html", "answers.png"):
         assert (out / name).stat().st_size > 200
 
 

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from student.console import Terminal
 from student.evaluation.file_names import named
-from student.report import lettering as lettering_module
-from student.report.lettering import lettering
 from student.report.markdown import plain
+from student.report.pictures import lettering as lettering_module
+from student.report.pictures.lettering import lettering
 
 
 def test_a_name_in_brackets_is_printed_whole_in_a_table_and_a_bar() -> None:

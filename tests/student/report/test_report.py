@@ -11,8 +11,8 @@ from student.console import quiet
 from student.data.image_set import load_image_set
 from student.evaluation.results import AccuracyCount, Experiment, MethodResult
 from student.report.break_even import Economics, bulk_milliseconds
-from student.report.gallery import draw_answers
 from student.report.markdown import table
+from student.report.pictures.gallery import draw_answers
 from tests.support.cache_purchases import Ledger, images, intent_of
 from tests.support.pictures import write_picture
 from tests.support.small_grid import settings

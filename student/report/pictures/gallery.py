@@ -9,7 +9,7 @@ from student.data.folder.image_folder import Item
 from student.data.image_set import ImageSet
 from student.data.views import open_rgb
 from student.evaluation.results import Experiment
-from student.report.lettering import lettering
+from student.report.pictures.lettering import lettering
 
 ACROSS = 10
 RIGHT, WRONG = "#1a7f37", "#cf222e"

@@ -1,0 +1,127 @@
+"""Puts the report of a run together as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from cache.records.money import dollars
+from student.data.image_set import ImageSet
+from student.evaluation.results import Experiment, Purchase
+from student.options import Options
+from student.report.break_even import Economics
+from student.report.calibration import CAVEAT, calibration_rows
+from student.report.html.figures import accuracies, confusion, curves
+from student.report.html.mistakes import Mistake, mistakes
+from student.report.markdown import score_rows
+from student.report.retrieval import COLUMNS, EXPLANATION, retrieval_rows
+from student.report.unknown_classes import EXPLANATION as UNKNOWN
+from student.report.unknown_classes import unknown_rows
+
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+_ACCURACY = "Accuracy in percent, ± half of the 95% interval over the images"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Section:
+    """What the page shows of one choice of held-out domains.
+
+    `tables` are those of the accuracies or the retrieval, each with a caption. What needs classes
+    is None or empty without them.
+    """
+
+    title: str
+    tables: Sequence[tuple[str, Table]]
+    curves_figure: Markup
+    accuracy_figure: Markup | None = None
+    calibration: Table | None = None
+    calibration_picture: str = ""
+    confusion_figure: Markup | None = None
+    confusion_note: str = ""
+    mistakes: list[Mistake] = field(default_factory=list)
+
+
+def html_report(
+    options: Options,
+    scanned: ImageSet,
+    experiments: Sequence[Experiment],
+    purchase: Purchase,
+    economics: Economics,
+    diagrams: Sequence[Path],
+) -> str:
+    """The page: cost, curves, accuracy, calibration, confusions and mistakes; nothing is fetched.
+
+    `diagrams` are the reliability diagrams of the experiments with classes, in their order. Every
+    name is escaped.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    left = iter(diagrams)
+    return environment.get_template("report.html.j2").render(
+        student=options.training.backbone,
+        size=options.data.image_size,
+        seed=options.run.seed,
+        method=experiments[0].student.method,
+        teacher=purchase.model,
+        fingerprint=purchase.fingerprint,
+        queries=f"{purchase.units:,}",
+        bought_now=f"{purchase.bought_now:,}",
+        cost=dollars(purchase.cost_micro_usd),
+        economics=economics.rows(),
+        caveat=CAVEAT,
+        audit=f"cache-report --cache {shlex.quote(str(options.purchase.cache))} audit",
+        sections=[
+            _section(experiment, scanned, left, seed=options.run.seed) for experiment in experiments
+        ],
+    )
+
+
+def _section(
+    experiment: Experiment, scanned: ImageSet, diagrams: Iterator[Path], *, seed: int
+) -> _Section:
+    title = ", ".join(experiment.targets) or "nothing"
+    drawn = Markup(curves(experiment.results))
+    if not experiment.is_labelled:
+        found: Table = (COLUMNS, retrieval_rows(experiment))
+        return _Section(title=title, tables=[(EXPLANATION, found)], curves_figure=drawn)
+    tables: list[tuple[str, Table]] = [(_ACCURACY, score_rows(experiment))]
+    columns, rows = unknown_rows(experiment)
+    if rows:
+        tables.append((UNKNOWN, (columns, rows)))
+    figure, note = _confusion(experiment, scanned)
+    picture = base64.b64encode(next(diagrams).read_bytes()).decode("ascii")
+    return _Section(
+        title=title,
+        tables=tables,
+        curves_figure=drawn,
+        accuracy_figure=Markup(accuracies(experiment)),
+        calibration=calibration_rows(experiment),
+        calibration_picture=f"data:image/png;base64,{picture}",
+        confusion_figure=figure,
+        confusion_note=note,
+        mistakes=mistakes(experiment, scanned, seed=seed),
+    )
+
+
+def _confusion(experiment: Experiment, scanned: ImageSet) -> tuple[Markup | None, str]:
+    """Over all held-out images; without any, over the source validation images."""
+    split = next(one for one in scanned.splits if one.targets == experiment.targets)
+    parts = list(split.tests) or [next(iter(experiment.student.answers))]
+    items = [item for part in parts for item in split.tests.get(part, split.validation)]
+    truth = np.array([scanned.label(item) for item in items], dtype=np.int64)
+    answers = np.concatenate([experiment.student.answers[part] for part in parts])
+    if not len(truth):
+        return None, ""
+    classes = scanned.catalogue.classes
+    figure, shown = confusion(truth, answers, classes)
+    left = f" The {shown} classes with the most mistakes of {len(classes):,}."
+    note = f"{len(truth):,} images: {', '.join(parts)}.{left if shown < len(classes) else ''}"
+    return Markup(figure), note
