@@ -75,6 +75,10 @@ def run_bench(
 def _options(arguments: Sequence[str]) -> Options:
     """Reads the other options, with the bench's own defaults for --out and --method."""
     options = read_options(arguments)
+    if options.data.unlabelled or options.data.hold_out_classes:
+        message = "a bench compares accuracies over all classes: leave out --unlabelled and "
+        message += "--hold-out-classes. Nothing was bought"
+        raise BadInput(message)
     defaults = {"out": OUT, "method": ONE_QUERY}
     return options.changed(
         **{name: value for name, value in defaults.items() if name not in options.named}

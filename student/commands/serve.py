@@ -49,14 +49,14 @@ def main(arguments: list[str]) -> int:
     from student.inference.trained_student import load
 
     trained = load(options.student)
-    app = embedding_app(trained, _bought_texts(trained, options.cache))
+    app = embedding_app(trained, bought_texts(trained, options.cache))
     import uvicorn
 
     uvicorn.run(app, host=options.host, port=options.port, log_level="info")
     return 0
 
 
-def _bought_texts(trained: TrainedStudent, cache: Path | None) -> FindText:
+def bought_texts(trained: TrainedStudent, cache: Path | None) -> FindText:
     """Looks up texts in the cache, under the model that taught the student."""
     from cache.paid_cache import PaidEmbedding
     from cache.storage.reader import CacheReader

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from cache.storage.reader import CacheReader
+from student import load
 from student.cli import main
+from student.commands.serve import bought_texts
+from student.inference.embedding_app import embedding_app
 from tests.end_to_end.conftest import RunningVendor, invoke
 from tests.end_to_end.test_new_classes import TINY
 
@@ -62,6 +67,21 @@ def test_the_student_embeds_and_is_exported_without_confidences(made: Path) -> N
     assert main(["export", "--format", "onnx", "--out", str(made / "s.onnx"), *student]) == 0
     session = onnxruntime.InferenceSession(made / "s.onnx", providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["embedding"]
+
+
+def test_it_is_served_beside_the_captions_that_were_bought(made: Path) -> None:
+    trained = load(made / "out")
+    client = TestClient(embedding_app(trained, bought_texts(trained, None)))
+    image = next((made / "data" / "outline").glob("bird-*.png"))
+    items = [
+        {"image": base64.b64encode(image.read_bytes()).decode()},
+        {"text": "A picture of a bird."},
+    ]
+    answer = client.post("/v1/embeddings", json={"input": items})
+    assert answer.status_code == 200
+    found = np.array([one["embedding"] for one in answer.json()["data"]])
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1.0, abs=1e-4)
+    assert found[0] == pytest.approx(trained.embed([image])[0], abs=1e-5)
 
 
 def test_it_has_no_class_until_classes_are_named(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from student.commands import bench
 from student.commands import distill as command
 from student.console import Terminal
 from student.errors import BadInput, PlanExceedsBudget
@@ -111,6 +112,12 @@ def test_a_budget_without_room_for_the_prompt_of_a_held_out_class_is_refused(
     with pytest.raises(PlanExceedsBudget):
         run(holding_out(pets, "c1", budget=2), vendor, monkeypatch)
     assert vendor.spent == 0
+
+
+@pytest.mark.parametrize("option", [("--unlabelled",), ("--hold-out-classes", "c1")])
+def test_a_bench_refuses_what_it_would_not_do(option: tuple[str, ...]) -> None:
+    with pytest.raises(BadInput, match="leave out --unlabelled and --hold-out-classes"):
+        bench.main([*option, "--budget", "10"])
 
 
 def test_the_command_line_takes_the_names_between_commas() -> None:
