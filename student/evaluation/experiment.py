@@ -215,9 +215,9 @@ def zero_shot(
 ) -> AccuracyCount | None:
     """How many image embeddings (N, D) have the text (C, D) of their label (N,) as the nearest.
 
-    None without images.
+    None without images, or without classes.
     """
-    if not len(images):
+    if not len(images) or not len(texts):
         return None
     correct = int(((images @ texts.T).argmax(axis=1) == labels).sum())
     return AccuracyCount(correct=correct, images=len(images))
