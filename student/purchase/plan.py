@@ -16,6 +16,9 @@ from student.vendor.schemas import Amounts, Model, Prices
 from student.wires.client import NO_LIMIT
 from student.wires.items import estimated_tokens
 
+# As `student.purchase.canary` makes it: a text of 19 letters and an image of 224 x 224 pixels.
+_CANARY = Amounts(images=1, texts=1, tokens=estimated_tokens(19), pixels=224 * 224)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -55,8 +58,9 @@ class Plan:
 
     @property
     def cost_micro_usd(self) -> int:
-        """The price of what is to be bought, in micro-USD."""
-        return self.prices.cost_of(_amounts(self.to_buy))
+        """The price of what is to be bought and of the canary, in micro-USD."""
+        canary = self.prices.cost_of(_CANARY) if self.canary_units else 0
+        return self.prices.cost_of(_amounts(self.to_buy)) + canary
 
     @property
     def saved_micro_usd(self) -> int:

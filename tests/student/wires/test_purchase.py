@@ -58,7 +58,8 @@ async def test_own_prices_make_the_plan_and_the_receipts(setup: WireSetup) -> No
     wanted = [setup.text("a bird"), *setup.images(2)]
     plan = await setup.plan(wanted)
     rows = dict(plan.describe())
-    assert plan.cost_micro_usd == 2 * 120 + 20 + 4  # six letters are taken as four tokens
+    # Six letters are taken as four tokens, and the canary's nineteen as nine.
+    assert plan.cost_micro_usd == (2 * 120 + 20 + 4) + (120 + 20 + 9)
     assert "your own figures" in rows["cost"]
     assert rows["queries"] == "5, 2 of them for the canary"
     await setup.buy(wanted)
