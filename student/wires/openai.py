@@ -1,15 +1,16 @@
 """The wire `openai`: POST /v1/embeddings, with images as data-URIs.
 
 Followed on 2026-11-29:
-- OpenAI's list shape: `input`, `model`, `encoding_format`, `dimensions`; the answer has `data` with
-  `index` and `embedding`, and `usage` (platform.openai.com/docs/api-reference/embeddings).
+- OpenAI's list shape, as the types of the `openai` package 2 have it: `input`, `model`,
+  `encoding_format`, `dimensions`; the answer has `data` with `index` and `embedding`, and `usage`.
 - infinity-emb 0.0.78, its own schema (fastapi_schemas/pymodels.py and the description of
   POST /embeddings): `modality` says what every string of `input` is; one modality a request, at
   most 32 images.
-- Jina (api.jina.ai/redoc, "Embeddings"): objects `{"image": …}` and `{"text": …}`,
-  `embedding_type`, `normalized`, `task`, `dimensions`.
-- vLLM (docs.vllm.ai, "OpenAI-Compatible Server", multi-modal inputs of the embeddings API): an
-  image is a chat message, one a request.
+- Jina: objects `{"image": …}` and `{"text": …}`, `embedding_type`, `normalized`, `task`,
+  `dimensions`, as its published clients send them (docs.camel-ai.org, JinaEmbedding). Its own
+  reference (api.jina.ai/redoc) could not be read.
+- vLLM (docs.vllm.ai/en/v0.9.2/examples/online_serving/
+  openai_chat_embedding_client_for_multimodal.html): an image is a chat message, one a request.
 - LiteLLM's proxy hands `input` on as it is (docs.litellm.ai/docs/embedding/supported_embedding).
 """
 

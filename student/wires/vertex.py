@@ -1,7 +1,8 @@
 """The wire `vertex`: POST …/publishers/google/models/multimodalembedding@001:predict.
 
 Followed on 2026-11-29: cloud.google.com/vertex-ai/generative-ai/docs/embeddings/
-get-multimodal-embeddings and its reference, …/model-reference/multimodal-embeddings-api.
+get-multimodal-embeddings. The limits below are those that this page is known for: its table of
+them could not be read on that day.
 
 A request has one of `instances`, with `text` or `image.bytesBase64Encoded`, and
 `parameters.dimension` (128, 256, 512 or 1408). Images are BMP, GIF, JPG or PNG of at most 20 MB; a
