@@ -20,7 +20,8 @@ STUDENTS = {"vit": HERE / "vit.toml", "resnet50": HERE / "resnet50.toml"}
 
 # meta.json is moved last: if it exists, so do the others.
 _KEPT = (
-    *("student.safetensors", "MODEL_CARD.md", "report.md", "answers.png", "calibration.png"),
+    *("student.safetensors", "MODEL_CARD.md", "report.md", "report.html", "curves.jsonl"),
+    *("answers.png", "calibration.png"),
     "meta.json",
 )
 _SCRATCH = ("pixels", "embeddings", "features", "checkpoints")

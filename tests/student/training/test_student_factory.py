@@ -250,7 +250,7 @@ def test_a_misspelt_tower_name_is_refused_with_the_list_of_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", "sk_x")
-    assert "'vl2v-sd' or 'clip-ft'" in _refusal(clip, tmp_path, capsys, "--method", "vl2v")
+    assert "'vl2v-sd', 'clip-ft'" in _refusal(clip, tmp_path, capsys, "--method", "vl2v")
 
 
 def test_without_the_extra_the_error_names_what_to_install(

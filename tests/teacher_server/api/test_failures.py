@@ -69,7 +69,8 @@ async def test_a_full_queue_is_429_and_free(vendor: Vendor, hashing: HashEncoder
     while sum(hashing.batches) < 2:  # the readiness probe has finished
         await asyncio.sleep(0)
     hashing.may_encode.clear()
-    tasks = [asyncio.create_task(vendor.embed([f"t{i}"])) for i in range(8)]
+    # Four wait in the queue, and at most four that waited there are with the model.
+    tasks = [asyncio.create_task(vendor.embed([f"t{i}"])) for i in range(12)]
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     refused = done.pop().result()
     assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
