@@ -93,8 +93,8 @@ class VendorSettings(BaseSettings):
     dtype: Literal["fp32", "bf16"] = Field("fp32", description="precision of the model")
     engine: Literal["torch", "onnx"] = Field(
         "torch",
-        description="what computes image embeddings: torch, or ONNX Runtime, which is faster on "
-        "most CPUs and changes the last bits; sold as another model",
+        description="what computes image embeddings: torch, or ONNX Runtime, which is faster for "
+        "batches on CPUs and changes the last bits; sold as another model",
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads that the model uses (default: one for each core)"

@@ -1,6 +1,6 @@
 """Runs a model's image tower by ONNX Runtime instead of torch; the text tower stays with torch.
 
-On CPUs ONNX Runtime takes a third to two thirds of torch's processor time for one image
+On CPUs ONNX Runtime takes less processor time than torch, most for batches of small networks
 (docs/performance.md). Its sums are in another order, so that the last bits of an embedding differ:
 the engine is part of the model's name and fingerprint.
 """
