@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from cache.records.money import dollars
 from student.data.image_set import ImageSet
@@ -39,11 +38,11 @@ class _Section:
 
     title: str
     tables: Sequence[tuple[str, Table]]
-    curves_figure: Markup
-    accuracy_figure: Markup | None = None
+    curves_figure: str
+    accuracy_figure: str = ""
     calibration: Table | None = None
     calibration_picture: str = ""
-    confusion_figure: Markup | None = None
+    confusion_figure: str = ""
     confusion_note: str = ""
     mistakes: list[Mistake] = field(default_factory=list)
 
@@ -88,7 +87,7 @@ def _section(
     experiment: Experiment, scanned: ImageSet, diagrams: Iterator[Path], *, seed: int
 ) -> _Section:
     title = ", ".join(experiment.targets) or "nothing"
-    drawn = Markup(curves(experiment.results))
+    drawn = _uri(curves(experiment.results).encode(), "svg+xml")
     if not experiment.is_labelled:
         found: Table = (COLUMNS, retrieval_rows(experiment))
         return _Section(title=title, tables=[(EXPLANATION, found)], curves_figure=drawn)
@@ -97,21 +96,20 @@ def _section(
     if rows:
         tables.append((UNKNOWN, (columns, rows)))
     figure, note = _confusion(experiment, scanned)
-    picture = base64.b64encode(next(diagrams).read_bytes()).decode("ascii")
     return _Section(
         title=title,
         tables=tables,
         curves_figure=drawn,
-        accuracy_figure=Markup(accuracies(experiment)),
+        accuracy_figure=_uri(accuracies(experiment).encode(), "svg+xml"),
         calibration=calibration_rows(experiment),
-        calibration_picture=f"data:image/png;base64,{picture}",
+        calibration_picture=_uri(next(diagrams).read_bytes(), "png"),
         confusion_figure=figure,
         confusion_note=note,
         mistakes=mistakes(experiment, scanned, seed=seed),
     )
 
 
-def _confusion(experiment: Experiment, scanned: ImageSet) -> tuple[Markup | None, str]:
+def _confusion(experiment: Experiment, scanned: ImageSet) -> tuple[str, str]:
     """Over all held-out images; without any, over the source validation images."""
     split = next(one for one in scanned.splits if one.targets == experiment.targets)
     parts = list(split.tests) or [next(iter(experiment.student.answers))]
@@ -119,9 +117,14 @@ def _confusion(experiment: Experiment, scanned: ImageSet) -> tuple[Markup | None
     truth = np.array([scanned.label(item) for item in items], dtype=np.int64)
     answers = np.concatenate([experiment.student.answers[part] for part in parts])
     if not len(truth):
-        return None, ""
+        return "", ""
     classes = scanned.catalogue.classes
     figure, shown = confusion(truth, answers, classes)
     left = f" The {shown} classes with the most mistakes of {len(classes):,}."
     note = f"{len(truth):,} images: {', '.join(parts)}.{left if shown < len(classes) else ''}"
-    return Markup(figure), note
+    return _uri(figure.encode(), "svg+xml"), note
+
+
+def _uri(content: bytes, kind: str) -> str:
+    """The picture as a data-URI."""
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")

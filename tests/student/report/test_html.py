@@ -156,7 +156,7 @@ def test_the_page_has_the_figures_of_the_run(page: str) -> None:
     assert "$0.1234" in text
     assert "70.0 ±" in text  # the student: 7 of 10
     assert "90.0 ±" in text
-    assert page.count("<svg") == 3
+    assert page.count("data:image/svg+xml;base64,") == 3
 
 
 def test_names_are_shown_as_they_are_and_never_read_as_markup(page: str) -> None:
@@ -201,4 +201,4 @@ def test_of_many_classes_the_matrix_shows_those_with_the_most_mistakes() -> None
     answers[7] = 8
     drawn, shown = confusion(truth, answers, classes)
     assert shown == 30
-    assert drawn.startswith("<svg")
+    assert "<svg" in drawn
