@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 from pydantic import SecretStr
 
-from benchmarks.chaos.client import GAVE_UP, RETRIES
+from benchmarks.chaos.client import GAVE_UP, RETRIES, KillableCache
 from benchmarks.chaos.history import History, KillSwitch
 from benchmarks.chaos.items import Item, Spec
 from cache.errors import CacheError
-from cache.paid_cache import Intent, PaidCache, PaidEmbedding
-from cache.records.receipt import Receipt
+from cache.paid_cache import Intent
 from student.errors import StudentError
 from student.options.purchase import PurchaseOptions
 from student.options.section import build
@@ -52,7 +50,7 @@ async def _buy(spec: Spec, history: History) -> None:
         (model,) = await vendor.models()
         prices = await vendor.prices()
         requests = [Item(number).request(model.fingerprint) for number in spec["items"]]
-        with KillableCache.open(Path(spec["cache"])) as cache:
+        with KillableWhereDoubtIsBooked.open(Path(spec["cache"])) as cache:
             cache.kill_switch = switch
             plan = make_plan(
                 requests,
@@ -78,26 +76,12 @@ async def _buy(spec: Spec, history: History) -> None:
     history.write("end", ending=bought.stop_reason, left_out=bought.left_out)
 
 
-class KillableCache(PaidCache):
-    """A cache whose process may be killed before or after it writes about money."""
-
-    kill_switch: KillSwitch
+class KillableWhereDoubtIsBooked(KillableCache):
+    """A cache whose process may also be killed after it reserves, and around a write-off."""
 
     def reserve(self, intent: Intent, *, budget: int) -> None:
         super().reserve(intent, budget=budget)
         self.kill_switch.reach("after-reserve")
-
-    def commit(
-        self,
-        intent: Intent,
-        embeddings: Sequence[PaidEmbedding],
-        receipt: Receipt,
-        *,
-        account: str,
-    ) -> None:
-        self.kill_switch.reach("before-store")
-        super().commit(intent, embeddings, receipt, account=account)
-        self.kill_switch.reach("after-store")
 
     def write_off(self, intent: Intent, *, account: str, detail: str) -> None:
         self.kill_switch.reach("before-write-off")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
+from benchmarks.embedding_servers.peer_process import free_port, running
 from benchmarks.embedding_servers.servers import Server
 
 REQUIREMENTS = (
@@ -69,31 +66,7 @@ def infinity(folder: Path) -> Iterator[Server]:
     command += ["--port", str(port), "--host", "127.0.0.1"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     environment.pop("PYTHONPATH", None)  # its packages are not ours
-    started = time.perf_counter()
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            while not _is_ready(port):
-                if process.poll() is not None or time.perf_counter() - started > _START_SECONDS:
-                    message = f"infinity did not start (exit code {process.poll()})"
-                    raise RuntimeError(message)
-                time.sleep(0.1)
-            yield Server(port, "/embeddings", "clip", (), time.perf_counter() - started)
-        finally:
-            process.kill()
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=10).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def free_port() -> int:
-    """A TCP port that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    with running(
+        command, environment, port, ready_path="/health", seconds=_START_SECONDS
+    ) as started:
+        yield Server(port, "/embeddings", "clip", (), started)

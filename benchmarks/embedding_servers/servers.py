@@ -111,7 +111,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url_file: Path) -> tuple
     while not url_file.exists():
         _require_running(process, started)
     port = int(url_file.read_text().strip().rsplit(":", 1)[1])
-    while not _answers(port, "/readyz"):
+    while not answers(port, "/readyz"):
         _require_running(process, started)
     return time.perf_counter() - started, port
 
@@ -123,7 +123,8 @@ def _require_running(process: subprocess.Popen[bytes], started: float) -> None:
     time.sleep(0.02)
 
 
-def _answers(port: int, path: str) -> bool:
+def answers(port: int, path: str) -> bool:
+    """Whether a server on this port answers the path with 200."""
     import httpx
 
     try:

@@ -6,14 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
-from benchmarks.embedding_servers.infinity import free_port
+from benchmarks.embedding_servers.peer_process import free_port, running
 from benchmarks.embedding_servers.servers import Server
 
 REQUIREMENTS = ("litellm[proxy]==1.108.7",)
@@ -60,26 +57,8 @@ def proxy(folder: Path, behind: Server) -> Iterator[Server]:
     command += ["--port", str(port), "--host", "127.0.0.1"]
     environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     environment.pop("PYTHONPATH", None)  # its packages are not ours
-    started = time.perf_counter()
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            while not _is_ready(port):
-                if process.poll() is not None or time.perf_counter() - started > _START_SECONDS:
-                    message = f"LiteLLM did not start (exit code {process.poll()})"
-                    raise RuntimeError(message)
-                time.sleep(0.2)
-            headers = (("Authorization", f"Bearer {_MASTER_KEY}"),)
-            yield Server(port, "/v1/embeddings", "clip", headers, time.perf_counter() - started)
-        finally:
-            process.kill()
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        return (
-            httpx.get(f"http://127.0.0.1:{port}/health/liveliness", timeout=10).status_code == 200
-        )
-    except httpx.TransportError:
-        return False
+    with running(
+        command, environment, port, ready_path="/health/liveliness", seconds=_START_SECONDS
+    ) as started:
+        headers = (("Authorization", f"Bearer {_MASTER_KEY}"),)
+        yield Server(port, "/v1/embeddings", "clip", headers, started)

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from fastapi.testclient import TestClient
 
@@ -58,7 +59,6 @@ def test_each_query_is_paid_once_and_stands_in_the_books(made: Path) -> None:
 
 
 def test_the_student_embeds_and_is_exported_without_confidences(made: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
     student = ("--student", str(made / "out"))
     image = str(next((made / "data" / "outline").glob("*.png")))
     assert main(["embed", image, "--out", str(made / "e.npy"), *student]) == 0
