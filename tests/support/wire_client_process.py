@@ -1,6 +1,7 @@
 """A whole client over a wire in its own process, for tests that kill it.
 
-`wire_client_process.py URL CACHE COUNT BUDGET [POINT ...]`, with the points of `client_process`.
+`python -m tests.support.wire_client_process URL CACHE COUNT BUDGET [POINT ...]`, with the points of
+`client_process`.
 """
 
 from __future__ import annotations

@@ -16,15 +16,17 @@ from tests.support import wire_client_process
 from tests.support.foreign_vendor import KEY, OPENAI, ForeignVendor, lost_answer, served
 from tests.support.wire_setup import CANARY
 
+ROOT = Path(__file__).parents[3]
 COUNT = 8
 POINTS = ("before-send", "before-store", "after-store", "3", "5", "7", "9")
 
 
 def buy(url: str, folder: Path, budget: int, *points: str) -> int:
     """Kill a client at each point, then let one finish; how many were killed."""
-    program = [sys.executable, wire_client_process.__file__]
+    program = [sys.executable, "-m", wire_client_process.__name__]
     done = subprocess.run(
         [*program, url, str(folder), str(COUNT), str(budget), *points],
+        cwd=ROOT,
         env={**os.environ, "TEST_KEY": KEY},
         capture_output=True,
         text=True,
