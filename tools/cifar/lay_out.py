@@ -13,14 +13,14 @@ asks for "a photo of a {class}"; what is sold for it is the recorded embedding o
 import argparse
 import hashlib
 import io
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
+
+from tools.recording import Answer, write_recording
 
 NAMES = MappingProxyType({"automobile": "car", "ship": "boat"})
 PROMPT = "a photo of a {}"
@@ -85,33 +85,22 @@ def lay_out(source: Path, out: Path) -> int:
 def record(answers: Path, images: Path, folder: Path) -> int:
     """Write the answers for the labelled images and their classes as a recording that a vendor
     sells; return their number."""
+    return write_recording(
+        folder,
+        name="clip-vit-b-32-cifar",
+        source=answers.name,
+        answers=_answers(answers, images),
+    )
+
+
+def _answers(answers: Path, images: Path) -> Iterator[Answer]:
     stored = np.load(answers)
     names = [str(name).split(":")[-1] for name in stored["detic_names"]]
-    lines: list[str] = []
-    vectors: list[NDArray[np.float32]] = []
     for path in sorted(images.glob("*/*.png")):
-        lines.append(f"image {hashlib.sha256(path.read_bytes()).hexdigest()}")
-        vectors.append(_unit(stored["cifar_test_first500_emb"][int(path.stem)]))
+        yield "image", path.read_bytes(), stored["cifar_test_first500_emb"][int(path.stem)]
     for class_name in sorted(path.name for path in images.iterdir()):
         text = PROMPT.format(class_name)
-        lines.append(f"text {hashlib.sha256(text.encode()).hexdigest()}")
-        vectors.append(_unit(stored["detic_text"][names.index(class_name)]))
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "vectors.npy", np.stack(vectors))
-    (folder / "items.txt").write_text("".join(f"{line}\n" for line in lines), "ascii")
-    described = {
-        "format": 1,
-        "name": "clip-vit-b-32-cifar",
-        "recorded_from": {"model": "OpenAI CLIP ViT-B/32", "answers": answers.name},
-    }
-    (folder / "recorded.json").write_text(json.dumps(described, indent=1) + "\n", "utf-8")
-    return len(lines)
-
-
-def _unit(row: NDArray[np.float16]) -> NDArray[np.float32]:
-    wide = row.astype(np.float32)
-    unit: NDArray[np.float32] = wide / np.linalg.norm(wide)
-    return unit
+        yield "text", text.encode(), stored["detic_text"][names.index(class_name)]
 
 
 def main() -> None:

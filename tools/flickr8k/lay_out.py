@@ -1,0 +1,68 @@
+"""Write the folder and the recording of the retrieval evidence with a real CLIP.
+
+    python -m tools.flickr8k.lay_out --real-clip FOLDER
+    teacher-server serve --model recorded:work/flickr8k-clip
+    distill-client --unlabelled --data data/flickr8k …
+
+FOLDER has `answers.npz`, the embeddings by CLIP ViT-B/32 of 1,415 photographs of Flickr8k and of
+500 captions of 100 of them, and `flickr8k`, the photographs.
+"""
+
+import argparse
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from student.data.folder.captions import CAPTIONS_FILE
+from tools.recording import Answer, write_recording
+
+
+def lay_out(source: Path, out: Path) -> int:
+    """Write the photographs, as hard links, and the table of captions; return the photographs."""
+    out.mkdir(parents=True, exist_ok=True)
+    photographs = sorted((source / "flickr8k").glob("*.jpg"))
+    for path in photographs:
+        target = out / path.name
+        target.unlink(missing_ok=True)
+        os.link(path, target)
+    stored = np.load(source / "answers.npz")
+    with (out / CAPTIONS_FILE).open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("file", "caption"))
+        rows.writerows(zip(stored["flickr_caption_image"], stored["flickr_caption"], strict=True))
+    return len(photographs)
+
+
+def answers(source: Path) -> Iterator[Answer]:
+    """The embedding of each photograph and of each caption."""
+    stored = np.load(source / "answers.npz")
+    for name, embedding in zip(stored["flickr_names"], stored["flickr_emb"], strict=True):
+        yield "image", (source / "flickr8k" / str(name)).read_bytes(), embedding
+    for caption, embedding in zip(
+        stored["flickr_caption"], stored["flickr_caption_emb"], strict=True
+    ):
+        yield "text", str(caption).strip().encode(), embedding
+
+
+def main() -> None:
+    """Write the data set and the recording."""
+    parser = argparse.ArgumentParser(description="Lay out Flickr8k with a real CLIP's answers.")
+    parser.add_argument("--real-clip", type=Path, required=True, help="answers.npz and flickr8k/")
+    parser.add_argument("--out", type=Path, default=Path("data/flickr8k"), help="folder to write")
+    parser.add_argument("--recording", type=Path, default=Path("work/flickr8k-clip"))
+    options = parser.parse_args()
+    photographs = lay_out(options.real_clip, options.out)
+    recorded = write_recording(
+        options.recording,
+        name="clip-vit-b-32-flickr8k",
+        source="answers.npz",
+        answers=answers(options.real_clip),
+    )
+    print(f"{photographs} photographs in {options.out}, {recorded} answers in {options.recording}")
+
+
+if __name__ == "__main__":
+    main()

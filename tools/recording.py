@@ -1,0 +1,34 @@
+"""Writes answers that a user has from elsewhere as a recording that a vendor sells."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Answer: TypeAlias = tuple[str, bytes, NDArray[np.float16]]
+"""The modality, what is embedded (an image file or a text in UTF-8), and its embedding."""
+
+
+def write_recording(folder: Path, *, name: str, source: str, answers: Iterable[Answer]) -> int:
+    """Write the answers, at unit length, as the folder of `teacher-server serve --model
+    recorded:FOLDER`; return their number. `source` says where they come from."""
+    lines: list[str] = []
+    vectors: list[NDArray[np.float32]] = []
+    for modality, item, embedding in answers:
+        lines.append(f"{modality} {hashlib.sha256(item).hexdigest()}\n")
+        wide = embedding.astype(np.float32)
+        vectors.append(wide / np.linalg.norm(wide))
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "vectors.npy", np.stack(vectors))
+    (folder / "items.txt").write_text("".join(lines), "ascii")
+    described = {
+        "format": 1,
+        "name": name,
+        "recorded_from": {"model": "OpenAI CLIP ViT-B/32", "answers": source},
+    }
+    (folder / "recorded.json").write_text(json.dumps(described, indent=1) + "\n", "utf-8")
+    return len(lines)
