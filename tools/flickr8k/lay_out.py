@@ -2,14 +2,16 @@
 
     python -m tools.flickr8k.lay_out --real-clip FOLDER
     teacher-server serve --model recorded:work/flickr8k-clip
-    distill-client --unlabelled --data data/flickr8k …
+    distill-client --unlabelled --data data/flickr8k --target-domain held-out …
 
 FOLDER has `answers.npz`, the embeddings by CLIP ViT-B/32 of 1,415 photographs of Flickr8k and of
-500 captions of 100 of them, and `flickr8k`, the photographs.
+500 captions of 100 of them, and `flickr8k`, the photographs. The domain `held-out` has those with
+captions and 65 more, the domain `photographs` the other 1,250.
 """
 
 import argparse
 import csv
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,21 +21,28 @@ import numpy as np
 from student.data.folder.captions import CAPTIONS_FILE
 from tools.recording import Answer, write_recording
 
+_HELD_OUT = 165  # photographs, of which 100 have captions
+
 
 def lay_out(source: Path, out: Path) -> int:
     """Write the photographs, as hard links, and the table of captions; return the photographs."""
-    out.mkdir(parents=True, exist_ok=True)
-    photographs = sorted((source / "flickr8k").glob("*.jpg"))
-    for path in photographs:
-        target = out / path.name
+    stored = np.load(source / "answers.npz")
+    captioned = set(map(str, stored["flickr_caption_image"]))
+    # The digest of a name stands for chance: the same photographs on every machine.
+    in_order = sorted(
+        (source / "flickr8k").glob("*.jpg"),
+        key=lambda path: (path.name not in captioned, hashlib.sha256(path.name.encode()).digest()),
+    )
+    for number, path in enumerate(in_order):
+        target = out / ("held-out" if number < _HELD_OUT else "photographs") / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         os.link(path, target)
-    stored = np.load(source / "answers.npz")
     with (out / CAPTIONS_FILE).open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "caption"))
         rows.writerows(zip(stored["flickr_caption_image"], stored["flickr_caption"], strict=True))
-    return len(photographs)
+    return len(in_order)
 
 
 def answers(source: Path) -> Iterator[Answer]:
