@@ -41,7 +41,7 @@ def gather(grid: Grid, terminal: Terminal, catalogue: Catalogue | None = None) -
     Reads the folder unless `catalogue` is given. Raises BadInput for a folder or a held-out domain
     that cannot be used.
     """
-    catalogue = catalogue or discover(grid.base.data.data)
+    catalogue = catalogue or discover(grid.base.data.data, imagefolder=grid.base.data.imagefolder)
     names: list[SplitName] = list(dict.fromkeys((run.targets, run.seed) for run in grid.runs))
     splits = [split(catalogue, targets=targets, seed=seed) for targets, seed in names]
     views = max(run.views for run in grid.runs)

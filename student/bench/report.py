@@ -34,7 +34,7 @@ def folder_grid(
     The method of the options also runs at each of `shares` (0 to 1) of the images. Raises BadInput
     for a folder, a method or a share that cannot be used.
     """
-    catalogue = discover(options.data.data)
+    catalogue = discover(options.data.data, imagefolder=options.data.imagefolder)
     domains = catalogue.domains
     choices: list[tuple[str, ...]] = [(name,) for name in domains] if len(domains) > 1 else [()]
     if options.data.target_domain:

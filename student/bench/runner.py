@@ -67,7 +67,7 @@ def run_grid(
     at the end, if a run failed.
     """
     runs = missing_runs(grid, rows)
-    catalogue = read_folder(grid.base.data.data, terminal)
+    catalogue = read_folder(grid.base.data, terminal)
     datasets = {run.dataset for run in grid.runs}
     earlier = [row for row in read_rows(rows).values() if row.dataset in datasets]
     check_images(earlier, rows, catalogue)

@@ -18,7 +18,7 @@ from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.reports.markdown import markdown_report
 from student.console import Terminal, terminal
-from student.data.folder.folder_tree import LAYOUT
+from student.data.folder.image_folder import require_data
 from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
 from student.embeddings.keys import held_out_keys, measuring_keys, split_keys
@@ -110,9 +110,7 @@ def _check(options: Options) -> tuple[SecretStr, int]:
         message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
     key = api_key(options.purchase)
-    if not options.data.data.is_dir():
-        message = f"no data folder {options.data.data}; {LAYOUT}"
-        raise BadInput(message)
+    require_data(options.data.data)
     require_folders(options)
     return key, check_students(_students(options), image_size=options.data.image_size)
 

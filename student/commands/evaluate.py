@@ -35,7 +35,13 @@ def main(arguments: list[str]) -> int:
         type=user_path,
         required=True,
         metavar="FOLDER",
-        help="folder of images: FOLDER/<domain>/<class>/* or FOLDER/<class>/*",
+        help="folder of images, FOLDER/<domain>/<class>/* or FOLDER/<class>/*; or a manifest, or a "
+        "data set that datasets.save_to_disk wrote, of which all splits are measured",
+    )
+    parser.add_argument(
+        "--imagefolder",
+        action="store_true",
+        help="FOLDER is an imagefolder of Hugging Face (extra datasets)",
     )
     add_student_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -56,7 +62,7 @@ def main(arguments: list[str]) -> int:
     trained = load(options.student)
     if not options.new_classes:
         trained.require_classes()
-    catalogue = discover(options.data)
+    catalogue = discover(options.data, imagefolder=options.imagefolder)
     if options.new_classes:
         from student.commands.new_classes import with_classes
 
@@ -65,9 +71,9 @@ def main(arguments: list[str]) -> int:
             return 0
         trained = found
         print(f"warning: {OTHER_CLASSES}", file=sys.stderr)
-    for note in catalogue.notes:
+    for note in (*catalogue.facts, *catalogue.notes):
         print(f"note: {note}", file=sys.stderr)
-    for line in left_out_lines(options.data, catalogue.left_out):
+    for line in left_out_lines(catalogue.root, catalogue.left_out):
         print(f"warning: {line}", file=sys.stderr)
     measured = measure_folder(trained, catalogue)
     for line in measured.not_measured:

@@ -105,7 +105,7 @@ def never_trained(
     for one in splits:
         trained = {item.class_name for item in one.train}
         measured: dict[str, Counter[str]] = defaultdict(Counter)
-        for part, items in one.tests.items():
+        for part, items in {VALIDATION: one.validation, **one.tests}.items():
             for item in items:
                 measured[item.class_name][part] += 1
         for name in sorted(measured.keys() - trained):

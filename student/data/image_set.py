@@ -14,7 +14,7 @@ from student.console import Terminal
 from student.data.class_table import show_classes, show_domains, warn_of_two_classes
 from student.data.folder.folder_tree import LeftOut, left_out_lines
 from student.data.folder.image_folder import Catalogue, Item, discover
-from student.data.folder.names import listed
+from student.data.folder.names import listed, shown_path
 from student.data.pixel_table import PixelTable, pixel_table
 from student.data.split import Split, split
 from student.errors import BadInput
@@ -53,7 +53,7 @@ def load_image_set(
     Reads the folder, and hashes each of its files, unless `catalogue` is given. Raises BadInput for
     a folder that cannot be used.
     """
-    catalogue = catalogue or read_folder(options.data, terminal, unlabelled=options.unlabelled)
+    catalogue = catalogue or read_folder(options, terminal)
     if options.hold_out_classes and not catalogue.held_out:
         catalogue = catalogue.holding_out(options.hold_out_classes)
     most = options.measured_images if options.unlabelled else None
@@ -64,13 +64,17 @@ def load_image_set(
     return render_views(catalogue, splits, options, run.out, terminal)
 
 
-def read_folder(root: Path, terminal: Terminal, *, unlabelled: bool = False) -> Catalogue:
+def read_folder(options: DataOptions, terminal: Terminal) -> Catalogue:
     """`discover`, with a line for everything in the folder that is not read as it stands there."""
-    terminal.say(f"reading {root}")
-    catalogue = discover(root, unlabelled=unlabelled)
+    terminal.say(f"reading {options.data}")
+    catalogue = discover(
+        options.data, unlabelled=options.unlabelled, imagefolder=options.imagefolder
+    )
+    for fact in catalogue.facts:
+        terminal.say(fact)
     for note in (*catalogue.notes, *_sent_as_png(catalogue)):
         terminal.warn(note)
-    for one in left_out_lines(root, catalogue.left_out):
+    for one in left_out_lines(catalogue.root, catalogue.left_out):
         terminal.say(one)
     return catalogue
 
@@ -79,7 +83,7 @@ def _sent_as_png(catalogue: Catalogue) -> list[str]:
     names: dict[str, list[str]] = defaultdict(list)
     for item in catalogue.items:
         if not item.is_sent_as_file:
-            names[item.image_format].append(str(item.path.relative_to(catalogue.root)))
+            names[item.image_format].append(shown_path(item.path, catalogue.root))
     return [
         f"{len(paths):,} {image_format} images are sent to the vendor as PNG: "
         f"{listed(paths, most=3)}"

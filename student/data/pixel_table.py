@@ -111,8 +111,8 @@ def _fill(
     def render_row(row: int) -> str | None:
         item = items[row]
         try:
-            image = open_rgb(item.path)
-        except DataError as error:
+            image = open_rgb(item.path, item.read_bytes())
+        except (DataError, OSError) as error:
             return str(error)
         for k in range(views):
             table[row, k] = render(image, item.digest, k, size)

@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from student.data.folder.image_folder import Catalogue, Item
@@ -10,6 +10,8 @@ from student.errors import BadInput
 
 VALIDATION = "source validation"
 """The display name of the part on which weights are chosen."""
+GIVEN_TEST = "test, source domains"
+"""The display name of the images that the data's own split keeps for testing."""
 HOLDOUT = 0.2  # DomainBed's holdout_fraction: one fifth of each source domain validates
 
 
@@ -51,9 +53,10 @@ def split(
     """Hold out the target domains completely, and a stratified fifth of each source domain.
 
     Stratified by domain and class; a class keeps at least one item for training. Items listed in
-    `unseen.csv` are in no training or validation part, whatever their domain. `most` limits the
-    images of a source domain that validate, and of a part that tests; those with captions come
-    first. Raises BadInput for a target that is not a domain, or if no source domain is left.
+    `unseen.csv` are in no training or validation part, whatever their domain. In the source domains
+    an image keeps the split that the data give it. `most` limits the images of a source domain that
+    validate, and of a part that tests; those with captions come first. Raises BadInput for a
+    target that is not a domain, or if no source domain is left.
     """
     if missing := sorted(set(targets) - set(catalogue.domains)):
         message = f"no domain {', '.join(missing)}; the domains are {', '.join(catalogue.domains)}"
@@ -69,17 +72,11 @@ def split(
         is_source = item.domain in sources
         if item.class_name in catalogue.held_out:
             unknown[_part(item, is_source=is_source)].append(item)
-        elif is_source and item.unseen_group is None:
+        elif is_source and item.unseen_group is None and item.split != "test":
             strata[item.domain, item.class_name].append(item)
         else:
             tests[_part(item, is_source=is_source)].append(item)
-    train: list[Item] = []
-    validation: list[Item] = []
-    for stratum, items in strata.items():
-        shuffled = _shuffled(items, f"{seed} {stratum}")
-        held = min(round(holdout * len(shuffled)), len(shuffled) - 1, most or len(shuffled))
-        validation.extend(shuffled[:held])
-        train.extend(shuffled[held:])
+    train, validation = _divided(strata, seed, holdout, most)
     if most is not None:
         # The same images whatever the seed: the results of several seeds are compared on them.
         tests = {name: _shuffled(items, name)[:most] for name, items in tests.items()}
@@ -99,11 +96,30 @@ def split(
     )
 
 
+def _divided(
+    strata: Mapping[tuple[str, str], Sequence[Item]], seed: int, holdout: float, most: int | None
+) -> tuple[list[Item], list[Item]]:
+    """What is trained on and what validates: as the data say, or a seeded share of each stratum."""
+    whole = [item for items in strata.values() for item in items]
+    validation = [item for item in whole if item.split == "validation"]
+    if validation:
+        return [item for item in whole if item.split != "validation"], validation
+    train: list[Item] = []
+    for stratum, items in strata.items():
+        shuffled = _shuffled(items, f"{seed} {stratum}")
+        held = min(round(holdout * len(shuffled)), len(shuffled) - 1, most or len(shuffled))
+        validation.extend(shuffled[:held])
+        train.extend(shuffled[held:])
+    return train, validation
+
+
 def _part(item: Item, *, is_source: bool) -> str:
     """The display name of the part that measures an item which is not trained on."""
     if item.unseen_group is not None:
         return f"{item.unseen_group}, {'source' if is_source else 'target'} domains"
-    return VALIDATION if is_source else item.domain
+    if is_source:
+        return GIVEN_TEST if item.split == "test" else VALIDATION
+    return item.domain
 
 
 def _shuffled(items: Iterable[Item], seed: str) -> list[Item]:

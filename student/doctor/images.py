@@ -11,7 +11,7 @@ from pathlib import Path
 from student.data.class_table import FEW
 from student.data.folder.folder_tree import HIDDEN, left_out_lines
 from student.data.folder.image_folder import Catalogue, Item, discover
-from student.data.folder.names import listed
+from student.data.folder.names import listed, shown_path
 from student.data.views import open_rgb
 from student.doctor.finding import Finding, ok, warning
 from student.errors import DataError
@@ -22,7 +22,11 @@ _MOST = 5  # names in a finding
 
 def images(options: Options) -> Iterator[Finding]:
     """Reads and decodes every image. Takes about as long as rendering them."""
-    catalogue = discover(options.data.data, unlabelled=options.data.unlabelled)
+    catalogue = discover(
+        options.data.data,
+        unlabelled=options.data.unlabelled,
+        imagefolder=options.data.imagefolder,
+    )
     if options.data.hold_out_classes:
         catalogue = catalogue.holding_out(options.data.hold_out_classes)
     yield ok(
@@ -30,6 +34,8 @@ def images(options: Options) -> Iterator[Finding]:
         f"{catalogue.root}: {len(catalogue.items):,} images of {len(catalogue.classes):,} classes "
         f"in {len(catalogue.domains):,} domains",
     )
+    for fact in catalogue.facts:
+        yield ok("data", fact)
     for note in catalogue.notes:
         yield warning("names", note, "rename the folders if this is not what you mean")
     hidden = [one for one in catalogue.left_out if one.reason == HIDDEN]
@@ -118,11 +124,11 @@ def _pixels(catalogue: Catalogue) -> Iterator[Finding]:
 def _digest_of(item: Item) -> str | None:
     """The digest of an image's pixels; None if it cannot be decoded."""
     try:
-        image = open_rgb(item.path)
-    except DataError:
+        image = open_rgb(item.path, item.read_bytes())
+    except (DataError, OSError):
         return None
     return hashlib.blake2b(image.tobytes(), salt=f"{image.width}".encode()).hexdigest()
 
 
 def _paths(root: Path, paths: Sequence[Path]) -> str:
-    return listed([str(path.relative_to(root)) for path in paths], most=_MOST)
+    return listed([shown_path(path, root) for path in paths], most=_MOST)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from student.data.folder.image_folder import Catalogue, Item
 from student.data.folder.names import folded
+from student.data.views import open_rgb
 from student.errors import BadInput, DataError
 from student.evaluation.results import AccuracyCount
 from student.inference.trained_student import TrainedStudent
@@ -123,8 +124,8 @@ def _answers(
         pixels: list[NDArray[np.uint8]] = []
         for item in items[start : start + _CHUNK]:
             try:
-                pixels.append(trained.pixels([item.path]))
-            except DataError as error:
+                pixels.append(trained.pixels([open_rgb(item.path, item.read_bytes())]))
+            except (DataError, OSError) as error:
                 unreadable.append(str(error))
                 continue
             read.append(item)

@@ -12,7 +12,14 @@ class DataOptions(Section):
 
     data: UserPath = option(
         Path("data"),
-        "folder of images: DATA/<domain>/<class>/* or DATA/<class>/*",
+        "images: a folder, DATA/<domain>/<class>/* or DATA/<class>/*; a manifest, FILE.csv or "
+        "FILE.parquet (path,label,domain,split); or a data set that datasets.save_to_disk wrote",
+        identifies=False,
+    )
+    imagefolder: bool = option(
+        False,
+        "DATA is an imagefolder of Hugging Face: DATA/<split>/<class>/*, DATA/<class>/*, or with "
+        "a metadata table (extra datasets)",
         identifies=False,
     )
     target_domain: Names = option(

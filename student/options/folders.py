@@ -18,10 +18,14 @@ def require_folders(options: Options) -> None:
 
     Makes nothing. Raises BadInput.
     """
+    data = options.data.data
     try:
-        next(options.data.data.iterdir(), None)
+        if data.is_file():
+            data.open("rb").close()
+        else:
+            next(data.iterdir(), None)
     except OSError as error:
-        message = f"--data {options.data.data} cannot be read ({error.strerror})"
+        message = f"--data {data} cannot be read ({error.strerror})"
         raise BadInput(message) from error
     for option, folder in (("--out", options.run.out), ("--cache", options.purchase.cache)):
         require_writable(folder, option)

@@ -22,7 +22,7 @@ def whole_image(item: ImageFile, *, as_png: bool = False) -> Callable[[], bytes]
     The function raises OSError, and BadInput for a file that must be decoded and has changed.
     """
     is_file = item.is_sent_as_file and not as_png
-    return item.path.read_bytes if is_file else lambda: _as_png(item)
+    return item.read_bytes if is_file else lambda: _as_png(item)
 
 
 def is_converted(item: ImageFile, limits: Limits) -> bool:
@@ -38,7 +38,7 @@ def is_converted(item: ImageFile, limits: Limits) -> bool:
 
 
 def _as_png(item: ImageFile) -> bytes:
-    data = item.path.read_bytes()
+    data = item.read_bytes()
     if hashlib.sha256(data).hexdigest() != item.digest:
         message = f"{item.path} has changed since the data set was scanned"
         raise BadInput(message)

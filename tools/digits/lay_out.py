@@ -8,7 +8,7 @@ import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from student.data.folder.image_folder import UNSEEN_FILE
+from student.data.folder.unseen import UNSEEN_FILE
 from tools.digits.figures import Figure, all_figures
 from tools.digits.looks import looks
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from student.data.demo.styles import styles
-from student.data.folder.image_folder import UNSEEN_FILE
+from student.data.folder.unseen import UNSEEN_FILE
 
 MARK = ".emoji-demo"  # a file in the demo data's folder, which a user's own folder does not have
 Knower = Literal["student", "teacher", "nobody"]

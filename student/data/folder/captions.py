@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-from student.data.folder.names import listed
+from student.data.folder.csv_table import read_csv
+from student.data.folder.names import listed, nfc
 from student.errors import BadInput
 
 CAPTIONS_FILE = "captions.csv"
@@ -25,19 +24,9 @@ def read_captions(root: Path, images: Collection[Path]) -> dict[Path, tuple[str,
     path = root / CAPTIONS_FILE
     if not path.exists():
         return {}
-    try:
-        # utf-8-sig: spreadsheets write a byte order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as source:
-            reader = csv.DictReader(source)
-            if not {"file", "caption"} <= set(reader.fieldnames or ()):
-                message = f"{path} needs the columns file and caption"
-                raise BadInput(message)
-            rows = [(row["file"] or "", (row["caption"] or "").strip()) for row in reader]
-    except (UnicodeError, csv.Error, OSError) as error:
-        message = f"{path} is not a table in UTF-8: {error}"
-        raise BadInput(message) from error
+    rows = [(row["file"], row["caption"].strip()) for _, row in read_csv(path, ("file", "caption"))]
     image_of = _names(root, images)
-    lost = [file for file, caption in rows if not caption or _nfc(file) not in image_of]
+    lost = [file for file, caption in rows if not caption or nfc(file) not in image_of]
     if lost:
         shown = listed([repr(file) for file in lost])
         message = (
@@ -47,17 +36,12 @@ def read_captions(root: Path, images: Collection[Path]) -> dict[Path, tuple[str,
         raise BadInput(message)
     captions: dict[Path, dict[str, None]] = defaultdict(dict)
     for file, caption in rows:
-        captions[image_of[_nfc(file)]][caption] = None
+        captions[image_of[nfc(file)]][caption] = None
     return {image: tuple(texts) for image, texts in captions.items()}
 
 
 def _names(root: Path, images: Collection[Path]) -> dict[str, Path]:
     """Each image by its path below the root, and by its file name where no other image has it."""
-    count = Counter(_nfc(image.name) for image in images)
-    by_name = {_nfc(image.name): image for image in images if count[_nfc(image.name)] == 1}
-    return by_name | {_nfc(image.relative_to(root).as_posix()): image for image in images}
-
-
-def _nfc(name: str) -> str:
-    # A system may store the name of a file decomposed, where the table has it composed.
-    return unicodedata.normalize("NFC", name)
+    count = Counter(nfc(image.name) for image in images)
+    by_name = {nfc(image.name): image for image in images if count[nfc(image.name)] == 1}
+    return by_name | {nfc(image.relative_to(root).as_posix()): image for image in images}

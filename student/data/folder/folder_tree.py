@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from student.data.folder.embedded_image import EmbeddedImage
 from student.data.folder.image_file import image_suffixes
-from student.data.folder.names import listed
+from student.data.folder.names import listed, shown_path
 from student.errors import BadInput
 
 LAYOUT = (
@@ -38,13 +39,31 @@ class LeftOut:
 class Labelled:
     """An image file with the names of its domain's folder and its class's folder.
 
-    `is_below` is whether it lies in a folder below its class.
+    `is_below` is whether it lies in a folder below its class. `split` is one of `splits.SPLITS`, or
+    "" where the client may choose. The bytes of an `embedded` image are in no file.
     """
 
     path: Path
     domain: str
     class_name: str
     is_below: bool
+    split: str = ""
+    embedded: EmbeddedImage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a folder, a manifest or a data set holds.
+
+    `root` is where the tables of the user lie. `warnings` say what was read in a way that the user
+    may not expect, `facts` what else was read.
+    """
+
+    root: Path
+    images: list[Labelled]
+    left_out: list[LeftOut]
+    warnings: list[str] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -219,11 +238,11 @@ def _in_order(tree: FolderTree) -> Iterator[tuple[tuple[str, ...], Path]]:
 
 def left_out_lines(root: Path, left_out: Sequence[LeftOut]) -> list[str]:
     """One line for each reason and suffix: how many files, in which folders."""
-    groups: dict[tuple[str, str], Counter[Path]] = {}
+    groups: dict[tuple[str, str], Counter[str]] = {}
     for one in left_out:
         suffix = one.path.suffix.lower() or "without a suffix"
         folders = groups.setdefault((one.reason, suffix), Counter())
-        folders[one.path.parent.relative_to(root)] += 1
+        folders[shown_path(one.path.parent, root)] += 1
     lines = []
     for (reason, suffix), folders in groups.items():
         places = [f"{folder} ({count:,})" for folder, count in folders.most_common()]

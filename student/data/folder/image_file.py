@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from student.data.folder.embedded_image import EmbeddedImage
 from student.errors import BadInput
 
 SENT_AS_FILE = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -45,7 +46,8 @@ class ImageFile:
     """An image file, identified by its content, and what is known from its header.
 
     `image_format` is Pillow's name of the format, and "" for a file that is not an image.
-    `is_sent_as_file` is whether a vendor takes the file as it is.
+    `is_sent_as_file` is whether a vendor takes the file as it is. Where the image is `embedded` in
+    a data set, `path` names it and there is no such file.
     """
 
     path: Path
@@ -55,12 +57,17 @@ class ImageFile:
     width: int = 0
     height: int = 0
     is_sent_as_file: bool = True
+    embedded: EmbeddedImage | None = None
+
+    def read_bytes(self) -> bytes:
+        """The file as it is stored. Raises OSError."""
+        return (self.embedded or self.path).read_bytes()
 
 
-def read_image_file(path: Path) -> ImageFile:
+def read_image_file(path: Path, embedded: EmbeddedImage | None = None) -> ImageFile:
     """Reads a file once. Raises BadInput where it cannot be opened."""
     try:
-        data = path.read_bytes()
+        data = (embedded or path).read_bytes()
     except OSError as error:
         message = f"{path} cannot be opened ({error.strerror}): nothing was bought; move it away"
         raise BadInput(message) from error
@@ -73,6 +80,7 @@ def read_image_file(path: Path) -> ImageFile:
         width=width,
         height=height,
         is_sent_as_file=is_sent_as_file,
+        embedded=embedded,
     )
 
 

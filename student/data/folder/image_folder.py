@@ -1,33 +1,34 @@
 """Finds the images of a folder: `root/domain/class/*` (the DomainBed layout) or `root/class/*`, and
-without labels `root/domain/*` or `root/*`."""
+without labels `root/domain/*` or `root/*`; or those of a manifest or a data set of `datasets`."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import unicodedata
-from collections.abc import Sequence, Set, Sized
+from collections.abc import Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from student.data.folder.captions import CAPTIONS_FILE, read_captions
+from student.data.folder.classes_file import CLASSES_FILE, read_class_words
 from student.data.folder.folder_tree import (
     LAYOUT,
     NO_CLASS,
     UNLABELLED_LAYOUT,
-    FolderTree,
+    Found,
     LeftOut,
     labelled,
     walk,
     without_labels,
 )
 from student.data.folder.image_file import ImageFile, read_image_file
-from student.data.folder.names import class_names, listed, same_name
+from student.data.folder.manifest import SUFFIXES, in_manifest
+from student.data.folder.names import class_names, listed, nfc, same_name
+from student.data.folder.saved_dataset import in_imagefolder, in_saved, is_saved
+from student.data.folder.unseen import UNSEEN_FILE, read_unseen
 from student.errors import BadInput
 
-UNSEEN_FILE = "unseen.csv"
-"""Lists images that are never trained on: columns `name` (of a file, or its stem) and `group`."""
+_LIKE_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Item(ImageFile):
     class_name: str  # NO_CLASS without labels
     unseen_group: str | None  # None: may be trained on
     captions: tuple[str, ...] = ()
+    split: str = ""  # one of splits.SPLITS; "": the client may choose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +47,8 @@ class Catalogue:
     """Every image under a root in path order, with the names of all domains and classes.
 
     Without labels there is no class. `held_out` are classes that are not trained on and not among
-    `classes`. `left_out` are the other files under the root; `notes` say
-    what was read in a way that the user may not expect.
+    `classes`. `left_out` are the other files under the root; `notes` say what was read in a way
+    that the user may not expect, `facts` what else was read.
     """
 
     root: Path
@@ -56,6 +58,7 @@ class Catalogue:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
     @property
     def is_labelled(self) -> bool:
@@ -64,10 +67,13 @@ class Catalogue:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 (hex) of every image's domain, class, content and group."""
+        """The SHA-256 (hex) of every image's domain, class, content, group and split."""
         hashed = hashlib.sha256()
         for item in self.items:
+            line: tuple[str, ...]
             line = (item.domain, item.class_name, item.digest, item.unseen_group or "")
+            # Without a split as version 0.1 hashed it, which had none.
+            line += (item.split,) if item.split else ()
             hashed.update("\t".join(line).encode() + b"\n")
         return hashed.hexdigest()
 
@@ -91,57 +97,95 @@ class Catalogue:
         return same_name(name, self.domains)
 
 
-def discover(root: Path, *, unlabelled: bool = False) -> Catalogue:
-    """Every labelled image under `root`, hashed, and every other file as left out.
+def discover(root: Path, *, unlabelled: bool = False, imagefolder: bool = False) -> Catalogue:
+    """Every labelled image of `root`, hashed, and every other file as left out.
 
-    Spellings of one class in several domains are read as one class (`names.class_names`).
-    `unlabelled` reads images without classes instead, with the captions of `captions.csv`. Raises
-    BadInput, with the expected layout, if there is no folder, no image or only one class, if the
-    folders do not say which are domains and which classes, or if a file cannot be opened.
+    `root` is a folder of domains and classes, a manifest (`manifest.in_manifest`), or what
+    `datasets` wrote; `imagefolder` reads it with `datasets`, and `unlabelled` a folder of images
+    without classes, with the captions of `captions.csv`. Classes have the words of `classes.csv`;
+    spellings of one class in several domains are read as one class. Raises BadInput,
+    with the expected layout, if there are no images or only one class, if the folders do not say
+    which are domains and which classes, or if a table or a file cannot be read.
     """
-    if not root.is_dir():
-        message = f"no data folder {root}; {LAYOUT}"
-        raise BadInput(message)
-    tree = walk(root, own=(UNSEEN_FILE, *((CAPTIONS_FILE,) if unlabelled else ())))
-    found = without_labels(tree) if unlabelled else labelled(tree)
-    used, notes = class_names((one.domain, one.class_name) for one in found)
-    if below := [one.path.parent.relative_to(root) for one in found if one.is_below]:
-        folders = ", ".join(map(str, dict.fromkeys(below[:5])))
-        notes.append(
-            f"{len(below):,} images in folders below a class are read as images of that class: "
-            f"{folders}" + (", …" if len(set(below)) > 5 else "")
-        )
-    paths = {one.path for one in found}
-    unseen = _unseen(root / UNSEEN_FILE, paths)
+    found = _found(root, unlabelled=unlabelled, imagefolder=imagefolder)
+    used, notes = class_names((one.domain, one.class_name) for one in found.images)
+    words = read_class_words(found.root, set(used.values()) - {NO_CLASS})
+    paths = {one.path for one in found.images}
+    unseen = read_unseen(found.root, paths)
     captions = read_captions(root, paths) if unlabelled else {}
     with ThreadPoolExecutor() as pool:
-        files = list(pool.map(read_image_file, (one.path for one in found)))
+        files = list(pool.map(lambda one: read_image_file(one.path, one.embedded), found.images))
     items = tuple(
         Item(
-            **asdict(file),
+            **{part.name: getattr(file, part.name) for part in fields(file)},
             domain=one.domain,
-            class_name=used[one.class_name],
-            unseen_group=unseen.get(_nfc(one.path.stem)) or unseen.get(_nfc(one.path.name)),
+            class_name=words.word_of.get(used[one.class_name], used[one.class_name]),
+            unseen_group=unseen.get(nfc(one.path.stem)) or unseen.get(nfc(one.path.name)),
             captions=captions.get(one.path, ()),
+            split=one.split,
         )
-        for one, file in zip(found, files, strict=True)
+        for one, file in zip(found.images, files, strict=True)
     )
     classes = tuple(sorted({item.class_name for item in items} - {NO_CLASS}))
-    _require_enough(root, tree, items, classes, unlabelled=unlabelled)
+    _require_enough(root, len(found.left_out), items, classes, unlabelled=unlabelled)
     return Catalogue(
-        root=root,
+        root=found.root,
         domains=tuple(sorted({item.domain for item in items})),
         classes=classes,
         items=items,
-        left_out=tuple(tree.left_out),
-        notes=tuple(notes),
+        left_out=tuple(found.left_out),
+        notes=(*notes, *found.warnings, *words.warnings()),
+        facts=(*found.facts, *words.facts()),
     )
 
 
+def require_data(root: Path) -> None:
+    """Raises BadInput, with the expected layout, if there is no such folder or manifest."""
+    if not root.exists():
+        message = f"no data folder {root}; {LAYOUT}"
+        raise BadInput(message)
+
+
+def _found(root: Path, *, unlabelled: bool, imagefolder: bool) -> Found:
+    require_data(root)
+    other = "an imagefolder" if imagefolder else "a manifest" if root.is_file() else ""
+    other = other or ("a data set on the disk" if is_saved(root) else "")
+    if unlabelled and other:
+        message = f"--unlabelled reads {UNLABELLED_LAYOUT}, and {root} is {other}"
+        raise BadInput(message)
+    if root.is_file():
+        if imagefolder or root.suffix not in SUFFIXES:
+            message = f"{root} is a file: a manifest is .csv or .parquet; {LAYOUT}"
+            raise BadInput(message)
+        return in_manifest(root)
+    if imagefolder:
+        return in_imagefolder(root)
+    return in_saved(root) if is_saved(root) else _in_folders(root, unlabelled=unlabelled)
+
+
+def _in_folders(root: Path, *, unlabelled: bool) -> Found:
+    tree = walk(root, own=(UNSEEN_FILE, CAPTIONS_FILE if unlabelled else CLASSES_FILE))
+    images = without_labels(tree) if unlabelled else labelled(tree)
+    warnings = []
+    if below := [one.path.parent.relative_to(root) for one in images if one.is_below]:
+        folders = ", ".join(map(str, dict.fromkeys(below[:5])))
+        warnings.append(
+            f"{len(below):,} images in folders below a class are read as images of that class: "
+            f"{folders}" + (", …" if len(set(below)) > 5 else "")
+        )
+    domains = {one.domain for one in images}
+    if "train" in domains and domains <= _LIKE_SPLITS:
+        warnings.append(
+            f"{listed(sorted(domains))} are read as domains: if they are splits, use --imagefolder "
+            "or a manifest"
+        )
+    return Found(root=root, images=images, left_out=tree.left_out, warnings=warnings)
+
+
 def _require_enough(
-    root: Path, tree: FolderTree, items: Sized, classes: Sized, *, unlabelled: bool
+    root: Path, num_left_out: int, items: Sized, classes: Sized, *, unlabelled: bool
 ) -> None:
-    left = f"; {len(tree.left_out):,} files are left out" if tree.left_out else ""
+    left = f"; {num_left_out:,} files are left out" if num_left_out else ""
     if unlabelled and not len(items):
         message = f"{root} holds no image{left}; expected {UNLABELLED_LAYOUT}"
         raise BadInput(message)
@@ -151,30 +195,3 @@ def _require_enough(
             f"without labels ({UNLABELLED_LAYOUT}) need --unlabelled"
         )
         raise BadInput(message)
-
-
-def _unseen(path: Path, images: Set[Path]) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    try:
-        # utf-8-sig: spreadsheets write a byte order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as source:
-            reader = csv.DictReader(source)
-            if not {"name", "group"} <= set(reader.fieldnames or ()):
-                message = f"{path} needs the columns name and group"
-                raise BadInput(message)
-            groups = {_nfc(row["name"] or ""): row["group"] for row in reader}
-    except (UnicodeError, csv.Error) as error:
-        message = f"{path} is not a table in UTF-8: {error}"
-        raise BadInput(message) from error
-    # Images of such rows would be trained on, which the file is meant to prevent.
-    there = {name for image in images for name in (_nfc(image.stem), _nfc(image.name))}
-    if lost := [name for name, group in groups.items() if not group or name not in there]:
-        message = f"{path}: {', '.join(map(repr, lost[:5]))} has no group or names no image"
-        raise BadInput(message)
-    return groups
-
-
-def _nfc(name: str) -> str:
-    # A system may store the name of a file decomposed, where the table has it composed.
-    return unicodedata.normalize("NFC", name)

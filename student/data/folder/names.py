@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from student.errors import BadInput
 
@@ -28,6 +29,17 @@ def folded(name: str) -> str:
     text = "".join(char for char in text if unicodedata.category(char) != "Cf")
     text = _BLANKS.sub(" ", unicodedata.normalize("NFKC", text)).strip()
     return _HYPHEN.sub(" ", text) or name
+
+
+def nfc(name: str) -> str:
+    """The name with composed accents: a system may store that of a file decomposed, where a table
+    has it composed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def shown_path(path: Path, root: Path) -> str:
+    """The path below the root; the whole path where it lies elsewhere, as a manifest may say."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def class_names(folders: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
@@ -104,7 +116,7 @@ def _require_distinct(names: Sequence[str], kind: str, place: str) -> None:
         if (other := seen.setdefault(folded(name), name)) != name:
             first, second = quoted([f"{place}{other}", f"{place}{name}"])
             message = (
-                f"the folders {first} and {second} would be two {kind} with one name: rename or "
+                f"{first} and {second} would be two {kind} with one name: rename or "
                 "merge them; nothing was bought"
             )
             raise BadInput(message)

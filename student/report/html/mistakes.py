@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from student.data.folder.names import shown_path
 from student.data.image_set import ImageSet
 from student.data.views import open_rgb
 from student.evaluation.results import Experiment
@@ -55,8 +56,8 @@ def _mistake(
     split = next(one for one in scanned.splits if one.targets == experiment.targets)
     item = split.tests[part][row]
     return Mistake(
-        name=str(item.path.relative_to(scanned.catalogue.root)),
-        picture=_data_uri(open_rgb(item.path)),
+        name=shown_path(item.path, scanned.catalogue.root),
+        picture=_data_uri(open_rgb(item.path, item.read_bytes())),
         domain=item.domain,
         truth=item.class_name,
         answers={one.method: classes[int(one.answers[part][row])] for one in experiment.results},

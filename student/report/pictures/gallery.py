@@ -40,7 +40,7 @@ def draw_answers(path: Path, experiment: Experiment, scanned: ImageSet, *, seed:
             if column >= len(drawn):
                 continue
             item = items[drawn[column]]
-            axis.imshow(open_rgb(item.path))
+            axis.imshow(open_rgb(item.path, item.read_bytes()))
             if column == 0:
                 axis.set_title(
                     letters.drawn(domain),

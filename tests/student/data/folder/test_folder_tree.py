@@ -11,7 +11,8 @@ from PIL import Image
 
 from student.data.folder.folder_tree import left_out_lines
 from student.data.folder.image_file import image_suffixes, read_image_file
-from student.data.folder.image_folder import UNSEEN_FILE, discover
+from student.data.folder.image_folder import discover
+from student.data.folder.unseen import UNSEEN_FILE
 from student.errors import BadInput
 from tests.support.pictures import write_domains, write_picture
 
