@@ -8,20 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cache.storage.atomic_file import replacing
-from student.models.backbone import load_network, network_settings, unlike_version_0_1
-from student.models.student import NewHead, with_head
+from student.models.backbone import unlike_version_0_1
 from student.models.timm_backbone import weights_name
 from student.options import TrainingOptions
-from student.training.device import training_device
-from student.training.features import features_of
-from student.training.sampling import torch_seed
+from student.training.features import untrained_features
 
 _RECIPE = "features/1"
-_CHUNK = 1024
 
 
 def frozen_features(
@@ -44,20 +39,7 @@ def frozen_features(
     path = folder / f"{_name(digests, options, size, seed)}.npy"
     if (stored := _read(path, len(digests))) is not None:
         return stored
-    with training_device(options) as device:
-        torch.manual_seed(torch_seed(seed))  # for a backbone with random weights
-        student = with_head(
-            load_network(options.backbone, options.weights, image_size=size),
-            NewHead(num_classes=2, text_embeddings=None),
-            settings=network_settings(options.backbone, options.weights),
-            backbone=options.backbone,
-            image_size=size,
-        ).to(device)
-        chunks: list[NDArray[np.float32]] = []
-        for at in range(0, len(pixels), _CHUNK):
-            chunks.append(features_of(student, pixels[at : at + _CHUNK]).cpu().numpy())
-            progress(min(at + _CHUNK, len(pixels)), len(pixels))
-    features = np.concatenate(chunks)
+    features = untrained_features(pixels, options, seed=seed, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         np.save(file, features, allow_pickle=False)

@@ -110,7 +110,8 @@ class Experimenter:
             domains=sources,
             data=self.data,
             validation=self._images[VALIDATION],
-            validation_domains=np.array(
+            groups=self.data.domains,
+            validation_groups=np.array(
                 [sources.index(item.domain) for item in self._split.validation], dtype=np.int64
             ),
             num_classes=self._num_classes,

@@ -9,6 +9,7 @@ from typing import Any
 
 from student.options import TrainingOptions
 from student.selection.candidates import Candidate, candidates
+from student.selection.clusters import clustered
 from student.selection.rule import Measured, choose, measure
 from student.selection.short_runs import (
     LabelledDomains,
@@ -28,6 +29,7 @@ class Selection:
 
     `measured` is empty, and `reason` says why, where nothing could be compared. `steps` are the
     steps of each short run, `runs` their number, and `seconds` the time that this process took.
+    `of_clusters`: there was one domain only, and clusters of its images were left out in turn.
     """
 
     chosen: Candidate
@@ -36,6 +38,7 @@ class Selection:
     runs: int = 0
     seconds: float = 0.0
     reason: str = ""
+    of_clusters: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the selection, ready for JSON."""
@@ -45,6 +48,7 @@ class Selection:
             "runs": self.runs,
             "seconds": round(self.seconds, 1),
             "reason": self.reason,
+            "of_clusters": self.of_clusters,
             "candidates": [one.as_dict() for one in self.measured],
         }
 
@@ -68,11 +72,17 @@ class Selection:
         """Returns how the method was chosen, in a sentence or two."""
         if not self.measured:
             return f"auto takes {self.chosen.name}: {self.reason}"
+        left_out = "on the labelled domains without those that it was measured on"
+        if self.of_clusters:
+            left_out = (
+                "without one cluster of the labelled images, on which it was measured (they are of "
+                "one domain, so that no domain could be left out)"
+            )
         return (
             f"auto takes {self.chosen.name}: of the methods that are behind the best by no more "
             f"than the standard error, the plainest. Each was trained {self.runs} times for "
-            f"{self.steps:,} steps on the labelled domains without those that it was measured on; "
-            "no held-out domain was read, and nothing was bought for it"
+            f"{self.steps:,} steps {left_out}; no held-out domain was read, and nothing was bought "
+            "for it"
         )
 
 
@@ -81,15 +91,20 @@ def select(
 ) -> Selection:
     """Chooses a candidate by leave-one-domain-out among the labelled domains.
 
-    Equal data, options, seed and machine give an equal choice. With one labelled domain there is
-    nothing to leave out: the published recipe is taken, and the reason says so. Raises
-    StudentError.
+    Equal data, options, seed and machine give an equal choice. Where there is one labelled domain
+    only, clusters of its images are left out instead. If these are all alike, the published recipe
+    is taken, and the reason says so. Raises StudentError.
     """
+    started = time.perf_counter()
+    if of_clusters := len(labelled.domains) < 2:
+        labelled = clustered(labelled, options)
     if len(labelled.domains) < 2:
-        reason = "with one labelled domain, no short run can show which method carries over"
+        reason = (
+            "there is one labelled domain, and its images look alike: no short run can show which "
+            "method carries over"
+        )
         return Selection(chosen=PUBLISHED, reason=reason)
     found = candidates(options)
-    started = time.perf_counter()
     results = run_candidates(labelled, found, options, folder=folder, progress=progress)
     measured = measure(results)
     name = choose(measured).name
@@ -99,4 +114,5 @@ def select(
         steps=short_steps(options, len(labelled.domains), len(found)),
         runs=len(folds(len(labelled.domains))),
         seconds=time.perf_counter() - started,
+        of_clusters=of_clusters,
     )

@@ -36,13 +36,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledDomains:
-    """The labelled images of one split: `domains` are the names behind `data.domains` (N,), and
-    `validation_domains` (M,) the same numbers for the images of source validation."""
+    """The labelled images of one split, in groups that are left out in turn.
+
+    `domains` are the names of the groups. `groups` (N,) has the group of each image, by number, and
+    `validation_groups` (M,) that of each image of source validation.
+    """
 
     domains: tuple[str, ...]
     data: TrainingData
     validation: LabelledImages
-    validation_domains: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    validation_groups: NDArray[np.int64]
     num_classes: int
     sold: SoldNetwork | None
     seed: int
@@ -140,8 +144,8 @@ def _task(
     domains: tuple[int, ...],
 ) -> TrainingTask:
     data, validation = labelled.data, labelled.validation
-    kept_N = ~np.isin(data.domains, domains)
-    kept_M = ~np.isin(labelled.validation_domains, domains)
+    kept_N = ~np.isin(labelled.groups, domains)
+    kept_M = ~np.isin(labelled.validation_groups, domains)
     return TrainingTask(
         method=method_of(candidate.short_method, options),
         data=replace(
@@ -167,8 +171,8 @@ def _task(
 def _left_out(labelled: LabelledDomains, domain: int) -> LabelledImages:
     """Every labelled image of a domain, as it is."""
     data, validation = labelled.data, labelled.validation
-    rows_N = data.domains == domain
-    rows_M = labelled.validation_domains == domain
+    rows_N = labelled.groups == domain
+    rows_M = labelled.validation_groups == domain
     return LabelledImages(
         name=labelled.domains[domain],
         pixels=np.concatenate([data.pixels[rows_N, 0], validation.pixels[rows_M]]),

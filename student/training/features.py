@@ -5,15 +5,51 @@ Shapes: N images, K views, M views that are needed, F features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from student.models.student import Student
+from student.models.backbone import load_network, network_settings
+from student.models.student import NewHead, Student, with_head
+from student.options import TrainingOptions
 from student.training.dataset import TrainingData
+from student.training.device import training_device
+from student.training.sampling import torch_seed
 
 _CHUNK = 256
+_CHUNK_IN_MEMORY = 1024
+
+
+def untrained_features(
+    pixels: NDArray[np.uint8],
+    options: TrainingOptions,
+    *,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> NDArray[np.float32]:
+    """The backbone's features (N, F) of images (N, S, S, 3), before it is trained.
+
+    `progress(done, total)` counts images. Raises BadInput and TrainingError as `load_network` does.
+    """
+    size = int(pixels.shape[1])
+    with training_device(options) as device:
+        torch.manual_seed(torch_seed(seed))  # for a backbone with random weights
+        student = with_head(
+            load_network(options.backbone, options.weights, image_size=size),
+            NewHead(num_classes=2, text_embeddings=None),
+            settings=network_settings(options.backbone, options.weights),
+            backbone=options.backbone,
+            image_size=size,
+        ).to(device)
+        chunks: list[NDArray[np.float32]] = []
+        for at in range(0, len(pixels), _CHUNK_IN_MEMORY):
+            part = pixels[at : at + _CHUNK_IN_MEMORY]
+            chunks.append(features_of(student, part).cpu().numpy())
+            progress(at + len(part), len(pixels))
+    return np.concatenate(chunks)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import pytest
 from student.options import TrainingOptions
 from student.options.training import AUTO_METHODS
 from student.selection.candidates import candidates
+from student.selection.clusters import clustered
 from student.selection.selection import Selection, select
 from student.selection.short_runs import LabelledDomains, folds, short_steps
 from student.training.dataset import LabelledImages
@@ -40,7 +41,8 @@ def labelled(domains: int = 2) -> LabelledDomains:
         domains=tuple("abcdefgh"[:domains]),
         data=replace(data, domains=numbers),
         validation=LabelledImages(name="v", pixels=other.pixels[:, 0], labels=other.labels),
-        validation_domains=numbers,
+        groups=numbers,
+        validation_groups=numbers,
         num_classes=CLASSES,
         sold=None,
         seed=0,
@@ -126,13 +128,42 @@ def test_the_answers_of_other_data_or_a_damaged_file_are_not_used(
     assert len(tasks) == 1 + 2 * len(candidates(SETTINGS))
 
 
-def test_with_one_labelled_domain_the_published_recipe_is_taken_and_the_reason_is_said(
+def test_with_one_labelled_domain_clusters_of_its_images_are_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tasks = seen(monkeypatch)
-    selection = choice(labelled(1), tmp_path)
+    tasks, images = seen(monkeypatch), labelled(1)
+    selection = choice(images, tmp_path)
+    accuracies = selection.measured[0].accuracies
+    assert list(accuracies) == [f"cluster {number + 1}" for number in range(len(accuracies))]
+    assert len(accuracies) > 1
+    assert len(tasks) == len(accuracies) * len(candidates(SETTINGS))
+    count = images.data.num_images
+    trained_on = [len(task.data.labels) for task in tasks[: len(accuracies)]]
+    assert sum(count - kept for kept in trained_on) == count  # each image is left out once
+    assert all(set(task.data.domains) == {0} for task in tasks)  # and a batch stays as large
+    assert "one cluster of the labelled images" in selection.explanation
+    assert choice(images, tmp_path).chosen == selection.chosen
+
+
+def test_clusters_cut_across_the_classes() -> None:
+    images = labelled(1)
+    pixels = images.data.pixels.copy()
+    light = np.arange(len(pixels)) % 2 == 0
+    pixels[light] = 255 - (255 - pixels[light]) // 4
+    of = clustered(replace(images, data=replace(images.data, pixels=pixels)), SETTINGS)
+    for label in range(CLASSES):
+        assert len(set(of.groups[of.data.labels == label])) > 1
+
+
+def test_one_labelled_domain_of_equal_images_gets_the_published_recipe_and_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tasks, images = seen(monkeypatch), labelled(1)
+    grey = replace(images.data, pixels=np.full_like(images.data.pixels, 127))
+    same = replace(images.validation, pixels=np.full_like(images.validation.pixels, 127))
+    selection = choice(replace(images, data=grey, validation=same), tmp_path)
     assert (selection.chosen.name, selection.measured, tasks) == ("vl2v-adip", (), [])
-    assert "with one labelled domain" in selection.explanation
+    assert "its images look alike" in selection.explanation
 
 
 def test_an_option_that_the_user_names_holds_for_every_candidate() -> None:
