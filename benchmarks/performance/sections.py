@@ -10,7 +10,7 @@ from queue import Empty
 
 from benchmarks.performance.comparison import Comparison
 
-SECTIONS = ("startup", "vendor", "buying", "training", "cache", "growth")
+SECTIONS = ("startup", "vendor", "vit_b_32", "buying", "training", "cache", "growth")
 """The modules of this package that measure: each has `measure(quick=…, report=…)`."""
 
 

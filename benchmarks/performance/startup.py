@@ -1,4 +1,4 @@
-"""How long the commands take to print their help, beside an interpreter that imports pydantic."""
+"""Section "startup": `--help` and the vendor's start, beside the imports that they cannot avoid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from benchmarks.embedding_servers.servers import vendor
 from benchmarks.performance.comparison import Comparison, Subject, compare
 
 # The command's options are a pydantic-settings class, so no help can appear sooner than this.
@@ -16,7 +17,7 @@ _LIMIT = "import pydantic_settings.sources.providers.cli"
 
 
 def measure(*, quick: bool, report: Callable[[Comparison], None]) -> None:
-    """Report the seconds of `--help` of the three commands, over those of the imports alone."""
+    """Report the seconds of `--help` of the three commands and of the vendor's start."""
     for command, limit, goal in (
         ("distill-client", f"import argparse; {_LIMIT}", 1.5),
         ("cache-report", "import argparse", None),
@@ -40,9 +41,28 @@ def measure(*, quick: bool, report: Callable[[Comparison], None]) -> None:
                 rounds=5 if quick else 15,
             )
         )
+    report(_start())
+
+
+def _start() -> Comparison:
+    """The vendor's start until `/readyz` is 200, beside the two imports that it cannot avoid."""
+
+    def until_ready() -> float:
+        with vendor() as server:
+            return server.start_seconds
+
+    subject = Subject(
+        section="startup",
+        name="teacher-server serve, start to ready",
+        unit="seconds",
+        peer="an interpreter that imports torch and open_clip",
+        better="lower",
+    )
+    importing = partial(_seconds, sys.executable, "-c", "import open_clip, torch")
+    return compare(subject, until_ready, importing)
 
 
 def _seconds(*command: str) -> float:
     started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - started
