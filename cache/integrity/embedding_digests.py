@@ -26,9 +26,10 @@ from cache.storage.record_codec import Tag
 _KEYS_PER_QUERY: Final = 250
 _DIFFERS: Final = (
     "its embeddings are not those that it pays for: their digest is not the receipt's, so a vector"
-    " was changed or two were swapped. --repair moves them to quarantine, and the next run fetches"
-    " them again, free of charge"
+    " was changed or two were swapped. --repair moves them to quarantine, and the next run "
 )
+_FETCHED: Final = "fetches them again, free of charge"
+_BOUGHT: Final = "buys them again, because this vendor keeps no answers"
 _ORDER_UNKNOWN: Final = (
     "its embeddings cannot be compared with its digest: receipts.jsonl does not say in which order"
     " they were sent, and in the order in which they are stored the digest differs"
@@ -94,7 +95,8 @@ def _faults(scan_result: ScanResult, cache: CacheReader) -> Iterator[DigestFault
         vectors = _vectors_of(cache, copy.keys, receipt.request_id)
         is_whole = len(vectors) == len(copy.keys)
         if is_whole and embeddings_sha256(vectors) != receipt.embeddings_sha256:
-            yield _fault(stored, copy.keys, _DIFFERS)
+            remedy = _BOUGHT if receipt.is_from_client else _FETCHED
+            yield _fault(stored, copy.keys, _DIFFERS + remedy)
     order = storing_order(cache, {stored.receipt.request_id for stored in without_line})
     for stored in without_line:
         if order[stored.receipt.request_id].contradicts(stored.receipt):

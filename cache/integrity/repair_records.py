@@ -87,7 +87,8 @@ class RecordRepair:
     def _remove_false_rows(self, scan_result: ScanResult) -> None:
         """Move the rows of a purchase that does not have its digest: one of them is false.
 
-        The client's next run fetches them again, free of charge, like other missing rows.
+        The client's next run fetches them again, free of charge, like other missing rows; from a
+        vendor that keeps no answers, it buys them again.
         """
         for fault in digest_faults(scan_result, self._reader):
             request_id = fault.stored.receipt.request_id

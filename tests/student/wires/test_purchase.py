@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ import pytest
 from cache.integrity.verify import verify
 from cache.paid_cache import PaidCache
 from cache.reports.spend import spend_summary
+from cache.storage.row_codec import encode_row
 from student.errors import VendorError, VendorUnreachable
+from tests.support.cache_purchases import overwrite
+from tests.support.cache_repairs import repair
 from tests.support.foreign_vendor import answered, failing, unreachable
 from tests.support.wire_setup import CANARY, WireSetup, picture
 
@@ -51,6 +55,23 @@ async def test_a_second_run_buys_only_what_is_missing_and_nothing_for_what_is_no
     assert (await setup.buy(setup.images(4))).units == 0
     assert setup.vendor.spent == spent
     assert (await setup.buy(setup.images(6))).bought == 2
+
+
+async def test_false_embeddings_are_said_to_be_bought_again_because_the_vendor_keeps_no_answers(
+    setup: WireSetup,
+) -> None:
+    wanted = setup.images(2)
+    await setup.buy(wanted)
+    with PaidCache.open(setup.folder) as cache:
+        first, second = (cache.fetch([one.key])[one.key] for one in wanted)
+        changed = encode_row(replace(first, vector=second.vector))
+        overwrite(setup.folder, first.key.digest, changed)
+        (problem,) = verify(cache).problems
+    assert "the next run buys them again, because this vendor keeps no answers" in problem.detail
+    repair(setup.folder)
+    spent = setup.vendor.spent
+    assert (await setup.buy(wanted)).bought == 2
+    assert setup.vendor.spent > spent
 
 
 async def test_own_prices_make_the_plan_and_the_receipts(setup: WireSetup) -> None:
