@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from teacher_server.database.tables import accounts, alerts, corrections, entries, requests
+from teacher_server.ledger.chain import entry_from_row, link_faults
 from teacher_server.ledger.embeddings_digest import digest_of_answer
 from teacher_server.ledger.entry import GENESIS, LedgerEntry
 
@@ -78,32 +79,11 @@ def audit_ledger(connection: Connection) -> Audit:
     )
 
 
-def entry_from_row(row: Row[Any]) -> LedgerEntry:
-    """The entry in a row of `ledger_entries`."""
-    fields = row._asdict()
-    return LedgerEntry(**{k: v for k, v in fields.items() if k not in {"row", "key_id"}})
-
-
 def _chain_faults(account: Row[Any], chain: list[LedgerEntry]) -> list[str]:
-    faults = []
-    granted = spent = 0
-    head = GENESIS
-    for expected_seq, entry in enumerate(chain, start=1):
-        where = f"key {account.id} seq {entry.seq}"
-        if entry.seq != expected_seq:
-            faults.append(f"{where}: expected seq {expected_seq}, an entry is missing")
-            break
-        if entry.prev_hash != head:
-            faults.append(f"{where}: prev_hash is not the hash of the entry before it")
-        if entry.hash != entry.expected_hash:
-            faults.append(f"{where}: the entry was altered, its hash does not match its fields")
-        if entry.kind == "grant":
-            granted += entry.units
-        else:
-            spent += entry.units
-        if entry.balance_units != granted - spent:
-            faults.append(f"{where}: balance {entry.balance_units}, expected {granted - spent}")
-        head = entry.hash
+    faults = link_faults(account.id, chain)
+    granted = sum(entry.units for entry in chain if entry.kind == "grant")
+    spent = sum(entry.units for entry in chain if entry.kind != "grant")
+    head = chain[-1].hash if chain else GENESIS
     totals = (account.budget_units, account.spent_units, account.last_seq, account.last_hash)
     if totals != (granted, spent, len(chain), head):
         faults.append(

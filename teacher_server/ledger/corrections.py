@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, func, insert, select, true, update
 from teacher_server.database.tables import accounts, corrections, entries, requests
 from teacher_server.errors import ChargeUnknown, CorrectionRefused, CorrectionReused
 from teacher_server.ledger.append import append_entry, draft_entry
-from teacher_server.ledger.audit import entry_from_row
+from teacher_server.ledger.chain import entry_from_row
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.period import renew_period
 

@@ -11,7 +11,8 @@ from teacher_server.database.engine import read_transaction, write_transaction
 from teacher_server.database.tables import boots, entries, requests
 from teacher_server.ledger import alerts as outbox
 from teacher_server.ledger.alerts import Alert
-from teacher_server.ledger.audit import Audit, audit_ledger, entry_from_row
+from teacher_server.ledger.audit import Audit, audit_ledger
+from teacher_server.ledger.chain import VerifiedEntries, entry_from_row, newest_entries
 from teacher_server.ledger.clock import Clock, unix_ms
 from teacher_server.ledger.corrections import Correction, CorrectionRequest, correct, corrections_of
 from teacher_server.ledger.entry import LedgerEntry
@@ -56,6 +57,14 @@ class Records:
                 .limit(limit)
             )
             return [entry_from_row(row) for row in rows]
+
+    def newest(self, key_id: str, *, before: int | None = None, limit: int = 50) -> VerifiedEntries:
+        """The key's newest entries, or those before a seq, verified as in the audit.
+
+        Raises KeyUnknown.
+        """
+        with read_transaction(self._engine) as connection:
+            return newest_entries(connection, key_id, before=before, limit=limit)
 
     def answer(self, key_id: str, idempotency_key: str) -> Replay | Purged | InFlight | None:
         """The stored answer of a paid request, InFlight while it is in progress, or None.
