@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -33,10 +32,9 @@ from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.api.scopes import REFUSALS, Admin
 from teacher_server.ledger.account import Account
-from teacher_server.ledger.api_key import ApiKey
+from teacher_server.ledger.api_key import ApiKey, is_key_id
 
 T = TypeVar("T")
-_KEY_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 router = APIRouter(prefix="/admin", tags=["admin"])
 _LINKS: dict[str, Any] = {
     name: {"operationId": operation, "parameters": {"key_id": "$response.body#/id"}}
@@ -51,8 +49,7 @@ _LINKS: dict[str, Any] = {
 
 
 async def _key_id(key_id: str) -> str:
-    # What cannot be an id is not looked up; PostgreSQL would fail on some of it.
-    if not _KEY_ID.fullmatch(key_id):
+    if not is_key_id(key_id):
         raise Problem(Code.UNKNOWN_KEY, f"no key has the id {key_id[:64]!r}")
     return key_id
 

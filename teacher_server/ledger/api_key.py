@@ -9,7 +9,13 @@ import secrets
 from dataclasses import dataclass, field
 
 PEPPERED_PREFIX = "hmac-sha256:"
+_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _FORMAT = re.compile(r"sk_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{16,200})")
+
+
+def is_key_id(text: str) -> bool:
+    """Whether a key can have this id. PostgreSQL would fail on some text that is none."""
+    return _ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from typing import Any, Unpack
 
 from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, update
@@ -127,17 +128,41 @@ class Keys:
         or expired.
         """
         now = self._clock()
-        with read_transaction(self._engine) as connection:
-            row = connection.execute(_BY_ID, {"of_key": key.id}).one_or_none()
+        row = self._row(key.id)
         is_right = key.matches(self._dummy_hash if row is None else row.secret_hash, self._pepper)
-        if row is None or not is_right or row.revoked_ms is not None:
-            return None
-        if row.expires_ms is not None and row.expires_ms <= now:
+        if row is None or not is_right or not _is_usable(row, now):
             return None
         is_recorded = row.last_used_ms is not None and now - row.last_used_ms < _USE_RECORDED_MS
         if is_recorded and row.secret_hash.startswith(PEPPERED_PREFIX) and not is_due(row, now):
             return account_from_row(row)
         return self._record_use(key, row.secret_hash, now)
+
+    def session_secret(self, key_id: str) -> bytes | None:
+        """The secret that signs the sessions of a key; another one once the key is rotated.
+
+        None if the key is unknown, expired or revoked.
+        """
+        row = self._row(key_id)
+        if row is None or not _is_usable(row, self._clock()):
+            return None
+        signed = f"page session\0{row.secret_hash}".encode()
+        return hmac.new(self._pepper, signed, hashlib.sha256).digest()
+
+    def current(self, key_id: str) -> Account:
+        """A key's account in its current period; raises KeyUnknown."""
+        now = self._clock()
+        row = self._row(key_id)
+        if row is None:
+            raise unknown_key(key_id)
+        if not is_due(row, now):
+            return account_from_row(row)
+        with write_transaction(self._engine) as connection:
+            renew_period(connection, key_id, now)
+            return account_from_row(_account_row(connection, key_id))
+
+    def _row(self, key_id: str) -> Row[Any] | None:
+        with read_transaction(self._engine) as connection:
+            return connection.execute(_BY_ID, {"of_key": key_id}).one_or_none()
 
     def _record_use(self, key: ApiKey, stored: str, now: int) -> Account | None:
         with write_transaction(self._engine) as connection:
@@ -226,6 +251,10 @@ class Keys:
         """A key's account as of its last use; raises KeyUnknown."""
         with read_transaction(self._engine) as connection:
             return account_from_row(_account_row(connection, key_id))
+
+
+def _is_usable(row: Row[Any], now: int) -> bool:
+    return row.revoked_ms is None and (row.expires_ms is None or row.expires_ms > now)
 
 
 def _grant_request_id(key_id: str, grant_id: str) -> str:

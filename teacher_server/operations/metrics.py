@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from teacher_server.inference.model_info import Modality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """How many observations lie in each range: its upper bound (`inf` for the last) and count."""
+
+    ranges: tuple[tuple[float, int], ...]
+
+    @property
+    def count(self) -> int:
+        return sum(count for _, count in self.ranges)
+
+    def bound(self, share: float) -> float:
+        """The upper bound of the range that holds this share of the observations; 0 for none."""
+        seen = 0
+        for bound, count in self.ranges:
+            seen += count
+            if count and seen >= share * self.count:
+                return bound
+        return 0.0
 
 
 class Metrics:
@@ -93,6 +116,25 @@ class Metrics:
         """Count a batch that the model ran."""
         self._batch_size.labels(modality).observe(size)
         self._batch_seconds.labels(modality).observe(seconds)
+
+    def distribution(
+        self, of: Literal["batch_items", "request_seconds"], label: str
+    ) -> Distribution:
+        """What was observed since the start: the items per batch of one modality, or the seconds
+        per request of one route."""
+        histogram = self._batch_size if of == "batch_items" else self._seconds
+        upto = [
+            (float(sample.labels["le"]), int(sample.value))
+            for metric in histogram.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_bucket") and label in sample.labels.values()
+        ]
+        before = [0, *(count for _, count in upto)]
+        return Distribution(
+            ranges=tuple(
+                (bound, count - less) for (bound, count), less in zip(upto, before, strict=False)
+            )
+        )
 
     def page(self, *, depth: int, seconds_since_heartbeat: float) -> bytes:
         """The metrics in Prometheus' text format, with the current state of the queue."""

@@ -21,6 +21,7 @@ from teacher_server.inference.recorded import PREFIX, RecordedEncoder
 from teacher_server.ledger.ledger import open_database, open_ledger
 from teacher_server.operations.logs import configure_logging
 from teacher_server.operations.network import client_options
+from teacher_server.pages.app import add_pages
 from teacher_server.server.connections import (
     ConnectionLimits,
     limited_protocol,
@@ -56,6 +57,7 @@ def serve(
         gc.freeze()
         gc.enable()
         app = create_app(encoder=encoder, ledger=ledger, settings=settings)
+        add_pages(app)
         limits = ConnectionLimits(
             header_seconds=settings.header_seconds,
             body_seconds=settings.body_seconds,

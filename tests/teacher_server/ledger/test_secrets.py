@@ -119,3 +119,31 @@ def test_a_revoked_key_cannot_be_rotated(one_key: OneKeyLedger) -> None:
 def test_rotating_an_unknown_id_is_an_error(one_key: OneKeyLedger) -> None:
     with pytest.raises(KeyUnknown, match="'x'"):
         one_key.ledger.keys.rotate("x")
+
+
+def test_sessions_of_a_key_are_signed_alike_by_all_servers_until_it_is_rotated(
+    one_key: OneKeyLedger,
+) -> None:
+    def secret(pepper: str = PEPPER) -> bytes | None:
+        keys = Keys(one_key.engine, clock=lambda: one_key.now[0], pepper=pepper.encode())
+        return keys.session_secret(one_key.key.id)
+
+    first = secret()
+    assert first is not None
+    assert one_key.ledger.keys.session_secret(one_key.key.id) == first
+    assert secret("another pepper") != first
+    one_key.ledger.keys.rotate(one_key.key.id)
+    assert secret() not in (first, None)
+    one_key.ledger.keys.set_limits(one_key.key.id, expires_ms=one_key.now[0])
+    assert secret() is None
+    assert one_key.ledger.keys.session_secret("nobody") is None
+
+
+def test_the_account_of_a_session_is_of_the_current_period(one_key: OneKeyLedger) -> None:
+    one_key.open_key(5, period="day")
+    one_key.buy(3)
+    one_key.now[0] += 86_400_000
+    account = one_key.ledger.keys.current(one_key.key.id)
+    assert (account.remaining_units, account.used_units) == (5, 0)
+    with pytest.raises(KeyUnknown):
+        one_key.ledger.keys.current("nobody")

@@ -1,0 +1,1 @@
+"""Turns figures into pages, and serves the files that the pages load."""

@@ -1,0 +1,1 @@
+"""Who sees a page and whose forms are read."""
