@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+import asyncio
+from functools import cache
+from typing import TYPE_CHECKING
+
+from starlette.types import Receive, Scope, Send
 
 from teacher_server.limits.rate_limiter import RateLimiter
-from teacher_server.pages import key_holder, operator
-from teacher_server.pages.rendering import assets
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter, FastAPI
 
 
 def add_pages(app: FastAPI) -> None:
-    """Add the pages to an app that `create_app` made."""
+    """Answer with pages what no route of the API answers, in an app that `create_app` made.
+
+    Their modules are imported with the first such request: a server that only sells neither starts
+    later nor looks through more routes.
+    """
     # Limits of their own: looking at a page takes nothing from what the key may buy.
     app.state.page_limits = RateLimiter()
+
+    async def pages(scope: Scope, receive: Receive, send: Send) -> None:
+        router = await asyncio.to_thread(_router)
+        await router(scope, receive, send)
+
+    app.router.default = pages
+
+
+@cache
+def _router() -> APIRouter:
+    from fastapi import APIRouter
+
+    from teacher_server.pages import key_holder, operator
+    from teacher_server.pages.rendering import assets
+
+    router = APIRouter(redirect_slashes=False)
     for module in (key_holder, operator, assets):
-        app.include_router(module.router)
+        router.include_router(module.router)
+    return router

@@ -114,6 +114,7 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
         )
     if account is None or secret is None:
         return sign_in_page(request, area=area, is_refused=True)
+    request.scope["state"]["key_id"] = account.id
     # The holder of a key for administration alone has nothing to see on the other page.
     response = RedirectResponse("/admin" if account.scopes == ("admin",) else area, 303)
     start_session(response, request, key_id=account.id, secret=secret)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.clock import unix_ms
@@ -76,6 +76,7 @@ def running_chromium() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
         pytest.fail("Chromium is missing: run docker/install-chromium, then the tests again")
+    expect.set_options(timeout=30_000)  # milliseconds; other tests share the processors
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=[*_FLAGS])
         yield browser

@@ -5,15 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from teacher_server.ledger.account import LAST_MS
 from teacher_server.pages.rendering.assets import asset_url
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -59,9 +57,6 @@ def utc(unix_ms: int | None) -> str:
 
 @cache
 def _environment() -> Environment:
-    # Imported with the first page: a server that only sells does not wait for it.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

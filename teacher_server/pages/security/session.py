@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,9 +20,6 @@ from teacher_server.errors import KeyUnknown
 from teacher_server.ledger.account import Account
 from teacher_server.ledger.api_key import is_key_id
 from teacher_server.ledger.keys import Keys
-
-if TYPE_CHECKING:
-    from itsdangerous import URLSafeTimedSerializer
 
 COOKIE: Final = "teacher_session"
 SESSION_SECONDS: Final = 8 * 3600
@@ -63,8 +61,6 @@ def find_session(cookie: str, keys: Keys) -> Session | None:
     secret = keys.session_secret(key_id) if is_key_id(key_id) else None
     if secret is None:
         return None
-    from itsdangerous import BadSignature
-
     try:
         csrf_token = _serializer(secret).loads(signed, max_age=SESSION_SECONDS)
         account = keys.current(key_id)
@@ -74,9 +70,6 @@ def find_session(cookie: str, keys: Keys) -> Session | None:
 
 
 def _serializer(secret: bytes) -> URLSafeTimedSerializer:
-    # Imported with the first session: a server that only sells does not wait for it.
-    from itsdangerous import URLSafeTimedSerializer
-
     return URLSafeTimedSerializer(
         secret,
         salt="teacher-server page session",
