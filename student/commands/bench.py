@@ -79,6 +79,9 @@ def _options(arguments: Sequence[str]) -> Options:
         message = "a bench compares accuracies over all classes: leave out --unlabelled and "
         message += "--hold-out-classes. Nothing was bought"
         raise BadInput(message)
+    if options.run.track:
+        message = "a bench is not tracked: leave out --track. Nothing was bought"
+        raise BadInput(message)
     defaults = {"out": OUT, "method": ONE_QUERY}
     return options.changed(
         **{name: value for name, value in defaults.items() if name not in options.named}

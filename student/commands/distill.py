@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 from pydantic import SecretStr
@@ -25,6 +27,9 @@ from student.embeddings.keys import held_out_keys, measuring_keys, split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput, PurchaseError
 from student.evaluation.duration import say_time_of_trial
+from student.evaluation.experiment import Point
+from student.evaluation.file_names import student_folder
+from student.evaluation.flat_metrics import flat_metrics
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
 from student.options import Options, TrainingOptions
@@ -38,6 +43,8 @@ from student.purchase.session import ask_for_model
 from student.purchase.sold_network import sold_network
 from student.report.break_even import bulk_milliseconds
 from student.report.writer import write_artefacts
+from student.tracking.opened import opened, require_trackers
+from student.tracking.tracking import Tracking
 from student.training.methods import METHODS, Method
 from student.training.preflight import check_students
 from student.wires.open import open_vendor
@@ -64,32 +71,72 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
     asyncio.run(_ask(options, key, terminal))
     scanned = load_image_set(options.data, options.run, terminal)
     require_room(options.run.out, _COPIES * weight_bytes * len(scanned.splits), "--out")
-    with PaidCache.open(options.purchase.cache) as cache:
+    with (
+        PaidCache.open(options.purchase.cache) as cache,
+        _opened(options, scanned.splits, terminal) as tracked,
+    ):
         result = asyncio.run(_purchase(options, scanned, cache, key, terminal, command))
         if result is None:  # a dry run
             say_time_of_trial(options, scanned, terminal)
             return
         terminal.heading("distillation")
         whole, paid = _stored_purchase(options, result, cache)
+        cost_of = partial(purchase_cost, cache, prices=result.plan.prices)
         trained: list[tuple[Experiment, Purchase]] = []
         for split in scanned.splits:
             if split.targets:
                 terminal.say(f"held out: {', '.join(split.targets)}")
-            experiment = run_experiment(split, scanned, paid, options, terminal)
-            keys = split_keys(
-                split, scanned.catalogue, options.data, options.purchase.prompts, whole.fingerprint
-            )
-            read = paid.rows.keys() & keys.keys(split.train)
-            own = _paid_by(purchase_cost(cache, read, result.plan.prices), whole)
-            measured = [
-                *_measured(split, scanned, paid),
-                *held_out_keys(keys, scanned.catalogue).text_keys(),
-            ]
-            if measured:
-                cost = purchase_cost(cache, measured, result.plan.prices)
-                own = replace(own, measuring_units=cost.units)
+            own = _share(split, scanned, paid, options, cost_of, whole)
+            tracking = tracked[split.targets]
+            tracking.paid(queries=own.units, cost_micro_usd=own.cost_micro_usd)
+            follow = partial(_follow, tracking)
+            experiment = run_experiment(split, scanned, paid, options, terminal, follow)
+            tracking.result(flat_metrics(experiment))
+            tracking.close()
             trained.append((experiment, own))
-        write_artefacts(options, scanned, trained, whole, markdown_report(cache), terminal)
+        lost = list(chain.from_iterable(one.losses() for one in tracked.values()))
+        spend = markdown_report(cache)
+        write_artefacts(options, scanned, trained, whole, spend, terminal, lost)
+
+
+@contextmanager
+def _opened(
+    options: Options, splits: Sequence[Split], terminal: Terminal
+) -> Iterator[dict[tuple[str, ...], Tracking]]:
+    """The trackers of each split's student; none in a dry run, which trains nothing."""
+    if options.run.dry_run:
+        yield {}
+        return
+    folders = {
+        split.targets: student_folder(options.run.out, split.targets, of=len(splits))
+        for split in splits
+    }
+    with opened(options, folders, terminal) as tracked:
+        yield tracked
+
+
+def _share(
+    split: Split,
+    scanned: ImageSet,
+    paid: TeacherEmbeddings,
+    options: Options,
+    cost_of: Callable[[Collection[EmbeddingKey]], PurchaseCost],
+    whole: Purchase,
+) -> Purchase:
+    """Returns the share of the purchase that the student of this split is trained from."""
+    keys = split_keys(
+        split, scanned.catalogue, options.data, options.purchase.prompts, whole.fingerprint
+    )
+    own = _paid_by(cost_of(paid.rows.keys() & keys.keys(split.train)), whole)
+    measured = [
+        *_measured(split, scanned, paid),
+        *held_out_keys(keys, scanned.catalogue).text_keys(),
+    ]
+    return replace(own, measuring_units=cost_of(measured).units) if measured else own
+
+
+def _follow(tracking: Tracking, method: str, point: Point) -> None:
+    tracking.point(method, point.step, {"validation_accuracy": point.accuracy, "loss": point.loss})
 
 
 def _measured(split: Split, scanned: ImageSet, paid: TeacherEmbeddings) -> list[EmbeddingKey]:
@@ -110,6 +157,7 @@ def _check(options: Options) -> tuple[SecretStr, int]:
         message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
     key = api_key(options.purchase)
+    require_trackers(options.run.track)
     require_data(options.data.data)
     require_folders(options)
     return key, check_students(_students(options), image_size=options.data.image_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,15 +41,25 @@ from student.training.task import TrainingTask
 from student.training.train import Trained, train
 
 
+class Point(NamedTuple):
+    """A validation: the step, counted over all stages, the loss since the last one and the accuracy
+    on source validation (without labels, the mean cosine)."""
+
+    step: int
+    loss: float
+    accuracy: float
+
+
 class MethodProgress(NamedTuple):
     """How far a method is trained: its steps so far and in all, a note on the last of them, and
-    the seconds left to train if they are known."""
+    the seconds left to train if they are known; `point` if it was just validated."""
 
     method: str
     step: int
     steps: int
     note: str
     seconds_left: float | None
+    point: Point | None = None
 
 
 class Experimenter:
@@ -131,9 +142,13 @@ class Experimenter:
                 seen = f", validation cosine {accuracy:.3f}"
             left = clock.seconds_left(stage, step)
             note = f"{stage}, loss {loss:.3f}{seen}"
-            report(MethodProgress(method, step, steps, note, left))
+            point = None
+            if accuracy is not None:
+                point = Point(before[stage] + step - 1, loss, accuracy)
+            report(MethodProgress(method, step, steps, note, left, point))
 
         keep_freed_memory()
+        before = self._steps_before(method)
         task = TrainingTask(
             method=method_of(method, self._options.training),
             data=self.data,
@@ -148,6 +163,24 @@ class Experimenter:
         name = "+".join((stored_method_name(method), *self._split.targets))
         checkpoint = named(self._options.run.out / "checkpoints", name)
         return train(task, progress=follow, checkpoint=checkpoint)
+
+    def points(self, method: str, trained: Trained) -> list[Point]:
+        """Every validation of a trained method, also those of a run that it resumed."""
+        before = self._steps_before(method)
+        return [
+            Point(
+                before[str(row["stage"])] + int(row["step"]),
+                float(row["loss"]),
+                float(row["validation_accuracy"]),
+            )
+            for row in trained.history
+        ]
+
+    def _steps_before(self, method: str) -> dict[str, int]:
+        """The steps of all earlier stages, by stage."""
+        stages = method_of(method, self._options.training).stages(self._options.training)
+        ends = accumulate((stage.steps for stage in stages), initial=0)
+        return {stage.name: start for stage, start in zip(stages, ends, strict=False)}
 
     def measure(self, method: str, trained: Trained) -> MethodResult:
         """Measures the accuracy and the calibration of a trained method on every part; without

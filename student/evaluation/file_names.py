@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os.path
+from collections.abc import Sequence
 from pathlib import Path
 
 # Most file systems take 255 bytes; a file that is being written has a longer name for a moment.
@@ -23,3 +24,9 @@ def named(folder: Path, name: str) -> Path:
         return path
     start = encoded[:_PREFIX_BYTES].decode(errors="ignore").replace("/", "_")
     return folder / f"{start}~{hashlib.sha256(encoded).hexdigest()[:16]}"
+
+
+def student_folder(out: Path, targets: Sequence[str], *, of: int) -> Path:
+    """Where the student goes for which these domains are held out: to `out`, or below it if it is
+    one of several."""
+    return out if of == 1 else named(out, "+".join(targets))

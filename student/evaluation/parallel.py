@@ -27,7 +27,7 @@ from student.data.split import Split
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.duration import RunClock
-from student.evaluation.experiment import Experimenter, MethodProgress, teacher_accuracy
+from student.evaluation.experiment import Experimenter, MethodProgress, Point, teacher_accuracy
 from student.evaluation.file_names import named
 from student.evaluation.processes import Processes
 from student.evaluation.results import AccuracyCount, Experiment, MethodResult
@@ -35,6 +35,13 @@ from student.models.architecture import SoldNetwork
 from student.options import Options
 from student.selection.selection import Selection, select
 from student.training.methods import reads_images
+
+Follow = Callable[[str, Point], None]
+"""Gets the name of a method and one of its validations."""
+
+
+def ignore(method: str, point: Point) -> None:
+    """Follows no training."""
 
 
 class _ProgressQueue(Protocol):
@@ -63,11 +70,13 @@ def run_experiment(
     paid: TeacherEmbeddings,
     options: Options,
     terminal: Terminal,
+    follow: Follow = ignore,
 ) -> Experiment:
     """Trains each method on the split's images and scores it on every part.
 
     The network is not used: everything was bought before. A killed run is resumed from its last
-    checkpoints. Raises StudentError.
+    checkpoints. `follow` gets every validation of every method, some of them twice. Raises
+    StudentError.
     """
     selection = _selection(split, scanned, paid, options, terminal)
     if selection is not None:
@@ -79,12 +88,14 @@ def run_experiment(
     if processes.count > 1:
         options = options.changed(threads=processes.threads)
         tasks = _Tasks(options, scanned.catalogue, split, paid)
-        _train_in_parallel(tasks, terminal, clock, processes.count)
+        _train_in_parallel(tasks, terminal, clock, follow, processes.count)
     experimenter = Experimenter(split, scanned, paid, options)
     results: list[MethodResult] = []
     for method in methods:
         with terminal.bars([_label(method)], is_shown=processes.count == 1) as update:
-            trained = experimenter.train(method, partial(_show, update, clock))
+            trained = experimenter.train(method, partial(_show, update, clock, follow))
+        for point in experimenter.points(method, trained):
+            follow(method, point)
         results.append(experimenter.measure(method, trained))
     return Experiment(
         sources=split.sources,
@@ -178,10 +189,15 @@ def _splits_left(split: Split, scanned: ImageSet) -> int:
 
 
 def _show(
-    update: Callable[[str, int, int, str], None], clock: RunClock, progress: MethodProgress
+    update: Callable[[str, int, int, str], None],
+    clock: RunClock,
+    follow: Follow,
+    progress: MethodProgress,
 ) -> None:
     update(_label(progress.method), progress.step, progress.steps, progress.note)
     clock.note(progress.method, progress.seconds_left)
+    if progress.point is not None:
+        follow(progress.method, progress.point)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +222,9 @@ class _Tasks:
         )
 
 
-def _train_in_parallel(tasks: _Tasks, terminal: Terminal, clock: RunClock, workers: int) -> None:
+def _train_in_parallel(
+    tasks: _Tasks, terminal: Terminal, clock: RunClock, follow: Follow, workers: int
+) -> None:
     """Trains every method to the end, so that the parent can load each from its checkpoint.
 
     An error in a child process is raised here, after the other processes have ended.
@@ -222,7 +240,7 @@ def _train_in_parallel(tasks: _Tasks, terminal: Terminal, clock: RunClock, worke
             waiting = wait(waiting, timeout=0.2).not_done
             while True:
                 try:
-                    _show(update, clock, queue.get_nowait())
+                    _show(update, clock, follow, queue.get_nowait())
                 except Empty:
                     break
         for future in running:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
 
 from student.options.presets import PresetName
-from student.options.section import Count, Section, UserPath, option
+from student.options.section import Count, Section, UserPath, names, option
+
+TrackerName = Literal["mlflow", "wandb"]
 
 
 class RunOptions(Section):
@@ -23,6 +29,13 @@ class RunOptions(Section):
     )
     dry_run: bool = option(
         False, "print the plan, then stop: nothing is bought or trained", identifies=False
+    )
+    track: Annotated[list[TrackerName], NoDecode, BeforeValidator(names)] = option(
+        list,
+        "log metrics, queries and dollars to this tracker too (repeatable), beside curves.jsonl "
+        "and TensorBoard's files in --out; its own environment variables say where "
+        "(MLFLOW_TRACKING_URI, WANDB_MODE; extras mlflow and wandb)",
+        identifies=False,
     )
     seed: Count = option(
         0,

@@ -20,7 +20,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _names(value: object) -> object:
+def names(value: object) -> object:
     """The names in a JSON list, or those between commas; a value that is not text is unchanged."""
     if not isinstance(value, str):
         return value
@@ -33,7 +33,7 @@ def _names(value: object) -> object:
     return [name for part in value.split(",") if (name := part.strip())]
 
 
-Names = Annotated[list[str], NoDecode, BeforeValidator(_names)]
+Names = Annotated[list[str], NoDecode, BeforeValidator(names)]
 
 
 def user_path(path: str | Path) -> Path:

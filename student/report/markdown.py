@@ -56,10 +56,12 @@ def report(
     economics: Economics,
     spend: str,
     pictures: Mapping[str, str],
+    not_tracked: Sequence[str] = (),
 ) -> str:
     """Returns the report page: cost, accuracy, calibration, and how to check the spend.
 
-    `pictures` maps the path of each picture to a note on it, which may be empty.
+    `pictures` maps the path of each picture to a note on it, which may be empty. `not_tracked` are
+    sentences about trackers that failed.
     """
     whose = "student's" if len(experiments) == 1 else "students'"
     report_command = f"cache-report --cache {shlex.quote(str(options.purchase.cache))}"
@@ -79,6 +81,8 @@ def report(
         lines += [f"![{CAPTIONS[Path(picture).name]}]({quote(picture)})", ""]
         lines += [plain(note), ""] if note else []
     lines += ["## What the student saves", "", *table(["", ""], economics.rows()), ""]
+    if not_tracked:
+        lines += ["## Tracking", "", *(f"- {plain(line)}" for line in not_tracked), ""]
     lines += ["## Spend", "", spend, ""]
     lines += [
         f"Check it: `{report_command} verify` and "

@@ -11,7 +11,7 @@ from typing import Any
 from cache.storage.atomic_file import replace_file
 from student.console import Terminal
 from student.data.image_set import ImageSet
-from student.evaluation.file_names import named
+from student.evaluation.file_names import student_folder
 from student.evaluation.parallel import chosen_options
 from student.evaluation.results import Experiment, MethodResult, Purchase
 from student.models.saved import save_student
@@ -40,26 +40,28 @@ def write_artefacts(
     purchase: Purchase,
     spend: str,
     terminal: Terminal,
+    not_tracked: Sequence[str] = (),
 ) -> None:
     """Writes everything under the folder `out` of the options and prints the tables.
 
     A single experiment is written to `out` itself. Leave-one-domain-out writes each student to
     `out/<held-out domain>`, and one report for all. `trained` has each experiment with the purchase
-    behind its student; `purchase` is their total. `spend` is Markdown.
+    behind its student; `purchase` is their total. `spend` is Markdown; `not_tracked` are sentences
+    about trackers that failed.
     """
     out, experiments = options.run.out, [experiment for experiment, _ in trained]
     economics = measure_economics(experiments[0].student.trained.student, purchase)
     pictures: dict[str, str] = {}
     diagrams: list[Path] = []
     for experiment, paid in trained:
-        folder = out if len(experiments) == 1 else named(out, "+".join(experiment.targets))
+        folder = student_folder(out, experiment.targets, of=len(experiments))
         folder.mkdir(parents=True, exist_ok=True)
         for result in experiment.results:
             is_student = result is experiment.student
-            student_folder = folder if is_student else folder / result.method
+            own_folder = folder if is_student else folder / result.method
             own = chosen_options(options, experiment.selection)
             meta = _meta(own, scanned, experiment, result, paid, economics.paying(paid))
-            save_student(result.trained.student, student_folder, meta)
+            save_student(result.trained.student, own_folder, meta)
             if is_student:
                 replace_file(folder / "MODEL_CARD.md", model_card(meta).encode())
         if experiment.targets:
@@ -67,7 +69,7 @@ def write_artefacts(
             note = draw_answers(picture, experiment, scanned, seed=options.run.seed)
             if note is not None:
                 pictures[picture.relative_to(out).as_posix()] = note
-        replace_file(folder / "curves.jsonl", _curves(experiment).encode())
+        replace_file(folder / "curves.jsonl", _curves(experiment, paid).encode())
         if experiment.is_labelled:
             diagram = folder / "calibration.png"
             draw_reliability(diagram, experiment)
@@ -78,9 +80,9 @@ def write_artefacts(
     terminal.table(("", ""), economics.rows())
     for note in dict.fromkeys(filter(None, pictures.values())):
         terminal.warn(f"answers.png: {note}")
-    text = report(options, experiments, purchase, economics, spend, pictures)
+    text = report(options, experiments, purchase, economics, spend, pictures, not_tracked)
     replace_file(out / "report.md", text.encode())
-    page = html_report(options, scanned, experiments, purchase, economics, diagrams)
+    page = html_report(options, scanned, experiments, purchase, economics, diagrams, not_tracked)
     replace_file(out / "report.html", page.encode())
     terminal.heading("spend")
     terminal.markdown(spend)
@@ -89,10 +91,11 @@ def write_artefacts(
     )
 
 
-def _curves(experiment: Experiment) -> str:
-    """The validation history of every method, a JSON object a line."""
+def _curves(experiment: Experiment, paid: Purchase) -> str:
+    """The validation history of every method, beside what was paid, a JSON object a line."""
+    spent = {"queries": paid.units, "cost_micro_usd": paid.cost_micro_usd}
     rows = (
-        {"method": result.method, **row}
+        {"method": result.method, **row, **spent}
         for result in experiment.results
         for row in result.trained.history
     )

@@ -54,11 +54,12 @@ def html_report(
     purchase: Purchase,
     economics: Economics,
     diagrams: Sequence[Path],
+    not_tracked: Sequence[str] = (),
 ) -> str:
     """The page: cost, curves, accuracy, calibration, confusions and mistakes; nothing is fetched.
 
-    `diagrams` are the reliability diagrams of the experiments with classes, in their order. Every
-    name is escaped.
+    `diagrams` are the reliability diagrams of the experiments with classes, in their order, and
+    `not_tracked` sentences about trackers that failed. Every name is escaped.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
@@ -68,6 +69,7 @@ def html_report(
         student=options.training.backbone,
         size=options.data.image_size,
         seed=options.run.seed,
+        not_tracked=not_tracked,
         method=experiments[0].student.method,
         teacher=purchase.model,
         fingerprint=purchase.fingerprint,

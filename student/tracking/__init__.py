@@ -1,0 +1,1 @@
+"""Metrics of a training, beside what it cost, for TensorBoard, MLflow and Weights & Biases."""
