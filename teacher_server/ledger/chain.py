@@ -52,11 +52,14 @@ def newest_entries(
     connection: Connection, key_id: str, *, before: int | None, limit: int
 ) -> VerifiedEntries:
     """The newest entries with seq < `before`, at most `limit`, each verified against the entry
-    before it, and the newest of all against the account's row. Raises KeyUnknown."""
+    before it, and the newest of all against the account's row. A `before` beyond them all is as
+    None. Raises KeyUnknown."""
     account = connection.execute(select(accounts).where(accounts.c.id == key_id)).one_or_none()
     if account is None:
         message = f"no key has the id {key_id!r}"
         raise KeyUnknown(message)
+    if before is not None and before > account.last_seq:
+        before = None
     rows = connection.execute(
         select(entries)
         .where(entries.c.key_id == key_id, *(() if before is None else (entries.c.seq < before,)))

@@ -26,7 +26,7 @@ from teacher_server.pages.security.access import (
 )
 from teacher_server.pages.security.forms import read_form
 from teacher_server.pages.security.session import end_session, start_session
-from teacher_server.pages.usage import DAY, HOUR, usage_rows
+from teacher_server.pages.usage import DAY, HOUR, total_usage, usage_rows
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _AREAS: Final = ("/", "/admin")
@@ -56,6 +56,7 @@ def _overview(account: Account, services: Services) -> dict[str, Any]:
     return context | {
         "hours": usage_rows(records, account.id, width=HOUR, now=now),
         "days": usage_rows(records, account.id, width=DAY, now=now),
+        "total": total_usage(records, account.id, now=now),
         "ledger": records.newest(account.id, limit=10),
     }
 

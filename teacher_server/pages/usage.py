@@ -36,6 +36,12 @@ def usage_rows(records: Records, key_id: str, *, width: int, now: int) -> list[U
     return [_row(moment, width, found.get(moment)) for moment in range(start, last + 1, width)]
 
 
+def total_usage(records: Records, key_id: str, *, now: int) -> UsageBucket | None:
+    """All that was bought until `now` (Unix seconds), less what was refunded; None for nothing."""
+    found = records.usage(key_id, start_time=0, end_time=now + 1, width=now + 1)
+    return found[0] if found else None
+
+
 def _row(start: int, width: int, bucket: UsageBucket | None) -> UsageRow:
     label = datetime.fromtimestamp(start, UTC).strftime(_FORMATS[width])
     if bucket is None:

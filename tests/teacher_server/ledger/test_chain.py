@@ -34,6 +34,8 @@ def test_the_newest_entries_come_first_and_lead_to_the_older_ones(one_key: OneKe
     ]
     assert (first.older, second.older, last.older) == (4, 2, None)
     assert faults_in_parts(one_key) == []
+    for beyond in (6, 2**62):
+        assert records.newest(one_key.key.id, before=beyond, limit=2) == first
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ async def test_a_purchase_is_seen_in_its_hour_and_its_day(
     await shop.embed(["a", "b", "c"])
     await visitor.sign_in(shop.key)
     page = Page(visitor.page.text)
+    assert "0 images and 3 texts in 1 paid requests; 3 queries for $0.0003" in visitor.page.text
     for span in ("hour, last 48 hours", "day, last 30 days"):
         rows = page.rows(f"Queries by {span}")
         assert [row[1:] for row in rows if row[1] != "0"] == [["3", "0", "3", "$0.0003"]]

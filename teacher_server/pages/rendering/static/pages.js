@@ -54,12 +54,13 @@ async function refresh() {
     note.textContent = "The vendor does not answer; the figures are older.";
     return;
   }
-  if (answer.status === 204) location.reload(); // the session has ended
+  if (answer.status === 204) location.assign("?ended=yes");
   if (answer.status !== 200) return;
   const figures = await answer.json();
   let changed = false;
   for (const [name, text] of Object.entries(figures)) {
     const shown = spend.querySelector(`[data-figure="${name}"]`);
+    if (!shown) continue; // of a scope that the key got after the page was loaded
     changed = changed || shown.textContent !== text;
     shown.textContent = text;
   }
