@@ -36,11 +36,17 @@ AS_ONE_QUERY: tuple[tuple[str, Option], ...] = (
     ("line_drawing_prob", 0.5),
     ("lmd", 0.9),
 )
+CENTRED: tuple[tuple[str, Option], ...] = (("centre_embeddings", True),)
 TRIED: tuple[tuple[str, tuple[tuple[str, Option], ...]], ...] = (
     ("vl2v-adip-erm", ()),
     ("vl2v-adip-erm", AS_ONE_QUERY),
+    ("vl2v-adip", CENTRED),
+    (ONE_QUERY, CENTRED),
+    ("vl2v-adip-erm", CENTRED),
+    ("vl2v-adip-erm", (*CENTRED, *AS_ONE_QUERY)),
 )
-"""A classifier on labels beside the projection: as published, and with the one-query recipe."""
+"""A classifier on labels beside the projection, as published and with the one-query recipe; and
+embeddings from which the mean of their kind is subtracted."""
 SETTINGS: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         **{name: {"batch_per_domain": 8} for name in PACS},

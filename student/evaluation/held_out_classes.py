@@ -22,7 +22,7 @@ from student.models.heads import EmbeddingHead, JointHead, TextHead
 from student.models.student import Student
 from student.options import Options
 from student.training.dataset import LabelledImages
-from student.training.metrics import answers_of, embeddings_of, logits_of
+from student.training.metrics import answers_of, logits_of, nearest_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,7 +75,7 @@ class HeldOutClasses:
         )
         if self.texts is None or not predicts_by_texts:
             return None
-        nearest = (embeddings_of(student, images.pixels) @ self.texts.T).argmax(axis=1)
+        nearest = nearest_texts(student, images.pixels, self.texts)
         return AccuracyCount(
             correct=int((nearest == images.labels).sum()), images=len(images.labels)
         )

@@ -120,7 +120,7 @@ def _timm(trained: TrainedStudent, out: Path) -> float:
     with torch.no_grad():
         features_NF = student.features(pixels)
         head: Any = student.head
-        expected = head.project(features_NF) if trained.dim else head(features_NF)
+        expected = head.align(features_NF) if trained.dim else head(features_NF)
         found = read(normalised(student, pixels))
     difference = float((found - expected).abs().max() / expected.abs().max())
     _require_equal(difference)

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
-from torch.nn import functional
 
 from student.data.rgb_conversion import load_rgb
 from student.data.views import open_rgb, render
@@ -114,7 +113,9 @@ class TrainedStudent:
             raise BadInput(message)
         student = deepcopy(self.student)
         texts = torch.from_numpy(np.array(embeddings, dtype=np.float32)).to(student.device)
-        student.head.text_CD = functional.normalize(texts, dim=-1)
+        head = student.head
+        assert isinstance(head, EmbeddingHead)  # require_class_texts
+        head.text_CD = head.unit_texts(texts)
         return replace(self, student=student, classes=tuple(classes), is_calibrated=False)
 
     def require_projection(self) -> None:

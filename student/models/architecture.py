@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 HeadKind = Literal["embedding", "text", "class", "identity", "joint"]
+CENTRED_HEADS: frozenset[HeadKind] = frozenset({"embedding", "joint"})
+"""The heads that can compare centred embeddings."""
 Part = Literal["projection", "head", "backbone", "all"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -49,7 +51,8 @@ class Architecture:
     """Everything needed to build the same student again, except its weights.
 
     `dim` is the size of the teacher's embedding space, 0 for a class head. `logit_scale` belongs to
-    an embedding head; with `learns_scale` the scale is among the weights. `mean`, `std` and
+    an embedding head; with `learns_scale` the scale is among the weights, and with `is_centred` the
+    means that the head subtracts from embeddings. `mean`, `std` and
     `quick_gelu` are those of `NetworkSettings`. A student of version 0.1 does not have them: it was
     trained with ImageNet's mean and deviation, or as its tower's name says.
     """
@@ -62,6 +65,7 @@ class Architecture:
     dim: int
     logit_scale: float = LOGIT_SCALE
     learns_scale: bool = False
+    is_centred: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     quick_gelu: bool | None = None

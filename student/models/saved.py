@@ -17,6 +17,7 @@ from student.errors import BadInput
 from student.models.architecture import Architecture
 from student.models.backbone import empty_network, tower_config
 from student.models.clip_tower import CONFIG
+from student.models.heads import Centre
 from student.models.student import NewHead, Student, with_head
 
 
@@ -75,6 +76,7 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
             kind=architecture.head,
             logit_scale=architecture.logit_scale,
             learns_scale=architecture.learns_scale,
+            centre=_empty_centre(architecture) if architecture.is_centred else None,
         ),
         backbone=architecture.backbone,
         image_size=architecture.image_size,
@@ -82,6 +84,12 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     )
     student.load_state_dict(load(weights))
     return student.eval(), meta
+
+
+def _empty_centre(architecture: Architecture) -> Centre:
+    """A centre to be replaced by that of the stored weights."""
+    nothing_D = torch.zeros(architecture.dim)
+    return Centre(images=nothing_D, texts=nothing_D, radius=1.0)
 
 
 def temperature_of(meta: Mapping[str, Any]) -> float | None:

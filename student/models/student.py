@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from student.errors import BadInput
 from student.models.architecture import (
+    CENTRED_HEADS,
     IMAGENET,
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -24,7 +25,7 @@ from student.models.architecture import (
 )
 from student.models.backbone import load_network, network_settings
 from student.models.clip_tower import Tower
-from student.models.heads import ClassHead, EmbeddingHead, JointHead, TextHead
+from student.models.heads import Centre, ClassHead, EmbeddingHead, JointHead, TextHead
 
 
 class Student(nn.Module):
@@ -109,6 +110,7 @@ class NewHead:
     kind: HeadKind | None = None
     logit_scale: float = LOGIT_SCALE
     learns_scale: bool = False
+    centre: Centre | None = None
 
 
 def new_student(
@@ -165,25 +167,29 @@ def with_head(
         dim=0 if text_embeddings is None else text_embeddings.shape[1],
         logit_scale=head.logit_scale,
         learns_scale=head.learns_scale,
+        is_centred=head.centre is not None and kind in CENTRED_HEADS,
         **asdict(settings),
     )
-    return Student(network, _head(architecture, text_embeddings), architecture)
+    return Student(network, _head(architecture, text_embeddings, head.centre), architecture)
 
 
-def _head(architecture: Architecture, text_CD: Tensor | None) -> EmbeddingHead | ClassHead:
+def _head(
+    architecture: Architecture, text_CD: Tensor | None, centre: Centre | None
+) -> EmbeddingHead | ClassHead:
     num_features = architecture.num_features
     if text_CD is None:
         return ClassHead(num_features, architecture.num_classes)
     if architecture.head == "text":
         return TextHead(num_features, text_CD)
     if architecture.head == "joint":
-        return JointHead(num_features, text_CD, scale=architecture.logit_scale)
+        return JointHead(num_features, text_CD, scale=architecture.logit_scale, centre=centre)
     return EmbeddingHead(
         num_features,
         text_CD,
         scale=architecture.logit_scale,
         learns_scale=architecture.learns_scale,
         projection=nn.Identity() if architecture.head == "identity" else None,
+        centre=centre if architecture.is_centred else None,
     )
 
 

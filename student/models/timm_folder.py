@@ -59,7 +59,9 @@ def write_timm_folder(
     """Write model.safetensors and config.json, with the student's own preprocessing.
 
     `about` is added to config.json, where timm ignores it. The class texts of a student with a
-    projection are written beside them, as `class_embeddings` (C, D) of unit length.
+    projection are written beside them, as `class_embeddings` (C, D) of unit length. A student of
+    centred embeddings has `embedding_offset` (D,) there too: added to its output of unit length, it
+    gives the embedding in the teacher's space.
     """
     from safetensors.torch import save
 
@@ -87,6 +89,8 @@ def write_timm_folder(
     replace_file(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
     if isinstance(student.head, EmbeddingHead) and architecture.num_classes:
         texts = {"class_embeddings": student.head.text_CD.cpu().contiguous()}
+        if student.head.is_centred:
+            texts["embedding_offset"] = student.head.image_offset_D.cpu().contiguous()
         replace_file(folder / CLASS_EMBEDDINGS, save(texts))
     replace_file(folder / CONFIG, json.dumps(config, indent=2).encode())
 

@@ -25,7 +25,7 @@ MethodName = Literal[
 ]
 # "cosine" did not help (docs/experiments.md). It stays so that killed runs that name it can resume.
 Schedule = Literal["constant", "one-cycle", "cosine"]
-Averaging = Literal["swad", "none"]
+Averaging = Literal["swad", "swad-only", "none"]
 
 COMPARED: tuple[MethodName, ...] = ("erm", "lp-ft")
 AUTO_METHODS: tuple[MethodName, ...] = ("erm", "text-only", "vl2v-adip", "vl2v-adip-1q")
@@ -72,7 +72,12 @@ class TrainingOptions(Section):
     lmd: Share = option(
         0.5, "weight of the image term; the text term weighs 1 - LMD", identifies=True
     )
-    averaging: Averaging = option("swad", "weight averaging over the steps", identifies=True)
+    averaging: Averaging = option(
+        "swad",
+        'weight averaging over the steps: "swad" takes the better of the average and the best '
+        'single step on source validation, "swad-only" the average',
+        identifies=True,
+    )
     wise_ft: Share = option(
         1.0,
         "share of the fine-tuned weights when the backbone is averaged with its initial weights "
@@ -90,6 +95,12 @@ class TrainingOptions(Section):
     text_targets: bool = option(
         False,
         "train an image without a purchased embedding against its class's text embedding",
+        identifies=True,
+    )
+    centre_embeddings: bool = option(
+        False,
+        "subtract from the image embeddings their mean, and from the class texts theirs, before "
+        "the student is trained on them",
         identifies=True,
     )
     mean_target_prob: Share = option(

@@ -29,7 +29,7 @@ def objective(
     paid_BD = torch.where(batch.bought[:, None], batch.images, 0.0)
     if terms.reads_projection:
         assert isinstance(head, EmbeddingHead)  # Method refuses such terms for a class head
-        projected_BD = head.project(features_BF)
+        projected_BD = head.align(features_BF)
         text_BD, labelled_B = label_texts(batch, text_CD)
         if terms.image > 0 or terms.text > 0:
             cosines_B = cosines(

@@ -81,6 +81,22 @@ def embeddings_of(student: Student, pixels: NDArray[np.uint8]) -> NDArray[np.flo
     return vectors_ND
 
 
+@torch.no_grad()
+def nearest_texts(
+    student: Student, pixels: NDArray[np.uint8], text_CD: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """The nearest of these text embeddings of the teacher to each image (N, S, S, 3): (N,).
+
+    The student predicts by the cosine to texts, and is left in eval mode.
+    """
+    head = student.head
+    assert isinstance(head, EmbeddingHead)
+    unit_ND = functional.normalize(head.align(features_of(student, pixels)), dim=-1)
+    texts_CD = head.unit_texts(torch.from_numpy(text_CD).to(student.device))
+    nearest_N: NDArray[np.int64] = (unit_ND @ texts_CD.T).argmax(dim=1).cpu().numpy()
+    return nearest_N
+
+
 def score(logits_NC: Tensor, labels: NDArray[np.int64]) -> Score:
     """Accuracy and mean cross-entropy of these logits."""
     labels_N = torch.tensor(labels)

@@ -66,6 +66,8 @@ TERMS: Mapping[str, Any] = MappingProxyType(
 """The same for the weights of the loss terms."""
 
 
+LATER_DEFAULTS: Mapping[str, Any] = MappingProxyType({"centre_embeddings": False})
+"""Settings that version 0.1 did not have; at their default they are stored nowhere."""
 _RETIRED = frozenset({"weight_decay", "ema_decay", "align", "ridge", "mix", "mix_alpha"})
 _OLD_NAMES = {new: old for old, new in RENAMED.items()}
 _OLD_METHODS = {new: old for old, new in RENAMED_METHODS.items()}
@@ -78,7 +80,8 @@ def stored_settings(options: TrainingOptions, *, image_size: int, seed: int) -> 
         name: getattr(options, RENAMED.get(name, name))
         for name in DEFAULTS.keys() - _RETIRED - elsewhere.keys()
     }
-    return {**DEFAULTS, **current, **elsewhere}
+    later = {name: getattr(options, name) for name in LATER_DEFAULTS}
+    return {**DEFAULTS, **current, **elsewhere, **unlike_defaults(later, LATER_DEFAULTS)}
 
 
 def stored_method(method: Method) -> dict[str, Any]:

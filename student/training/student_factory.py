@@ -97,6 +97,7 @@ def make_student(task: TrainingTask, *, pretrained: bool) -> Student:
             kind=method.head,
             logit_scale=task.terms.logit_scale,
             learns_scale=task.terms.learns_scale,
+            centre=task.centre,
         ),
         settings=network_settings(options.backbone, options.weights, task.sold),
         backbone=options.backbone,

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.errors import BadInput, DataError
-from student.models.architecture import SoldNetwork
+from student.models.architecture import CENTRED_HEADS, SoldNetwork
+from student.models.heads import Centre
 from student.options import TrainingOptions
+from student.training.centring import centred
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.loss_weights import LossWeights
 from student.training.methods import Method
@@ -28,14 +30,19 @@ class TrainingTask:
     seed: int
     num_classes: int
     sold: SoldNetwork | None = None
+    centre: Centre | None = None
 
     def ready(self) -> TrainingTask:
-        """The task with the method's own settings and, if the options ask for them, text targets.
+        """The task with the method's own settings and, if the options ask for them, with centred
+        embeddings and with text targets.
 
         Raises DataError if shapes or labels do not fit, BadInput if there is nothing to learn from.
         """
         task = replace(self, options=self.method.settings_for(self.options))
         task._check()
+        if task.options.centre_embeddings and task.method.head in CENTRED_HEADS:
+            data, centre = centred(task.data)
+            task = replace(task, data=data, centre=centre)
         if task.options.text_targets and task.terms.reads_images:
             return replace(task, data=with_text_targets(task.data))
         return task
@@ -79,6 +86,13 @@ class TrainingTask:
         if reads_texts and len(data.text_embeddings) != self.num_classes:
             message = f"{self.num_classes} classes and {len(data.text_embeddings)} text embeddings"
             raise DataError(message)
+        takes_answers = self.terms.kd > 0 or method.head in ("text", "identity")
+        if self.options.centre_embeddings and takes_answers:
+            message = (
+                f"{method.name} takes the teacher's answers as they are, and centred embeddings "
+                "would be others: leave --centre-embeddings out"
+            )
+            raise BadInput(message)
         if not self.terms.reads_labels and not data.bought.any():
             message = f"{method.name} learns from image embeddings only, and none was bought"
             raise BadInput(message)

@@ -86,7 +86,8 @@ def train(
             save = partial(saved.write, student, number, history)
             fit(work, student, state=state, report=progress, save=save)
             history = [*history, *state.rows]
-            chosen = choose(student, state, work.validate)
+            is_only = task.options.averaging == "swad-only"
+            chosen = choose(student, state, work.validate, takes_average=is_only)
         if task.options.wise_ft < 1.0:
             chosen = replace(chosen, interpolated=_interpolate(task, student))
         threads = torch.get_num_threads()
@@ -147,22 +148,33 @@ def _starting_student(task: TrainingTask, found: Checkpoint | None) -> Student:
 
 def _new_state(task: TrainingTask, number: int) -> StageState:
     """The state in which a stage begins; weights are averaged in the last stage only."""
-    averages = number == len(task.stages) - 1 and task.options.averaging == "swad"
+    averages = number == len(task.stages) - 1 and task.options.averaging != "none"
     return StageState(valley=LossValley() if averages else None)
 
 
-def choose(student: Student, state: StageState, validate: Callable[[], Score]) -> Chosen:
-    """Gives the student the better of the best raw weights and the average on source validation."""
+def choose(
+    student: Student,
+    state: StageState,
+    validate: Callable[[], Score],
+    *,
+    takes_average: bool = False,
+) -> Chosen:
+    """Gives the student the better of the best raw weights and the average on source validation.
+
+    With `takes_average` it gets the average, if there is one. The best raw weights are the best of
+    many, so on few validation images their accuracy flatters them.
+    """
     assert state.best is not None  # a stage has a last step, and validates after it
     average = None
     if state.valley is not None:
         put(student, state.valley.average())
         average = validate()
-    takes_average = average is not None and average.accuracy >= state.best.score.accuracy
-    if not takes_average:
+    is_better = average is not None and average.accuracy >= state.best.score.accuracy
+    is_average = is_better or (takes_average and average is not None)
+    if not is_average:
         put(student, state.best.tensors)
     return Chosen(
-        weights="average" if takes_average else "raw",
+        weights="average" if is_average else "raw",
         step=state.best.step,
         raw=state.best.score,
         average=average,

@@ -26,6 +26,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "one-cycle": {"schedule": "one-cycle"},
     "cosine": {"schedule": "cosine"},
     "no averaging": {"averaging": "none"},
+    "centred": {"centre_embeddings": True},
     "mean target": {"mean_target_prob": 0.5},
     "clean": {"clean_prob": 0.5},
     "line drawing": {"line_drawing_prob": 0.5},
@@ -50,8 +51,8 @@ def _train(
 
 def _differing(student: Student, other: Student) -> list[str]:
     first, second = student.state_dict(), other.state_dict()
-    assert first.keys() == second.keys()
-    return [key for key in first if not torch.equal(first[key], second[key])]
+    apart = first.keys() ^ second.keys()
+    return [*apart, *(n for n in first.keys() - apart if not torch.equal(first[n], second[n]))]
 
 
 def _some_bought() -> TrainingData:

@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_stops_training() -> None:
         fit(work, student, state=StageState(), report=silent, save=lambda state: None)
 
 
-def _chosen(raw: float, average: float) -> tuple[str, float]:
+def _chosen(raw: float, average: float, takes_average: bool = False) -> tuple[str, float]:
     """Best raw weights of 1 at accuracy `raw`, an average of 0.5 at accuracy `average`."""
     student = _student("test_vit")
     bias = student.head.get_parameter("projection.bias")
@@ -216,8 +216,17 @@ def _chosen(raw: float, average: float) -> tuple[str, float]:
     fit(work, student, state=state, report=silent, save=lambda state: None)
     assert state.best is not None
     state.best.tensors["head.projection.bias"].fill_(7.0)
-    chosen = choose(student, state, lambda: Score(accuracy=average, loss=1.0))
+    chosen = choose(
+        student,
+        state,
+        lambda: Score(accuracy=average, loss=1.0),
+        takes_average=takes_average,
+    )
     return chosen.weights, float(bias.detach()[0])
+
+
+def test_the_average_is_taken_where_it_is_asked_for_whatever_the_best_single_step_reached() -> None:
+    assert _chosen(raw=0.9, average=0.8, takes_average=True) == ("average", 0.5)
 
 
 def test_the_better_of_raw_and_average_is_chosen_and_the_average_where_they_are_equal() -> None:

@@ -208,6 +208,17 @@ def test_without_averaging_the_best_raw_weights_are_the_student(
     assert chosen.average is None
 
 
+def test_swad_only_takes_the_average_and_still_reports_the_best_raw_weights(
+    data: TrainingData, validation: LabelledImages, settings: TrainingOptions
+) -> None:
+    either, only = (
+        _train(data, validation, settings.changed(averaging=averaging)).chosen
+        for averaging in ("swad", "swad-only")
+    )
+    assert only.weights == "average"
+    assert (only.average, only.raw, only.step) == (either.average, either.raw, either.step)
+
+
 def test_memory_mapped_read_only_tables_train_as_arrays_do(
     data: TrainingData, validation: LabelledImages, settings: TrainingOptions, tmp_path: Path
 ) -> None:
