@@ -1,4 +1,4 @@
-"""`teacher-server`: serve, keys, ledger, openapi. Reads the command line and prints results."""
+"""`teacher-server`: reads the command line and prints results."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import gc
 import json
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args, get_origin
+from typing import TYPE_CHECKING
 
 from teacher_server.errors import VendorError
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
     from teacher_server.settings import VendorSettings
 
 _DATABASE_HELP = "ledger database, as in serve --help (also TEACHER_DATABASE)"
@@ -30,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 gets escapes, not an error
             stream.reconfigure(errors="backslashreplace")
-    arguments = _parser(is_serve=argv[:1] == ["serve"]).parse_args(argv)
+    arguments = _parser(asked=argv[0] if argv else "").parse_args(argv)
     try:
         result: int = arguments.run(arguments)
     except KeyboardInterrupt:
@@ -46,15 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return result
 
 
-def _parser(*, is_serve: bool) -> argparse.ArgumentParser:
+def _parser(*, asked: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="teacher-server",
         description="A vendor of CLIP embeddings, metered by the query.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve the model over HTTP")
-    if is_serve:  # importing the settings takes half a second, which other help need not wait for
+    if asked == "serve":  # importing the settings takes half a second; other help need not wait
         _add_serve(serve)
+    doctor = commands.add_parser("doctor", help="find what would stop the vendor from selling")
+    _add_doctor(doctor, has_options=asked == "doctor")
     _add_keys(commands.add_parser("keys", help="create, list, change and top up API keys"))
     _add_ledger(commands.add_parser("ledger", help="check, purge, correct and back up the ledger"))
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
@@ -68,52 +67,32 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    from teacher_server.settings import VendorSettings
+    from teacher_server.commands.serve_options import add_options, sources_of_options
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = sources_of_options()
     parser.add_argument("--config", type=Path, help="TOML file with any of these options")
-    only_elsewhere = []
-    for name, field in VendorSettings.model_fields.items():
-        if name in VendorSettings.not_flags:
-            entry = textwrap.fill(f"TEACHER_{name.upper()}: {field.description}", 78)
-            only_elsewhere.append(textwrap.indent(entry, "  "))
-            continue
-        parser.add_argument(
-            "--" + name.replace("_", "-"),
-            type=int if int in (field.annotation, *get_args(field.annotation)) else str,
-            default=argparse.SUPPRESS,
-            metavar=_metavar(field),
-            help=f"{field.description}{_default(name, field)}",
-        )
-    parser.epilog = "\n".join(
-        (
-            "Every option is also an environment variable (--max-items: TEACHER_MAX_ITEMS) and",
-            "a key of the TOML file (max_items). Flags override the environment, which",
-            "overrides the file. The following have no flag, because other users of a machine",
-            "can see its command lines:",
-            *only_elsewhere,
-        )
-    )
+    add_options(parser)
     parser.set_defaults(run=_serve)
 
 
-def _metavar(field: FieldInfo) -> str:
-    types = (field.annotation, *get_args(field.annotation))  # an optional type, and its parts
-    choices = [one for part in types for one in get_args(part) if isinstance(one, str)]
-    if choices:
-        return "{" + ",".join(dict.fromkeys(choices)) + "}"
-    if any(get_origin(part) is tuple for part in types):
-        return "R,G,B"
-    return "N" if int in types else "VALUE"
+def _add_doctor(parser: argparse.ArgumentParser, *, has_options: bool) -> None:
+    parser.usage = "teacher-server doctor [-h] [--json] [--config CONFIG] [OPTION ...]"
+    parser.description = (
+        "Look at everything that a vendor with these options needs before it sells: the settings, "
+        "the port, open files, disks and memory, the clock, the database with its schema and "
+        "rights, the pepper, the keys, and the model's weights. Each finding that is not "
+        '"ok" names a fix. Nothing is changed or downloaded. The options are those of '
+        "serve, from the command line, the environment and --config."
+    )
+    parser.epilog = "The exit code is 0 if no finding is an error, and 1 otherwise."
+    parser.add_argument("--json", action="store_true", help="print the findings as a JSON list")
+    parser.add_argument("--config", type=Path, help="TOML file with any of serve's options")
+    if has_options:
+        from teacher_server.commands.serve_options import add_options
 
-
-def _default(name: str, field: FieldInfo) -> str:
-    default = field.default
-    if default is None:
-        return ""
-    if "bytes" in name:
-        return f", in bytes (default: {default}, {default // 2**20} MiB)"
-    return f" (default: {default})"
+        add_options(parser, shown=False)
+    parser.set_defaults(run=_doctor)
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:
@@ -272,6 +251,23 @@ def _serve(arguments: argparse.Namespace) -> int:
         gc.enable()
         gc.unfreeze()  # otherwise libraries that count their objects report leaks at the end
     return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from teacher_server.doctor.run import findings
+
+    found = []
+    for finding in findings(lambda: _settings(arguments)):
+        found.append(finding)
+        if not arguments.json:
+            _print(finding.as_text())
+    errors = sum(finding.level == "error" for finding in found)
+    warnings = sum(finding.level == "warning" for finding in found)
+    if arguments.json:
+        _print(json.dumps([finding.as_dict() for finding in found], indent=2))
+    else:
+        _print(f"\n{errors} errors, {warnings} warnings; nothing was changed")
+    return 1 if errors else 0
 
 
 def _openapi(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 VendorError
 ├── ModelUnavailable        the weights or the configuration cannot be found
+│   ├── NotDownloaded       the weights are on a hub, and nothing may be downloaded
 │   └── UnsafeCheckpoint    loading the file could have run code in it
 ├── SettingsError           an option is not valid
 ├── LedgerError             the ledger cannot be opened, or refuses a change
@@ -27,6 +28,10 @@ class VendorError(Exception):
 
 class ModelUnavailable(VendorError):
     """The model's weights or configuration cannot be found; no other model is served instead."""
+
+
+class NotDownloaded(ModelUnavailable):
+    """The model is one of a hub, its cache lacks the weights, and nothing may be downloaded."""
 
 
 class UnsafeCheckpoint(ModelUnavailable):

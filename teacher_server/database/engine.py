@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -26,19 +26,10 @@ def open_engine(dsn: str) -> Engine:
     For SQLite, `~` is the home folder, links are followed, and the folder is created. Raises
     LedgerError if that fails, the DSN is not valid or its driver is not installed.
     """
-    try:
-        url = make_url(dsn)
-    except (ArgumentError, ValueError) as error:
-        message = f"the database DSN {_EXPECTED}"
-        raise LedgerError(message) from error
+    url = database_url(dsn)
     is_sqlite = url.get_backend_name() == "sqlite"
-    if is_sqlite and url.database in (None, "", ":memory:"):
-        message = "the ledger needs a file: an in-memory database would lose what was paid"
-        raise LedgerError(message)
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
     if is_sqlite:
-        url = url.set(database=str(_create_folder(Path(str(url.database)))))
+        _create_folder(Path(str(url.database)))
     try:
         engine = create_engine(url, pool_pre_ping=not is_sqlite, hide_parameters=True)
     except ArgumentError as error:
@@ -57,19 +48,45 @@ def open_engine(dsn: str) -> Engine:
     return engine
 
 
-def _create_folder(path: Path) -> Path:
+def database_url(dsn: str) -> URL:
+    """The DSN as it is opened: with its driver, and SQLite's path with `~` and links followed.
+
+    Raises LedgerError if it is not valid.
+    """
+    try:
+        url = make_url(dsn)
+    except (ArgumentError, ValueError) as error:
+        message = f"the database DSN {_EXPECTED}"
+        raise LedgerError(message) from error
+    if url.drivername == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() != "sqlite":
+        return url
+    if url.database in (None, "", ":memory:"):
+        message = "the ledger needs a file: an in-memory database would lose what was paid"
+        raise LedgerError(message)
+    path = Path(str(url.database))
     try:
         found = path.expanduser()
         if not str(path).startswith("file:"):  # a URI, where the DSN says `uri=true`
             # The lock and the pepper are beside the file itself. Beside a link, there would be
             # others, and two servers could use one file.
             found = found.resolve()
-        found.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        message = f"the folder of the ledger {path} cannot be created: {reason}"
-        raise LedgerError(message) from error
-    return found
+        raise _no_folder(path, error) from error
+    return url.set(database=str(found))
+
+
+def _create_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_folder(path, error) from error
+
+
+def _no_folder(path: Path, error: Exception) -> LedgerError:
+    reason = getattr(error, "strerror", None) or error
+    return LedgerError(f"the folder of the ledger {path} cannot be created: {reason}")
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def load_encoder(
     """
     import open_clip
 
-    _check_device(device)
+    check_device(device)
     if engine == "onnx":
         require_onnx(precision=precision, device=device)
     source = resolve_model(model, pretrained)
@@ -90,7 +90,8 @@ def _network_configuration(open_clip: ModuleType, source: ModelSource) -> dict[s
     return {"model_cfg": json.loads(json.dumps(model_cfg)), "quick_gelu": quick_gelu}
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raise SettingsError for a device that does not compute."""
     try:
         total = float(torch.ones(2, device=device).sum())
     # Devices fail differently: RuntimeError without a driver, for an unknown name and on `meta`,

@@ -42,12 +42,15 @@ class ModelSource:
         return Path(self.architecture.removeprefix(prefix)) if is_local else None
 
 
-def resolve_model(model: str, pretrained: str | None, *, embedded: Path = EMBEDDED) -> ModelSource:
+def resolve_model(
+    model: str, pretrained: str | None, *, embedded: Path = EMBEDDED, download: bool = True
+) -> ModelSource:
     """Find the configuration and the weights, and download them from the hub if necessary.
 
     `model` is `embedded`, a local folder, a checkpoint file beside its configuration,
     `hf-hub:org/name`, or an open_clip architecture, where `pretrained` is a tag or a checkpoint
     file. Raises ModelUnavailable, which lists the alternatives; no other model is used instead.
+    With `download=False` a hub's cache is searched alone, and NotDownloaded says what it lacks.
     """
     if model == "embedded":
         if not (embedded / CONFIG_NAME).is_file():
@@ -74,15 +77,15 @@ def resolve_model(model: str, pretrained: str | None, *, embedded: Path = EMBEDD
         return ModelSource(id=path.stem, architecture=f"local-dir:{path.parent}", checkpoint=path)
     if model.startswith("hf-hub:"):
         repository = model.removeprefix("hf-hub:")
-        config = fetch_from_hub(repository, CONFIG_NAME)
-        checkpoint = fetch_from_hub(repository, _SAFE_NAME, _PICKLED_NAME)
+        config = fetch_from_hub(repository, CONFIG_NAME, download=download)
+        checkpoint = fetch_from_hub(repository, _SAFE_NAME, _PICKLED_NAME, download=download)
         return ModelSource(
             id=model, architecture=f"local-dir:{config.parent}", checkpoint=checkpoint
         )
-    return _resolve_pair(model, pretrained)
+    return _resolve_pair(model, pretrained, download=download)
 
 
-def _resolve_pair(model: str, pretrained: str | None) -> ModelSource:
+def _resolve_pair(model: str, pretrained: str | None, *, download: bool) -> ModelSource:
     import open_clip
 
     architecture = model.replace("/", "-")
@@ -110,7 +113,7 @@ def _resolve_pair(model: str, pretrained: str | None) -> ModelSource:
     return ModelSource(
         id=f"{architecture}/{pretrained}",
         architecture=architecture,
-        checkpoint=fetch_from_hub(repository, safe, named),
+        checkpoint=fetch_from_hub(repository, safe, named, download=download),
         preprocess=config,
         uses_quick_gelu=bool(config.get("quick_gelu")),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from teacher_server.errors import ModelUnavailable, UnsafeCheckpoint
+from teacher_server.errors import ModelUnavailable, NotDownloaded, UnsafeCheckpoint
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "embedded"
 CONFIG_NAME = "open_clip_config.json"
@@ -79,17 +79,18 @@ def require_only_tensors(path: Path) -> None:
         raise UnsafeCheckpoint(message)
 
 
-def fetch_from_hub(repository: str, *filenames: str) -> Path:
+def fetch_from_hub(repository: str, *filenames: str, download: bool = True) -> Path:
     """The first of these files that the Hugging Face cache or hub has; raises ModelUnavailable.
 
     If the hub's name cannot be resolved, only the cache is searched; the hub's client would
-    otherwise retry for a minute.
+    otherwise retry for a minute. With `download=False`, NotDownloaded is raised for what the cache
+    lacks.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     reason: Exception | None = None
-    is_offline = not _hub_resolves()
+    is_offline = not download or not _hub_resolves()
     for filename in filenames:
         try:
             # The operator chose the repository, and the fingerprint identifies what was read.
@@ -100,6 +101,9 @@ def fetch_from_hub(repository: str, *filenames: str) -> Path:
             )
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
             reason = error
+    if not download:
+        message = f"the cache of the hub lacks the weights of {repository}"
+        raise NotDownloaded(message) from reason
     message = f"the weights of {repository} are neither on the hub nor in its cache"
     raise model_unavailable(message) from reason
 

@@ -27,6 +27,21 @@ def load_pepper(engine: Engine, given: str | None) -> bytes:
     may be created: for PostgreSQL, where all replicas need the same pepper, and for a ledger whose
     keys were hashed with a pepper that is gone.
     """
+    pepper = find_pepper(engine, given)
+    if pepper is not None:
+        return pepper
+    # Never replaces a pepper that another process creates at the same moment.
+    path = _file_of(engine)
+    write_atomically(path, secrets.token_hex(32) + "\n", overwrite=False, permissions=0o600)
+    return _read(path)
+
+
+def find_pepper(engine: Engine, given: str | None, *, has_tables: bool = True) -> bytes | None:
+    """The pepper as `load_pepper` finds it, or None where that would create it.
+
+    `has_tables` is false for a database that was never migrated. Raises LedgerError as
+    `load_pepper` does.
+    """
     if given is not None:
         if len(given) < _MIN_CHARACTERS:
             message = f"TEACHER_PEPPER needs {_MIN_CHARACTERS} characters or more"
@@ -38,9 +53,9 @@ def load_pepper(engine: Engine, given: str | None) -> bytes:
             "of this database (to create a pepper: openssl rand -hex 32)"
         )
         raise LedgerError(message)
-    path = Path(f"{engine.url.database}.pepper")
+    path = _file_of(engine)
     # Queried before the file is checked: another process creates the file before its first key.
-    has_peppered_keys = _has_peppered_keys(engine)
+    has_peppered_keys = has_tables and _has_peppered_keys(engine)
     if not path.exists():
         if has_peppered_keys:
             message = (
@@ -48,9 +63,12 @@ def load_pepper(engine: Engine, given: str | None) -> bytes:
                 "used before; without the pepper, no key of this ledger can be verified"
             )
             raise LedgerError(message)
-        # Never replaces a pepper that another process creates at the same moment.
-        write_atomically(path, secrets.token_hex(32) + "\n", overwrite=False, permissions=0o600)
+        return None
     return _read(path)
+
+
+def _file_of(engine: Engine) -> Path:
+    return Path(f"{engine.url.database}.pepper")
 
 
 def _has_peppered_keys(engine: Engine) -> bool:

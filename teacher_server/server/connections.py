@@ -44,11 +44,25 @@ def raise_open_file_limit(max_connections: int) -> int:
     Returns the number of connections that the process can then hold.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max_connections + _OTHER_FILES
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    allowed = _allowed_files(max_connections, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return max(1, min(max_connections, allowed - _OTHER_FILES))
+    return _connections(max_connections, allowed)
+
+
+def possible_connections(max_connections: int) -> int:
+    """The number that `raise_open_file_limit` would return; it raises nothing."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _connections(max_connections, _allowed_files(max_connections, hard))
+
+
+def _allowed_files(max_connections: int, hard: int) -> int:
+    wanted = max_connections + _OTHER_FILES
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+
+
+def _connections(max_connections: int, files: int) -> int:
+    return max(1, min(max_connections, files - _OTHER_FILES))
 
 
 def limited_protocol(limits: ConnectionLimits) -> type[HttpToolsProtocol]:

@@ -15,7 +15,6 @@ import uvicorn
 
 from teacher_server.api.app import create_app
 from teacher_server.atomic_file import write_atomically
-from teacher_server.errors import SettingsError
 from teacher_server.inference.model_info import Encoder
 from teacher_server.inference.recorded import PREFIX, RecordedEncoder
 from teacher_server.ledger.ledger import open_database, open_ledger
@@ -28,6 +27,7 @@ from teacher_server.server.connections import (
     raise_open_file_limit,
 )
 from teacher_server.server.first_key import ensure_first_key
+from teacher_server.server.listener import listen_on
 from teacher_server.settings import VendorSettings
 
 _log = logging.getLogger("teacher_server")
@@ -49,7 +49,7 @@ def serve(
         open_ledger(
             engine, lease_seconds=settings.lease_seconds, pepper=settings.given_pepper
         ) as ledger,
-        _bind(settings.host, settings.port) as listener,
+        listen_on(settings.host, settings.port) as listener,
     ):
         ensure_first_key(ledger, settings, show=show)
         encoder = _load_encoder(settings)
@@ -104,19 +104,6 @@ class _AnnouncingServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self.started:
             self._listening()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        message = f"cannot listen on {host}:{port}: {error.strerror}"
-        raise SettingsError(message) from error
-    return listener
 
 
 def _url(host: str, port: int) -> str:

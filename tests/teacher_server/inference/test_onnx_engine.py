@@ -74,7 +74,7 @@ def test_tracing_does_not_bring_torch_back(by_onnx: OpenClipEncoder) -> None:
 def test_it_is_refused_in_bf16_and_on_a_gpu(
     more: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("teacher_server.inference.encoder._check_device", lambda device: None)
+    monkeypatch.setattr("teacher_server.inference.encoder.check_device", lambda device: None)
     load: Callable[..., object] = load_encoder
     with pytest.raises(SettingsError, match="runs in fp32 on the CPU"):
         load("embedded", engine="onnx", **more)
