@@ -16,6 +16,7 @@ from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
 from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
+from student.embeddings.zero_shot import correct
 from student.errors import BadInput
 from student.evaluation.calibration import NOT_CALIBRATED, calibrate
 from student.evaluation.file_names import named
@@ -253,8 +254,7 @@ def zero_shot(
     """
     if not len(images) or not len(texts):
         return None
-    correct = int(((images @ texts.T).argmax(axis=1) == labels).sum())
-    return AccuracyCount(correct=correct, images=len(images))
+    return AccuracyCount(correct=correct(images, texts, labels), images=len(images))
 
 
 def _training_data(

@@ -25,6 +25,7 @@ from student.data.folder.image_folder import Catalogue
 from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
 from student.embeddings.lookup import TeacherEmbeddings
+from student.embeddings.zero_shot import DOUBTFUL
 from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.duration import RunClock
 from student.evaluation.experiment import Experimenter, MethodProgress, Point, teacher_accuracy
@@ -108,10 +109,6 @@ def run_experiment(
     )
 
 
-_DOUBTFUL = 0.5
-"""A teacher whose zero-shot accuracy is surely below this is worth a warning."""
-
-
 def teacher_sentence(teacher: AccuracyCount) -> str:
     """The teacher's zero-shot accuracy with its 95% interval, as a sentence."""
     interval = teacher.interval
@@ -132,7 +129,7 @@ def _teacher_accuracy(
     teacher = teacher_accuracy(split, scanned, paid, options)
     if teacher is None:
         return None
-    if teacher.interval.high < _DOUBTFUL:
+    if teacher.interval.high < DOUBTFUL:
         terminal.warn(
             f"{teacher_sentence(teacher)}: it may not know these images; compare with --method erm "
             "before you buy more"

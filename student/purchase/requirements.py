@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache.records.embedding_key import EmbeddingKey
 from cache.storage.reader import CacheReader
@@ -92,13 +93,23 @@ class EmbeddingRequirements:
 
     def measuring(self) -> list[EmbeddingRequest]:
         """What measures a student without labels: captions, then images; [] with labels."""
-        if self._scanned.catalogue.is_labelled:
+        if self.has_labels:
             return []
         items, clean = self._scanned.measured, self._scanned.clean
         captions = [caption for item in items for caption in item.captions]
         images = image_requests(self._fingerprint, items, clean, range(len(items)), self._limits)
         texts = text_requests(self._fingerprint, list(dict.fromkeys(captions)), kind="caption")
         return [*texts, *images]
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the images have classes."""
+        return self._scanned.catalogue.is_labelled
+
+    def labels(self, rows: Sequence[int]) -> NDArray[np.int64]:
+        """The classes of the training images of these rows, by number."""
+        training = self._scanned.training
+        return np.array([self._scanned.label(training[row]) for row in rows], dtype=np.int64)
 
     def has_texts(self, cache: CacheReader) -> bool:
         """Whether every prompt was bought."""

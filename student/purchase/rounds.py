@@ -20,6 +20,7 @@ from student.purchase.progress import PurchaseSummary
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
 from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import PurchaseSession, open_session
+from student.purchase.teacher_trial import TeacherTrial
 from student.purchase.text_lengths import require_whole_texts
 from student.training.methods import METHODS, reads_images
 from student.wires.protocol import Vendor
@@ -49,7 +50,7 @@ async def run_purchase(
     requirements = EmbeddingRequirements(
         options.data, options.purchase.prompts, scanned, session.model
     )
-    plan, rounds = _planned(options, scanned, requirements, session, terminal)
+    plan, rounds, rows = _planned(options, scanned, requirements, session, terminal)
     session.show(plan, f"purchase from {vendor.url}", data=options.data.data)
     if options.training.is_auto:
         terminal.say(
@@ -75,7 +76,8 @@ async def run_purchase(
         request for request in plan.in_open_purchases if request.key.modality == "text"
     )
     if rounds is None:
-        summary = await session.buy(plan)
+        trial = TeacherTrial(plan, requirements, rows, cache=cache, terminal=terminal)
+        summary = await session.buy(plan, watch=trial)
     else:
         summary = await _buy_in_rounds(rounds, session, plan, requirements)
     _report(plan, summary, terminal)
@@ -88,8 +90,9 @@ def _planned(
     requirements: EmbeddingRequirements,
     session: PurchaseSession,
     terminal: Terminal,
-) -> tuple[Plan, AcquisitionRounds | None]:
-    """The plan in the selector's order, and the rounds where that order depends on the answers.
+) -> tuple[Plan, AcquisitionRounds | None, Sequence[int]]:
+    """The plan in the selector's order, the rounds where that order depends on the answers, and the
+    rows of the images in the order of the plan.
 
     A plan with rounds says how much will be spent, not yet on which images. Where the budget covers
     everything, there is nothing to choose and no features are computed. Where no method reads image
@@ -98,19 +101,20 @@ def _planned(
     if not reads_images(options.training):
         names = ", ".join(options.training.methods)
         terminal.say(f"{names}: no image embedding would be read, so none is bought")
-        return session.plan(requirements.wanted([])), None
+        return session.plan(requirements.wanted([])), None, []
     chosen = selector(options.purchase.selector)
     at_random = SELECTORS["random"]
     candidates = candidates_for(at_random, scanned, options.training, options.run, terminal)
-    plan = session.plan(requirements.wanted(order("random", candidates, seed=options.run.seed)))
+    rows: Sequence[int] = order("random", candidates, seed=options.run.seed)
+    plan = session.plan(requirements.wanted(rows))
     if chosen is at_random or not plan.left_out:
-        return plan, None
+        return plan, None, rows
     candidates = candidates_for(chosen, scanned, options.training, options.run, terminal)
     if chosen.in_rounds is not None:
-        return plan, chosen.in_rounds(candidates, seed=options.run.seed)
+        return plan, chosen.in_rounds(candidates, seed=options.run.seed), rows
     # No image costs less than one unit: what comes later in the order cannot be bought.
-    ranked = order(chosen.name, candidates, seed=options.run.seed, length=plan.budget)
-    return session.plan(requirements.wanted(ranked)), None
+    rows = order(chosen.name, candidates, seed=options.run.seed, length=plan.budget)
+    return session.plan(requirements.wanted(rows)), None, rows
 
 
 async def _buy_in_rounds(

@@ -24,7 +24,7 @@ from student.purchase.embedding_buyer import choose_model
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.journal import Payer, PurchaseJournal
 from student.purchase.plan import Plan, make_plan
-from student.purchase.progress import Listener, Progress, PurchaseSummary
+from student.purchase.progress import Listener, Progress, PurchaseSummary, silent
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.run_record import RunLabel, buy_and_record, named_in
 from student.purchase.sold_network import sold_network
@@ -146,8 +146,11 @@ class PurchaseSession:
             f"were charged. Nothing was bought; {remedy}"
         )
 
-    async def buy(self, plan: Plan) -> PurchaseSummary:
-        """Buy a plan. Several plans are the rounds of one run, each recorded under its own name."""
+    async def buy(self, plan: Plan, *, watch: Listener = silent) -> PurchaseSummary:
+        """Buy a plan. Several plans are the rounds of one run, each recorded under its own name.
+
+        `watch` is told the progress, as the bar is.
+        """
         name = f"{self.run.name}.{len(self._parts) + 1}" if self._parts else self.run.name
         account = self.vendor.ledger_name(self.account)
         payer = Payer(
@@ -157,7 +160,12 @@ class PurchaseSession:
             is_known_to_vendor=self.vendor.knows_purchases,
         )
         journal = PurchaseJournal(plan, cache=self.cache, payer=payer)
-        with _purchase_bar(self.terminal) as listener:
+        with _purchase_bar(self.terminal) as show:
+
+            def listener(progress: Progress) -> None:
+                show(progress)
+                watch(progress)
+
             summary = await buy_and_record(
                 PurchaseRecorder(journal, listener=listener),
                 self.vendor,

@@ -1,0 +1,87 @@
+"""What a purchase says of the teacher while there is still something to buy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from cache.paid_cache import PaidCache
+from student.console import Terminal, quiet
+from student.data.image_set import load_image_set
+from student.purchase.rounds import run_purchase
+from tests.support.client_purchases import TEXTS, run_options
+from tests.support.ledger_vendor import LedgerVendor
+from tests.support.pictures import write_domains
+from tests.support.purchase_setup import client_of
+
+HANDFUL = 8
+SAID = f"of the first {HANDFUL} images correctly (zero-shot, 95% interval"
+
+
+@pytest.fixture
+def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("student.purchase.teacher_trial.HANDFUL", HANDFUL)
+    return write_domains(tmp_path / "pets", domains=4)
+
+
+async def printed(
+    pets: Path, vendor: Callable[[httpx.Request], httpx.Response], **more: object
+) -> str:
+    options, output = run_options(pets, **more), StringIO()
+    scanned = load_image_set(options.data, options.run, quiet())
+    with PaidCache.open(options.purchase.cache) as cache:
+        async with client_of(vendor) as client:
+            terminal = Terminal(Console(file=output, width=400))
+            await run_purchase(client, options, scanned, cache, terminal, "distill-client")
+    return output.getvalue()
+
+
+async def test_the_teacher_is_judged_by_the_first_images_once_before_the_rest_is_bought(
+    pets: Path,
+) -> None:
+    vendor = LedgerVendor()
+    spent_when_said: list[int] = []
+    say = Terminal.warn
+
+    def warn(terminal: Terminal, text: str) -> None:
+        if SAID in text:
+            spent_when_said.append(vendor.spent)
+        say(terminal, text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Terminal, "warn", warn)
+        patch.setattr("student.purchase.teacher_trial.DOUBTFUL", 1.1)  # no teacher is that good
+        output = await printed(pets, vendor, budget=1_000, concurrency=1)
+    assert output.count(SAID) == 1
+    (spent,) = spent_when_said
+    assert TEXTS + HANDFUL <= spent < TEXTS + HANDFUL + 4  # of requests of four
+    assert vendor.spent > spent
+    assert "Ctrl-C stops the purchase, and what is bought stays" in output
+
+
+async def test_a_teacher_that_may_know_the_images_is_not_warned_about(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("student.purchase.teacher_trial.DOUBTFUL", 0.0)
+    output = await printed(pets, LedgerVendor(), budget=1_000)
+    assert SAID in output
+    assert "Ctrl-C" not in output
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"budget": TEXTS + HANDFUL},  # nothing would be left to stop
+        {"method": "erm", "budget": 1_000},
+        {"dry_run": True, "budget": 1_000},
+    ],
+)
+async def test_nothing_is_said_where_no_more_images_are_to_be_bought(
+    pets: Path, more: dict[str, object]
+) -> None:
+    assert SAID not in await printed(pets, LedgerVendor(), **more)
