@@ -8,9 +8,10 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from teacher_server.api.admin_schemas import KeyChange, NewCorrection, NewKey, TopUp
+from teacher_server.api.embedding_request import EmbeddingRequest
 from teacher_server.api.problem_types import PROBLEM_TYPES, Code
 from teacher_server.api.problems import MEDIA_TYPE, problem_document
-from teacher_server.api.schemas import EmbeddingRequest, ProblemDocument
+from teacher_server.api.schemas import ProblemDocument
 
 _REQUEST_SCHEMAS = (EmbeddingRequest, KeyChange, NewCorrection, NewKey, ProblemDocument, TopUp)
 ANSWER_HEADERS: dict[str, Any] = {

@@ -14,11 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from teacher_server.api.body import validation_problem
+from teacher_server.api.embedding_request import EmbeddingRequest
 from teacher_server.api.json_size import has_more_marks, has_token_ids
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.api.request_items import ItemReader, images_problem
-from teacher_server.api.schemas import EmbeddingRequest
 from teacher_server.canonical_json import canonical_sha256
 from teacher_server.errors import ImageRefused, TextRefused
 from teacher_server.inference.decode_image import ImageLimits, decode_image

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from teacher_server.api.embedding_request import InputItem, TextPart
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
-from teacher_server.api.schemas import InputItem, TextPart
 from teacher_server.errors import ImageRefused
 from teacher_server.inference.decode_image import ImageLimits, check_size, decode_base64
 from teacher_server.inference.image_strings import (

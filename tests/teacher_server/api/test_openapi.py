@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.support.vendor_in_process import Vendor
 from teacher_server.api.app import openapi_document
+from teacher_server.api.embedding_request import EmbeddingRequest
 from teacher_server.api.problem_types import PROBLEM_TYPES
-from teacher_server.api.schemas import EmbeddingRequest, EmbeddingResponse, ProblemDocument
+from teacher_server.api.schemas import EmbeddingResponse, ProblemDocument
 from teacher_server.cli import main
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "reference" / "openapi.json"
