@@ -238,23 +238,13 @@ def teacher_accuracy(
 ) -> AccuracyCount | None:
     """The teacher's own zero-shot accuracy on the training images that were bought, as they are.
 
-    None if none was.
+    None if none was, or if there are no classes.
     """
     images, bought, texts = _bought(split, scanned, paid, options.changed(views=1))
-    labels = np.array([scanned.label(item) for item in split.train], dtype=np.int64)
-    return zero_shot(images[bought], texts, labels[bought[:, 0]])
-
-
-def zero_shot(
-    images: NDArray[np.float32], texts: NDArray[np.float32], labels: NDArray[np.int64]
-) -> AccuracyCount | None:
-    """How many image embeddings (N, D) have the text (C, D) of their label (N,) as the nearest.
-
-    None without images, or without classes.
-    """
-    if not len(images) or not len(texts):
+    if not bought.any() or not len(texts):
         return None
-    return AccuracyCount(correct=correct(images, texts, labels), images=len(images))
+    labels = np.array([scanned.label(item) for item in split.train], dtype=np.int64)[bought[:, 0]]
+    return AccuracyCount(correct=correct(images[bought], texts, labels), images=len(labels))
 
 
 def _training_data(

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from student.console import Terminal
+from student.embeddings.zero_shot import correct
 from student.evaluation import parallel
-from student.evaluation.experiment import zero_shot
 from student.evaluation.parallel import teacher_sentence
 from student.evaluation.results import AccuracyCount
 
@@ -19,8 +19,7 @@ from student.evaluation.results import AccuracyCount
 def test_an_image_counts_as_right_if_the_text_of_its_label_is_the_nearest() -> None:
     texts = np.eye(2, 3, dtype=np.float32)
     images = np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0.7, 0.2, 0]], dtype=np.float32)
-    assert zero_shot(images, texts, np.array([0, 1, 1])) == AccuracyCount(correct=2, images=3)
-    assert zero_shot(images[:0], texts, np.array([], dtype=np.int64)) is None
+    assert correct(images, texts, np.array([0, 1, 1])) == 2
 
 
 def test_the_sentence_has_the_accuracy_and_its_interval() -> None:
@@ -29,11 +28,11 @@ def test_the_sentence_has_the_accuracy_and_its_interval() -> None:
     assert "95% interval 82.6% to 94.5%" in text
 
 
-@pytest.mark.parametrize(("correct", "warned"), [(20, True), (80, False), (48, False)])
+@pytest.mark.parametrize(("right", "warned"), [(20, True), (80, False), (48, False)])
 def test_a_teacher_that_is_surely_wrong_on_half_of_the_images_is_warned_of(
-    correct: int, warned: bool, monkeypatch: pytest.MonkeyPatch
+    right: int, warned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teacher = AccuracyCount(correct=correct, images=100)
+    teacher = AccuracyCount(correct=right, images=100)
     monkeypatch.setattr(parallel, "teacher_accuracy", lambda *_: teacher)
     written = StringIO()
     terminal = Terminal(Console(file=written, width=400))
