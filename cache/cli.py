@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -127,7 +128,22 @@ def _parser() -> argparse.ArgumentParser:
         help="compare only receipts of accounts with this text in their name, such as the vendor's"
         " host (default: all)",
     )
+    completion = subparsers.add_parser(
+        "completion",
+        help="Print a script with which a shell completes cache-report",
+        description="Print a script with which a shell completes cache-report. For bash:"
+        ' eval "$(cache-report completion bash)"',
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.set_defaults(run=partial(_complete, parser), old_name=None)
     return parser
+
+
+def _complete(parser: argparse.ArgumentParser, _: Path, arguments: argparse.Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(parser, arguments.shell))
+    return commands.EXIT_OK
 
 
 def _add_export_options(export: argparse.ArgumentParser) -> None:

@@ -9,15 +9,12 @@ from importlib import import_module
 
 from cache.errors import CacheError
 from cache.standard_output import accept_any_text, discard_output
+from student.commands.names import ONLY_PRINTS, SUBCOMMANDS, module_of
 from student.errors import BadInput, StudentError
 from student.training.process import let_waiting_threads_sleep
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _RENAMED = {"plan": "forecast"}
-_ONLY_PRINTS = (
-    *("predict", "evaluate", "embed", "export", "forecast", "demo-data", "doctor", "init"),
-)
-SUBCOMMANDS = frozenset({*_ONLY_PRINTS, "bench", "serve"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError as error:
         discard_output()
-        if first in _ONLY_PRINTS:
+        if first in ONLY_PRINTS:
             return 0  # the reader of the pipe, such as `head`, has seen enough
         return _failed(error)
     except KeyboardInterrupt:
@@ -76,14 +73,16 @@ def _failed(error: OSError) -> int:
 def _run(command: str, arguments: list[str]) -> int:
     """Imports only the subcommand that is asked for: torch, which some need, loads slowly."""
     if command in SUBCOMMANDS:
-        module = import_module(f"student.commands.{command.replace('-', '_')}")
+        module = import_module(module_of(command))
         return int(module.main(arguments[1:]))
+    from student.options.output import output_options
     from student.options.read import read_options
 
-    options = read_options(arguments)  # first, so that --help does not wait for torch
+    output, others = output_options(arguments)
+    options = read_options(others)  # first, so that --help does not wait for torch
     from student.commands import distill
 
-    return distill.main(options, arguments)
+    return distill.main(options, output, arguments)
 
 
 if __name__ == "__main__":

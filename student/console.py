@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from io import StringIO
 from typing import Literal
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cache.standard_output import discard_output
+from student.options.output import Output
 
 LOG_SECONDS = 20  # between two lines of a bar where the output is not a terminal
 
@@ -32,8 +32,9 @@ class PipedConsole(Console):
 class Terminal:
     """Prints to a console. Bars are redrawn on a terminal, and print a few lines into a log."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, warnings: Console | None = None) -> None:
         self._console = console
+        self._warnings = warnings or console
 
     @property
     def width(self) -> int:
@@ -46,7 +47,7 @@ class Terminal:
 
     def warn(self, text: str) -> None:
         """Print a line as a warning."""
-        self._console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)
+        self._warnings.print(f"warning: {text}", style="yellow", highlight=False, markup=False)
 
     def heading(self, text: str) -> None:
         """Print the title of the next section."""
@@ -108,11 +109,15 @@ class Terminal:
         )
 
 
-def terminal() -> Terminal:
-    """Standard output."""
-    return Terminal(PipedConsole())
+def terminal(output: Output | None = None) -> Terminal:
+    """Standard output; standard error for what is printed beside JSON, and for the warnings that
+    `--quiet` leaves."""
+    if output is None or output == Output():
+        return Terminal(PipedConsole())
+    errors = PipedConsole(stderr=True)
+    return Terminal(Console(quiet=True), warnings=errors) if output.quiet else Terminal(errors)
 
 
 def quiet() -> Terminal:
     """A terminal whose output is discarded."""
-    return Terminal(Console(file=StringIO()))
+    return Terminal(Console(quiet=True))

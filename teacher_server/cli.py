@@ -50,14 +50,20 @@ def _parser(*, asked: str) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve the model over HTTP")
-    if asked == "serve":  # importing the settings takes half a second; other help need not wait
+    if asked in (
+        "serve",
+        "completion",
+    ):  # importing the settings takes half a second; other help need not wait
         _add_serve(serve)
     doctor = commands.add_parser("doctor", help="find what would stop the vendor from selling")
-    _add_doctor(doctor, has_options=asked == "doctor")
+    _add_doctor(doctor, has_options=asked in ("doctor", "completion"))
     _add_keys(commands.add_parser("keys", help="create, list, change and top up API keys"))
     _add_ledger(commands.add_parser("ledger", help="check, purge, correct and back up the ledger"))
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(run=_openapi)
+    completion = commands.add_parser("completion", help="print a script that completes in a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.set_defaults(run=_complete)
     return parser
 
 
@@ -268,6 +274,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
     else:
         _print(f"\n{errors} errors, {warnings} warnings; nothing was changed")
     return 1 if errors else 0
+
+
+def _complete(arguments: argparse.Namespace) -> int:
+    import shtab
+
+    _print(shtab.complete(_parser(asked="completion"), arguments.shell))
+    return 0
 
 
 def _openapi(arguments: argparse.Namespace) -> int:

@@ -9,20 +9,25 @@ from student.options.folders import require_writable
 from student.options.section import user_path
 
 
-def main(arguments: list[str]) -> int:
-    """Writes the images and prints how many there are. Raises BadInput."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    made = argparse.ArgumentParser(
         "distill-client demo-data",
         description="Write emoji in ten styles, as OUT/<style>/<class>/*.",
     )
-    parser.add_argument(
+    made.add_argument(
         "--out",
         type=user_path,
         default=Path("data/emoji"),
         metavar="FOLDER",
         help="output folder (default: data/emoji)",
     )
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the images and prints how many there are. Raises BadInput."""
+    options = parser().parse_args(arguments)
     from student.data.demo.lay_out import lay_out
 
     require_writable(options.out, "--out")

@@ -6,12 +6,15 @@ The network is not used after the purchase.
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -19,6 +22,12 @@ from cache.embedding_table import materialise
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.reports.markdown import markdown_report
+from student.commands.distill_summary import (
+    data_figures,
+    plan_figures,
+    purchase_figures,
+    student_figures,
+)
 from student.console import Terminal, terminal
 from student.data.folder.image_folder import require_data
 from student.data.image_set import ImageSet, load_image_set
@@ -34,9 +43,11 @@ from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
 from student.options import Options, TrainingOptions
 from student.options.folders import require_folders, require_room
+from student.options.output import Output
 from student.options.purchase import api_key
 from student.options.unlabelled import without_classes
 from student.purchase.cost import PurchaseCost, purchase_cost
+from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary
 from student.purchase.rounds import PurchaseResult, run_purchase, waiting_advice
 from student.purchase.session import ask_for_model
@@ -53,15 +64,18 @@ from student.wires.open import open_vendor
 _COPIES = 3
 
 
-def main(options: Options, arguments: Sequence[str]) -> int:
+def main(options: Options, output: Output, arguments: Sequence[str]) -> int:
     """Runs the command with these options, which were read from `arguments`."""
     command = shlex.join(["distill-client", *arguments])  # the API key is never an argument
-    run_distill(options, terminal(), command=command)
+    summary = run_distill(options, terminal(output), command=command)
+    if output.json:
+        print(json.dumps(summary))
     return 0
 
 
-def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
-    """Buys what the run needs, trains the students and writes the output folder.
+def run_distill(options: Options, terminal: Terminal, *, command: str) -> dict[str, Any]:
+    """Buys what the run needs, trains the students and writes the output folder; returns its
+    figures, ready for JSON.
 
     After Ctrl-C or a kill, the same command resumes from the cache and the checkpoints, and pays
     for nothing twice. Raises StudentError and CacheError.
@@ -76,9 +90,10 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
         _opened(options, scanned.splits, terminal) as tracked,
     ):
         result = asyncio.run(_purchase(options, scanned, cache, key, terminal, command))
-        if result is None:  # a dry run
+        figures = {"data": data_figures(scanned)}
+        if isinstance(result, Plan):  # a dry run
             say_time_of_trial(options, scanned, terminal)
-            return
+            return {**figures, "plan": plan_figures(result), "purchase": None, "students": []}
         terminal.heading("distillation")
         whole, paid = _stored_purchase(options, result, cache)
         cost_of = partial(purchase_cost, cache, prices=result.plan.prices)
@@ -97,6 +112,13 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> None:
         lost = list(chain.from_iterable(one.losses() for one in tracked.values()))
         spend = markdown_report(cache)
         write_artefacts(options, scanned, trained, whole, spend, terminal, lost)
+        folders = _folders(options, scanned.splits)
+        return {
+            **figures,
+            "plan": plan_figures(result.plan),
+            "purchase": purchase_figures(result.summary),
+            "students": student_figures(trained, list(folders.values())),
+        }
 
 
 @contextmanager
@@ -107,12 +129,16 @@ def _opened(
     if options.run.dry_run:
         yield {}
         return
-    folders = {
+    with opened(options, _folders(options, splits), terminal) as tracked:
+        yield tracked
+
+
+def _folders(options: Options, splits: Sequence[Split]) -> dict[tuple[str, ...], Path]:
+    """Where the student of each split goes."""
+    return {
         split.targets: student_folder(options.run.out, split.targets, of=len(splits))
         for split in splits
     }
-    with opened(options, folders, terminal) as tracked:
-        yield tracked
 
 
 def _share(
@@ -181,7 +207,7 @@ async def _purchase(
     key: SecretStr,
     terminal: Terminal,
     command: str,
-) -> PurchaseResult | None:
+) -> PurchaseResult | Plan:
     purchase = options.purchase
     async with open_vendor(purchase, key) as vendor:
         return await run_purchase(vendor, options, scanned, cache, terminal, command)

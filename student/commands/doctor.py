@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from student.options import Options
 
 
-def main(arguments: list[str]) -> int:
-    """Prints the findings; returns 2 if one of them is an error. Raises BadInput for options that
-    cannot be read."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    made = argparse.ArgumentParser(
         "distill-client doctor",
         usage="distill-client doctor [-h] [--json] [OPTION ...]",
         description=(
@@ -31,8 +30,14 @@ def main(arguments: list[str]) -> int:
         epilog="The exit code is 0 if no finding is an error, and 2 otherwise.",
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="print the findings as a JSON list")
-    own, others = parser.parse_known_args(arguments)
+    made.add_argument("--json", action="store_true", help="print one JSON object")
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the findings; returns 2 if one of them is an error. Raises BadInput for options that
+    cannot be read."""
+    own, others = parser().parse_known_args(arguments)
     from student.options.read import read_options
     from student.options.unlabelled import without_classes
 
@@ -43,11 +48,12 @@ def main(arguments: list[str]) -> int:
         found.append(finding)
         if not is_json:
             _show(finding)
-    if is_json:
-        print(json.dumps([finding.as_dict() for finding in found], indent=2))
     errors = sum(finding.level == "error" for finding in found)
-    if not is_json:
-        warnings = sum(finding.level == "warning" for finding in found)
+    warnings = sum(finding.level == "warning" for finding in found)
+    if is_json:
+        listed = [finding.as_dict() for finding in found]
+        print(json.dumps({"findings": listed, "errors": errors, "warnings": warnings}, indent=2))
+    else:
         print(f"\n{errors} errors, {warnings} warnings; nothing was bought")
     return BadInput.exit_code if errors else 0
 

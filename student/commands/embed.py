@@ -14,13 +14,9 @@ from student.options.section import user_path
 _SUFFIXES = (".npy", ".parquet")
 
 
-def main(arguments: list[str]) -> int:
-    """Writes the embeddings; a file that is not an image is named, and has no row.
-
-    Raises BadInput, before an image is read, for an output that cannot be written or a student that
-    cannot embed.
-    """
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    made = argparse.ArgumentParser(
         "distill-client embed",
         description=(
             "Embed images with a finished student, in the teacher's space and with unit length; no "
@@ -29,12 +25,21 @@ def main(arguments: list[str]) -> int:
             "embedding."
         ),
     )
-    parser.add_argument("images", nargs="+", type=user_path, metavar="IMAGE")
-    parser.add_argument(
+    made.add_argument("images", nargs="+", type=user_path, metavar="IMAGE")
+    made.add_argument(
         "--out", type=user_path, required=True, metavar="FILE", help="a .npy or .parquet file"
     )
-    add_student_option(parser)
-    options = parser.parse_args(arguments)
+    add_student_option(made)
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the embeddings; a file that is not an image is named, and has no row.
+
+    Raises BadInput, before an image is read, for an output that cannot be written or a student that
+    cannot embed.
+    """
+    options = parser().parse_args(arguments)
     out: Path = options.out
     if out.suffix not in _SUFFIXES:
         message = f"--out {out}: the name ends in {' or '.join(_SUFFIXES)}"

@@ -16,12 +16,9 @@ if TYPE_CHECKING:
     from student.evaluation.measured_folder import MeasuredFolder
 
 
-def main(arguments: list[str]) -> int:
-    """Prints the accuracy on each domain; images that are not measured are named and counted.
-
-    Raises BadInput, and with --new-classes what a purchase raises.
-    """
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    made = argparse.ArgumentParser(
         "distill-client evaluate",
         description=(
             "Measure a finished student on a folder of labelled images: accuracy with its 95% "
@@ -30,7 +27,7 @@ def main(arguments: list[str]) -> int:
             "--new-classes buys their prompts."
         ),
     )
-    parser.add_argument(
+    made.add_argument(
         "--data",
         type=user_path,
         required=True,
@@ -38,14 +35,14 @@ def main(arguments: list[str]) -> int:
         help="folder of images, FOLDER/<domain>/<class>/* or FOLDER/<class>/*; or a manifest, or a "
         "data set that datasets.save_to_disk wrote, of which all splits are measured",
     )
-    parser.add_argument(
+    made.add_argument(
         "--imagefolder",
         action="store_true",
         help="FOLDER is an imagefolder of Hugging Face (extra datasets)",
     )
-    add_student_option(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    new = parser.add_argument_group("new classes")
+    add_student_option(made)
+    made.add_argument("--json", action="store_true", help="print one JSON object")
+    new = made.add_argument_group("new classes")
     new.add_argument(
         "--new-classes",
         action="store_true",
@@ -53,7 +50,15 @@ def main(arguments: list[str]) -> int:
         "that the cache lacks are bought, and nothing is trained",
     )
     add_purchase_options(new)
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the accuracy on each domain; images that are not measured are named and counted.
+
+    Raises BadInput, and with --new-classes what a purchase raises.
+    """
+    options = parser().parse_args(arguments)
     from student.data.folder.folder_tree import left_out_lines
     from student.data.folder.image_folder import discover
     from student.evaluation.measured_folder import measure_folder

@@ -28,13 +28,9 @@ _CARDS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-def main(arguments: list[str]) -> int:
-    """Writes the file or folder and prints how far its outputs are from the student's.
-
-    Raises BadInput, before anything is computed, for an output that cannot be written, and
-    TrainingError if the written network computes something else.
-    """
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    made = argparse.ArgumentParser(
         "distill-client export",
         description=(
             "Write a finished student for other programs, and check that its outputs are the "
@@ -47,18 +43,27 @@ def main(arguments: list[str]) -> int:
             "Face."
         ),
     )
-    add_student_option(parser)
-    parser.add_argument(
+    add_student_option(made)
+    made.add_argument(
         "--format", choices=_FORMATS, default="onnx", help="what to write (default: onnx)"
     )
-    parser.add_argument(
+    made.add_argument(
         "--out",
         type=user_path,
         required=True,
         metavar="PATH",
         help="a .onnx file, a .pt2 file (torch) or a folder (timm)",
     )
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the file or folder and prints how far its outputs are from the student's.
+
+    Raises BadInput, before anything is computed, for an output that cannot be written, and
+    TrainingError if the written network computes something else.
+    """
+    options = parser().parse_args(arguments)
     out: Path = options.out
     suffix = _SUFFIXES[options.format]
     if suffix and out.suffix != suffix:

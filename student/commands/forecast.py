@@ -16,12 +16,50 @@ _EXPLANATION = (
 )
 
 
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    made = argparse.ArgumentParser(
+        "distill-client forecast",
+        description="Forecast the accuracy that more queries would add, from several budgets.",
+    )
+    made.add_argument(
+        "results",
+        nargs="+",
+        type=user_path,
+        metavar="RESULT",
+        help="output folder of a finished run, or the rows.jsonl of a bench",
+    )
+    made.add_argument(
+        "--queries",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="number of further queries (default: 1000)",
+    )
+    made.add_argument(
+        "--part",
+        action="append",
+        default=[],
+        metavar="SPLIT",
+        help="evaluate on this split instead of the held-out domains (repeatable)",
+    )
+    made.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="random seed for the bootstrap interval (default: 0)",
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON object per line")
+    return made
+
+
 def main(arguments: list[str]) -> int:
     """Prints a forecast for each curve in the results. Raises BadInput."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    made = parser()
+    options = made.parse_args(arguments)
     if options.queries < 1 or options.seed < 0:
-        parser.error("--queries must be at least 1, and --seed not negative")
+        made.error("--queries must be at least 1, and --seed not negative")
     from student.forecast.curves import COLUMNS, as_json, cells, forecast_curves, read_curves
 
     curves = read_curves(options.results, parts=options.part)
@@ -37,40 +75,3 @@ def main(arguments: list[str]) -> int:
     out.table(COLUMNS, [cells(title, result) for title, result in forecasts])
     out.say(_EXPLANATION)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "distill-client forecast",
-        description="Forecast the accuracy that more queries would add, from several budgets.",
-    )
-    parser.add_argument(
-        "results",
-        nargs="+",
-        type=user_path,
-        metavar="RESULT",
-        help="output folder of a finished run, or the rows.jsonl of a bench",
-    )
-    parser.add_argument(
-        "--queries",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="number of further queries (default: 1000)",
-    )
-    parser.add_argument(
-        "--part",
-        action="append",
-        default=[],
-        metavar="SPLIT",
-        help="evaluate on this split instead of the held-out domains (repeatable)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="random seed for the bootstrap interval (default: 0)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    return parser

@@ -17,34 +17,39 @@ from student.options.template import toml_template
 _DEFAULT_URL = "http://127.0.0.1:8000"
 
 
-def main(arguments: list[str]) -> int:
-    """Writes the file and prints what to run next. Raises BadInput for a file that exists, a data
-    folder that cannot be used, and an answer that is not what is asked for."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    made = argparse.ArgumentParser(
         "distill-client init",
         description=(
             "Write a TOML file with every option and its help, for --config. On a terminal, what "
             "is not given here is asked for. Nothing is sent and nothing is bought."
         ),
     )
-    parser.add_argument(
+    made.add_argument(
         "file", type=user_path, nargs="?", default=Path("distill.toml"), help="default: %(default)s"
     )
-    parser.add_argument("--data", metavar="FOLDER", help="folder of labelled images")
-    parser.add_argument(
+    made.add_argument("--data", metavar="FOLDER", help="folder of labelled images")
+    made.add_argument(
         "--target-domain", action="append", metavar="DOMAIN", help="domain to hold out (repeatable)"
     )
-    parser.add_argument("--vendor", metavar="URL", help=f"default: {_DEFAULT_URL}")
-    parser.add_argument("--budget", type=int, metavar="QUERIES", help="most queries to pay for")
-    parser.add_argument(
+    made.add_argument("--vendor", metavar="URL", help=f"default: {_DEFAULT_URL}")
+    made.add_argument("--budget", type=int, metavar="QUERIES", help="most queries to pay for")
+    made.add_argument(
         "--preset",
         choices=get_args(PresetName),
         default="quick",
         help="quick (default): minutes on two cores; paper: the published values, hours without a "
         "GPU; `distill-client --dry-run` says how long on this machine",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite the file if it exists")
-    options = parser.parse_args(arguments)
+    made.add_argument("--force", action="store_true", help="overwrite the file if it exists")
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the file and prints what to run next. Raises BadInput for a file that exists, a data
+    folder that cannot be used, and an answer that is not what is asked for."""
+    options = parser().parse_args(arguments)
     if options.file.exists() and not options.force:
         message = f"{options.file} exists; name another file, or overwrite it with --force"
         raise BadInput(message)

@@ -16,11 +16,9 @@ _UNCALIBRATED = (
 )
 
 
-def main(arguments: list[str]) -> int:
-    """Prints one line for each image; a file that is no image is named, and the rest follows.
-
-    Raises BadInput, and with --classes what a purchase raises."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    made = argparse.ArgumentParser(
         "distill-client predict",
         description=(
             "Classify images with a finished student; no vendor is needed. Prints the image, its "
@@ -28,17 +26,17 @@ def main(arguments: list[str]) -> int:
             "calibrated on source validation: on images of another domain it may be too high."
         ),
     )
-    parser.add_argument("images", nargs="+", type=user_path, metavar="IMAGE")
-    add_student_option(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    parser.add_argument(
+    made.add_argument("images", nargs="+", type=user_path, metavar="IMAGE")
+    add_student_option(made)
+    made.add_argument("--json", action="store_true", help="print one JSON object per line")
+    made.add_argument(
         "--abstain",
         type=_share,
         default=0.0,
         metavar="CONFIDENCE",
         help='answer "unsure" below this confidence, from 0 to 1 (default: 0, never)',
     )
-    new = parser.add_argument_group("new classes")
+    new = made.add_argument_group("new classes")
     new.add_argument(
         "--classes",
         metavar="NAME,NAME,…",
@@ -46,7 +44,14 @@ def main(arguments: list[str]) -> int:
         "lacks are bought, and nothing is trained",
     )
     add_purchase_options(new)
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Prints one line for each image; a file that is no image is named, and the rest follows.
+
+    Raises BadInput, and with --classes what a purchase raises."""
+    options = parser().parse_args(arguments)
     from student.inference.predict import describe, predictions
     from student.inference.trained_student import load
 

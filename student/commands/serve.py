@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from student.inference.trained_student import TrainedStudent
 
 
-def main(arguments: list[str]) -> int:
-    """Serves until it is interrupted. Raises BadInput before it listens."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    made = argparse.ArgumentParser(
         "distill-client serve",
         description=(
             "Serve OpenAI's /v1/embeddings from a finished student: images by the student's "
@@ -30,18 +30,23 @@ def main(arguments: list[str]) -> int:
             "applications reach."
         ),
     )
-    add_student_option(parser)
-    parser.add_argument(
+    add_student_option(made)
+    made.add_argument(
         "--cache",
         type=user_path,
         metavar="FOLDER",
         help="cache with the bought texts (default: the one that the student was made from)",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1)")
-    parser.add_argument(
+    made.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1)")
+    made.add_argument(
         "--port", type=int, default=8001, help="TCP port; 0 takes a free one (default: 8001)"
     )
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Serves until it is interrupted. Raises BadInput before it listens."""
+    options = parser().parse_args(arguments)
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         message = "serve needs fastapi and uvicorn: pip install 'rented-teacher[serve]'"
         raise BadInput(message)

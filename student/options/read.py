@@ -22,6 +22,7 @@ from pydantic_settings import (
 from student.errors import BadInput
 from student.options.data import DataOptions
 from student.options.options import SECTION_OF, SECTIONS, Options
+from student.options.output import Output, add_output_options, output_options
 from student.options.presets import PRESETS, PresetName
 from student.options.purchase import PurchaseOptions
 from student.options.renamed_options import RENAMED, current_arguments, current_options
@@ -42,8 +43,8 @@ class CommandLine(RunOptions, TrainingOptions, PurchaseOptions, DataOptions, Bas
     `distill-client bench` (compare methods on your own folder), `distill-client forecast RUN…`
     (what more queries would add), `distill-client demo-data` (write the emoji data set),
     `distill-client init` (write a configuration file), `distill-client doctor` (find what would
-    stop a run). Every option can also be set in the environment (DISTILL_BUDGET=…) and in the TOML
-    file given with --config.
+    stop a run), `distill-client completion` (complete the command line in a shell). Every option
+    can also be set in the environment (DISTILL_BUDGET=…) and in the TOML file given with --config.
     """
 
     # Bases are listed backwards: pydantic collects the fields of the last base first.
@@ -74,11 +75,27 @@ class CommandLine(RunOptions, TrainingOptions, PurchaseOptions, DataOptions, Bas
         )
 
 
+PATHS = frozenset({"data", "out", "cache", "key_file", "config"})
+"""The options that name a file or a folder."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line, which reads nothing by itself."""
+    source: CliSettingsSource[Any] = CliSettingsSource(
+        CommandLine, cli_prog_name="distill-client", add_argument_method=_add_to_group
+    )
+    made: argparse.ArgumentParser = source.root_parser
+    return made
+
+
 def read_options(argv: Sequence[str]) -> Options:
     """The options that this command line asks for; old spellings are named on stderr.
 
     Raises BadInput, naming the option, for what cannot be used; exits as argparse does on --help.
     """
+    if output_options(argv)[0] != Output():
+        message = "--json and --quiet are options of a run, not of this command"
+        raise BadInput(message)
     arguments = current_arguments(argv)
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--config", default=os.environ.get(f"{_PREFIX}CONFIG"))
@@ -118,7 +135,10 @@ def _add_to_group(parser: argparse.ArgumentParser, *names: str, **kwargs: Any) -
     for group in parser._action_groups:
         if group.title == section:
             return group.add_argument(*names, **kwargs)
-    return parser.add_argument_group(section).add_argument(*names, **kwargs)
+    made = parser.add_argument_group(section).add_argument(*names, **kwargs)
+    if section == list(SECTIONS)[-1]:
+        add_output_options(parser)
+    return made
 
 
 def _respelt_in_environment() -> dict[str, object]:

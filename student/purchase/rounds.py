@@ -42,8 +42,8 @@ async def run_purchase(
     cache: PaidCache,
     terminal: Terminal,
     command: str,
-) -> PurchaseResult | None:
-    """Plan and buy; None after a dry run. Raises StudentError and CacheError."""
+) -> PurchaseResult | Plan:
+    """Plan and buy; the plan alone after a dry run. Raises StudentError and CacheError."""
     students = [(METHODS[name], options.training) for name in options.training.methods]
     run = RunLabel(name=new_run_name("run"), command=command)
     session = await open_session(vendor, options.purchase, students, cache, terminal, run)
@@ -69,7 +69,7 @@ async def run_purchase(
     session.require_room(plan, options.run.out)
     if options.run.dry_run:
         terminal.say("dry run: nothing was bought")
-        return None
+        return plan
     plan.require_texts()
     plan.require_measuring(measuring)
     session.require_obtainable(

@@ -40,7 +40,7 @@ def doctor(
     def run(*more: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
         code = main(["doctor", "--json", *right, *folders, *more])
         found: dict[str, list[dict[str, str]]] = {}
-        for finding in json.loads(capsys.readouterr().out):
+        for finding in json.loads(capsys.readouterr().out)["findings"]:
             found.setdefault(finding["subject"], []).append(finding)
         return code, found
 

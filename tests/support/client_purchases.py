@@ -45,7 +45,7 @@ async def bought(
     with PaidCache.open(options.purchase.cache) as cache:
         async with client_of(vendor) as client:
             settled = await run_purchase(client, options, scanned, cache, quiet(), "distill-client")
-        assert settled is not None
+        assert isinstance(settled, PurchaseResult)
         return settled, paid_rows(options, scanned, cache, settled)
 
 

@@ -21,7 +21,7 @@ from student.evaluation.experiment import Experimenter
 from student.options import Options
 from student.purchase.cost import purchase_cost
 from student.purchase.requirements import EmbeddingRequirements
-from student.purchase.rounds import run_purchase
+from student.purchase.rounds import PurchaseResult, run_purchase
 from student.vendor.schemas import Model, Prices
 from tests.support.client_purchases import run_options
 from tests.support.ledger_vendor import LedgerVendor
@@ -120,7 +120,7 @@ async def test_training_reads_and_the_cost_counts_what_each_split_needs(
     with PaidCache.open(settings.purchase.cache) as cache:
         async with client_of(vendor) as client:
             result = await run_purchase(client, settings, scanned, cache, quiet(), "a test")
-        assert result is not None
+        assert isinstance(result, PurchaseResult)
         keys = [request.key for request in result.plan.ordered]
         table = materialise(cache, keys, tmp_path / "table")
         prices = Prices.model_validate(vendor.price)

@@ -82,5 +82,5 @@ async def dry_run(options: Options, vendor: LedgerVendor) -> str:
     terminal = Terminal(Console(file=out, width=10_000))
     with PaidCache.open(options.purchase.cache) as cache:
         async with client_of(vendor) as client:
-            assert await run_purchase(client, options, scanned, cache, terminal, "x") is None
+            assert await run_purchase(client, options, scanned, cache, terminal, "x")
     return out.getvalue()

@@ -17,6 +17,7 @@ from student.acquisition.strategies import SELECTORS, order
 from student.console import Terminal, quiet
 from student.data.image_set import load_image_set
 from student.errors import BadInput
+from student.purchase.plan import Plan
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
 from student.purchase.rounds import run_purchase
 from tests.support.client_purchases import IMAGES, TEXTS, bought, run_options
@@ -171,7 +172,7 @@ async def test_a_dry_run_of_rounds_says_what_they_would_cost_and_buys_nothing(pe
                 Terminal(Console(file=printed, width=120)),
                 "distill-client",
             )
-    assert settled is None
+    assert isinstance(settled, Plan)
     assert vendor.spent == 0
     assert "2 texts, 11 images" in printed.getvalue()
 
