@@ -28,6 +28,7 @@ from student.embeddings.lookup import TeacherEmbeddings
 from student.embeddings.zero_shot import DOUBTFUL
 from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.duration import RunClock
+from student.evaluation.embedding_map import embedding_map
 from student.evaluation.experiment import Experimenter, MethodProgress, Point, teacher_accuracy
 from student.evaluation.file_names import named
 from student.evaluation.processes import Processes
@@ -106,6 +107,13 @@ def run_experiment(
         results=tuple(results),
         selection=selection,
         teacher=teacher,
+        map=embedding_map(
+            split,
+            scanned,
+            experimenter.data,
+            results[0].trained.student,
+            seed=options.run.seed,
+        ),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.evaluation.calibration import Calibration
+from student.evaluation.embedding_map import EmbeddingMap
 from student.evaluation.estimates import AccuracyCount as AccuracyCount
 from student.evaluation.retrieval import RetrievalResult
 from student.evaluation.unknown_classes import UnknownClasses
@@ -65,7 +66,8 @@ class Experiment:
     """The results of all methods on one choice of held-out domains, trained on the same images.
 
     `selection` says how `--method auto` chose the first of them; `teacher` is the zero-shot
-    accuracy of the teacher itself on the images that were bought.
+    accuracy of the teacher itself on the images that were bought. `map` has the student's
+    embeddings beside the teacher's, where it has any.
     """
 
     sources: tuple[str, ...]
@@ -75,6 +77,7 @@ class Experiment:
     results: tuple[MethodResult, ...]
     selection: Selection | None = None
     teacher: AccuracyCount | None = None
+    map: EmbeddingMap | None = None
 
     @property
     def student(self) -> MethodResult:

@@ -23,7 +23,7 @@ MOST_CLASSES = 30
 
 def curves(results: Sequence[MethodResult]) -> str:
     """Training loss and source-validation accuracy over the steps, the stages one after another."""
-    figure = _figure(9.0, 3.2)
+    figure = new_figure(9.0, 3.2)
     loss, accuracy = figure.subplots(1, 2)
     for colour, result in zip(COLOURS, results, strict=False):
         steps, rows = _on_one_axis(result.trained.history)
@@ -36,14 +36,14 @@ def curves(results: Sequence[MethodResult]) -> str:
         axis.set_xlabel("step, all stages", fontsize=8)
         axis.tick_params(labelsize=8)
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def accuracies(experiment: Experiment) -> str:
     """The accuracy of every method on every part, with its 95% interval."""
     parts, results = list(experiment.student.scores), experiment.results
     letters = lettering(parts)
-    figure = _figure(9.0, 0.7 + 0.2 * len(parts) * (len(results) + 1))
+    figure = new_figure(9.0, 0.7 + 0.2 * len(parts) * (len(results) + 1))
     axis = figure.subplots()
     for number, (colour, result) in enumerate(zip(COLOURS, results, strict=False)):
         at = [-(len(results) + 1) * row - number for row in range(len(parts))]
@@ -68,7 +68,7 @@ def accuracies(experiment: Experiment) -> str:
     axis.tick_params(labelsize=8)
     axis.grid(axis="x", linewidth=0.4)
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def confusion(
@@ -87,7 +87,7 @@ def confusion(
     names = [classes[number] for number in chosen]
     letters = lettering(names)
     side = 1.8 + 0.21 * len(chosen)
-    figure = _figure(side + 0.6, side)
+    figure = new_figure(side + 0.6, side)
     axis = figure.subplots()
     image = axis.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
     drawn: dict[str, Any] = {
@@ -101,7 +101,7 @@ def confusion(
     axis.set_xlabel("answer", fontsize=8)
     axis.set_ylabel("truth", fontsize=8)
     figure.colorbar(image, label="% of the class", shrink=0.7)
-    return _svg(figure), len(chosen)
+    return svg(figure), len(chosen)
 
 
 def _on_one_axis(
@@ -118,13 +118,14 @@ def _on_one_axis(
     return steps, list(history)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
     """The figure as an SVG file, with letters as outlines: a reader may lack the font."""
     from matplotlib import rc_context
 

@@ -17,6 +17,7 @@ from student.evaluation.results import Experiment, Purchase
 from student.options import Options
 from student.report.break_even import Economics
 from student.report.calibration import CAVEAT, calibration_rows
+from student.report.html.embedding_map import draw_map
 from student.report.html.figures import accuracies, confusion, curves
 from student.report.html.mistakes import Mistake, mistakes
 from student.report.markdown import score_rows
@@ -44,6 +45,8 @@ class _Section:
     calibration_picture: str = ""
     confusion_figure: str = ""
     confusion_note: str = ""
+    map_figure: str = ""
+    map_note: str = ""
     mistakes: list[Mistake] = field(default_factory=list)
 
 
@@ -90,9 +93,16 @@ def _section(
 ) -> _Section:
     title = ", ".join(experiment.targets) or "nothing"
     drawn = _uri(curves(experiment.results).encode(), "svg+xml")
+    mapped, map_note = _map(experiment)
     if not experiment.is_labelled:
         found: Table = (COLUMNS, retrieval_rows(experiment))
-        return _Section(title=title, tables=[(EXPLANATION, found)], curves_figure=drawn)
+        return _Section(
+            title=title,
+            tables=[(EXPLANATION, found)],
+            curves_figure=drawn,
+            map_figure=mapped,
+            map_note=map_note,
+        )
     tables: list[tuple[str, Table]] = [(_ACCURACY, score_rows(experiment))]
     columns, rows = unknown_rows(experiment)
     if rows:
@@ -107,8 +117,17 @@ def _section(
         calibration_picture=_uri(next(diagrams).read_bytes(), "png"),
         confusion_figure=figure,
         confusion_note=note,
+        map_figure=mapped,
+        map_note=map_note,
         mistakes=mistakes(experiment, scanned, seed=seed),
     )
+
+
+def _map(experiment: Experiment) -> tuple[str, str]:
+    if experiment.map is None:
+        return "", ""
+    figure, note = draw_map(experiment.map)
+    return _uri(figure.encode(), "svg+xml"), note
 
 
 def _confusion(experiment: Experiment, scanned: ImageSet) -> tuple[str, str]:

@@ -55,6 +55,9 @@ def test_what_a_data_set_paid_is_not_paid_again_for_a_manifest_of_the_same_image
         metas.append(json.loads((out / "meta.json").read_text()))
         assert vendor.spent == QUERIES
         assert {"report.md", "answers.png", "report.html"} <= {one.name for one in out.iterdir()}
+    page = (pets.parent / "out-arrow" / "report.html").read_text()
+    assert "embeddings of 16 bought images. They show" in page
+    assert "Hollow: 4 images of source validation." in page
     for meta in metas:
         assert meta["classes"] == ["great white shark", "tench"]
         assert meta["data_sha256"] == metas[0]["data_sha256"]
