@@ -50,10 +50,8 @@ def _parser(*, asked: str) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve the model over HTTP")
-    if asked in (
-        "serve",
-        "completion",
-    ):  # importing the settings takes half a second; other help need not wait
+    # Importing the settings takes half a second, for which other help need not wait.
+    if asked in ("serve", "completion"):
         _add_serve(serve)
     doctor = commands.add_parser("doctor", help="find what would stop the vendor from selling")
     _add_doctor(doctor, has_options=asked in ("doctor", "completion"))
