@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.fuzz.image_corpus import GROUPS
 from benchmarks.support.raw_http import LocalServer, head
-from tests.teacher_server.server.test_run import TOKEN, Server, server_at
+from tests.support.vendor_process import TOKEN, Server, server_at
 
 IDLE = 10_000
 # For the other open files of a test process.
