@@ -45,8 +45,8 @@ check: setup docs ## the fast part: lint, types, import contracts, documentation
 	@echo "pip-audit: $$(head -1 .venv/pip-audit.txt);" \
 	  "$$(grep -c 'could not be audited' .venv/pip-audit.txt) packages without advisories to look up"
 	@$(BIN)/hadolint docker/teacher.Dockerfile docker/client.Dockerfile
-	@$(BIN)/docker-compose --env-file /dev/null --profile client config -q
-	@$(BIN)/docker-compose --env-file docker/example.env --profile client config -q
+	@$(BIN)/docker-compose --env-file /dev/null --profile '*' config -q
+	@$(BIN)/docker-compose --env-file docker/example.env --profile '*' config -q
 
 fmt: setup ## format the code and sort its imports
 	@$(BIN)/ruff check --fix .
