@@ -139,6 +139,8 @@ def _routed(**options: Any) -> FastAPI:
             "One item is one query. 200 means charged and stored; any other status is free. "
             "Never retry a 402; retry a 429 after its Retry-After."
         ),
+        # FastAPI's pages load their script and style from other hosts.
+        docs_url=None,
         redoc_url=None,
         # Starlette would redirect to whatever host the request names.
         redirect_slashes=False,

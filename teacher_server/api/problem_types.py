@@ -86,9 +86,11 @@ PROBLEM_TYPES: Mapping[Code, ProblemType] = {
         "No answer is stored for this request",
         "Send the request again: it was not charged before.",
     ),
-    Code.NOT_FOUND: ProblemType(404, "The path does not exist", "GET /docs lists the paths."),
+    Code.NOT_FOUND: ProblemType(
+        404, "The path does not exist", "GET /openapi.json lists the paths."
+    ),
     Code.METHOD_NOT_ALLOWED: ProblemType(
-        405, "The path does not support this method", "GET /docs lists the methods."
+        405, "The path does not support this method", "GET /openapi.json lists the methods."
     ),
     Code.REQUEST_TIMEOUT: ProblemType(
         408,

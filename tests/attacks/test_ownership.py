@@ -16,7 +16,7 @@ from tests.support.vendor_routes import routes_of
 
 PARAMETERS = ("key_id", "key", "id", "account", "account_id", "user", "owner", "api_key", "name")
 # Their responses contain no data of any key.
-PUBLIC = {"/docs", "/docs/oauth2-redirect", "/openapi.json", "/livez", "/readyz", "/metrics"}
+PUBLIC = {"/openapi.json", "/livez", "/readyz", "/metrics"}
 
 
 @dataclass(frozen=True, slots=True)

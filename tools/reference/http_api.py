@@ -13,7 +13,7 @@ _INTRO = """\
 # HTTP API
 
 What a vendor answers. The contract is [openapi.json](openapi.json), which this page is made from;
-a running server shows it under `/docs`. {description}
+a running server publishes it under `/openapi.json`. {description}
 
 Authenticate with `Authorization: Bearer sk_<id>_<secret>`. Errors are problem documents (RFC 9457)
 with an OpenAI-style `error` inside; `charged_units` is 0 in each of them, and `retriable` says

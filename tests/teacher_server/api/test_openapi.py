@@ -32,7 +32,13 @@ async def test_the_running_app_publishes_the_same_document(
     vendor: Vendor, document: dict[str, Any]
 ) -> None:
     assert (await vendor.http.get("/openapi.json")).json() == document
-    assert (await vendor.http.get("/docs")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_no_page_is_served_that_loads_scripts_of_other_hosts(
+    vendor: Vendor, path: str
+) -> None:
+    assert (await vendor.http.get(path)).status_code == 404
 
 
 def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
