@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -24,6 +24,7 @@ from teacher_server.api.middleware import BodyLimit, RequestContext
 from teacher_server.api.parse_request import prepare
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem, problem_response
+from teacher_server.api.request_trace import RequestTrace
 from teacher_server.api.sale import MeteredEncoder
 from teacher_server.errors import StorageUnavailable
 from teacher_server.inference.batcher import Batcher
@@ -41,9 +42,21 @@ from teacher_server.operations.storage import Storage, unavailable
 from teacher_server.operations.webhook import Webhook
 from teacher_server.settings import VendorSettings
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
-def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) -> FastAPI:
-    """The vendor as an ASGI app; its lifespan runs the encoder's thread and background tasks."""
+
+def create_app(
+    *,
+    encoder: Encoder,
+    ledger: Ledger,
+    settings: VendorSettings,
+    tracer: Tracer | None = None,
+) -> FastAPI:
+    """The vendor as an ASGI app; its lifespan runs the encoder's thread and background tasks.
+
+    Requests are traced by `tracer`, if there is one.
+    """
     metrics = Metrics()
     batcher = Batcher(
         encoder,
@@ -103,6 +116,8 @@ def create_app(*, encoder: Encoder, ledger: Ledger, settings: VendorSettings) ->
     )
     # The middleware that is added last is the outermost.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    if tracer is not None:
+        app.add_middleware(RequestTrace, tracer=tracer)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
 

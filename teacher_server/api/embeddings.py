@@ -43,6 +43,7 @@ from teacher_server.ledger.purchase import (
 )
 from teacher_server.limits.fair_semaphore import QueueTimeout
 from teacher_server.limits.memory_budget import MemoryBudgetExceeded
+from teacher_server.tracing import span
 
 T = TypeVar("T")
 router = APIRouter(tags=["embeddings"])
@@ -195,7 +196,8 @@ async def _check_budget(caller: Account, purchase: Purchase, services: Services)
 async def _complete_sale(
     request: Request, parsed: ParsedRequest, purchase: Purchase, services: Services
 ) -> Response:
-    prepared = await _prepare(parsed, purchase.key_id, services)
+    with span("decode"):
+        prepared = await _prepare(parsed, purchase.key_id, services)
     tokens = sum(item.num_tokens for item in prepared)
     cut = texts_cut(prepared, truncate=parsed.truncate, context_length=services.info.context_length)
     head = partial(render_head, parsed=parsed, info=services.info, tokens=tokens, cut=cut)

@@ -23,6 +23,7 @@ from teacher_server.ledger.purchase import Earlier, Purchase, Refused, Reservati
 from teacher_server.operations.metrics import Metrics
 from teacher_server.operations.storage import Storage
 from teacher_server.settings import VendorSettings
+from teacher_server.tracing import span
 
 _log = logging.getLogger("teacher_server.gate")
 RenderHead = Callable[[Sequence[Vector], Reservation], bytes]
@@ -102,7 +103,8 @@ class MeteredEncoder:
             digest = embeddings_sha256(map(wire_bytes, vectors))
             if has_left is not None and await has_left():
                 raise ClientDisconnect
-            completed = await self._charge(outcome, head, digest)
+            with span("commit"):
+                completed = await self._charge(outcome, head, digest)
             may_hold_units = False
         finally:
             if may_hold_units:

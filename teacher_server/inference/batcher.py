@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from teacher_server.errors import EncoderFailed, VendorError
 from teacher_server.inference.model_info import Encoder, Modality, Prepared
+from teacher_server.tracing import record
 
 Vector = NDArray[np.float32]
 _HEARTBEAT_SECONDS = 0.5
@@ -28,6 +29,7 @@ class QueueFull(VendorError):
 class _Waiting:
     item: Prepared
     arrived: float
+    started: float = 0.0
     future: Future[Vector] = field(default_factory=Future)
 
 
@@ -86,6 +88,9 @@ class Batcher:
 
     def submit(self, items: Sequence[Prepared]) -> list[Future[Vector]]:
         """Queue all items, or none and raise QueueFull; the worker resolves one future for each."""
+        return [entry.future for entry in self._queue(items)]
+
+    def _queue(self, items: Sequence[Prepared]) -> list[_Waiting]:
         now = time.monotonic()
         waiting = [_Waiting(item, now) for item in items]
         with self._changed:
@@ -99,16 +104,23 @@ class Batcher:
             for entry in waiting:
                 self._queues[entry.item.modality].append(entry)
             self._changed.notify()
-        return [entry.future for entry in waiting]
+        return waiting
 
     async def encode(self, items: Sequence[Prepared]) -> list[Vector]:
         """The embeddings of all items, in their order; raises the first failure.
 
         Cancelling removes the items that are still queued.
         """
-        futures = [asyncio.wrap_future(future) for future in self.submit(items)]
+        waiting = self._queue(items)
+        futures = [asyncio.wrap_future(entry.future) for entry in waiting]
         try:
-            return list(await asyncio.gather(*futures))
+            vectors = list(await asyncio.gather(*futures))
+            if waiting:
+                # Items of one request may be in several batches: the first of them ends the wait.
+                started = min(entry.started for entry in waiting)
+                record("queue", waiting[0].arrived, started)
+                record("encode", started, time.monotonic())
+            return vectors
         finally:
             for future in futures:
                 future.cancel()
@@ -117,6 +129,9 @@ class Batcher:
         while (batch := self._next_batch()) is not None:
             live = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
             if live:
+                started = time.monotonic()
+                for entry in live:
+                    entry.started = started
                 self._encode_batch(live)
             self._heartbeat = time.monotonic()
 

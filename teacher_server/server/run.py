@@ -29,6 +29,7 @@ from teacher_server.server.connections import (
 from teacher_server.server.first_key import ensure_first_key
 from teacher_server.server.listener import listen_on
 from teacher_server.settings import VendorSettings
+from teacher_server.tracing import open_tracer
 
 _log = logging.getLogger("teacher_server")
 
@@ -50,13 +51,14 @@ def serve(
             engine, lease_seconds=settings.lease_seconds, pepper=settings.given_pepper
         ) as ledger,
         listen_on(settings.host, settings.port) as listener,
+        open_tracer() as tracer,
     ):
         ensure_first_key(ledger, settings, show=show)
         encoder = _load_encoder(settings)
         # What is loaded until here stays: later collections need not look at it.
         gc.freeze()
         gc.enable()
-        app = create_app(encoder=encoder, ledger=ledger, settings=settings)
+        app = create_app(encoder=encoder, ledger=ledger, settings=settings, tracer=tracer)
         add_pages(app)
         limits = ConnectionLimits(
             header_seconds=settings.header_seconds,
