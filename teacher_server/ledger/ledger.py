@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from alembic.util import CommandError
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -53,7 +54,7 @@ def open_database(dsn: str) -> Iterator[Engine]:
     try:
         try:
             migrate(engine)
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, CommandError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             message = f"the ledger {engine.url.render_as_string()} cannot be opened: {reason}"
             raise LedgerError(message) from error

@@ -20,7 +20,7 @@ def change(file: Path, statement: str) -> None:
 
 
 def test_the_schema_of_an_older_version_is_a_warning_and_an_unknown_one_an_error(
-    doctor: Doctor, ledger_file: Path
+    doctor: Doctor, ledger_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(ledger_file, "UPDATE alembic_version SET version_num = '0001'")
     code, found = doctor()
@@ -29,6 +29,9 @@ def test_the_schema_of_an_older_version_is_a_warning_and_an_unknown_one_an_error
     change(ledger_file, "UPDATE alembic_version SET version_num = '9999'")
     code, found = doctor()
     assert (code, found["schema"][0]["level"]) == (1, "error")
+    assert main(["keys", "list", "--database", f"sqlite:///{ledger_file}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("cannot be opened: Can't locate revision identified by '9999'")
 
 
 def test_a_file_that_is_no_database_is_an_error(doctor: Doctor, ledger_file: Path) -> None:
