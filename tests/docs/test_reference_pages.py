@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from student import cli
+from student.commands.names import SUBCOMMANDS
 from student.training.methods import METHODS
 from tests.support.doc_blocks import ROOT
 from tools.reference.command_lines import OWN_PARSERS
@@ -18,8 +18,8 @@ def test_the_committed_pages_are_what_the_generator_writes() -> None:
 
 
 def test_every_subcommand_of_the_client_has_a_section() -> None:
-    assert cli.SUBCOMMANDS
-    assert set(OWN_PARSERS["distill-client"]) == cli.SUBCOMMANDS
+    assert SUBCOMMANDS
+    assert set(OWN_PARSERS["distill-client"]) == SUBCOMMANDS
 
 
 def test_the_page_of_methods_names_every_method_and_no_other() -> None:
