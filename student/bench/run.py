@@ -16,6 +16,7 @@ from student.options.renamed_options import is_retired
 from student.training.methods import METHODS, Method, method_of
 from student.training.stored_names import (
     DEFAULTS,
+    LATER_DEFAULTS,
     TERMS,
     stored_method_name,
     stored_settings,
@@ -189,6 +190,6 @@ def _stored(trained: TrainingOptions, options: Options) -> dict[str, Any]:
     settings = stored_settings(trained, image_size=options.data.image_size, seed=options.run.seed)
     return {
         name: value
-        for name, value in unlike_defaults(settings, DEFAULTS).items()
+        for name, value in unlike_defaults(settings, {**DEFAULTS, **LATER_DEFAULTS}).items()
         if name not in {"device", "threads", "seed"}
     }

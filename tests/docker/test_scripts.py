@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = [
     ROOT / "Makefile",
     ROOT / ".ci" / "run",
-    *(p for p in (ROOT / "docker").iterdir() if p.read_text().startswith("#!")),
+    *(p for p in (ROOT / "docker").iterdir() if p.is_file() and p.read_text().startswith("#!")),
     *(ROOT / "examples").glob("*.sh"),
 ]
 # `command -v a b c` is true if any of the three exists; so are `type a b` and `hash a b`.

@@ -82,7 +82,8 @@ def test_a_stock_sdk_gets_the_students_own_embedding_of_an_image(made: Path, url
     answer = client.embeddings.create(model="any", input=[data_uri(path) for path in pictures])
     expected = load(made / "student").embed(pictures)
     found = np.array([item.embedding for item in answer.data], dtype=np.float32)
-    assert np.array_equal(found, expected)
+    # The server is another process, and its number of threads may differ in the last bits.
+    assert np.allclose(found, expected, rtol=0, atol=1e-6)
     assert found.shape == (2, DIM)
 
 
@@ -98,7 +99,7 @@ def test_base64_and_floats_are_the_same_vector(made: Path, url: str) -> None:
     body = {"input": [{"image": data_uri(made / "1.png")}], "encoding_format": "base64"}
     coded = httpx.post(f"{url}/v1/embeddings", json=body).json()["data"][0]["embedding"]
     expected = load(made / "student").embed([made / "1.png"])[0]
-    assert np.array_equal(np.frombuffer(base64.b64decode(coded), "<f4"), expected)
+    assert np.allclose(np.frombuffer(base64.b64decode(coded), "<f4"), expected, rtol=0, atol=1e-6)
 
 
 def test_a_text_that_was_not_bought_is_not_found(url: str) -> None:

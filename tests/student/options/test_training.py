@@ -54,7 +54,7 @@ def test_a_method_may_override_every_identifying_option_except_method_and_networ
         ({"lr": float("inf")}, "lr: Input should be a finite number"),
         ({"threads": -1}, "threads: Input should be greater than or equal to 0"),
         ({"schedule": "linear"}, "schedule: Input should be 'constant', 'one-cycle' or 'cosine'"),
-        ({"averaging": "mean"}, "averaging: Input should be 'swad' or 'none'"),
+        ({"averaging": "mean"}, "averaging: Input should be 'swad', 'swad-only' or 'none'"),
         ({"method": "magic"}, "method: Input should be 'vl2v-adip'"),
         ({"mean_target_prob": 1.1}, "mean-target-prob: Input should be less than or equal to 1"),
         ({"clean_prob": -0.1}, "clean-prob: Input should be greater than or equal to 0"),
