@@ -62,6 +62,12 @@ def test_each_breach_of_the_promise_is_found(broken: dict[str, object], said: st
     assert any(said in fault for fault in faults), faults
 
 
+def test_a_budget_that_pays_for_no_more_than_a_canary_is_spent() -> None:
+    wanted = [A, B, "cc" * 32]
+    assert check_doubts([replace(SOUND, budget=5, wanted=wanted)]).faults == ()  # 3 are committed
+    assert check_doubts([replace(SOUND, budget=6, wanted=wanted)]).faults
+
+
 async def test_killed_at_random_nothing_is_over_budget_or_lost_and_doubt_is_on_record(
     tmp_path: Path,
 ) -> None:
