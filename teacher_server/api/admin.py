@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from teacher_server.api import admin_changes
 from teacher_server.api.account_view import admin_account_view
 from teacher_server.api.admin_changes import (
     BODY_PROBLEMS,
@@ -75,20 +76,8 @@ async def list_keys(admin: Admin, services: ServicesDep) -> KeyList:
 async def create_key(request: Request, admin: Admin, services: ServicesDep) -> Response:
     """The token is only in this answer."""
     body = await read_json(request, NewKey)
-    key = ApiKey.new()
-    made = partial(
-        services.ledger.keys.create,
-        key,
-        name=body.name,
-        budget=body.budget_units,
-        price_version=services.settings.price_version,
-        scopes=body.scopes,
-        expires_ms=body.expires_ms,
-        requests_per_minute=body.requests_per_minute,
-        max_concurrent=body.max_concurrent,
-        period=body.period,
-    )
-    return _with_secret(await apply_change(made), key, services, status=201)
+    key, account = await admin_changes.create_key(services, body)
+    return _with_secret(account, key, services, status=201)
 
 
 @router.get(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
+from teacher_server.api.admin_schemas import NewCorrection, NewKey
 from teacher_server.api.body import VISIBLE_ASCII, checked_idempotency_key
 from teacher_server.api.cancellation import run_uncancelled
+from teacher_server.api.dependencies import Services
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.api.scopes import REFUSALS
@@ -17,6 +20,9 @@ from teacher_server.errors import (
     KeyUnknown,
     LedgerError,
 )
+from teacher_server.ledger.account import Account
+from teacher_server.ledger.api_key import ApiKey
+from teacher_server.ledger.entry import LedgerEntry
 
 T = TypeVar("T")
 BODY_PROBLEMS = (Code.INVALID_REQUEST, Code.UNSUPPORTED_MEDIA_TYPE, Code.BODY_TOO_LARGE, *REFUSALS)
@@ -54,3 +60,37 @@ async def apply_change(change: Callable[[], T]) -> T:
         raise Problem(Code.IDEMPOTENCY_KEY_REUSED, str(error)) from error
     except LedgerError as error:
         raise Problem(Code.INVALID_REQUEST, str(error)) from error
+
+
+async def create_key(services: Services, body: NewKey) -> tuple[ApiKey, Account]:
+    """Create a key as the operator asks; return it with its secret, and its account."""
+    key = ApiKey.new()
+    create = partial(
+        services.ledger.keys.create,
+        key,
+        name=body.name,
+        budget=body.budget_units,
+        price_version=services.settings.price_version,
+        scopes=body.scopes,
+        expires_ms=body.expires_ms,
+        requests_per_minute=body.requests_per_minute,
+        max_concurrent=body.max_concurrent,
+        period=body.period,
+    )
+    return key, await apply_change(create)
+
+
+async def correct_charge(
+    services: Services, body: NewCorrection, *, operator: Account, correction_id: str
+) -> LedgerEntry:
+    """Correct a charge as the operator asks; the same `correction_id` again changes nothing."""
+    correct = partial(
+        services.ledger.records.correct,
+        body.request_id,
+        units=body.units,
+        cost_micro_usd=body.cost_micro_usd,
+        reason=body.reason,
+        actor=f"key {operator.id}",
+        correction_id=correction_id,
+    )
+    return await apply_change(correct)

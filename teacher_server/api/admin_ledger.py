@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header
 from starlette.requests import Request
 
+from teacher_server.api import admin_changes
 from teacher_server.api.admin_changes import (
     BODY_PROBLEMS,
     IDEMPOTENCY_KEY_HEADER,
-    apply_change,
     required_idempotency_key,
 )
 from teacher_server.api.admin_schemas import NewCorrection, Verification
@@ -45,16 +44,10 @@ async def correct_charge(
     the same Idempotency-Key appends nothing."""
     correction_id = required_idempotency_key(idempotency_key)
     body = await read_json(request, NewCorrection)
-    correct = partial(
-        services.ledger.records.correct,
-        body.request_id,
-        units=body.units,
-        cost_micro_usd=body.cost_micro_usd,
-        reason=body.reason,
-        actor=f"key {admin.id}",
-        correction_id=correction_id,
+    entry = await admin_changes.correct_charge(
+        services, body, operator=admin, correction_id=correction_id
     )
-    return Receipt(**(await apply_change(correct)).document())
+    return Receipt(**entry.document())
 
 
 @router.get("/ledger/verify", summary="Check the ledger", responses=problem_responses(*REFUSALS))

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from teacher_server.api import admin_changes
 from teacher_server.api.account_view import admin_account_view
 from teacher_server.api.admin import KeyId
 from teacher_server.api.admin_changes import apply_change
@@ -21,7 +22,6 @@ from teacher_server.api.dependencies import ServicesDep
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.ledger.account import LAST_MS, SCOPES, Account
-from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.period import PERIODS
 from teacher_server.pages.key_holder import sign_in_page
 from teacher_server.pages.rendering.render import render
@@ -108,20 +108,7 @@ async def create_key(request: Request, session: Operator, services: ServicesDep)
             **{name: whole_number(fields, name) for name in _LIMITS},
         },
     )
-    made = ApiKey.new()
-    create = partial(
-        services.ledger.keys.create,
-        made,
-        name=body.name,
-        budget=body.budget_units,
-        price_version=services.settings.price_version,
-        scopes=body.scopes,
-        expires_ms=body.expires_ms,
-        requests_per_minute=body.requests_per_minute,
-        max_concurrent=body.max_concurrent,
-        period=body.period,
-    )
-    account = await apply_change(create)
+    made, account = await admin_changes.create_key(services, body)
     return render("new_key.html", session=session, account=account, token=made.token)
 
 
@@ -192,16 +179,12 @@ async def correct(request: Request, session: Operator, services: ServicesDep) ->
             "reason": fields.get("reason", [""])[0],
         },
     )
-    change = partial(
-        services.ledger.records.correct,
-        body.request_id,
-        units=body.units,
-        cost_micro_usd=body.cost_micro_usd,
-        reason=body.reason,
-        actor=f"key {session.account.id}",
+    entry = await admin_changes.correct_charge(
+        services,
+        body,
+        operator=session.account,
         correction_id=checked_idempotency_key(fields.get("form_id", [""])[0]),
     )
-    entry = await apply_change(change)
     return render("corrected.html", session=session, entry=entry)
 
 
