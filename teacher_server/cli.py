@@ -90,7 +90,7 @@ def _add_doctor(parser: argparse.ArgumentParser, *, has_options: bool) -> None:
         "serve, from the command line, the environment and --config."
     )
     parser.epilog = "The exit code is 0 if no finding is an error, and 1 otherwise."
-    parser.add_argument("--json", action="store_true", help="print the findings as a JSON list")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--config", type=Path, help="TOML file with any of serve's options")
     if has_options:
         from teacher_server.commands.serve_options import add_options
@@ -268,7 +268,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     errors = sum(finding.level == "error" for finding in found)
     warnings = sum(finding.level == "warning" for finding in found)
     if arguments.json:
-        _print(json.dumps([finding.as_dict() for finding in found], indent=2))
+        listed = [finding.as_dict() for finding in found]
+        _print(json.dumps({"findings": listed, "errors": errors, "warnings": warnings}, indent=2))
     else:
         _print(f"\n{errors} errors, {warnings} warnings; nothing was changed")
     return 1 if errors else 0

@@ -158,6 +158,15 @@ corrections = Table(
     Index("ix_corrections_corrects", "corrects"),
 )
 
+# Sessions of the web pages that somebody signed out of; kept until the cookie would be too old.
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("token_sha256", String(64), primary_key=True),
+    Column("until_ms", BigInteger, nullable=False),
+    Index("ix_ended_sessions_until_ms", "until_ms"),
+)
+
 # An outbox: written with the charge that crosses a threshold, and delivered afterwards.
 alerts = Table(
     "alerts",

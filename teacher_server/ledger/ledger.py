@@ -20,6 +20,7 @@ from teacher_server.database.writer import open_writer
 from teacher_server.errors import LedgerError
 from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.clock import Clock, unix_ms
+from teacher_server.ledger.ended_sessions import EndedSessions
 from teacher_server.ledger.keys import Keys
 from teacher_server.ledger.pepper import load_pepper
 from teacher_server.ledger.records import Records
@@ -32,6 +33,7 @@ class Ledger:
     keys: Keys
     charges: Charges
     records: Records
+    ended_sessions: EndedSessions
     boot_id: str
     server_lock: ServerLock
 
@@ -87,7 +89,8 @@ def open_ledger(
             engine, writer, boot_id=boot_id, lease_ms=lease_seconds * 1000, clock=clock
         )
         records = Records(engine, clock=clock, boot_id=boot_id)
-        ledger = Ledger(keys, charges, records, boot_id, server_lock)
+        ended = EndedSessions(engine, clock=clock)
+        ledger = Ledger(keys, charges, records, ended, boot_id, server_lock)
         with write_transaction(engine) as connection:
             connection.execute(insert(boots).values(boot_id=boot_id, started_ms=clock(), note=""))
         ledger.sweep()

@@ -25,7 +25,11 @@ from teacher_server.pages.security.access import (
     require_browser,
 )
 from teacher_server.pages.security.forms import read_form
-from teacher_server.pages.security.session import end_session, start_session
+from teacher_server.pages.security.session import (
+    end_session,
+    remove_cookie,
+    start_session,
+)
 from teacher_server.pages.usage import DAY, HOUR, total_usage, usage_rows
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -123,12 +127,13 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request, visitor: Visitor) -> Response:
-    """End the session in this browser."""
+async def sign_out(request: Request, visitor: Visitor, services: ServicesDep) -> Response:
+    """End the session, for copies of its cookie too."""
     if visitor is not None:
         await read_form(request, visitor)
+        await asyncio.to_thread(end_session, visitor, services.ledger.ended_sessions)
     response = RedirectResponse("/", 303)
-    end_session(response)
+    remove_cookie(response)
     return response
 
 

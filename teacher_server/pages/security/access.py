@@ -87,7 +87,8 @@ async def _visitor(request: Request, services: ServicesDep) -> AsyncIterator[Ses
     if cookie is None:
         yield None
         return
-    session = await asyncio.to_thread(find_session, cookie, services.ledger.keys)
+    ledger = services.ledger
+    session = await asyncio.to_thread(find_session, cookie, ledger.keys, ledger.ended_sessions)
     if session is None:
         yield None
         return

@@ -1,8 +1,9 @@
 """Sessions: a signed cookie names the key that signed in; the key itself is in no cookie or page.
 
 The cookie holds the key's id, the time and a CSRF token. It is signed with a secret that all
-servers of one ledger derive from the pepper and the key's hash, so that nothing is stored, a
-session holds on every replica, and rotating the key ends it.
+servers of one ledger derive from the pepper and the key's hash, so that signing in stores nothing,
+a session holds on every replica, and rotating the key ends it. Signing out is stored in the ledger:
+a copy of the cookie is then refused, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from starlette.responses import Response
 from teacher_server.errors import KeyUnknown
 from teacher_server.ledger.account import Account
 from teacher_server.ledger.api_key import is_key_id
+from teacher_server.ledger.ended_sessions import EndedSessions
 from teacher_server.ledger.keys import Keys
 
 COOKIE: Final = "teacher_session"
@@ -50,13 +52,18 @@ def start_session(response: Response, request: Request, *, key_id: str, secret: 
     )
 
 
-def end_session(response: Response) -> None:
-    """Remove the cookie."""
+def remove_cookie(response: Response) -> None:
+    """Remove the cookie from the browser; a copy of it still works."""
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
 
 
-def find_session(cookie: str, keys: Keys) -> Session | None:
-    """The session of a cookie, or None if it is forged or too old, or its key is not usable."""
+def end_session(session: Session, ended: EndedSessions) -> None:
+    """End the session for every holder of its cookie."""
+    ended.end(session.csrf_token, seconds=SESSION_SECONDS)
+
+
+def find_session(cookie: str, keys: Keys, ended: EndedSessions) -> Session | None:
+    """The session of a cookie; None if it is forged, ended or too old, or its key not usable."""
     key_id, _, signed = cookie.partition(".")
     secret = keys.session_secret(key_id) if is_key_id(key_id) else None
     if secret is None:
@@ -66,7 +73,8 @@ def find_session(cookie: str, keys: Keys) -> Session | None:
         account = keys.current(key_id)
     except (BadSignature, KeyUnknown):
         return None
-    return Session(account=account, csrf_token=str(csrf_token))
+    session = Session(account=account, csrf_token=str(csrf_token))
+    return None if ended.has(session.csrf_token) else session
 
 
 def _serializer(secret: bytes) -> URLSafeTimedSerializer:

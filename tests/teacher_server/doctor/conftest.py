@@ -35,8 +35,11 @@ def doctor(ledger_file: Path, checkpoint: Path, capsys: pytest.CaptureFixture[st
     def run(*more: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
         code = main(["doctor", "--json", *right, *more])
         found: dict[str, list[dict[str, str]]] = {}
-        for finding in json.loads(capsys.readouterr().out):
+        said = json.loads(capsys.readouterr().out)
+        for finding in said["findings"]:
             found.setdefault(finding["subject"], []).append(finding)
+        for level in ("error", "warning"):
+            assert said[f"{level}s"] == sum(one["level"] == level for one in said["findings"])
         return code, found
 
     return run

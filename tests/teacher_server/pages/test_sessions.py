@@ -143,6 +143,35 @@ async def test_signing_out_removes_the_cookie_and_needs_the_token(
     assert SIGNED_OUT in (await visitor.go("/")).text
 
 
+async def test_signing_out_ends_the_session_for_a_copy_of_its_cookie_and_no_other(
+    shop: Vendor, visitor: PageVisitor
+) -> None:
+    await visitor.sign_in(shop.key)
+    other = visitor.http.cookies[sessions.COOKIE]
+    visitor.http.cookies.clear()
+    await visitor.sign_in(shop.key)
+    copied = visitor.http.cookies[sessions.COOKIE]
+    await visitor.send("/sign-out")
+    for cookie, is_ended in ((copied, True), (other, False)):
+        visitor.http.cookies.clear()
+        visitor.http.cookies.set(sessions.COOKIE, cookie)
+        assert (SIGNED_OUT in (await visitor.go("/")).text) is is_ended
+        assert (await visitor.go("/spend")).status_code == (204 if is_ended else 200)
+
+
+async def test_a_form_that_was_open_when_the_session_ended_changes_nothing(
+    shop: Vendor, operator: PageVisitor
+) -> None:
+    await operator.go("/admin")
+    page, cookie = operator.page, operator.http.cookies[sessions.COOKIE]
+    await operator.send("/sign-out")
+    operator.http.cookies.set(sessions.COOKIE, cookie)
+    operator.page = page
+    answer = await operator.send(f"/admin/pages/keys/{shop.key.id}/topup", units="5")
+    assert answer.headers["location"] == "/admin?ended=yes"
+    assert shop.account.budget_units == 100
+
+
 async def test_signing_in_leads_to_no_other_place(shop: Vendor, visitor: PageVisitor) -> None:
     answer = await visitor.sign_in(shop.key, "https://elsewhere")
     assert answer.headers["location"] == "/"
