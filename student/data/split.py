@@ -19,8 +19,8 @@ HOLDOUT = 0.2  # DomainBed's holdout_fraction: one fifth of each source domain v
 class Split:
     """One experiment's share-out; no item of the catalogue is in two parts.
 
-    Every labelled item is in one. Without labels, those of a held-out domain beyond the most that
-    are measured are in none.
+    Every labelled item is in one. Without labels, those that are not trained on, beyond the most
+    that are measured, are in none.
     """
 
     sources: tuple[str, ...]
@@ -103,14 +103,25 @@ def _divided(
     whole = [item for items in strata.values() for item in items]
     validation = [item for item in whole if item.split == "validation"]
     if validation:
-        return [item for item in whole if item.split != "validation"], validation
-    train: list[Item] = []
+        train = [item for item in whole if item.split != "validation"]
+        return train, validation if most is None else _most_of_each_domain(validation, most)
+    train = []
     for stratum, items in strata.items():
         shuffled = _shuffled(items, f"{seed} {stratum}")
         held = min(round(holdout * len(shuffled)), len(shuffled) - 1, most or len(shuffled))
         validation.extend(shuffled[:held])
         train.extend(shuffled[held:])
     return train, validation
+
+
+def _most_of_each_domain(items: Sequence[Item], most: int) -> list[Item]:
+    """The same images whatever the seed, as those of a test."""
+    domains = sorted({item.domain for item in items})
+    return [
+        item
+        for domain in domains
+        for item in _shuffled([one for one in items if one.domain == domain], domain)[:most]
+    ]
 
 
 def _part(item: Item, *, is_source: bool) -> str:

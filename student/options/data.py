@@ -42,8 +42,8 @@ class DataOptions(Section):
     )
     unlabelled: bool = option(
         False,
-        "the images have no classes: DATA/* or DATA/<domain>/*; the student is for retrieval, and "
-        "captions.csv (file,caption), if there is one, measures it",
+        "the images have no classes: DATA/*, DATA/<domain>/* or a manifest; the student is for "
+        "retrieval, and captions.csv (file,caption), if there is one, measures it",
         identifies=True,
     )
     measured_images: Positive = option(

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from student.data.folder.csv_table import read_csv
-from student.data.folder.names import listed, nfc
+from student.data.folder.names import listed, nfc, shown_path
 from student.errors import BadInput
 
 CAPTIONS_FILE = "captions.csv"
@@ -44,4 +44,4 @@ def _names(root: Path, images: Collection[Path]) -> dict[str, Path]:
     """Each image by its path below the root, and by its file name where no other image has it."""
     count = Counter(nfc(image.name) for image in images)
     by_name = {nfc(image.name): image for image in images if count[nfc(image.name)] == 1}
-    return by_name | {nfc(image.relative_to(root).as_posix()): image for image in images}
+    return by_name | {nfc(Path(shown_path(image, root)).as_posix()): image for image in images}

@@ -101,18 +101,18 @@ def discover(root: Path, *, unlabelled: bool = False, imagefolder: bool = False)
     """Every labelled image of `root`, hashed, and every other file as left out.
 
     `root` is a folder of domains and classes, a manifest (`manifest.in_manifest`), or what
-    `datasets` wrote; `imagefolder` reads it with `datasets`, and `unlabelled` a folder of images
-    without classes, with the captions of `captions.csv`. Classes have the words of `classes.csv`;
-    spellings of one class in several domains are read as one class. Raises BadInput,
-    with the expected layout, if there are no images or only one class, if the folders do not say
-    which are domains and which classes, or if a table or a file cannot be read.
+    `datasets` wrote; `imagefolder` reads it with `datasets`, and `unlabelled` a folder or a
+    manifest of images without classes, with the captions of `captions.csv`. Classes have the words
+    of `classes.csv`; spellings of one class in several domains are read as one class. Raises
+    BadInput, with the expected layout, if there are no images or only one class, if the folders do
+    not say which are domains and which classes, or if a table or a file cannot be read.
     """
     found = _found(root, unlabelled=unlabelled, imagefolder=imagefolder)
     used, notes = class_names((one.domain, one.class_name) for one in found.images)
     words = read_class_words(found.root, set(used.values()) - {NO_CLASS})
     paths = {one.path for one in found.images}
     unseen = read_unseen(found.root, paths)
-    captions = read_captions(root, paths) if unlabelled else {}
+    captions = read_captions(found.root, paths) if unlabelled else {}
     with ThreadPoolExecutor() as pool:
         files = list(pool.map(lambda one: read_image_file(one.path, one.embedded), found.images))
     items = tuple(
@@ -148,23 +148,23 @@ def require_data(root: Path) -> None:
 
 def _found(root: Path, *, unlabelled: bool, imagefolder: bool) -> Found:
     require_data(root)
-    other = "an imagefolder" if imagefolder else "a manifest" if root.is_file() else ""
-    other = other or ("a data set on the disk" if is_saved(root) else "")
+    other = "an imagefolder" if imagefolder else "a data set on the disk" if is_saved(root) else ""
     if unlabelled and other:
-        message = f"--unlabelled reads {UNLABELLED_LAYOUT}, and {root} is {other}"
+        message = f"--unlabelled reads {UNLABELLED_LAYOUT} or a manifest, and {root} is {other}"
         raise BadInput(message)
+    own = (UNSEEN_FILE, CAPTIONS_FILE if unlabelled else CLASSES_FILE)
     if root.is_file():
         if imagefolder or root.suffix not in SUFFIXES:
             message = f"{root} is a file: a manifest is .csv or .parquet; {LAYOUT}"
             raise BadInput(message)
-        return in_manifest(root)
+        return in_manifest(root, unlabelled=unlabelled, own=own)
     if imagefolder:
         return in_imagefolder(root)
-    return in_saved(root) if is_saved(root) else _in_folders(root, unlabelled=unlabelled)
+    return in_saved(root) if is_saved(root) else _in_folders(root, own, unlabelled=unlabelled)
 
 
-def _in_folders(root: Path, *, unlabelled: bool) -> Found:
-    tree = walk(root, own=(UNSEEN_FILE, CAPTIONS_FILE if unlabelled else CLASSES_FILE))
+def _in_folders(root: Path, own: Sequence[str], *, unlabelled: bool) -> Found:
+    tree = walk(root, own=own)
     images = without_labels(tree) if unlabelled else labelled(tree)
     warnings = []
     if below := [one.path.parent.relative_to(root) for one in images if one.is_below]:

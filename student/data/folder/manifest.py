@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from student.data.folder.csv_table import read_csv, require_columns
-from student.data.folder.folder_tree import Found, Labelled, LeftOut
+from student.data.folder.folder_tree import NO_CLASS, Found, Labelled, LeftOut
 from student.data.folder.names import listed, nfc
 from student.data.folder.splits import SPLITS, is_split, split_facts
 from student.errors import BadInput
@@ -21,20 +21,27 @@ _OPTIONAL = ("domain", "split")
 _Row = tuple[int, dict[str, str]]
 
 
-def in_manifest(path: Path) -> Found:
+def in_manifest(path: Path, *, unlabelled: bool = False, own: Sequence[str] = ()) -> Found:
     """The images of a manifest, by domain, label and path, with what is not listed beside them.
 
     Columns: `path` (below the manifest's folder, or elsewhere if the file is there) and `label`;
     `domain` (without it, the name of the manifest's folder) and `split`. A column `domain` or
-    `split` is filled in every row, or in none.
+    `split` is filled in every row, or in none. `unlabelled` needs no labels and reads none. `own`
+    are names of tables in the manifest's folder that the client itself reads.
 
     Raises BadInput, naming the lines, for other columns, a file that is not there, a row without a
     label, two rows for one file, and a split that is none of SPLITS.
     """
-    rows = read_csv(path, _NEEDED, allowed=_OPTIONAL) if path.suffix == ".csv" else _parquet(path)
+    needed = [name for name in _NEEDED if not (unlabelled and name == "label")]
+    allowed = [name for name in (*_NEEDED, *_OPTIONAL) if name not in needed]
+    is_csv = path.suffix == ".csv"
+    rows = read_csv(path, needed, allowed=allowed) if is_csv else _parquet(path, needed, allowed)
+    has_labels = any("label" in row for _, row in rows)
+    if unlabelled:
+        rows = [(line, row | {"label": NO_CLASS}) for line, row in rows]
     root = path.resolve().parent
     files = [_file(root, row["path"]) for _, row in rows]
-    _require_sound(path, rows, files)
+    _require_sound(path, rows, files, unlabelled=unlabelled)
     images = [
         Labelled(
             path=file,
@@ -55,9 +62,12 @@ def in_manifest(path: Path) -> Found:
     return Found(
         root=root,
         images=sorted(images, key=lambda one: (one.domain, one.class_name, one.path)),
-        left_out=_not_listed(path, images),
+        left_out=_not_listed(path, images, own),
         warnings=warnings,
-        facts=split_facts(one.split for one in images),
+        facts=[
+            *split_facts(one.split for one in images),
+            *(["the column label is not read (--unlabelled)"] if unlabelled and has_labels else []),
+        ],
     )
 
 
@@ -73,10 +83,12 @@ def _file(root: Path, value: str) -> Path | None:
     return None
 
 
-def _require_sound(path: Path, rows: Sequence[_Row], files: Sequence[Path | None]) -> None:
+def _require_sound(
+    path: Path, rows: Sequence[_Row], files: Sequence[Path | None], *, unlabelled: bool
+) -> None:
     faults: dict[str, list[str]] = defaultdict(list)
     for (line, row), file in zip(rows, files, strict=True):
-        for fault in _faults(row, file):
+        for fault in _faults(row, file, unlabelled=unlabelled):
             faults[fault].append(f"{line} ({row['path']!r})")
     for column in _OPTIONAL:
         empty = [str(line) for line, row in rows if not row.get(column, "")]
@@ -91,10 +103,10 @@ def _require_sound(path: Path, rows: Sequence[_Row], files: Sequence[Path | None
         raise BadInput(message)
 
 
-def _faults(row: dict[str, str], file: Path | None) -> Iterator[str]:
+def _faults(row: dict[str, str], file: Path | None, *, unlabelled: bool) -> Iterator[str]:
     if file is None:
         yield "no such file" if row["path"] else "no path"
-    if not row["label"].strip():
+    if not (unlabelled or row["label"].strip()):
         yield "no label"
     if not is_split(row.get("split", "")):
         yield f"a split that is none of {', '.join(SPLITS)} ({row['split']!r})"
@@ -112,9 +124,10 @@ def _twice(rows: Sequence[_Row], files: Sequence[Path | None]) -> Iterator[tuple
             yield fault, f"{line} ({row['path']!r}, as {earlier})"
 
 
-def _not_listed(path: Path, images: Sequence[Labelled]) -> list[LeftOut]:
+def _not_listed(path: Path, images: Sequence[Labelled], own: Sequence[str]) -> list[LeftOut]:
     """The files beside the listed images; folders that hold no listed image are not looked at."""
     taken = {one.path.resolve() for one in images} | {path.resolve()}
+    taken |= {path.resolve().parent / name for name in own}
     return [
         LeftOut(path=beside, reason="not in the manifest")
         for folder in sorted({one.path.parent for one in images})
@@ -123,7 +136,7 @@ def _not_listed(path: Path, images: Sequence[Labelled]) -> list[LeftOut]:
     ]
 
 
-def _parquet(path: Path) -> list[_Row]:
+def _parquet(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> list[_Row]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -134,7 +147,7 @@ def _parquet(path: Path) -> list[_Row]:
         raise BadInput(message) from error
     try:
         schema = parquet.read_schema(path)
-        require_columns(path, schema.names, _NEEDED, _OPTIONAL)
+        require_columns(path, schema.names, needed, allowed)
         rows = parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         message = f"{path} is not a Parquet file that can be read: {error}"

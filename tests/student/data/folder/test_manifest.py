@@ -182,8 +182,8 @@ def test_without_a_validation_split_a_fifth_of_train_validates(root: Path) -> No
 
 def test_what_needs_folders_refuses_a_manifest(root: Path) -> None:
     manifest = write_csv(root / "m.csv", rows_of(root))
-    with pytest.raises(BadInput, match=r"--unlabelled reads .*m\.csv is a manifest"):
-        discover(manifest, unlabelled=True)
+    with pytest.raises(BadInput, match=r"--unlabelled reads .*m\.csv is an imagefolder"):
+        discover(manifest, unlabelled=True, imagefolder=True)
     with pytest.raises(BadInput, match=r"is a file: a manifest is \.csv or \.parquet"):
         discover(manifest, imagefolder=True)
     (root / "m.txt").write_text("")

@@ -9,6 +9,7 @@ import pytest
 from student.data.folder.image_folder import discover
 from student.data.split import VALIDATION, split
 from student.errors import BadInput
+from tests.support.one_data_set import write_csv
 from tests.support.pictures import write_domains, write_picture
 
 
@@ -106,3 +107,67 @@ def test_images_with_captions_are_measured_first_and_never_more_than_asked(tmp_p
     few = split(catalogue, targets=["sketch"], seed=0, most=1)
     assert len(few.validation) == len(few.tests["sketch"]) == 1
     assert VALIDATION not in few.tests
+
+
+@pytest.mark.parametrize("has_labels", [False, True])
+def test_a_manifest_needs_no_labels_and_is_the_folder_that_it_lists(
+    tmp_path: Path, has_labels: bool
+) -> None:
+    root = write(tmp_path / "set", "photo/a.png", "photo/b.png", "sketch/c.png")
+    captions(root, "photo/a.png,A cat.", "c.png,A dog.")
+    rows = [
+        {"path": path, "domain": path.partition("/")[0]} | ({"label": "cat"} if has_labels else {})
+        for path in ("sketch/c.png", "photo/a.png", "photo/b.png")
+    ]
+    listed = discover(write_csv(root / "m.csv", rows), unlabelled=True)
+    (root / "m.csv").rename(tmp_path / "m.csv")
+    walked = discover(root, unlabelled=True)
+    assert listed.items == walked.items
+    assert listed.digest == walked.digest
+    assert not listed.is_labelled
+    assert listed.left_out == ()
+    assert listed.facts == (("the column label is not read (--unlabelled)",) if has_labels else ())
+
+
+def test_a_manifest_beside_its_images_takes_them_as_one_domain_and_captions_by_path(
+    tmp_path: Path,
+) -> None:
+    outside = write(tmp_path / "other", "z.png") / "z.png"
+    root = write(tmp_path / "set", "a.png", "b.png")
+    captions(root, "a.png,A cat.", f"{outside},A dog.")
+    found = discover(
+        write_csv(root / "m.csv", [{"path": "a.png"}, {"path": str(outside)}]), unlabelled=True
+    )
+    assert found.domains == ("set",)
+    assert [item.captions for item in found.items] == [("A dog.",), ("A cat.",)]
+    assert [(one.path.name, one.reason) for one in found.left_out] == [
+        ("b.png", "not in the manifest")
+    ]
+
+
+def test_of_the_validation_images_of_a_manifest_no_more_are_measured_than_asked(
+    tmp_path: Path,
+) -> None:
+    names = [f"{domain}/{n}.png" for domain in ("photo", "sketch") for n in range(6)]
+    root = write(tmp_path / "set", *names)
+    captions(root, "photo/5.png,A cat.")
+    rows = [
+        {
+            "path": name,
+            "domain": name.partition("/")[0],
+            "split": "train" if name.endswith(("0.png", "1.png")) else "validation",
+        }
+        for name in names
+    ]
+    catalogue = discover(write_csv(root / "m.csv", rows), unlabelled=True)
+    first, second = (split(catalogue, targets=[], seed=seed, most=2) for seed in (0, 1))
+    assert len(first.train) == 4
+    assert [item.domain for item in first.validation] == ["photo"] * 2 + ["sketch"] * 2
+    assert first.validation[0].captions == ("A cat.",)
+    assert first.validation == second.validation
+
+
+def test_a_data_set_of_datasets_has_labels_and_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"or a manifest, and .* is a data set on the disk"):
+        discover(tmp_path, unlabelled=True)
