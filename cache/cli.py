@@ -165,9 +165,10 @@ def _add_html_options(html: argparse.ArgumentParser) -> None:
     html.add_argument("out", metavar="OUT", type=Path, help="file to write, such as spend.html")
     html.add_argument(
         "--data",
-        metavar="FOLDER",
+        metavar="PATH",
         type=Path,
-        help="folder of the images, for the spend by domain and class: every file is hashed",
+        help="folder or manifest (CSV, Parquet) of the images, for the spend by domain and class: "
+        "every file is hashed",
     )
     html.add_argument(
         "--student",

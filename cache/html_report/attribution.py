@@ -6,17 +6,14 @@ cannot be divided is listed under a name that says why, so that each table adds 
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from cache.errors import ReportImpossible
+from cache.html_report.data_places import Place, find_places
 from cache.html_report.receipt_groups import NumberedReceipt, Share, portions, whole
 from cache.records.receipt import Receipt
 from cache.storage.reader import CacheReader
@@ -35,17 +32,10 @@ class Label(NamedTuple):
 _TEXTS: Final = Label(True, "texts, which have no image")
 _BOTH: Final = Label(True, "images and texts in one request, prices not known apart")
 _GONE: Final = Label(True, "paid, rows not in the cache")
-_ELSEWHERE: Final = Label(True, "not in the data folder")
+_ELSEWHERE: Final = Label(True, "not in the data")
 _SEVERAL: Final = Label(True, "the same file in several")
-_NO_DOMAIN: Final = Label(True, "the data folder has classes only")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where an image file lies in a data folder: its domains and classes, usually one of each."""
-
-    domains: frozenset[str]
-    classes: frozenset[str]
+_NO_DOMAIN: Final = Label(True, "the data has classes only")
+_NO_CLASS: Final = Label(True, "the data has no classes")
 
 
 def by_modality(receipts: Sequence[NumberedReceipt]) -> list[tuple[Kind, Share]]:
@@ -59,15 +49,15 @@ def by_modality(receipts: Sequence[NumberedReceipt]) -> list[tuple[Kind, Share]]
 
 
 def by_place(
-    cache: CacheReader, receipts: Sequence[NumberedReceipt], folder: Path
+    cache: CacheReader, receipts: Sequence[NumberedReceipt], data: Path
 ) -> list[tuple[Label, Label, Share]]:
-    """Divide receipts by the domain and the class of their images, as they lie in a data folder.
+    """Divide receipts by the domain and the class of their images, as they lie in the data.
 
-    The cache knows an image by the SHA-256 of its file, so the files of the folder are hashed. The
-    images of one receipt cost the same each. Raises ReportImpossible if there is no such folder.
+    The cache knows an image by the SHA-256 of its file, so the files of the data are hashed. The
+    images of one receipt cost the same each. Raises ReportImpossible as `find_places` does.
     """
     items = _items_by_request(cache)
-    places = find_places(folder, {item for found in items.values() for item in found})
+    places = find_places(data, {item for found in items.values() for item in found})
     by_number = {one.number: one.receipt for one in receipts}
     shares = []
     for kind, share in by_modality(receipts):
@@ -96,47 +86,16 @@ def _by_image(
     return [(*names, part) for names, part in zip([*labels, *missing], parts, strict=False)]
 
 
-def find_places(folder: Path, items: Collection[str]) -> dict[str, Place]:
-    """Return where the files with these SHA-256 digests lie in `folder`.
-
-    A folder has domains of classes or, if a file lies directly below the first level, classes only.
-    """
-    if not folder.is_dir():
-        message = f"there is no data folder {folder}"
-        raise ReportImpossible(message)
-    found: dict[str, list[tuple[str, ...]]] = defaultdict(list)
-    for path in _files(folder):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        parts = path.relative_to(folder).parts
-        if digest in items and len(parts) > 1:
-            found[digest].append(parts)
-    has_domains = all(len(parts) > 2 for paths in found.values() for parts in paths)
-    return {
-        digest: Place(
-            domains=frozenset(parts[0] for parts in paths if has_domains),
-            classes=frozenset(parts[1 if has_domains else 0] for parts in paths),
-        )
-        for digest, paths in found.items()
-    }
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(where, name) for name in sorted(names) if not name.startswith("."))
-
-
 def _labels(item: str, places: Mapping[str, Place]) -> tuple[Label, Label]:
     place = places.get(item)
     if place is None:
         return _ELSEWHERE, _ELSEWHERE
-    return _label(place.domains), _label(place.classes)
+    return _label(place.domains, _NO_DOMAIN), _label(place.classes, _NO_CLASS)
 
 
-def _label(names: frozenset[str]) -> Label:
+def _label(names: frozenset[str], none: Label) -> Label:
     if not names:
-        return _NO_DOMAIN
+        return none
     return Label(False, next(iter(names))) if len(names) == 1 else _SEVERAL
 
 

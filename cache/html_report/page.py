@@ -47,8 +47,9 @@ _KINDS: Final = {
 class Sources:
     """What a report reads beside the cache.
 
-    `data` is the folder of images, for domains and classes; `students` are the folders of finished
-    runs, for the cost of accuracy; `vendor` has the ledger, for refunds and the audit.
+    `data` is the folder or the manifest of the images, for domains and classes; `students` are the
+    folders of finished runs, for the cost of accuracy; `vendor` has the ledger, for refunds and the
+    audit.
     """
 
     data: Path | None = None

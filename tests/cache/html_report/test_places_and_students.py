@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from cache.cli import main
-from cache.html_report.attribution import find_places
+from cache.errors import ReportImpossible
+from cache.html_report.data_places import find_places
 from cache.html_report.page import Sources, html_report
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import image_item
@@ -28,6 +31,7 @@ from tests.support.cache_purchases import (
     text,
 )
 from tests.support.html_tables import Page
+from tests.support.one_data_set import write_csv
 
 
 def rows(cache: PaidCache, caption: str, **sources: Any) -> list[list[str]]:
@@ -43,7 +47,7 @@ def test_images_are_counted_by_the_domain_and_class_of_their_file(
     assert {row[0]: row[1:4] for row in by_domain} == {
         "paper": ["1", "1", "100"],
         "screen": ["1", "1", "100"],
-        "not in the data folder": ["1", "1", "100"],
+        "not in the data": ["1", "1", "100"],
         "the same file in several": ["1", "1", "100"],
         "texts, which have no image": ["2", "2", "200"],
     }
@@ -51,7 +55,7 @@ def test_images_are_counted_by_the_domain_and_class_of_their_file(
     assert {row[0]: row[1] for row in by_class} == {
         "cat": "2",
         "dog": "1",
-        "not in the data folder": "1",
+        "not in the data": "1",
         "texts, which have no image": "2",
     }
 
@@ -104,7 +108,7 @@ def test_a_paid_image_without_a_row_is_counted_as_such(
     (without, gone) = rows(cache, "Images paid for, by domain", data=data)
     assert (without[0], gone[0]) == (
         "paid, rows not in the cache",
-        "the data folder has classes only",
+        "the data has classes only",
     )
 
 
@@ -115,6 +119,79 @@ def test_images_below_a_class_belong_to_it_and_hidden_files_to_nothing(tmp_path:
     items = {image_item(name.encode()) for name in ("ink/cat/more/1.png", ".git/cat/3.png")}
     (place,) = find_places(tmp_path, items).values()
     assert (place.domains, place.classes) == (frozenset({"ink"}), frozenset({"cat"}))
+
+
+def write_photos(root: Path) -> set[str]:
+    """Two domains with one class each, whose names are codes; the digests of the files."""
+    for name in ("ink/n01/1.png", "paper/n_02/2.png"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(name)
+    return {image_item(path.read_bytes()) for path in root.rglob("*.png")}
+
+
+def places(data: Path, items: set[str]) -> list[tuple[list[str], list[str]]]:
+    """The domains and classes of each image, in the order of the domains."""
+    found = find_places(data, items).values()
+    return sorted((sorted(place.domains), sorted(place.classes)) for place in found)
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_a_manifest_and_the_words_of_its_classes_say_where_an_image_lies(
+    tmp_path: Path, name: str
+) -> None:
+    items = write_photos(tmp_path)
+    (tmp_path / "classes.csv").write_text(
+        "\ufefffolder,name\nn01,tench\nN 02,great shark\n", "utf-8"
+    )
+    expected = [(["ink"], ["tench"]), (["paper"], ["great shark"])]
+    assert places(tmp_path, items) == expected
+    rows = [
+        {"path": "paper/n_02/2.png", "label": "n_02", "domain": "paper"},
+        {"path": str(tmp_path / "ink/n01/1.png"), "label": "n01", "domain": "ink"},
+    ]
+    if name.endswith(".csv"):
+        write_csv(tmp_path / name, rows)
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / name)
+    assert places(tmp_path / name, items) == expected
+
+
+def test_a_manifest_without_domains_has_classes_only(tmp_path: Path) -> None:
+    items = write_photos(tmp_path)
+    manifest = write_csv(tmp_path / "m.csv", [{"path": "ink/n01/1.png", "label": "fish"}])
+    assert places(manifest, items) == [([], ["fish"])]
+
+
+def test_a_manifest_without_labels_has_domains_only(
+    cache: PaidCache, ledger: Ledger, tmp_path: Path
+) -> None:
+    buy(cache, ledger, photo(b"a"))
+    (tmp_path / "a.png").write_bytes(b"a")
+    manifest = write_csv(tmp_path / "m.csv", [{"path": "a.png", "domain": "ink"}])
+    for kind, name in (("domain", "ink"), ("class", "the data has no classes")):
+        assert name in {row[0] for row in rows(cache, f"Images paid for, by {kind}", data=manifest)}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("m.csv", "path,label\nlost.png,cat\n", "1 of 1 files are not there: 'lost.png'"),
+        ("m.csv", "file,label\na.png,cat\n", "no rows with the column path"),
+        ("m.csv", "path,label\n", "no rows with the column path"),
+        ("m.parquet", "no", "is not a Parquet file"),
+        ("classes.csv", "code,word\nn01,tench\n", "no rows with the columns folder and name"),
+        ("state.json", "{}", "a data set of Hugging Face"),
+    ],
+)
+def test_data_that_cannot_be_read_is_refused_with_the_reason(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    data = tmp_path / "data"
+    items = write_photos(data)
+    (data / name).write_text(text)
+    named = data / name if name.startswith("m.") else data
+    with pytest.raises(ReportImpossible, match=message):
+        find_places(named, items)
 
 
 def test_the_cost_of_a_point_is_that_of_the_held_out_domains_above_erm(
