@@ -30,6 +30,7 @@ from student.bench.run import Grid, Run, options_of
 from student.console import Terminal
 from student.evaluation.experiment import Experimenter
 from student.evaluation.file_names import named
+from student.selection.candidates import candidates
 from student.selection.selection import select
 from tools.provenance import commit
 
@@ -59,6 +60,7 @@ def choose(
     selection = select(
         labelled,
         options.training,
+        found=candidates(options.training),
         folder=named(FOLDER / "selection", place),
         progress=lambda *_: None,
     )

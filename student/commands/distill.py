@@ -5,7 +5,6 @@ The network is not used after the purchase.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,10 +17,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from cache.embedding_table import materialise
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from cache.reports.markdown import markdown_report
+from student.commands.distill_purchase import RunPurchase, ask, stored_purchase
 from student.commands.distill_summary import (
     data_figures,
     plan_figures,
@@ -34,7 +33,7 @@ from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
 from student.embeddings.keys import held_out_keys, measuring_keys, split_keys
 from student.embeddings.lookup import TeacherEmbeddings
-from student.errors import BadInput, PurchaseError
+from student.errors import BadInput
 from student.evaluation.duration import say_time_of_trial
 from student.evaluation.experiment import Point
 from student.evaluation.file_names import student_folder
@@ -48,17 +47,11 @@ from student.options.purchase import api_key
 from student.options.unlabelled import without_classes
 from student.purchase.cost import PurchaseCost, purchase_cost
 from student.purchase.plan import Plan
-from student.purchase.progress import PurchaseSummary
-from student.purchase.rounds import PurchaseResult, run_purchase, waiting_advice
-from student.purchase.session import ask_for_model
-from student.purchase.sold_network import sold_network
-from student.report.break_even import bulk_milliseconds
 from student.report.writer import write_artefacts
 from student.tracking.opened import opened, require_trackers
 from student.tracking.tracking import Tracking
 from student.training.methods import METHODS, Method
 from student.training.preflight import check_students
-from student.wires.open import open_vendor
 
 # Of the weights of each student: the student itself, its checkpoint and the best weights in that.
 _COPIES = 3
@@ -82,20 +75,29 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> dict[s
     """
     options = without_classes(options)
     key, weight_bytes = _check(options)
-    asyncio.run(_ask(options, key, terminal))
+    ask(options, _students(options), key, terminal)
     scanned = load_image_set(options.data, options.run, terminal)
     require_room(options.run.out, _COPIES * weight_bytes * len(scanned.splits), "--out")
     with (
         PaidCache.open(options.purchase.cache) as cache,
         _opened(options, scanned.splits, terminal) as tracked,
     ):
-        result = asyncio.run(_purchase(options, scanned, cache, key, terminal, command))
+        purchase = RunPurchase(
+            options=options,
+            scanned=scanned,
+            cache=cache,
+            key=key,
+            terminal=terminal,
+            command=command,
+        )
+        result = purchase.buy()
         figures = {"data": data_figures(scanned)}
         if isinstance(result, Plan):  # a dry run
             say_time_of_trial(options, scanned, terminal)
             return {**figures, "plan": plan_figures(result), "purchase": None, "students": []}
+        result, selections = purchase.buy_as_advised(result)
         terminal.heading("distillation")
-        whole, paid = _stored_purchase(options, result, cache)
+        whole, paid = stored_purchase(options, result, cache)
         cost_of = partial(purchase_cost, cache, prices=result.plan.prices)
         trained: list[tuple[Experiment, Purchase]] = []
         for split in scanned.splits:
@@ -105,7 +107,9 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> dict[s
             tracking = tracked[split.targets]
             tracking.paid(queries=own.units, cost_micro_usd=own.cost_micro_usd)
             follow = partial(_follow, tracking)
-            experiment = run_experiment(split, scanned, paid, options, terminal, follow)
+            experiment = run_experiment(
+                split, scanned, paid, options, terminal, follow, selections.get(split.targets)
+            )
             tracking.result(flat_metrics(experiment))
             tracking.close()
             trained.append((experiment, own))
@@ -191,75 +195,6 @@ def _check(options: Options) -> tuple[SecretStr, int]:
 
 def _students(options: Options) -> list[tuple[Method, TrainingOptions]]:
     return [(METHODS[name], options.training) for name in options.training.methods]
-
-
-async def _ask(options: Options, key: SecretStr, terminal: Terminal) -> None:
-    """Refuses a vendor that is not there or has no such model, before any image is rendered."""
-    purchase = options.purchase
-    async with open_vendor(purchase, key) as vendor:
-        await ask_for_model(vendor, purchase, _students(options), terminal)
-
-
-async def _purchase(
-    options: Options,
-    scanned: ImageSet,
-    cache: PaidCache,
-    key: SecretStr,
-    terminal: Terminal,
-    command: str,
-) -> PurchaseResult | Plan:
-    purchase = options.purchase
-    async with open_vendor(purchase, key) as vendor:
-        return await run_purchase(vendor, options, scanned, cache, terminal, command)
-
-
-def _stored_purchase(
-    options: Options, result: PurchaseResult, cache: PaidCache
-) -> tuple[Purchase, TeacherEmbeddings]:
-    """Returns the cost and the embeddings of the purchase, as now stored in the cache.
-
-    Raises PurchaseError if a class prompt is missing. A missing caption is not measured.
-    """
-    plan, bought = result.plan, result.summary
-    keys: list[EmbeddingKey] = [request.key for request in plan.ordered]
-    missing = set(cache.missing(keys))
-    texts = [key for key in missing if key.modality == "text"]
-    if texts and not options.data.unlabelled:
-        message = (
-            f"{len(texts)} class prompts are not in the cache and nothing can be trained without "
-            f"them; what was bought is stored: {_advice(texts, bought, cache)}"
-        )
-        raise PurchaseError(message)
-    held = [key for key in keys if key not in missing]
-    rows = {key: row for row, key in enumerate(held)}
-    table = materialise(cache, held, options.run.out / "embeddings")
-    cost = purchase_cost(cache, held, plan.prices)
-    purchased = Purchase(
-        run=result.run,
-        model=plan.model.id,
-        fingerprint=plan.model.fingerprint,
-        units=cost.units,
-        cost_micro_usd=cost.cost_micro_usd,
-        bought_now=bought.units,
-        already_paid=plan.already_paid,
-        left_out=bought.left_out,
-        micro_usd_per_image=plan.prices.cost(plan.prices.units.image),
-        receipts_digest=cost.digest,
-        vendor_milliseconds=bulk_milliseconds(cost.receipts),
-    )
-    return purchased, TeacherEmbeddings(table=table, rows=rows, sold=sold_network(plan.model))
-
-
-def _advice(texts: Sequence[EmbeddingKey], bought: PurchaseSummary, cache: PaidCache) -> str:
-    """Returns what the user can do about prompts that are missing after this purchase."""
-    if refused := cache.refused(texts):
-        detail = next(iter(refused.values())).detail
-        return f"the vendor refuses {len(refused)} of them ({detail}); rename the classes"
-    if bought.stop_reason == "waiting":
-        return waiting_advice(bought)
-    if bought.stop_reason == "vendor budget":
-        return "run again when the account at the vendor can pay"
-    return "the budget is spent; run again with a higher --budget"
 
 
 def _paid_by(cost: PurchaseCost, whole: Purchase) -> Purchase:

@@ -30,13 +30,12 @@ from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.duration import RunClock
 from student.evaluation.embedding_map import embedding_map
 from student.evaluation.experiment import Experimenter, MethodProgress, Point, teacher_accuracy
-from student.evaluation.file_names import named
+from student.evaluation.method_choice import choose_method, chosen_options
 from student.evaluation.processes import Processes
 from student.evaluation.results import AccuracyCount, Experiment, MethodResult
 from student.models.architecture import SoldNetwork
 from student.options import Options
-from student.selection.selection import Selection, select
-from student.training.methods import reads_images
+from student.selection.selection import Selection
 
 Follow = Callable[[str, Point], None]
 """Gets the name of a method and one of its validations."""
@@ -73,15 +72,16 @@ def run_experiment(
     options: Options,
     terminal: Terminal,
     follow: Follow = ignore,
+    selection: Selection | None = None,
 ) -> Experiment:
     """Trains each method on the split's images and scores it on every part.
 
     The network is not used: everything was bought before. A killed run is resumed from its last
-    checkpoints. `follow` gets every validation of every method, some of them twice. Raises
-    StudentError.
+    checkpoints. With `--method auto` the method is chosen first, unless `selection` has chosen it.
+    `follow` gets every validation of every method, some of them twice. Raises StudentError.
     """
-    selection = _selection(split, scanned, paid, options, terminal)
-    if selection is not None:
+    if options.training.is_auto:
+        selection = selection or choose_method(split, scanned, paid, options, terminal)
         options = chosen_options(options, selection)
     teacher = _teacher_accuracy(split, scanned, paid, options, terminal)
     methods = options.training.methods
@@ -145,44 +145,6 @@ def _teacher_accuracy(
     else:
         terminal.say(teacher_sentence(teacher))
     return teacher
-
-
-def chosen_options(options: Options, selection: Selection | None) -> Options:
-    """The options with the method that was chosen; the same if there was nothing to choose."""
-    if selection is None:
-        return options
-    chosen = selection.chosen
-    return options.changed(method=chosen.method, **chosen.changes)
-
-
-def _selection(
-    split: Split,
-    scanned: ImageSet,
-    paid: TeacherEmbeddings,
-    options: Options,
-    terminal: Terminal,
-) -> Selection | None:
-    """Chooses the method of this split, if the options leave it open, and prints how."""
-    if not options.training.is_auto:
-        return None
-    folder = named(options.run.out / "selection", "+".join(split.targets) or "nothing held out")
-    labelled = Experimenter(split, scanned, paid, options).labelled()
-    with terminal.bar("choosing a method") as update:
-        selection = select(
-            labelled,
-            options.training,
-            folder=folder,
-            progress=lambda name, done, total: update(done, total, name),
-        )
-    if selection.measured:
-        terminal.table(*selection.rows())
-    terminal.say(selection.explanation)
-    if not reads_images(selection.chosen.options(options.training)):
-        terminal.say(
-            f"{selection.chosen.name} reads no image embedding: these short runs advise against "
-            "buying more for such images"
-        )
-    return selection
 
 
 def _label(method: str) -> str:

@@ -1,4 +1,8 @@
-"""The purchase of a run: plan, then buy, at once or in rounds where the selector needs them."""
+"""The purchase of a run: plan, then buy, at once or in rounds where the selector needs them.
+
+With `--method auto` a run first buys a part of the images, and decides by it whether to buy the
+others.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cache.paid_cache import PaidCache
+from cache.records.money import dollars
 from cache.reports.spend import iso_time
 from student.acquisition.candidates import AcquisitionRounds
 from student.acquisition.strategies import SELECTORS, order, selector
@@ -25,14 +30,32 @@ from student.purchase.text_lengths import require_whole_texts
 from student.training.methods import METHODS, reads_images
 from student.wires.protocol import Vendor
 
+_FIRST_SHARE = 10  # a tenth of the images tells whether the others should be bought
+_FEWEST_FIRST = 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PurchaseResult:
-    """A finished purchase: `plan` covers everything that was wanted, `run` is its first run."""
+    """A finished purchase: `plan` is what it was for, `run` is its first run.
+
+    `whole` is the plan of everything that was wanted; with `--method auto` it has images that are
+    bought only if the first ones advise to.
+    """
 
     plan: Plan
+    whole: Plan
     summary: PurchaseSummary
     run: str
+
+    @property
+    def kept_back(self) -> int:
+        """The queries that the whole plan has beyond this one."""
+        return self.whole.units - self.plan.units
+
+    def with_rest(self, rest: PurchaseResult, cache: PaidCache) -> PurchaseResult:
+        """This purchase and the one that bought what it kept back, as one."""
+        summary = _together([self.summary, rest.summary], self.whole, cache)
+        return replace(self, plan=self.whole, summary=summary)
 
 
 async def run_purchase(
@@ -42,21 +65,29 @@ async def run_purchase(
     cache: PaidCache,
     terminal: Terminal,
     command: str,
+    *,
+    continues: str | None = None,
 ) -> PurchaseResult | Plan:
-    """Plan and buy; the plan alone after a dry run. Raises StudentError and CacheError."""
+    """Plan and buy; the plan alone after a dry run.
+
+    With `--method auto` only the first images are bought, unless this purchase `continues` the run
+    of that name: it then buys what that run kept back. Raises StudentError and CacheError.
+    """
     students = [(METHODS[name], options.training) for name in options.training.methods]
-    run = RunLabel(name=new_run_name("run"), command=command)
+    name = f"{continues}.2" if continues else new_run_name("run")
+    run = RunLabel(name=name, command=command)
     session = await open_session(vendor, options.purchase, students, cache, terminal, run)
     requirements = EmbeddingRequirements(
         options.data, options.purchase.prompts, scanned, session.model
     )
     plan, rounds, rows = _planned(options, scanned, requirements, session, terminal)
     session.show(plan, f"purchase from {vendor.url}", data=options.data.data)
+    whole = plan
     if options.training.is_auto:
-        terminal.say(
-            f"auto chooses among {', '.join(AUTO_METHODS)} after the purchase: this is what they "
-            "read together, and choosing asks for no further query"
-        )
+        if rounds is None and not continues:
+            rows = rows[: _first(len(rows))]
+            plan = session.plan(requirements.wanted(rows)) if whole.to_buy else whole
+        _say_order(whole, plan, terminal)
     measuring = requirements.measuring()
     if measuring:
         terminal.say(_measured_with(plan, measuring))
@@ -66,10 +97,10 @@ async def run_purchase(
             "buying stops there"
         )
     await require_whole_texts(vendor, plan)
-    session.require_room(plan, options.run.out)
+    session.require_room(whole, options.run.out)
     if options.run.dry_run:
         terminal.say("dry run: nothing was bought")
-        return plan
+        return whole
     plan.require_texts()
     plan.require_measuring(measuring)
     session.require_obtainable(
@@ -81,7 +112,30 @@ async def run_purchase(
     else:
         summary = await _buy_in_rounds(rounds, session, plan, requirements)
     _report(plan, summary, terminal)
-    return PurchaseResult(plan=plan, summary=summary, run=session.run.name)
+    return PurchaseResult(plan=plan, whole=whole, summary=summary, run=session.run.name)
+
+
+def _first(count: int) -> int:
+    """How many of the images are bought first: all, where a part would tell little."""
+    first = max(_FEWEST_FIRST, -(-count // _FIRST_SHARE))
+    return first if 2 * first <= count else count
+
+
+def _say_order(whole: Plan, first: Plan, terminal: Terminal) -> None:
+    """Say what `--method auto` buys at once, and what it decides later."""
+    names = ", ".join(AUTO_METHODS)
+    if first.units == whole.units:
+        terminal.say(
+            f"auto chooses among {names} after the purchase: this is what they read together, and "
+            "choosing asks for no further query"
+        )
+        return
+    rest = whole.cost_micro_usd - first.cost_micro_usd
+    terminal.say(
+        f"auto first buys {first.units:,} of these queries, and trains for a short while to see "
+        f"whether image embeddings help; only then does it buy the other "
+        f"{whole.units - first.units:,} ({dollars(rest)}). It chooses among {names}"
+    )
 
 
 def _planned(

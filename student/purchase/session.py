@@ -73,6 +73,7 @@ class PurchaseSession:
         # The account limits the plan too, so that texts come first even where it is the limit.
         asked = self.options.budget
         is_own = asked is not None and asked <= self.payable
+        is_continued = bool(self._parts) or "." in self.run.name
         return make_plan(
             requests,
             cache=self.cache,
@@ -80,7 +81,7 @@ class PurchaseSession:
             prices=self.prices,
             budget=self.payable if asked is None else min(asked, self.payable),
             limited_by="client budget" if is_own else "vendor budget",
-            canary_units=0 if self._parts else canary_units(self.vendor, self.prices),
+            canary_units=0 if is_continued else canary_units(self.vendor, self.prices),
         )
 
     def show(self, plan: Plan, heading: str, *, data: Path) -> None:

@@ -12,7 +12,7 @@ from cache.storage.atomic_file import replace_file
 from student.console import Terminal
 from student.data.image_set import ImageSet
 from student.evaluation.file_names import student_folder
-from student.evaluation.parallel import chosen_options
+from student.evaluation.method_choice import chosen_options
 from student.evaluation.results import Experiment, MethodResult, Purchase
 from student.models.saved import save_student
 from student.options import Options

@@ -1,4 +1,4 @@
-"""The methods among which `--method auto` chooses, the plainest first."""
+"""The methods among which `--method auto` chooses, before and after the images are bought."""
 
 from __future__ import annotations
 
@@ -57,3 +57,13 @@ def candidates(options: TrainingOptions) -> tuple[Candidate, ...]:
             found.append(variant)
         found.append(Candidate(method=method))
     return tuple(found)
+
+
+BEFORE_PURCHASE = (
+    Candidate(method="erm"),
+    Candidate(method="text-only"),
+    Candidate(method="vl2v-adip-1q"),
+)
+"""What is compared on a part of the images, to decide whether to buy the others: no teacher, class
+texts alone, and image embeddings. The last trains an image that has none against its class's text,
+so that many of those do not hide what a few embeddings add."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from student.options import TrainingOptions
-from student.selection.candidates import Candidate, candidates
+from student.selection.candidates import Candidate
 from student.selection.clusters import clustered
 from student.selection.rule import Measured, choose, measure
 from student.selection.short_runs import (
@@ -30,6 +31,7 @@ class Selection:
     `measured` is empty, and `reason` says why, where nothing could be compared. `steps` are the
     steps of each short run, `runs` their number, and `seconds` the time that this process took.
     `of_clusters`: there was one domain only, and clusters of its images were left out in turn.
+    `kept_back` are the queries that it advises against: it was made before they were bought.
     """
 
     chosen: Candidate
@@ -39,6 +41,7 @@ class Selection:
     seconds: float = 0.0
     reason: str = ""
     of_clusters: bool = False
+    kept_back: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the selection, ready for JSON."""
@@ -49,6 +52,7 @@ class Selection:
             "seconds": round(self.seconds, 1),
             "reason": self.reason,
             "of_clusters": self.of_clusters,
+            "queries_kept_back": self.kept_back,
             "candidates": [one.as_dict() for one in self.measured],
         }
 
@@ -78,18 +82,28 @@ class Selection:
                 "without one cluster of the labelled images, on which it was measured (they are of "
                 "one domain, so that no domain could be left out)"
             )
+        nothing_more = "nothing was bought for it"
+        if self.kept_back:
+            nothing_more = (
+                f"{self.kept_back:,} queries for the other images were not bought, because these "
+                "runs do not show that image embeddings help (--method vl2v-adip-1q buys them)"
+            )
         return (
             f"auto takes {self.chosen.name}: of the methods that are behind the best by no more "
             f"than the standard error, the plainest. Each was trained {self.runs} times for "
-            f"{self.steps:,} steps {left_out}; no held-out domain was read, and nothing was bought "
-            "for it"
+            f"{self.steps:,} steps {left_out}; no held-out domain was read, and {nothing_more}"
         )
 
 
 def select(
-    labelled: LabelledDomains, options: TrainingOptions, *, folder: Path, progress: Progress
+    labelled: LabelledDomains,
+    options: TrainingOptions,
+    *,
+    found: Sequence[Candidate],
+    folder: Path,
+    progress: Progress,
 ) -> Selection:
-    """Chooses a candidate by leave-one-domain-out among the labelled domains.
+    """Chooses one of the candidates `found` by leave-one-domain-out among the labelled domains.
 
     Equal data, options, seed and machine give an equal choice. Where there is one labelled domain
     only, clusters of its images are left out instead. If these are all alike, the published recipe
@@ -104,7 +118,6 @@ def select(
             "method carries over"
         )
         return Selection(chosen=PUBLISHED, reason=reason)
-    found = candidates(options)
     results = run_candidates(labelled, found, options, folder=folder, progress=progress)
     measured = measure(results)
     name = choose(measured).name

@@ -59,8 +59,11 @@ def folds(count: int) -> list[tuple[int, ...]]:
 
 
 def short_steps(options: TrainingOptions, domains: int, count: int) -> int:
-    """The steps of each short run of `count` candidates: together at most those of the student."""
-    return max(1, options.steps // (len(folds(domains)) * count))
+    """The steps of each short run of `count` candidates: together at most half of the student's.
+
+    A method may be chosen twice: before the images are bought, and with what was bought.
+    """
+    return max(1, options.steps // (2 * len(folds(domains)) * count))
 
 
 def run_candidates(

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from cache.paid_cache import Intent, PaidCache, now_ms
 from student.commands import distill as command
+from student.commands import distill_purchase
 from student.console import Terminal, quiet
 from student.embeddings.keys import text_key
 from student.errors import BadInput, PurchaseError, VendorUnreachable
@@ -43,7 +44,7 @@ def run_distill(monkeypatch: pytest.MonkeyPatch) -> RunDistill:
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
 
     def run(options: Options, vendor: LedgerVendor) -> None:
-        monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(vendor))
+        monkeypatch.setattr(distill_purchase, "open_vendor", lambda *_, **__: client_of(vendor))
         command.run_distill(options, quiet(), command="distill-client")
 
     return run
@@ -195,7 +196,7 @@ def test_a_vendor_that_is_not_there_is_noticed_before_any_image_is_rendered(
 
     options = settings(pets, budget=1000, threads=1)
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
-    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(nobody))
+    monkeypatch.setattr(distill_purchase, "open_vendor", lambda *_, **__: client_of(nobody))
     with pytest.raises(VendorUnreachable) as error:
         command.run_distill(options, quiet(), command="distill-client")
     for way_out in ("--vendor", "TEACHER_URL", "`docker compose up`", "`teacher-server serve`"):
@@ -247,7 +248,7 @@ def test_a_dry_run_says_how_long_training_would_take(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
-    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(LedgerVendor()))
+    monkeypatch.setattr(distill_purchase, "open_vendor", lambda *_, **__: client_of(LedgerVendor()))
     options = settings(pets, dry_run=True, threads=1, compare=True, steps=10**8)
     text = StringIO()
     command.run_distill(options, Terminal(Console(file=text, width=300)), command="distill-client")

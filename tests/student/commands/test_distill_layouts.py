@@ -12,6 +12,7 @@ from rich.console import Console
 
 from student.cli import main
 from student.commands import distill as command
+from student.commands import distill_purchase
 from student.console import Terminal, quiet
 from student.errors import BadInput
 from student.options import Options
@@ -33,7 +34,7 @@ def pets(tmp_path: Path) -> Path:
 
 def run(options: Options, vendor: LedgerVendor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
-    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(vendor))
+    monkeypatch.setattr(distill_purchase, "open_vendor", lambda *_, **__: client_of(vendor))
     command.run_distill(options, quiet(), command="distill-client")
 
 
@@ -70,7 +71,7 @@ def test_a_plan_prints_the_words_that_it_would_buy(
 ) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
     vendor = LedgerVendor()
-    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(vendor))
+    monkeypatch.setattr(distill_purchase, "open_vendor", lambda *_, **__: client_of(vendor))
     (pets / "classes.csv").write_text(WORDS + "c2,goldfish\n")
     printed = StringIO()
     options = settings(pets, threads=1, target_domain=["d2"], dry_run=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from student.cli import main
-from student.commands import distill as command
+from student.commands import distill_purchase
 from tests.support.ledger_vendor import KEY, LedgerVendor
 from tests.support.pictures import write_domains
 from tests.support.purchase_setup import client_of
@@ -20,7 +20,7 @@ QUERIES = 2 + 2 * 2 * 4  # two prompts; of two source domains and two classes, f
 def vendor(monkeypatch: pytest.MonkeyPatch) -> LedgerVendor:
     made = LedgerVendor()
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
-    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(made))
+    monkeypatch.setattr(distill_purchase, "open_vendor", lambda *_, **__: client_of(made))
     return made
 
 

@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from rich.console import Console
 
 from student.commands import distill as command
+from student.commands import distill_purchase
 from student.console import Terminal, quiet
 from student.errors import BadInput
 from student.options import Options
@@ -41,7 +42,7 @@ def run(
     terminal: Terminal | None = None,
 ) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
-    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(vendor))
+    monkeypatch.setattr(distill_purchase, "open_vendor", lambda *_, **__: client_of(vendor))
     command.run_distill(options, terminal or quiet(), command="distill-client")
 
 

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from student.commands import distill as command
+from student.commands import distill_purchase
 from student.console import Terminal
 from student.doctor.images import images as doctor_images
 from student.errors import BadInput, PlanExceedsBudget
@@ -41,7 +42,7 @@ def run(options: Options, vendor: LedgerVendor, monkeypatch: pytest.MonkeyPatch)
     """Runs the client; returns what it printed."""
     printed = StringIO()
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
-    monkeypatch.setattr(command, "open_vendor", lambda *_, **__: client_of(vendor))
+    monkeypatch.setattr(distill_purchase, "open_vendor", lambda *_, **__: client_of(vendor))
     command.run_distill(options, Terminal(Console(file=printed, width=200)), command="the command")
     return printed.getvalue()
 

@@ -10,7 +10,7 @@ import pytest
 
 from student.options import TrainingOptions
 from student.options.training import AUTO_METHODS
-from student.selection.candidates import candidates
+from student.selection.candidates import BEFORE_PURCHASE, candidates
 from student.selection.clusters import clustered
 from student.selection.selection import Selection, select
 from student.selection.short_runs import LabelledDomains, folds, short_steps
@@ -50,7 +50,13 @@ def labelled(domains: int = 2) -> LabelledDomains:
 
 
 def choice(images: LabelledDomains, folder: Path) -> Selection:
-    return select(images, SETTINGS, folder=folder, progress=lambda *_: None)
+    return select(
+        images,
+        SETTINGS,
+        found=candidates(SETTINGS),
+        folder=folder,
+        progress=lambda *_: None,
+    )
 
 
 def seen(monkeypatch: pytest.MonkeyPatch, *, stop_after: int = 1000) -> list[TrainingTask]:
@@ -76,13 +82,15 @@ def test_each_domain_is_left_out_once_and_each_fold_keeps_a_domain(domains: int)
 
 @pytest.mark.parametrize("steps", [100, 840, 5001])
 @pytest.mark.parametrize("domains", [2, 3, 6])
-def test_all_short_runs_together_take_no_more_steps_than_the_student(
+def test_all_short_runs_of_both_choices_take_no_more_steps_than_the_student(
     steps: int, domains: int
 ) -> None:
     options = SETTINGS.changed(steps=steps)
-    count = len(candidates(options))
-    each = short_steps(options, domains, count)
-    assert 0 < each * count * len(folds(domains)) <= steps
+    counts = (len(BEFORE_PURCHASE), len(candidates(options)))
+    each = [short_steps(options, domains, count) for count in counts]
+    assert min(each) > 0
+    together = sum(steps * count for steps, count in zip(each, counts, strict=True))
+    assert together * len(folds(domains)) <= steps
 
 
 def test_no_short_run_trains_or_validates_on_the_domain_that_it_is_measured_on(
