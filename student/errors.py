@@ -6,6 +6,7 @@ StudentError                  1   the root: a CLI catches this and exits with `e
 ├── TrainingError             8   training failed
 └── PurchaseError             4   the purchase failed
     ├── PlanExceedsBudget     3   the plan does not fit the budget or the account; nothing was sent
+    ├── SharedBudgetError     4   the books of the shared budget cannot be reached or do not fit
     └── VendorError           4   the vendor refused, failed, or was not understood
         ├── BudgetExhausted   3   the account at the vendor cannot pay (402)
         ├── VendorUnreachable 5   no answer within the limits on attempts and time
@@ -25,8 +26,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-BudgetLimit = Literal["client budget", "vendor budget"]
-"""Which budget limits a purchase: the client's own, or the account at the vendor."""
+BudgetLimit = Literal["client budget", "shared budget", "vendor budget"]
+"""Which budget limits a purchase: the client's own, one that it shares with other caches, or the
+account at the vendor."""
 
 
 class StudentError(Exception):
@@ -59,9 +61,10 @@ class PurchaseError(StudentError):
 
 
 class PlanExceedsBudget(PurchaseError):
-    """The plan does not fit the smaller of the client's own budget and the account at the vendor.
+    """The plan does not fit the smallest of the client's own budget, the shared budget and the
+    account at the vendor.
 
-    `limited_by` is which of the two that is. Nothing was sent.
+    `limited_by` is which of these that is. Nothing was sent.
     """
 
     exit_code = 3
@@ -71,6 +74,10 @@ class PlanExceedsBudget(PurchaseError):
     ) -> None:
         where, remedy = {
             "client budget": ("the budget", "Raise --budget"),
+            "shared budget": (
+                "the shared budget",
+                "Raise it (distill-client shared-budget resize)",
+            ),
             "vendor budget": ("the account at the vendor", "Have it raised there"),
         }[limited_by]
         super().__init__(
@@ -79,6 +86,13 @@ class PlanExceedsBudget(PurchaseError):
         )
         self.needed = needed
         self.remaining = remaining
+
+
+class SharedBudgetError(PurchaseError):
+    """The books of the shared budget cannot be reached, or they are not those of this run.
+
+    What is leased stays leased. Nothing was sent without a lease.
+    """
 
 
 _MONEY = {

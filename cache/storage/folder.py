@@ -46,8 +46,8 @@ def prepare_folder(folder: Path, *, mounts: str | None = None, user: int | None 
     CacheUnavailable on a network file system and for a folder that holds other files. Windows has
     neither /proc/mounts nor file modes: there both checks are skipped.
     """
-    kind = file_system_of(folder, _read_mounts() if mounts is None else mounts)
-    if kind in _NETWORK:
+    kind = file_system_of(folder, mounts)
+    if is_network(kind):
         message = (
             f"{folder} is on a network file system ({kind}), where SQLite's locks do not work and"
             " paid rows can be lost: put the cache on a local disk"
@@ -76,8 +76,14 @@ def prepare_folder(folder: Path, *, mounts: str | None = None, user: int | None 
         raise CacheUnavailable(message) from error
 
 
-def file_system_of(folder: Path, mounts: str) -> str:
+def is_network(kind: str) -> bool:
+    """Whether a file system of this type is a network's, where SQLite's locks do not work."""
+    return kind in _NETWORK
+
+
+def file_system_of(folder: Path, mounts: str | None = None) -> str:
     """Return the type of the file system that `folder` is (or would be) on; "" if unknown."""
+    mounts = _read_mounts() if mounts is None else mounts
     resolved = folder.resolve()
     best, kind = Path(), ""
     for line in mounts.splitlines():

@@ -35,7 +35,7 @@ def run_bench(
     if own.seeds < 1 or own.processes < 1:
         message = "--seeds and --processes must be at least 1"
         raise BadInput(message)
-    if options.purchase.budget is None and not options.run.dry_run:
+    if not options.purchase.has_budget and not options.run.dry_run:
         message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
     from student.bench.purchase import VendorEndpoint

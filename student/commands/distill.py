@@ -183,7 +183,7 @@ def _check(options: Options) -> tuple[SecretStr, int]:
     Returns the API key and the size of the students in bytes. Raises BadInput if there is no
     budget, a folder cannot be used or the options cannot be trained.
     """
-    if options.purchase.budget is None and not options.run.dry_run:
+    if not options.purchase.has_budget and not options.run.dry_run:
         message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
     key = api_key(options.purchase)

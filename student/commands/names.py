@@ -7,7 +7,7 @@ ONLY_PRINTS = (
     "completion",
 )
 """The subcommands of which all that counts is printed, or written before they print."""
-SUBCOMMANDS = frozenset({*ONLY_PRINTS, "bench", "serve"})
+SUBCOMMANDS = frozenset({*ONLY_PRINTS, "bench", "serve", "shared-budget"})
 READ_ALL_OPTIONS = frozenset({"bench", "doctor"})
 """The subcommands that take the options of `distill-client` itself as well."""
 

@@ -8,6 +8,7 @@ from student.doctor.finding import Finding, ok, warning
 from student.options import Options
 from student.options.folders import free_bytes, require_room, require_writable
 from student.options.purchase import KEY_VARIABLE, api_key
+from student.shared_budget.open import open_shared_budget
 from student.training.device import training_device
 from student.training.methods import METHODS
 from student.training.preflight import check_students
@@ -24,12 +25,15 @@ def key(options: Options) -> Iterator[Finding]:
 
 def budget(options: Options) -> Iterator[Finding]:
     """Whether a budget is set: without one, nothing is bought."""
-    limit = options.purchase.budget
-    if limit is None:
+    limit, shared = options.purchase.budget, options.purchase.shared_budget
+    if shared is not None:
+        now = open_shared_budget(shared).balance()
+        yield ok("shared budget", f"{now.free:,} of {now.total:,} queries free in {shared}")
+    if not options.purchase.has_budget:
         yield warning(
             "budget", "none is set, so a run buys nothing", "set --budget to a number of queries"
         )
-    else:
+    elif limit is not None:
         yield ok("budget", f"{limit:,} queries over the lifetime of the cache")
 
 

@@ -22,6 +22,13 @@ class PurchaseOptions(WireOptions):
     budget: Count | None = option(
         None, "maximum total queries to pay for, over the lifetime of the cache", identifies=False
     )
+    shared_budget: str | None = option(
+        None,
+        "a budget that several caches share, which `distill-client shared-budget create` has made: "
+        "a file on this machine, or postgresql://USER@HOST/DATABASE for several machines; in place "
+        "of --budget, or below it",
+        identifies=False,
+    )
     vendor: str = option(
         "http://127.0.0.1:8000", "base URL of the vendor (also TEACHER_URL)", identifies=False
     )
@@ -49,6 +56,11 @@ class PurchaseOptions(WireOptions):
     concurrency: Positive = option(
         4, "maximum number of requests open at the same time", identifies=False
     )
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether a budget of the client's own limits what is bought."""
+        return self.budget is not None or self.shared_budget is not None
 
 
 def api_key(options: PurchaseOptions) -> SecretStr:

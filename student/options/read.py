@@ -41,10 +41,11 @@ class CommandLine(RunOptions, TrainingOptions, PurchaseOptions, DataOptions, Bas
     folder), `distill-client embed IMAGE…` (embed images with it), `distill-client serve` (answer
     /v1/embeddings with it), `distill-client export` (write it as ONNX, or for torch or timm),
     `distill-client bench` (compare methods on your own folder), `distill-client forecast RUN…`
-    (what more queries would add), `distill-client demo-data` (write the emoji data set),
-    `distill-client init` (write a configuration file), `distill-client doctor` (find what would
-    stop a run), `distill-client completion` (complete the command line in a shell). Every option
-    can also be set in the environment (DISTILL_BUDGET=…) and in the TOML file given with --config.
+    (what more queries would add), `distill-client shared-budget` (one budget for several caches),
+    `distill-client demo-data` (write the emoji data set), `distill-client init` (write a
+    configuration file), `distill-client doctor` (find what would stop a run), `distill-client
+    completion` (complete the command line in a shell). Every option can also be set in the
+    environment (DISTILL_BUDGET=…) and in the TOML file given with --config.
     """
 
     # Bases are listed backwards: pydantic collects the fields of the last base first.

@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cache.errors import CacheUnavailable
+from cache.errors import CacheError, CacheUnavailable
 from cache.paid_cache import Intent, PaidCache
 from cache.paid_cache import now_ms as unix_ms
 from cache.records.embedding_key import EmbeddingKey
@@ -21,6 +22,9 @@ from student.vendor.request import (
     is_unknown_to_vendor,
     purchase_key,
 )
+
+if TYPE_CHECKING:
+    from student.shared_budget.lease import Lease
 
 # Longer than a client keeps trying one purchase. The client of a younger purchase is dead, but its
 # last request may still be on its way, in a proxy or in the vendor's queue.
@@ -36,13 +40,15 @@ class Payer:
     `run` names this run of the client and must be new each time; `account` is what
     `ledger_name` of the vendor returns; `budget` is the most queries that this cache may ever pay
     for, receipts and open purchases together. `is_known_to_vendor`: whether the vendor can be asked
-    for a purchase by its key.
+    for a purchase by its key. `lease` is what this run may spend of a budget that it shares with
+    other caches.
     """
 
     run: str
     account: str
     budget: int
     is_known_to_vendor: bool = True
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +136,8 @@ class PurchaseJournal:
 
         The intent is written first, and other intents are read second. If two processes want the
         same item, the process whose intent came later sees the earlier intent and withdraws before
-        anything is sent. Raises ClientBudgetExceeded with nothing journalled.
+        anything is sent. Raises ClientBudgetExceeded, or SharedBudgetError, with nothing
+        journalled.
         """
         keys = tuple(request.key for request in requests)
         intent = Intent(
@@ -140,18 +147,39 @@ class PurchaseJournal:
             run=self.payer.run,
             created_ms=self.now_ms(),
         )
-        self.cache.reserve(intent, budget=self.payer.budget)
+        self._reserve(intent)
         contested = self.contested(intent)
         # Read only now: a rival that stored its answer since is in the rows, not in the journal.
         unpaid = self.unpaid(requests)
         if len(unpaid) == len(requests) and not contested:
             return Claim(intent=intent, free=list(requests), is_contested=False)
-        self.cache.abandon(intent.idempotency_key)
+        self.abandon(intent)
         return Claim(
             intent=None,
             free=[request for request in unpaid if request.key not in contested],
             is_contested=any(request.key in contested for request in unpaid),
         )
+
+    def abandon(self, intent: Intent) -> None:
+        """Close an open purchase that the vendor did not charge, and free its queries."""
+        self.cache.abandon(intent.idempotency_key)
+        lease = self.payer.lease
+        # The queries of another run's purchase are in the lease of that run.
+        if lease is not None and intent.run == self.payer.run:
+            lease.give_back(intent.units)
+
+    def _reserve(self, intent: Intent) -> None:
+        lease = self.payer.lease
+        if lease is not None:
+            lease.take(intent.units)
+        try:
+            self.cache.reserve(intent, budget=self.payer.budget)
+        except CacheUnavailable:
+            raise  # whether it is on record is not certain: its queries stay counted
+        except CacheError:
+            if lease is not None:
+                lease.give_back(intent.units)
+            raise
 
     def _name(self, keys: Sequence[EmbeddingKey]) -> str:
         is_known = self.payer.is_known_to_vendor

@@ -57,10 +57,11 @@ class PurchaseSummary:
 
     `units` (queries) and `cost_micro_usd` are the sums of the receipts that this purchase stored,
     `requests` the number of answers. `left_out` are neither paid nor refused; `stop_reason` says
-    why: the "client budget" or the "vendor budget" ran out, or the purchase is "waiting" for
-    `open_purchases` that cannot be settled yet, because another account made them or a request of
-    a killed run may still arrive; `waits_until_ms` (Unix time) is when they can be settled, None if
-    no time can be given. `restored`, `written_off` and `in_doubt` as in `Progress`.
+    why: the "client budget", the "shared budget" or the "vendor budget" ran out, or the purchase is
+    "waiting" for `open_purchases` that cannot be settled yet, because another account made them or
+    a request of a killed run may still arrive; `waits_until_ms` (Unix time) is when they can be
+    settled, None if no time can be given. `restored`, `written_off` and `in_doubt` as in
+    `Progress`.
     """
 
     stop_reason: StopReason

@@ -118,7 +118,7 @@ class Recovery:
         await self.sleep(SECOND_CHECK_SECONDS)
         if await self._recover(intent):
             return "settled"
-        journal.cache.abandon(intent.idempotency_key)
+        journal.abandon(intent)
         _log.warning(
             "purchase %s is abandoned: %s. The vendor confirmed twice that it never charged it",
             intent.idempotency_key,

@@ -65,8 +65,13 @@ async def buy_and_record(
         cost_micro_usd=0,
         micro_usd_per_unit=plan.prices.micro_usd_per_unit,
     )
-    if plan.model.fingerprint_v2 and plan.model.fingerprint not in cache.configurations():
-        cache.record_run(record)  # before the first purchase, whose rows it describes
+    is_new_model = (
+        plan.model.fingerprint_v2 and plan.model.fingerprint not in cache.configurations()
+    )
+    if is_new_model or recorder.journal.payer.lease is not None:
+        # Before the first purchase, whose rows it describes, and before anything is leased: only a
+        # cache that knows a run can say what the run spent.
+        cache.record_run(record)
     canary = await check_canary(recorder, vendor)
     summary = await buy(recorder, vendor, batch_size=batch_size, concurrency=concurrency)
     if canary is not None:

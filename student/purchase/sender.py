@@ -57,7 +57,7 @@ class Sender:
                 return []
             if await self._was_charged(intent, batch, sent, error):
                 return []
-            recorder.cache.abandon(intent.idempotency_key)
+            recorder.journal.abandon(intent)
             return self._after_problem(requests, error)
         recorder.add_in_flight(-len(requests))
         recorder.store(intent, answer, sent)

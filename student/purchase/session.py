@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from cache.records.purchase_records import Intent
 from student.console import Terminal
 from student.data.demo.lay_out import is_demo_data
 from student.data.folder.names import by_reason
-from student.errors import PurchaseError, VendorUnreachable
+from student.errors import BudgetLimit, PurchaseError, VendorUnreachable
 from student.options import PurchaseOptions, TrainingOptions
 from student.options.folders import require_room
 from student.purchase.canary import canary_units
@@ -27,6 +27,7 @@ from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import Listener, Progress, PurchaseSummary, silent
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.run_record import RunLabel, buy_and_record, named_in
+from student.purchase.shared_purchase import SharedPurchase, shared_purchase
 from student.purchase.sold_network import sold_network
 from student.training.methods import Method
 from student.training.student_factory import check_space, foreign_network, foreign_weights
@@ -47,7 +48,7 @@ class PurchaseSession:
     """Plans and buys for the students of one run or bench; made by `open_session`.
 
     `payable` is the sum, in queries, of what the cache has on record and what the account at the
-    vendor can still pay.
+    vendor can still pay; `shared` is the budget that this cache shares with others, if it does.
     """
 
     options: PurchaseOptions
@@ -60,6 +61,7 @@ class PurchaseSession:
     terminal: Terminal
     run: RunLabel
     payable: int
+    shared: SharedPurchase | None = None
     _parts: list[PurchaseSummary] = field(default_factory=list)
     _counted: set[EmbeddingKey] = field(default_factory=set)
 
@@ -70,19 +72,29 @@ class PurchaseSession:
 
     def plan(self, requests: Sequence[EmbeddingRequest]) -> Plan:
         """The plan for these requests, within the budget, if any, and what the account can pay."""
-        # The account limits the plan too, so that texts come first even where it is the limit.
-        asked = self.options.budget
-        is_own = asked is not None and asked <= self.payable
         is_continued = bool(self._parts) or "." in self.run.name
+        budget, limited_by = self._limit()
         return make_plan(
             requests,
             cache=self.cache,
             model=self.model,
             prices=self.prices,
-            budget=self.payable if asked is None else min(asked, self.payable),
-            limited_by="client budget" if is_own else "vendor budget",
+            budget=budget,
+            limited_by=limited_by,
             canary_units=0 if is_continued else canary_units(self.vendor, self.prices),
         )
+
+    def _limit(self) -> tuple[int, BudgetLimit]:
+        """The most queries that this cache may come to have paid for, and whose budget that is."""
+        limits: list[tuple[int, BudgetLimit]] = []
+        if self.options.budget is not None:
+            limits.append((self.options.budget, "client budget"))
+        if self.shared is not None:
+            spent = self.cache.spend_on_record().committed_units
+            limits.append((spent + self.shared.payable(), "shared budget"))
+        # The account limits the plan too, so that texts come first even where it is the limit.
+        limits.append((self.payable, "vendor budget"))
+        return min(limits, key=lambda limit: limit[0])
 
     def show(self, plan: Plan, heading: str, *, data: Path) -> None:
         """Print a plan for the images in `data`, with warnings to consider before paying."""
@@ -91,6 +103,8 @@ class PurchaseSession:
         if self.vendor.proxy:
             terminal.say(f"through the proxy {self.vendor.proxy}")
         terminal.table(("plan", ""), [list(row) for row in plan.describe()])
+        if self.shared is not None:
+            terminal.say(self.shared.describe())
         for line in by_reason((request.name, request.unfit) for request in plan.unfit):
             terminal.warn(f"not sent, because the vendor would refuse {line}")
         if self.model.embedded and not is_demo_data(data) and plan.to_buy:
@@ -154,14 +168,17 @@ class PurchaseSession:
         """
         name = f"{self.run.name}.{len(self._parts) + 1}" if self._parts else self.run.name
         account = self.vendor.ledger_name(self.account)
-        payer = Payer(
-            run=name,
-            account=account,
-            budget=plan.budget,
-            is_known_to_vendor=self.vendor.knows_purchases,
-        )
-        journal = PurchaseJournal(plan, cache=self.cache, payer=payer)
-        with _purchase_bar(self.terminal) as show:
+        planned = plan.units + plan.canary_units
+        lease = nullcontext() if self.shared is None else self.shared.leased(name, planned=planned)
+        with lease as leased, _purchase_bar(self.terminal) as show:
+            payer = Payer(
+                run=name,
+                account=account,
+                budget=plan.budget,
+                is_known_to_vendor=self.vendor.knows_purchases,
+                lease=leased,
+            )
+            journal = PurchaseJournal(plan, cache=self.cache, payer=payer)
 
             def listener(progress: Progress) -> None:
                 show(progress)
@@ -240,6 +257,7 @@ async def open_session(
         terminal=terminal,
         run=run,
         payable=cache.spend_on_record().committed_units + account.remaining_units,
+        shared=shared_purchase(options, cache, terminal),
     )
 
 

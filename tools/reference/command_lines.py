@@ -36,7 +36,7 @@ _MODULES = {
 OWN_PARSERS = {
     "distill-client": (
         *("init", "doctor", "predict", "evaluate", "embed", "serve", "export"),
-        *("bench", "forecast", "demo-data", "completion"),
+        *("bench", "forecast", "shared-budget", "demo-data", "completion"),
     ),
     "teacher-server": (),
     "cache-report": (),
