@@ -23,29 +23,15 @@ from typing import Any
 
 from benchmarks.chaos import doubtful_vendor, wire_client
 from benchmarks.chaos.client import GAVE_UP
-from benchmarks.chaos.doubtful_checker import BuyerFacts, check_doubts
+from benchmarks.chaos.doubtful_checker import check_doubts
+from benchmarks.chaos.doubtful_facts import Buyer, facts_of, own_checks
 from benchmarks.chaos.history import read_history
-from benchmarks.chaos.items import Item
-from benchmarks.chaos.observations import Row
 from benchmarks.chaos.process_pool import ChildProcess, ProcessPool, process_pool
 from benchmarks.chaos.proxy import FaultProxy
-from cache.integrity.verify import verify
-from cache.records.embedding_key import EmbeddingKey
-from cache.storage.reader import CacheReader
 from tools.provenance import commit
 
 _EXPECTED = frozenset({"AnswerInDoubt", "VendorUnreachable", "VendorMisbehaved", "PurchaseError"})
 _EXPECTED_OF_BUDGET = "PlanExceedsBudget"
-
-
-@dataclass(frozen=True, slots=True)
-class Buyer:
-    """One cache: its budget and the number of items and of clients."""
-
-    name: str
-    budget: int
-    num_items: int
-    num_clients: int
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,13 +75,13 @@ async def chaos(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         started = time.monotonic()
         await run.run()
         seconds = time.monotonic() - started
-    facts = [_facts(folder, buyer) for buyer in buyers]
+    facts = [facts_of(folder, buyer) for buyer in buyers]
     verdict = check_doubts(facts)
     counts = asdict(verdict)
     faults = [
         *run.crashes,
         *run.unexpected_ends(),
-        *_own_checks(folder, buyers),
+        *own_checks(folder, buyers),
         *counts.pop("faults"),
     ]
     return counts | {
@@ -258,48 +244,6 @@ class _Run:
 
     def _random(self, name: str) -> Random:
         return Random(f"{self.arguments.seed}/{name}")
-
-
-def _own_checks(folder: Path, buyers: Sequence[Buyer]) -> list[str]:
-    faults = []
-    for buyer in buyers:
-        with CacheReader.open(folder / "caches" / buyer.name) as cache:
-            problems = verify(cache).problems
-        faults += [f"cache-report verify, {buyer.name}: {problem}" for problem in problems]
-    return faults
-
-
-def _facts(folder: Path, buyer: Buyer) -> BuyerFacts:
-    wanted = [Item(number).digest for number in range(buyer.num_items)]
-    lines = (folder / "book.jsonl").read_text().splitlines()
-    charges = [charge for charge in map(json.loads, lines) if charge["key"].endswith(buyer.name)]
-    known = set(wanted)
-
-    def named(digest: str) -> str:
-        return digest if digest in known else "canary"
-
-    with CacheReader.open(folder / "caches" / buyer.name) as cache:
-        spend = cache.spend_on_record()
-        write_offs = list(cache.write_offs())
-        return BuyerFacts(
-            name=buyer.name,
-            budget=buyer.budget,
-            wanted=wanted,
-            charged=Counter(named(item) for charge in charges for item in charge["items"]),
-            rows=[
-                Row(item=_item(row.key), vector=row.vector, request_id=row.request_id)
-                for row in (*cache.rows(), *cache.rows_bought_again())
-            ],
-            receipt_units=spend.receipt_units,
-            written_off=Counter(_item(key) for one in write_offs for key in one.keys),
-            written_off_units=sum(one.units for one in write_offs),
-            committed=spend.committed_units,
-            open_units=spend.open_units,
-        )
-
-
-def _item(key: EmbeddingKey) -> str:
-    return "canary" if key.view.startswith("canary#") else key.item
 
 
 if __name__ == "__main__":

@@ -94,7 +94,12 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
         for one in made:
             counts[one["chosen"]] = counts.get(one["chosen"], 0) + 1
         chosen = ", ".join(f"{name} {count} times" for name, count in sorted(counts.items()))
-        yield from [f"{title}, chosen: {chosen}.", ""]
+        ended = sum(not one["buys_all"] for one in made)
+        yield from [
+            f"{title}, chosen: {chosen}. The purchase ended after the first images in {ended} of "
+            f"{len(made)} choices.",
+            "",
+        ]
         yield from [*difference_table([auto], compared, columns), ""]
 
 

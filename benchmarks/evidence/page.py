@@ -11,8 +11,9 @@ from benchmarks.evidence.choices import (
     pacs_section,
     read_choices,
 )
-from benchmarks.evidence.grids import LOOKS, RUNS, grid
+from benchmarks.evidence.grids import LOOKS
 from benchmarks.evidence.lines import DIGITS_SHIFT, HOUSE, KINDS, LINES, SHIFTS, Found
+from benchmarks.evidence.made_of import made_of
 from benchmarks.evidence.protocol import (
     HOUSES,
     ONE_QUERY,
@@ -40,12 +41,10 @@ from benchmarks.evidence.words import (
     TEACHERS_TEXT,
     WHITE_BOX,
 )
-from cache.records.money import dollars
 from student.acquisition.strategies import SELECTORS
 from student.bench.charts import Curve, Spot, against, against_queries, bars
 from student.bench.constants import ZERO_SHOT
-from student.bench.rows import Row, read_rows
-from student.bench.run import identity
+from student.bench.rows import read_rows
 from student.bench.series import Series
 from student.bench.statistics import Mean
 from student.bench.tables import NOT_YET, accuracy_table, difference_table, held_out_table
@@ -90,7 +89,7 @@ def _page(found: Found, images: Path) -> Iterator[str]:
         lr=training.lr,
         published=PUBLISHED_VIEWS,
     )
-    yield from _made_of(found)
+    yield from made_of(found)
 
 
 def _headline(found: Found, images: Path) -> Iterator[str]:
@@ -289,33 +288,3 @@ def _picture(name: str, words: str, *, drawn: bool) -> list[str]:
 
 def _percent(mean: Mean | None, *, signed: bool = False) -> str:
     return "" if mean is None else mean.percent(signed=signed)
-
-
-def _made_of(found: Found) -> Iterator[str]:
-    """What the page was made of: rows, commits, machines, hours, and what is still to run."""
-    yield from ["## What this page is made of", ""]
-    lines = []
-    for name in RUNS:
-        planned = grid(name)
-        ids = {identity(run, planned.base) for run in planned.runs}
-        there = [found.rows[key] for key in ids if key in found.rows]
-        lines.append(
-            [
-                name,
-                f"{len(there)} of {len(ids)}" if there else NOT_YET,
-                f"{sum(row.seconds for row in there) / 3600:.1f}",
-                ", ".join(sorted({row.commit[:7] + _dirty(row) for row in there})),
-                ", ".join(sorted({row.machine for row in there})),
-            ]
-        )
-    yield from [*table(["grid", "runs", "hours", "commits", "machines"], lines), ""]
-    dearest = max(found.rows.values(), key=lambda row: row.queries, default=None)
-    if dearest is not None:
-        yield (
-            f"The dearest single student here cost {dearest.queries:,} queries "
-            f"({dollars(dearest.cost_micro_usd)}); an answer serves every run that asks for it.\n"
-        )
-
-
-def _dirty(row: Row) -> str:
-    return "+" if row.commit.endswith("+") else ""

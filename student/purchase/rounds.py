@@ -85,7 +85,7 @@ async def run_purchase(
     whole = plan
     if options.training.is_auto:
         if rounds is None and not continues:
-            rows = rows[: _first(len(rows))]
+            rows = rows[: first_count(len(rows))]
             plan = session.plan(requirements.wanted(rows)) if whole.to_buy else whole
         _say_order(whole, plan, terminal)
     measuring = requirements.measuring()
@@ -115,12 +115,6 @@ async def run_purchase(
     return PurchaseResult(plan=plan, whole=whole, summary=summary, run=session.run.name)
 
 
-def _first(count: int) -> int:
-    """How many of the images are bought first: all, where a part would tell little."""
-    first = max(_FEWEST_FIRST, -(-count // _FIRST_SHARE))
-    return first if 2 * first <= count else count
-
-
 def _say_order(whole: Plan, first: Plan, terminal: Terminal) -> None:
     """Say what `--method auto` buys at once, and what it decides later."""
     names = ", ".join(AUTO_METHODS)
@@ -136,6 +130,12 @@ def _say_order(whole: Plan, first: Plan, terminal: Terminal) -> None:
         f"whether image embeddings help; only then does it buy the other "
         f"{whole.units - first.units:,} ({dollars(rest)}). It chooses among {names}"
     )
+
+
+def first_count(count: int) -> int:
+    """How many of the images are bought first: all, where a part would tell little."""
+    first = max(_FEWEST_FIRST, -(-count // _FIRST_SHARE))
+    return first if 2 * first <= count else count
 
 
 def _planned(

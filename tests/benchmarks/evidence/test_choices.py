@@ -39,6 +39,7 @@ def choice(dataset: str, targets: tuple[str, ...], seed: int, method: str) -> di
         "method": method,
         "options": {},
         "chosen": method,
+        "buys_all": method != "erm",
     }
 
 
@@ -64,7 +65,8 @@ def test_auto_is_the_student_of_the_chosen_method_on_each_split_with_a_choice(
         (("dots",), 1): "erm",
     }
     text = "\n".join(auto_section(found, choices))
-    assert "Digits, chosen: erm 3 times, vl2v-adip-1q 1 times." in text
+    assert "Digits, chosen: erm 3 times, vl2v-adip-1q 1 times. The purchase ended" in text
+    assert "after the first images in 3 of 4 choices." in text
     assert "PACS: no choice has been made yet." in text
     line = next(x for x in text.splitlines() if x.startswith("| auto above ERM |"))
     assert line.split("|")[2].strip().startswith("+2.5")  # of the seeds +5 and 0
