@@ -188,7 +188,7 @@ def show_audit(out: Console, result: Audit) -> None:
     for difference in result.differences:
         out.print(f"{difference.line}: {difference.detail}", soft_wrap=True)
     out.print(
-        f"vendor: {result.ledger_charges} charges in {result.ledger_lines} lines,"
+        f"vendor: {result.ledger_charges} charges in {result.ledger_lines} entries,"
         f" {result.ledger_units} queries, {_usd(result.ledger_cost_micro_usd)}"
     )
     out.print(

@@ -173,7 +173,7 @@ def test_an_audit_without_differences_exits_with_0(
     with vendor_of(ledger.entries).serving() as url:
         assert main(["audit", "--vendor", url]) == 0
     shown = capsys.readouterr()
-    assert "vendor: 2 charges in 3 lines, 3 queries, 0.000300 USD" in shown.out
+    assert "vendor: 2 charges in 3 entries, 3 queries, 0.000300 USD" in shown.out
     assert "cache:  2 receipts, 3 queries, 0.000300 USD" in shown.out
     assert f"{url}#k1: balanced" in shown.out
     assert "bought at another address of this key: 2, http://vendor:8000#k1" in shown.out
