@@ -114,7 +114,9 @@ class RunRecord:
 
     `already_paid` counts items, `paid_units` their price in queries (None in old records).
     `model_fingerprint` is that of the keys; `model_fingerprint_v2` is "" in old records. `retries`
-    counts the requests sent again (None in old records, and while a run buys).
+    counts the requests sent again (None in old records, and while a run buys). A request took
+    `request_milliseconds` from sending to its answer by the client's clock and carried
+    `request_items`, both medians (None in old records, and for a run that bought nothing).
     """
 
     run: str
@@ -130,6 +132,8 @@ class RunRecord:
     paid_units: int | None = None
     model_fingerprint_v2: str = ""
     retries: int | None = None
+    request_milliseconds: int | None = None
+    request_items: int | None = None
 
     @property
     def saved_micro_usd(self) -> int:

@@ -24,7 +24,7 @@ from student.purchase.progress import PurchaseSummary
 from student.purchase.rounds import PurchaseResult, run_purchase, waiting_advice
 from student.purchase.session import ask_for_model
 from student.purchase.sold_network import sold_network
-from student.report.break_even import bulk_milliseconds
+from student.report.break_even import bulk_milliseconds, request_latency
 from student.selection.selection import Selection
 from student.training.methods import Method
 from student.wires.open import open_vendor
@@ -116,6 +116,7 @@ def stored_purchase(
     rows = {key: row for row, key in enumerate(held)}
     table = materialise(cache, held, options.run.out / "embeddings")
     cost = purchase_cost(cache, held, plan.prices)
+    request = request_latency(cost.receipts, list(cache.runs()))
     purchased = Purchase(
         run=result.run,
         model=plan.model.id,
@@ -128,6 +129,8 @@ def stored_purchase(
         micro_usd_per_image=plan.prices.cost(plan.prices.units.image),
         receipts_digest=cost.digest,
         vendor_milliseconds=bulk_milliseconds(cost.receipts),
+        vendor_request_milliseconds=None if request is None else request.request_milliseconds,
+        vendor_request_items=None if request is None else request.request_items,
     )
     return purchased, TeacherEmbeddings(table=table, rows=rows, sold=sold_network(plan.model))
 

@@ -43,8 +43,9 @@ class Purchase:
     whichever run bought them; `receipts_digest` covers their receipts. The other fields describe
     the whole run: `bought_now` is the number of queries that this run bought, and
     `vendor_milliseconds` the time for one embedding in bulk by the vendor's clock, or None if the
-    receipts do not show it. `measuring_units` (queries) paid for what measures a student without
-    labels and is not trained on.
+    receipts do not show it; a request for `vendor_request_items` took `vendor_request_milliseconds`
+    by the client's clock, or None where no run kept it. `measuring_units` (queries) paid for what
+    measures a student without labels and is not trained on.
     """
 
     run: str
@@ -59,6 +60,8 @@ class Purchase:
     receipts_digest: str
     vendor_milliseconds: float | None
     measuring_units: int = 0
+    vendor_request_milliseconds: int | None = None
+    vendor_request_items: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -61,7 +61,7 @@ class PurchaseSummary:
     "waiting" for `open_purchases` that cannot be settled yet, because another account made them or
     a request of a killed run may still arrive; `waits_until_ms` (Unix time) is when they can be
     settled, None if no time can be given. `restored`, `written_off` and `in_doubt` as in
-    `Progress`.
+    `Progress`; `request_milliseconds` and `request_items` as in `RunRecord`.
     """
 
     stop_reason: StopReason
@@ -79,6 +79,8 @@ class PurchaseSummary:
     written_off: int = 0
     in_doubt: int = 0
     waits_until_ms: int | None = None
+    request_milliseconds: int | None = None
+    request_items: int | None = None
 
 
 def silent(_: Progress) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median_low
 
 from cache.paid_cache import Intent, PaidEmbedding, Purchase
 from cache.records.embedding_key import EmbeddingKey
@@ -37,6 +38,8 @@ class PurchaseRecorder:
         self._chain = ReceiptChain()
         self._answers = 0
         self._refused: list[Refused] = []
+        self._request_milliseconds: list[int] = []
+        self._request_items: list[int] = []
         self._progress = Progress(
             planned=len(self.plan.to_buy) + len(self.plan.in_open_purchases),
             cached=self.plan.already_paid,
@@ -123,6 +126,11 @@ class PurchaseRecorder:
         if concurrency != self._progress.concurrency:
             self._update(concurrency=concurrency)
 
+    def time_request(self, seconds: float, *, items: int) -> None:
+        """Keep how long a request took from sending to its answer, retries included."""
+        self._request_milliseconds.append(round(seconds * 1000))
+        self._request_items.append(items)
+
     def summary(self, *, account_is_empty: bool) -> PurchaseSummary:
         """The summary at the end of the purchase."""
         left = self.journal.unpaid(self.plan.pending)
@@ -151,6 +159,8 @@ class PurchaseRecorder:
             written_off=progress.written_off,
             in_doubt=progress.in_doubt,
             waits_until_ms=self.journal.waits_until_ms(left),
+            request_milliseconds=_median(self._request_milliseconds),
+            request_items=_median(self._request_items),
         )
 
     def _commit(self, intent: Intent, answer: Answer, sent: Sequence[str]) -> None:
@@ -176,6 +186,10 @@ class PurchaseRecorder:
     def _update(self, **changes: int) -> None:
         self._progress = replace(self._progress, **changes)
         self._listener(self._progress)
+
+
+def _median(figures: Sequence[int]) -> int | None:
+    return median_low(figures) if figures else None
 
 
 def _rows(answer: Answer, keys: Sequence[EmbeddingKey], sent: Sequence[str]) -> list[PaidEmbedding]:

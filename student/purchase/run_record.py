@@ -86,6 +86,8 @@ async def buy_and_record(
         bought_units=summary.units,
         cost_micro_usd=summary.cost_micro_usd,
         retries=summary.retries,
+        request_milliseconds=summary.request_milliseconds,
+        request_items=summary.request_items,
     )
     cache.record_run(bought)
     return summary

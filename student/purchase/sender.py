@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ class Sender:
         batch = Batch(model=recorder.plan.model, prices=recorder.plan.prices, items=items)
         sent = [item.sha256 for item in items]
         recorder.add_in_flight(len(requests))
+        sent_at = time.monotonic()
         try:
             answer = await self.vendor.embed(
                 batch, intent.idempotency_key, on_retry=self._retry_listener()
@@ -60,6 +62,7 @@ class Sender:
             recorder.journal.abandon(intent)
             return self._after_problem(requests, error)
         recorder.add_in_flight(-len(requests))
+        recorder.time_request(time.monotonic() - sent_at, items=len(items))
         recorder.store(intent, answer, sent)
         self.doubt.end()
         await self.limiter.increase()

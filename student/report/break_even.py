@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cache.records.money import dollars
-from cache.records.purchase_records import StoredReceipt
+from cache.records.purchase_records import RunRecord, StoredReceipt
 from cache.records.receipt import Receipt
 from student.evaluation.results import Purchase
 from student.models.student import Student
@@ -24,7 +25,9 @@ class Economics:
     """Size, speed and cost of a student, compared with its vendor.
 
     Times are in milliseconds for one image; `student_images_per_second` is in batches of
-    BATCH images. `break_even` is the number of predictions at which
+    BATCH images. `vendor_milliseconds` is the vendor's time for an image in bulk, by its own clock,
+    and `vendor_request_milliseconds` that of a request for `vendor_request_items`, by the client's,
+    with the network. `break_even` is the number of predictions at which
     buying from the vendor would have cost as much as the student's embeddings; 0 if the vendor
     charges nothing.
     """
@@ -36,6 +39,8 @@ class Economics:
     cost_micro_usd: int
     break_even: int
     student_images_per_second: float | None = None
+    vendor_request_milliseconds: int | None = None
+    vendor_request_items: int | None = None
 
     def paying(self, purchase: Purchase) -> Economics:
         """Returns the same comparison with the cost of another purchase."""
@@ -66,9 +71,23 @@ class Economics:
                 )
                 + f", {dollars(self.micro_usd_per_image)}",
             ],
+            *self._request_rows(),
             ["paid for the student's embeddings", dollars(self.cost_micro_usd)],
             ["paid back after", f"{self.break_even:,} predictions"],
         ]
+
+    def _request_rows(self) -> list[list[str]]:
+        if self.vendor_request_milliseconds is None or self.vendor_request_items is None:
+            return []
+        label = f"vendor, a request of {self.vendor_request_items:,} items with the network, median"
+        return [[label, f"{self.vendor_request_milliseconds:,} ms"]]
+
+
+def request_latency(stored: Sequence[StoredReceipt], runs: Sequence[RunRecord]) -> RunRecord | None:
+    """Returns the run that kept its requests' time and has the most of these receipts, if any."""
+    receipts = Counter(one.run for one in stored)
+    timed = [run for run in runs if run.request_milliseconds is not None and receipts[run.run]]
+    return max(timed, key=lambda run: receipts[run.run], default=None)
 
 
 def bulk_milliseconds(stored: Sequence[StoredReceipt]) -> float | None:
@@ -99,6 +118,8 @@ def measure_economics(student: Student, purchase: Purchase) -> Economics:
         vendor_milliseconds=(
             None if purchase.vendor_milliseconds is None else round(purchase.vendor_milliseconds, 2)
         ),
+        vendor_request_milliseconds=purchase.vendor_request_milliseconds,
+        vendor_request_items=purchase.vendor_request_items,
         micro_usd_per_image=purchase.micro_usd_per_image,
         cost_micro_usd=0,
         break_even=0,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
+from statistics import median_low
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,6 +85,22 @@ async def test_a_run_records_the_requests_that_it_sent_again(pets: Path) -> None
     with PaidCache.open(settings.purchase.cache) as cache:
         (run,) = cache.runs()
     assert run.retries == settled.summary.retries == 1
+
+
+async def test_a_run_records_how_long_its_requests_took_and_what_they_carried(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quarters = SimpleNamespace(monotonic=count(start=1.0, step=0.25).__next__)
+    monkeypatch.setattr("student.purchase.sender.time", quarters)
+    vendor, settings = LedgerVendor(), run_options(pets, budget=1_000, concurrency=1)
+    await bought(settings, vendor)
+    await bought(settings, vendor)
+    with PaidCache.open(settings.purchase.cache) as cache:
+        first, again = cache.runs()
+        sizes = sorted(one.receipt.images + one.receipt.texts for one in cache.stored_receipts())
+    assert first.request_milliseconds == 250
+    assert first.request_items == median_low(sizes)
+    assert (again.request_milliseconds, again.request_items) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The figures of a report, and its picture."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,10 +11,10 @@ from cache.records.purchase_records import StoredReceipt
 from student.console import quiet
 from student.data.image_set import load_image_set
 from student.evaluation.results import AccuracyCount, Experiment, MethodResult
-from student.report.break_even import Economics, bulk_milliseconds
+from student.report.break_even import Economics, bulk_milliseconds, request_latency
 from student.report.markdown import table
 from student.report.pictures.gallery import draw_answers
-from tests.support.cache_purchases import Ledger, images, intent_of
+from tests.support.cache_purchases import Ledger, images, intent_of, run_record
 from tests.support.pictures import write_picture
 from tests.support.small_grid import settings
 
@@ -72,6 +73,30 @@ def test_the_vendors_speed_is_computed_from_the_receipts_of_the_largest_run() ->
     # Two images a receipt, the last two of them within 60 milliseconds: 15 each.
     receipts = [*_bought("run-1", 1_000, 1_020, 1_060), *_bought("run-2", 0, 9_000)]
     assert bulk_milliseconds(receipts) == 15.0
+
+
+def test_the_vendors_latency_is_that_of_the_run_that_bought_most_and_kept_it() -> None:
+    stored = [*_bought("early", 1, 2, 3), *_bought("small", 4), *_bought("large", 5, 6)]
+    runs = [
+        run_record("early"),
+        run_record("small", request_milliseconds=90, request_items=1),
+        run_record("large", request_milliseconds=412, request_items=63),
+        run_record("other", request_milliseconds=1, request_items=1),
+    ]
+    found = request_latency(stored, runs)
+    assert found is not None
+    assert found.run == "large"
+    assert request_latency(_bought("early", 1), runs) is None
+
+
+def test_the_latency_of_a_request_is_shown_beside_the_students() -> None:
+    economics = replace(
+        _economics(None), vendor_request_milliseconds=1_412, vendor_request_items=63
+    )
+    rows = dict(economics.rows())
+    assert rows["student, one image on this CPU"] == "8.4 ms, free"
+    assert rows["vendor, a request of 63 items with the network, median"] == "1,412 ms"
+    assert not any("with the network" in label for label in dict(_economics(None).rows()))
 
 
 def _bought(run: str, *created_ms: int) -> list[StoredReceipt]:
