@@ -9,7 +9,7 @@ from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
-from teacher_server.api.dependencies import ServicesDep
+from teacher_server.api.dependencies import Services
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.ledger.account import Account
@@ -22,11 +22,13 @@ _bearer = HTTPBearer(
 )
 
 
-async def _account(
-    request: Request,
-    services: ServicesDep,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+async def authenticated(
+    request: Request, services: Services, credentials: HTTPAuthorizationCredentials | None
 ) -> Account:
+    """The account of the request's API key; raises a Problem without a valid one."""
     if "authorization" not in request.headers:
         raise Problem(Code.MISSING_KEY, "the request has no Authorization header")
     key = ApiKey.parse(credentials.credentials) if credentials is not None else None
@@ -41,6 +43,3 @@ async def _account(
         )
     request.scope["state"]["key_id"] = account.id
     return account
-
-
-AuthenticatedAccount = Annotated[Account, Depends(_account)]

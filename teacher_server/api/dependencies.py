@@ -42,7 +42,8 @@ class Services:
     memory_budget: MemoryBudget
 
 
-def _services(request: Request) -> Services:
+# `async`, because FastAPI calls other functions in a worker thread.
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 

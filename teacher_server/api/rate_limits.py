@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import calendar
 import math
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
 
-from fastapi import Depends
 from starlette.requests import Request
 
 from teacher_server.api.admin_schemas import LARGEST
-from teacher_server.api.auth import AuthenticatedAccount
-from teacher_server.api.dependencies import ServicesDep
+from teacher_server.api.dependencies import Services
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.ledger.account import Account
@@ -102,21 +100,18 @@ def key_limits(account: Account, settings: VendorSettings) -> KeyLimits:
     )
 
 
-async def _admitted(
-    request: Request, services: ServicesDep, account: AuthenticatedAccount
-) -> AsyncIterator[Account]:
+@contextmanager
+def admitted(request: Request, services: Services, account: Account) -> Iterator[None]:
+    """Count the request against the account's limits until the block ends; raises a Problem."""
     limits = key_limits(account, services.settings)
     request.scope["state"]["limits"] = LimitHeaders(
         account, limits, services.rate_limiter, account.budget_units - account.spent_units
     )
     try:
         with services.rate_limiter.admit(account.id, limits):
-            yield account
+            yield
     except ConcurrencyExceeded as error:
         raise Problem(Code.TOO_MANY_CONCURRENT, str(error)) from error
     except RateExceeded as error:
         wait = whole_seconds(error.wait_ns)
         raise Problem(Code.RATE_LIMITED, str(error), retry_after=wait) from error
-
-
-AdmittedAccount = Annotated[Account, Depends(_admitted)]

@@ -6,8 +6,8 @@ embeddings that it pays for. An entry of the first has no such field, and keeps 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, Literal
 
 from teacher_server.canonical_json import canonical_sha256
 
@@ -43,16 +43,20 @@ class LedgerEntry:
     @property
     def expected_hash(self) -> str:
         """The SHA-256 of the canonical JSON of all fields but `hash`."""
-        fields = self.document()
-        del fields["hash"]
-        return canonical_sha256(fields)
+        document = self.document()
+        del document["hash"]
+        return canonical_sha256(document)
 
     def document(self) -> dict[str, Any]:
         """The entry as in a receipt, with the fields in their documented order.
 
         Without `embeddings_sha256` if it has none: the hash of an old entry does not cover it.
         """
-        fields = asdict(self)
+        # `asdict` copies each value, which takes five times as long; these are all plain.
+        document = {name: getattr(self, name) for name in _FIELDS}
         if self.embeddings_sha256 is None:
-            del fields["embeddings_sha256"]
-        return fields
+            del document["embeddings_sha256"]
+        return document
+
+
+_FIELDS: Final = tuple(field.name for field in fields(LedgerEntry))
