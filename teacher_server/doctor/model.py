@@ -42,10 +42,13 @@ def device(settings: VendorSettings) -> Iterator[Finding]:
     # torch takes seconds to import.
     from teacher_server.inference.encoder import check_device
     from teacher_server.inference.onnx_engine import require_onnx
+    from teacher_server.inference.precision import require_bf16
 
     check_device(settings.device)
     if settings.engine == "onnx":
         require_onnx(precision=settings.dtype, device=settings.device)
+    if settings.dtype == "bf16":
+        require_bf16(settings.device)
     yield ok("device", f"{settings.device} computes; engine {settings.engine}, {settings.dtype}")
 
 

@@ -29,7 +29,7 @@ def findings(read: Callable[[], VendorSettings]) -> Iterator[Finding]:
         ("first key", ledger.first_key, "correct TEACHER_FIRST_KEY"),
         ("ledger", ledger.ledger, "check --database, that it is up, and the secrets beside it"),
         ("model", model.model, "check --model and --pretrained"),
-        ("device", model.device, "use --device cpu and --engine torch"),
+        ("device", model.device, "use --device cpu, --engine torch and --dtype fp32"),
     )
     for subject, check, fix in checks:
         yield from checked(subject, partial(check, settings), fix=fix)

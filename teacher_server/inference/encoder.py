@@ -17,6 +17,7 @@ from teacher_server.errors import ModelUnavailable, SettingsError
 from teacher_server.inference.model_info import ModelInfo, Prepared, Vectors
 from teacher_server.inference.model_source import ModelSource, resolve_model
 from teacher_server.inference.onnx_engine import onnx_image_tower, require_onnx
+from teacher_server.inference.precision import example_images, in_bfloat16
 from teacher_server.inference.preprocessing import preprocessing_of
 from teacher_server.inference.tokenizer import count_tokens, describe_tokenizer, use_fast_merges
 from teacher_server.inference.traced import Network, traced_image_tower
@@ -44,7 +45,7 @@ def load_encoder(
 
     `preprocess` are fields of open_clip's PreprocessCfg that the operator has given, or None for
     each; they win over the model's own. Raises SettingsError if the device or the engine cannot be
-    used, or ModelUnavailable.
+    used, or ModelUnavailable, also if bf16 changes the embeddings.
     """
     import open_clip
 
@@ -128,18 +129,21 @@ class OpenClipEncoder:
         self._device = torch.device(device)
         # TF32 convolutions are the default on a GPU, and would exceed the promised error of 1e-5.
         torch.backends.cudnn.allow_tf32 = False
-        self._network = network.eval().requires_grad_(False).to(self._device, self._dtype)
+        self._network = network.eval().requires_grad_(False).to(self._device, torch.float32)
         self._tokenize = tokenize
         config = open_clip.transform.PreprocessCfg(**self._network.visual.preprocess_cfg)
         self._transform = open_clip.transform.image_transform_v2(config, is_train=False)
         self._input_size = config.input_size
         self._engine = engine
+        probe = tokenize(["probe"])
+        if precision == "bf16":
+            images = example_images(*self._input_size[1:]).to(self._device)
+            self._network = in_bfloat16(self._network, images, probe.to(self._device))
         self._encode_image: Network = self._network.encode_image
         if engine == "onnx":
             self._encode_image = onnx_image_tower(
                 self._encode_image, self._network, self._example()
             )
-        probe = tokenize(["probe"])
         with torch.inference_mode():
             dim = self._network.encode_text(probe.to(self._device)).shape[-1]
         # What runs by default is not named: names and fingerprints of version 0.1 stay.

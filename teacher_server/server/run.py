@@ -119,7 +119,10 @@ def _load_encoder(settings: VendorSettings) -> Encoder:
     import torch
 
     from teacher_server.inference.encoder import load_encoder
+    from teacher_server.inference.precision import require_bf16
 
+    if settings.dtype == "bf16":
+        require_bf16(settings.device)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     encoder = load_encoder(
         settings.model,
