@@ -26,7 +26,7 @@ from benchmarks.performance.results import (
     with_section,
     write_results,
 )
-from benchmarks.performance.sections import SECTIONS, run_section
+from benchmarks.performance.sections import NOT_QUICK, SECTIONS, run_section
 from tools.provenance import ROOT, commit
 
 RESULTS, PAGE = ROOT / "docs/results/performance.json", ROOT / "docs/performance.md"
@@ -46,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "machine": _machine(),
     }
     worse: list[str] = []
-    for section in () if options.page else options.section or SECTIONS:
+    sections = options.section or (
+        [name for name in SECTIONS if not (options.quick and name in NOT_QUICK)]
+    )
+    for section in () if options.page else sections:
         found: list[Comparison] = []
 
         def add(
@@ -65,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         worse += fell(rows_of(results, section), rows_of(committed, section))
     if not options.quick:
         write_page(PAGE, results)
+    if options.quick and not options.section:
+        _say(f"left out of the quick mode: {', '.join(NOT_QUICK)} (--section runs it)")
     for line in worse:
         _say(f"more than 15% worse than the committed result: {line}")
     _say(f"results in {os.path.relpath(path)}")

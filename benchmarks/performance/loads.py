@@ -38,6 +38,7 @@ def one_request(
     *,
     goal: float,
     count: int,
+    rounds: int = 5,
 ) -> Comparison:
     """The median latency of one client's request, over decoding and encoding one image."""
     return compare(
@@ -51,4 +52,5 @@ def one_request(
         ),
         RepeatedLoad(lambda: server.load(files, clients=1, items=1, requests=count)).median_ms,
         lambda: bare.seconds(files, batch=1, batches=count) / count * 1000,
+        rounds=rounds,
     )

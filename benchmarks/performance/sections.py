@@ -12,6 +12,8 @@ from benchmarks.performance.comparison import Comparison
 
 SECTIONS = ("startup", "vendor", "vit_b_32", "buying", "training", "cache", "growth")
 """The modules of this package that measure: each has `measure(quick=…, report=…)`."""
+NOT_QUICK = ("vit_b_32",)
+"""Left out of the quick mode unless they are named: they take minutes, and install a peer."""
 
 
 def run_section(name: str, *, quick: bool, report: Callable[[Comparison], None]) -> None:
