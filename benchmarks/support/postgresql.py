@@ -39,9 +39,9 @@ class Postgres:
         """Create an empty database with the newest schema and return its DSN."""
         return self._created(f"TEMPLATE {_TEMPLATE} STRATEGY file_copy")
 
-    def bare_database(self) -> str:
-        """Create a database without a schema and return its DSN."""
-        return self._created("TEMPLATE template0")
+    def bare_database(self, options: str = "") -> str:
+        """Create a database without a schema and return its DSN; `options` of CREATE DATABASE."""
+        return self._created(f"TEMPLATE template0 {options}")
 
     def make_template(self) -> None:
         """Create and migrate the database that `database` copies."""

@@ -31,7 +31,11 @@ def open_engine(dsn: str) -> Engine:
     if is_sqlite:
         _create_folder(Path(str(url.database)))
     try:
-        engine = create_engine(url, pool_pre_ping=not is_sqlite, hide_parameters=True)
+        # Of a database without an encoding (SQL_ASCII), the driver would return bytes.
+        arguments = {} if is_sqlite else {"client_encoding": "utf8"}
+        engine = create_engine(
+            url, pool_pre_ping=not is_sqlite, hide_parameters=True, connect_args=arguments
+        )
     except ArgumentError as error:
         # The original message may contain the DSN with its password.
         message = f"the database DSN {url.drivername}://… {_EXPECTED}"

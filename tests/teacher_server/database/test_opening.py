@@ -150,3 +150,11 @@ def test_postgresql_waits_for_a_lock_as_long_as_sqlite_and_no_longer(postgres_ds
 
 def test_a_plain_postgresql_dsn_takes_the_driver_that_is_installed(postgres: Postgres) -> None:
     assert open_engine(f"postgresql:///x?host={postgres.folder}").driver == "psycopg"
+
+
+def test_a_postgresql_database_without_an_encoding_holds_a_ledger(postgres: Postgres) -> None:
+    dsn = postgres.bare_database("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+    with serving_at(dsn, clock=lambda: 1) as (_, ledger):
+        key = ApiKey.new()
+        ledger.keys.create(key, name="Zo\xeb", budget=5, price_version="p")
+        assert ledger.keys.get(key.id).name == "Zo\xeb"
