@@ -24,6 +24,7 @@ from benchmarks.embedding_servers.servers import Server
 from benchmarks.real_vendors import litellm
 from student.data.demo.lay_out import all_emoji, mark
 from student.data.demo.styles import styles
+from tools.provenance import commit
 
 PEERS = Path("build/peers")
 RESULTS = Path("docs/results/real-vendors.json")
@@ -70,7 +71,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         data = _small_emoji(Path(scratch) / "emoji")
         found = [_from_infinity(data, Path(scratch)), _through_litellm(data, Path(scratch))]
-    RESULTS.write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n")
+    result = {"command": "make vendors-test", "commit": commit(), "seed": 0}
+    result["students"] = [asdict(one) for one in found]
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     sys.stdout.write(RESULTS.read_text())
     return 0 if all(one.is_right for one in found) else 1
 
