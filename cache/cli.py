@@ -98,7 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     merge = command("merge", commands.merge)
     merge.add_argument("into", metavar="A", type=Path, help="cache folder to add to")
-    merge.add_argument("source", metavar="B", type=Path, help="cache folder to read; not changed")
+    merge.add_argument(
+        "sources",
+        metavar="B",
+        type=Path,
+        nargs="+",
+        help="cache folder to read; not changed (several are added one after the other)",
+    )
     write_off = command("write-off", commands.write_off)
     write_off.add_argument(
         "key",

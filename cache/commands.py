@@ -86,20 +86,21 @@ def _repair(folder: Path, arguments: argparse.Namespace) -> int:
 def merge(_: Path, arguments: argparse.Namespace) -> int:
     """Add everything in cache B to cache A, each receipt once; B is not changed.
 
-    Exit status: 0 if everything in B is in A; 2 if nothing was added, for example because one
-    request has two different receipts.
+    Several B, such as the shards of one purchase, are added one after the other. Exit status: 0 if
+    everything in every B is in A; 2 if nothing was added of the B that the message names, for
+    example because one request has two different receipts; what came before it was added.
     """
-    from cache.maintenance.merge import merge
+    from cache.maintenance.merge import Merged, merge
     from cache.paid_cache import PaidCache
     from cache.reports.as_json import merge_json
     from cache.reports.terminal import show_merge
 
     _require_cache(arguments.into)
-    with (
-        _open(arguments.source) as source,
-        PaidCache.open(arguments.into, for_repair=True) as into,
-    ):
-        result = merge(source, into)
+    result = Merged()
+    with PaidCache.open(arguments.into, for_repair=True) as into:
+        for folder in arguments.sources:
+            with _open(folder) as source:
+                result += merge(source, into)
     _print(arguments, result, show_merge, merge_json)
     return EXIT_OK
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from cache.errors import CacheUnavailable
 from cache.paid_cache import PaidCache
@@ -25,16 +25,22 @@ class Merged:
     settled in the other, `copies` lines of receipts.jsonl.
     """
 
-    receipts: int
-    units: int
-    cost_micro_usd: int
-    rows: int
-    intents: int
-    intents_ended: int
-    refusals: int
-    runs: int
-    write_offs: int
-    copies: int
+    receipts: int = 0
+    units: int = 0
+    cost_micro_usd: int = 0
+    rows: int = 0
+    intents: int = 0
+    intents_ended: int = 0
+    refusals: int = 0
+    runs: int = 0
+    write_offs: int = 0
+    copies: int = 0
+
+    def __add__(self, other: Merged) -> Merged:
+        """Return the counts of both merges together."""
+        return Merged(
+            **{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
+        )
 
 
 def merge(source: CacheReader, into: PaidCache) -> Merged:

@@ -38,6 +38,9 @@ def run_bench(
     if not options.purchase.has_budget and not options.run.dry_run:
         message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
+    if options.purchase.part is not None:
+        message = "--shard buys and trains nothing, and the bench trains: buy with distill-client"
+        raise BadInput(message)
     from student.bench.purchase import VendorEndpoint
     from student.bench.report import folder_grid, write_report
     from student.bench.runner import Source, run_grid

@@ -44,6 +44,7 @@ from student.options import Options, TrainingOptions
 from student.options.folders import require_folders, require_room
 from student.options.output import Output
 from student.options.purchase import api_key
+from student.options.sharded import require_shardable
 from student.options.unlabelled import without_classes
 from student.purchase.cost import PurchaseCost, purchase_cost
 from student.purchase.plan import Plan
@@ -95,6 +96,17 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> dict[s
         if isinstance(result, Plan):  # a dry run
             say_time_of_trial(options, scanned, terminal)
             return {**figures, "plan": plan_figures(result), "purchase": None, "students": []}
+        if options.purchase.part is not None:
+            terminal.say(
+                f"shard {options.purchase.part} ends here. When all have ended, join their caches "
+                "with `cache-report merge`, and run with the whole cache and without --shard"
+            )
+            return {
+                **figures,
+                "plan": plan_figures(result.plan),
+                "purchase": purchase_figures(result.summary),
+                "students": [],
+            }
         result, selections = purchase.buy_as_advised(result)
         terminal.heading("distillation")
         whole, paid = stored_purchase(options, result, cache)
@@ -129,8 +141,8 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> dict[s
 def _opened(
     options: Options, splits: Sequence[Split], terminal: Terminal
 ) -> Iterator[dict[tuple[str, ...], Tracking]]:
-    """The trackers of each split's student; none in a dry run, which trains nothing."""
-    if options.run.dry_run:
+    """The trackers of each split's student; none where nothing is trained: a dry run, a shard."""
+    if options.run.dry_run or options.purchase.part is not None:
         yield {}
         return
     with opened(options, _folders(options, splits), terminal) as tracked:
@@ -186,6 +198,7 @@ def _check(options: Options) -> tuple[SecretStr, int]:
     if not options.purchase.has_budget and not options.run.dry_run:
         message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
+    require_shardable(options)
     key = api_key(options.purchase)
     require_trackers(options.run.track)
     require_data(options.data.data)

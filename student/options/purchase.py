@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import SecretStr
+from pydantic import AfterValidator, SecretStr
 
 from student.errors import BadInput
 from student.options.section import Count, Positive, UserPath, option
+from student.options.shard import Shard
 from student.options.wire import WireOptions
 
 KEY_VARIABLE = "TEACHER_API_KEY"
@@ -46,6 +47,13 @@ class PurchaseOptions(WireOptions):
         "which images are bought first; random is balanced over classes and domains",
         identifies=True,
     )
+    shard: Annotated[str, AfterValidator(lambda text: str(Shard.parse(text)))] | None = option(
+        None,
+        "K/N: buy part K of N of what a run without this option would buy, then stop; each image "
+        "and text is in one part, by its SHA-256. For N workers with a cache each, which "
+        "`cache-report merge` joins",
+        identifies=False,
+    )
     prompts: Literal["class", "domain"] = option(
         "class",
         'text bought for a class: "a photo of a {class}", or the mean of '
@@ -56,6 +64,11 @@ class PurchaseOptions(WireOptions):
     concurrency: Positive = option(
         4, "maximum number of requests open at the same time", identifies=False
     )
+
+    @property
+    def part(self) -> Shard | None:
+        """The part of the purchase that `shard` names."""
+        return None if self.shard is None else Shard.parse(self.shard)
 
     @property
     def has_budget(self) -> bool:

@@ -102,7 +102,8 @@ async def run_purchase(
         terminal.say("dry run: nothing was bought")
         return whole
     plan.require_texts()
-    plan.require_measuring(measuring)
+    if options.purchase.part is None:
+        plan.require_measuring(measuring)
     session.require_obtainable(
         request for request in plan.in_open_purchases if request.key.modality == "text"
     )

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from cache.integrity.second_copy import second_copy_faults
@@ -27,6 +28,7 @@ from student.purchase.plan import Plan, make_plan
 from student.purchase.progress import Listener, Progress, PurchaseSummary, silent
 from student.purchase.recorder import PurchaseRecorder
 from student.purchase.run_record import RunLabel, buy_and_record, named_in
+from student.purchase.shard_plan import shard_plan
 from student.purchase.shared_purchase import SharedPurchase, shared_purchase
 from student.purchase.sold_network import sold_network
 from student.training.methods import Method
@@ -72,8 +74,15 @@ class PurchaseSession:
 
     def plan(self, requests: Sequence[EmbeddingRequest]) -> Plan:
         """The plan for these requests, within the budget, if any, and what the account can pay."""
+        part = self.options.part
+        if part is None:
+            return self._plan(requests)
+        return shard_plan(requests, part, whole=partial(self._plan, of_all=True), own=self._plan)
+
+    def _plan(self, requests: Sequence[EmbeddingRequest], *, of_all: bool = False) -> Plan:
+        """The plan of this worker or, with `of_all`, of all that share the budget."""
         is_continued = bool(self._parts) or "." in self.run.name
-        budget, limited_by = self._limit()
+        budget, limited_by = self._limit(of_all=of_all)
         return make_plan(
             requests,
             cache=self.cache,
@@ -84,14 +93,18 @@ class PurchaseSession:
             canary_units=0 if is_continued else canary_units(self.vendor, self.prices),
         )
 
-    def _limit(self) -> tuple[int, BudgetLimit]:
-        """The most queries that this cache may come to have paid for, and whose budget that is."""
+    def _limit(self, *, of_all: bool) -> tuple[int, BudgetLimit]:
+        """The most queries that this cache may come to have paid for, and whose budget that is.
+
+        With `of_all`, all of a shared budget counts as its own: every worker finds the same.
+        """
         limits: list[tuple[int, BudgetLimit]] = []
         if self.options.budget is not None:
             limits.append((self.options.budget, "client budget"))
         if self.shared is not None:
             spent = self.cache.spend_on_record().committed_units
-            limits.append((spent + self.shared.payable(), "shared budget"))
+            most = self.shared.total() if of_all else spent + self.shared.payable()
+            limits.append((most, "shared budget"))
         # The account limits the plan too, so that texts come first even where it is the limit.
         limits.append((self.payable, "vendor budget"))
         return min(limits, key=lambda limit: limit[0])
@@ -103,6 +116,11 @@ class PurchaseSession:
         if self.vendor.proxy:
             terminal.say(f"through the proxy {self.vendor.proxy}")
         terminal.table(("plan", ""), [list(row) for row in plan.describe()])
+        if self.options.part is not None:
+            terminal.say(
+                f"shard {self.options.part}: this plan has the images and texts of one of "
+                f"{self.options.part.count} workers, by their SHA-256; nothing is trained"
+            )
         if self.shared is not None:
             terminal.say(self.shared.describe())
         for line in by_reason((request.name, request.unfit) for request in plan.unfit):

@@ -31,6 +31,10 @@ class SharedPurchase:
         its own ended runs have leased and not spent."""
         return self.books.balance().free + reclaimable(self.books, self.cache)
 
+    def total(self) -> int:
+        """The queries of the shared budget, whoever has spent them."""
+        return self.books.balance().total
+
     def describe(self) -> str:
         """The shared budget in one line, in queries."""
         now = self.books.balance()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from cache.errors import CacheUnavailable, CorruptRow, IntentConflict, ReceiptCo
 from cache.integrity.verify import verify
 from cache.maintenance.merge import Merged
 from cache.paid_cache import PaidCache, Spend
+from cache.records.receipt import CLIENT_KNOWS
 from cache.storage.folder import RECEIPTS
 from cache.storage.reader import CacheReader
 from tests.support.cache_merges import everything, join
@@ -217,3 +220,39 @@ def test_the_command_prints_what_was_added(
     assert main(["merge", str(folder / "no"), str(other)]) == 2
     assert "there is no cache in" in capsys.readouterr().err
     assert not (folder / "no").exists()
+
+
+def test_the_command_merges_the_shards_of_one_purchase_with_what_is_in_doubt(
+    folder: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    third = Path(shutil.copytree(other, tmp_path / "third"))
+    ledger = Ledger()
+    with (
+        PaidCache.open(folder) as one,
+        PaidCache.open(other) as two,
+        PaidCache.open(third) as three,
+    ):
+        buy(one, ledger, *images(1, 2))
+        buy(two, ledger, *images(3, 4, 5))
+        doubtful = replace(intent_of(image(6)), idempotency_key=f"{CLIENT_KNOWS}6")
+        three.write_off(doubtful, account=ACCOUNT, detail="never answered")
+        three.reserve(intent_of(image(7)), budget=100)
+    assert main(["merge", str(folder), str(other), str(third), "--json"]) == 0
+    added = json.loads(capsys.readouterr().out)
+    assert (added["receipts"], added["units"], added["losses"], added["intents"]) == (1, 3, 1, 1)
+    with CacheReader.open(folder) as cache:
+        assert verify(cache).problems == ()
+        assert cache.spend_on_record().committed_units == 2 + 3 + 1 + 1
+        assert [one.is_in_doubt for one in cache.write_offs()] == [True]
+
+
+def test_a_shard_that_cannot_be_merged_is_named_after_the_others_are_added(
+    folder: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with PaidCache.open(other) as second:
+        buy(second, Ledger(), *images(1, 2))
+    missing = tmp_path / "no"
+    assert main(["merge", str(folder), str(other), str(missing)]) == 2
+    assert str(missing) in capsys.readouterr().err
+    with CacheReader.open(folder) as cache:
+        assert cache.spend_on_record().receipt_units == 2
