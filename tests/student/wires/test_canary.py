@@ -94,3 +94,23 @@ def test_what_changes_no_embedding_is_not_in_the_fingerprint(
     before = setup.model.fingerprint
     setup.options |= other
     assert setup.model.fingerprint == before
+
+
+@pytest.mark.parametrize(
+    ("wire", "other"),
+    [
+        ("voyage", {"input_type": "query"}),
+        ("voyage", {"truncate": True}),
+        ("cohere", {"input_type": "clustering"}),
+        ("cohere", {"truncate": True}),
+        ("cohere", {"dimensions": 512}),
+    ],
+    ids=str,
+)
+def test_what_a_vendor_is_told_about_the_input_is_in_the_fingerprint(
+    setup: WireSetup, wire: str, other: dict[str, object]
+) -> None:
+    setup.options |= {"wire": wire, "teacher": "embed-v4.0"}
+    before = setup.model.fingerprint
+    setup.options |= other
+    assert setup.model.fingerprint != before
