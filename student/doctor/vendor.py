@@ -12,11 +12,12 @@ from cache.paid_cache import PaidCache
 from cache.records.money import dollars
 from cache.reports.spend import short_fingerprint
 from student.console import quiet
+from student.data.demo.lay_out import is_demo_data
 from student.doctor.finding import Finding, ok, warning
 from student.options import Options
 from student.options.purchase import api_key
 from student.purchase.model_change import find_model_change
-from student.purchase.session import ask_for_model
+from student.purchase.session import KNOWS_EMOJI_ONLY, ask_for_model
 from student.training.methods import METHODS
 from student.vendor.schemas import Account, Model, Prices
 from student.wires.open import open_vendor
@@ -39,6 +40,13 @@ def vendor(options: Options) -> Iterator[Finding]:
         yield ok("model", f"{model.id}; the first run finds out whether the key may buy it")
         return
     yield ok("vendor", f"{url} answers and knows the key {account.id}")
+    if model.embedded and not is_demo_data(options.data.data):
+        yield warning(
+            "model",
+            f"{KNOWS_EMOJI_ONLY}, and these are not the demo images",
+            "for photographs, have the vendor sell a real CLIP model "
+            "(teacher-server serve --model NAME --pretrained TAG)",
+        )
     yield ok(
         "model",
         f"{model.id} ({short_fingerprint(model.fingerprint)}), {model.dim} numbers, at "

@@ -39,6 +39,7 @@ from student.wires.protocol import Vendor
 
 _RECORD_BYTES = 256
 _UNKNOWN_DIM = 2048  # more than most models behind a wire give
+KNOWS_EMOJI_ONLY = "the vendor sells its embedded model, which is small and knows only emoji"
 START_A_VENDOR = (
     "If no vendor runs there, name another with --vendor or TEACHER_URL, or start one: `docker "
     "compose up`, or `teacher-server serve`."
@@ -127,8 +128,8 @@ class PurchaseSession:
             terminal.warn(f"not sent, because the vendor would refuse {line}")
         if self.model.embedded and not is_demo_data(data) and plan.to_buy:
             terminal.warn(
-                "the vendor sells its embedded model, which is small and knows only emoji, and "
-                "these are not the demo images: configure the vendor with a real CLIP model"
+                f"{KNOWS_EMOJI_ONLY}, and these are not the demo images: configure the vendor with "
+                "a real CLIP model"
             )
         if plan.model_change is not None:
             terminal.warn(plan.model_change.describe(self.model))

@@ -136,3 +136,15 @@ def test_findings_are_lines_for_people_with_the_fix_below(
     assert "warning  budget: none is set" in printed
     assert "         fix: set --budget" in printed
     assert printed.endswith("0 errors, 1 warnings; nothing was bought\n")
+
+
+def test_a_teacher_of_emoji_is_a_warning_for_other_images(
+    doctor: Doctor, emoji: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(emoji, own, ignore=shutil.ignore_patterns(".*"))
+    code, found = doctor("--data", str(own))
+    assert code == 0
+    (warned,) = [one for one in found["model"] if one["level"] == "warning"]
+    assert "knows only emoji" in warned["detail"]
+    assert "real CLIP" in warned["fix"]
