@@ -39,7 +39,7 @@ def test_the_limits_of_a_wire_are_in_the_guide(name: str) -> None:
     assert int(re.match(r"[\d,]+", items)[0].replace(",", "")) == limits.max_items  # type: ignore[index]
     assert int(image_bytes.replace(",", "")) == limits.max_image_bytes
     assert int(pixels.replace(",", "")) == limits.max_image_pixels
-    assert formats.split(", ") == list(limits.image_formats)
+    assert formats.split(", ") == list(limits.image_formats or ())
     module = inspect.getdoc(inspect.getmodule(type(WIRES[name]))) or ""
     address = contract.split(",")[0].split(";")[0].strip("`")
     assert address in module.replace("\n", "").replace("  ", "")
