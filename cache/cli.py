@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cache import commands
+from cache.reports import export_commands
 from cache.standard_output import accept_any_text, discard_output
 
 CACHE_VARIABLE: Final = "DISTILL_CACHE"
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
             name, help=text.split("\n")[0].rstrip("."), description=text, parents=parents
         )
         added.set_defaults(run=run, old_name=None)
-        if run is not commands.export:
+        if run is not export_commands.export:
             added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
@@ -114,7 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     # Without a help text, so that the list of commands has only the new name.
     give_up = subparsers.add_parser("give-up", parents=[write_off], add_help=False)
     give_up.set_defaults(run=commands.write_off, old_name="give-up", new_name="write-off")
-    _add_export_options(command("export", commands.export))
+    _add_export_options(command("export", export_commands.export))
+    command("import", export_commands.import_cache).add_argument(
+        "source", metavar="FROM", help="folder or address of an export of a whole cache"
+    )
     _add_html_options(command("html", commands.html))
     _add_diff_options(command("diff", commands.diff))
     record = command("record", commands.record)
@@ -158,12 +162,15 @@ def _add_export_options(export: argparse.ArgumentParser) -> None:
     )
     export.add_argument(
         "--what",
-        choices=("receipts", "rows", "runs"),
+        choices=("receipts", "rows", "runs", "cache"),
         default="receipts",
-        help="records to export; rows are embeddings without their vectors (default: receipts)",
+        help="records to export; rows are embeddings without their vectors, cache is everything,"
+        " with the vectors, in a folder that import reads (default: receipts)",
     )
     export.add_argument(
-        "--out", metavar="FILE", type=Path, help="output file (default: standard output)"
+        "--out",
+        metavar="FILE",
+        help="output file (default: standard output); with --what cache, a new folder or address",
     )
 
 

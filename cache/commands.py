@@ -130,19 +130,6 @@ def write_off(folder: Path, arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def export(folder: Path, arguments: argparse.Namespace) -> int:
-    """Write receipts, rows or runs as CSV, JSON or Parquet."""
-    from cache.reports.export import write_export
-    from cache.storage.folder import user_path
-
-    out = None if arguments.out is None else user_path(arguments.out)
-    with _open(folder) as cache:
-        count = write_export(cache, arguments.what, arguments.format, out)
-    if out is not None:
-        sys.stderr.write(f"{count} {arguments.what} written to {out}\n")
-    return EXIT_OK
-
-
 def html(folder: Path, arguments: argparse.Namespace) -> int:
     """Write the spend as one HTML file, in which every figure leads to its receipts.
 

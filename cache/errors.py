@@ -16,6 +16,7 @@ CacheError
 ├── NotPaid               an embedding is not in the cache
 ├── NothingToRecord       the cache has no embeddings of one model to record
 ├── ReportImpossible      a report cannot be made of what it was given
+├── TransferFailed        an export cannot be written, or is not what was exported
 ├── StaleTable            a table on disk is not the requested table
 ├── AuditImpossible       the vendor's ledger could not be read
 └── UnusableVariable      a proxy or certificate variable cannot be used
@@ -153,6 +154,10 @@ class NothingToRecord(CacheError):
 
 class ReportImpossible(CacheError):
     """A report cannot be made of the files, folders or options that it was given."""
+
+
+class TransferFailed(CacheError):
+    """An export of a whole cache cannot be written or read, or is not what was exported."""
 
 
 class StaleTable(CacheError):
