@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import get_args
 from cache.storage.atomic_file import replace_file
 from student.errors import BadInput
 from student.options.presets import PRESETS, PresetName
+from student.options.purchase import KEY_VARIABLE
 from student.options.section import user_path
 from student.options.template import toml_template
 
@@ -57,7 +59,8 @@ def main(arguments: list[str]) -> int:
     replace_file(options.file, toml_template(values).encode())
     named = shlex.quote(str(options.file))
     print(f"wrote {options.file}. Next:")
-    print("  export TEACHER_API_KEY=…      # the vendor's key; it is not kept in the file")
+    if not os.environ.get(KEY_VARIABLE, "").strip():
+        print(f"  export {KEY_VARIABLE}=…      # the vendor's key; it is not kept in the file")
     print(f"  distill-client doctor --config {named}")
     print(f"  distill-client --config {named} --dry-run")
     print(f"  distill-client --config {named}")

@@ -139,3 +139,19 @@ def test_a_preset_gives_the_options_that_are_not_named(
 def test_an_unknown_preset_is_refused_by_name() -> None:
     with pytest.raises(BadInput, match="preset: Input should be 'quick' or 'paper'"):
         read_options(["--preset", "slow"])
+
+
+@pytest.mark.parametrize("key", ["", "sk_a_b"])
+def test_the_key_is_asked_for_only_where_it_is_not_set(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    key: str,
+) -> None:
+    monkeypatch.setenv("TEACHER_API_KEY", key)
+    options = ["--data", str(data), "--target-domain", "Sketch", "--budget", "9"]
+    assert main(["init", str(tmp_path / "new.toml"), *options]) == 0
+    shown = capsys.readouterr().out
+    assert ("export TEACHER_API_KEY" in shown) == (not key)
+    assert "sk_a_b" not in shown
