@@ -13,6 +13,7 @@ SCRIPTS = [
     ROOT / "Makefile",
     ROOT / ".ci" / "run",
     *(p for p in (ROOT / "docker").iterdir() if p.is_file() and p.read_text().startswith("#!")),
+    *(ROOT / "docker" / "compose-tests").iterdir(),
     *(ROOT / "examples").glob("*.sh"),
 ]
 # `command -v a b c` is true if any of the three exists; so are `type a b` and `hash a b`.
