@@ -73,11 +73,25 @@ def bought_texts(trained: TrainedStudent, cache: Path | None) -> FindText:
         print("no cache: only images are served, and a request with a text gets 404", flush=True)
         return lambda text: None
     CacheReader.open(folder).close()
-    print(f"texts are served from {folder}", flush=True)
 
     def find(text: str) -> NDArray[np.float32] | None:
         with CacheReader.open(folder) as reader:  # a connection belongs to one thread
             found: PaidEmbedding | None = reader.get(text_key(fingerprint, text))
         return None if found is None else found.vector
 
+    print(f"texts are served from {folder}{_example(trained, find)}", flush=True)
     return find
+
+
+def _example(trained: TrainedStudent, find: FindText) -> str:
+    """A class prompt that was bought, as an example: the cache has digests of texts to look up, and
+    none to list."""
+    from student.embeddings.keys import prompts_for
+
+    meta = trained.meta
+    style = meta.get("settings", {}).get("prompts", "class")
+    for class_name in meta.get("classes", ()):
+        for prompt in prompts_for(class_name, meta.get("sources", ()), style):
+            if find(prompt) is not None:
+                return f", in the words that were bought, such as {prompt!r}"
+    return ""

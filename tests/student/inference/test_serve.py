@@ -15,6 +15,7 @@ import pytest
 from openai import NotFoundError, OpenAI
 
 from cache.paid_cache import PaidCache
+from student.commands.serve import bought_texts
 from student.inference.trained_student import load
 from tests.support.cache_purchases import (
     ACCOUNT,
@@ -133,3 +134,16 @@ def test_the_model_is_listed_by_the_digest_of_its_weights(made: Path, url: str) 
     (model,) = httpx.get(f"{url}/v1/models").json()["data"]
     assert model["id"] == f"student-{load(made / 'student').meta['weights_sha256'][:12]}"
     assert model["dim"] == DIM
+
+
+def test_the_start_says_in_which_words_a_text_is_found(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = load(made / "student")
+    trained.meta["classes"] = ["a dog of nobody", "cat"]
+    find = bought_texts(trained, None)
+    assert f"{made / 'cache'}, in the words that were bought, such as 'a photo of a cat'" in (
+        capsys.readouterr().out
+    )
+    assert find("cat") is None
+    assert find("a photo of a cat") is not None
