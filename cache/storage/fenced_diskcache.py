@@ -124,7 +124,7 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
                     disk=BytesOnlyDisk,
                     **SETTINGS,
                 )
-                ((health,),) = self._sql("PRAGMA quick_check(1)").fetchall()
+                health = _health(folder / DATABASE, patience_s)
                 break
             except sqlite3.Error as error:
                 self.close()
@@ -237,6 +237,16 @@ class FencedCache(diskcache.Cache):  # type: ignore[misc]
                 " synchronous"
             )
             raise UnsafeSettings(message)
+
+
+def _health(database: Path, patience_s: float) -> str:
+    """What SQLite's check of the whole file says, "ok" for a sound one.
+
+    On a connection of its own, because that of diskcache would keep 128 MiB of what is read.
+    """
+    with closing(sqlite3.connect(database, timeout=patience_s)) as connection:
+        ((health,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+    return str(health)
 
 
 def _is_locked(cause: BaseException | None) -> bool:

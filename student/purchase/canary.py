@@ -152,7 +152,7 @@ def _requests(fingerprint: str, run: str) -> list[EmbeddingRequest]:
             key=_key(fingerprint, "image", run),
             payload=lambda: png(_pixels()),
             name="canary image",
-            pixels=_SIZE * _SIZE,
+            made_pixels=_SIZE * _SIZE,
         ),
     ]
 

@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,20 +24,28 @@ from student.vendor.schemas import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingRequest:
-    """An embedding to buy: its key, and the text itself or a function that reads the image's bytes.
+    """An embedding to buy: its key, and the text itself, the image's file, or a function that reads
+    the image's bytes.
 
+    A plan holds one for every image, so that nothing is kept in it that the image's file knows.
     `name` (a file, a prompt) is used in messages only. `unfit` says why this vendor would refuse
-    it, as far as that can be known here; such a request is not sent. `pixels` is the size of an
-    image, as far as it is known. `is_converted`: a PNG of the file's pixels is sent, because this
-    vendor does not take the file's format.
+    it, as far as that can be known here; such a request is not sent. `made_pixels` is the size of
+    an image that is not sent as its file. `is_converted`: a PNG of the file's pixels is sent,
+    because this vendor does not take the file's format.
     """
 
     key: EmbeddingKey
-    payload: Callable[[], bytes] | str
-    name: str = ""
+    payload: Callable[[], bytes] | ImageFile | str
+    name: str | Path = ""
     unfit: str = ""
-    pixels: int = 0
+    made_pixels: int = 0
     is_converted: bool = False
+
+    @property
+    def pixels(self) -> int:
+        """The size of an image, as far as it is known; 0 for a text."""
+        file = self.payload
+        return file.width * file.height if isinstance(file, ImageFile) else self.made_pixels
 
     def item(self) -> Item:
         """What is sent. Raises BadInput when the file is gone or has changed since the scan."""
@@ -45,7 +54,8 @@ class EmbeddingRequest:
                 modality="text", payload=unicodedata.normalize("NFC", self.payload).encode()
             )
         try:
-            data = self.payload()
+            read = self.payload.read_bytes if isinstance(self.payload, ImageFile) else self.payload
+            data = read()
         except OSError as error:
             detail = f"cannot read {self._title}: {error.strerror or error}"
             raise BadInput(detail) from error
@@ -57,7 +67,7 @@ class EmbeddingRequest:
 
     @property
     def _title(self) -> str:
-        return self.name or f"{self.key.modality} {self.key.item[:12]}"
+        return str(self.name) or f"{self.key.modality} {self.key.item[:12]}"
 
 
 def text_requests(
@@ -88,28 +98,31 @@ def image_requests(
     for row in order:
         item = items[row]
         for k, key in enumerate(view_keys(fingerprint, item, views=views, size=size)):
-            name = f"{item.path} view {k}"
             requests.append(
-                whole_image_request(key, item, limits, name)
+                whole_image_request(key, item, limits, item.path)
                 if k == 0
                 else EmbeddingRequest(
-                    key=key, payload=_rendered(pixels, row, k), name=name, pixels=size * size
+                    key=key,
+                    payload=_rendered(pixels, row, k),
+                    name=f"{item.path} view {k}",
+                    made_pixels=size * size,
                 )
             )
     return requests
 
 
 def whole_image_request(
-    key: EmbeddingKey, item: ImageFile, limits: Limits | None, name: str
+    key: EmbeddingKey, item: ImageFile, limits: Limits | None, name: str | Path
 ) -> EmbeddingRequest:
     """The request for an image as it is, held against the limits of a vendor, if they are given."""
     converts = limits is not None and is_converted(item, limits)
+    is_file = item.is_sent_as_file and not converts
     return EmbeddingRequest(
         key=key,
-        payload=whole_image(item, as_png=converts),
+        payload=item if is_file else whole_image(item, as_png=converts),
         name=name,
         unfit="" if limits is None else why_unfit(item, limits),
-        pixels=item.width * item.height,
+        made_pixels=0 if is_file else item.width * item.height,
         is_converted=converts,
     )
 

@@ -184,6 +184,7 @@ def make_plan(
         distinct.setdefault(request.key, request)
     # Sorting is stable: the ranking stands within each modality.
     ordered = tuple(sorted(distinct.values(), key=lambda request: request.key.modality != "text"))
+    del distinct  # as large as the keys' part of the plan, of a million images
     keys = [request.key for request in ordered]
     missing = set(cache.missing(keys))
     refused = cache.refused(missing).keys()

@@ -270,5 +270,7 @@ def _report(plan: Plan, summary: PurchaseSummary, terminal: Terminal) -> None:
             "and what was bought again of them may have been paid twice; `cache-report summary` "
             "lists the purchases"
         )
-    for line in by_reason((refused.request.name, refused.detail) for refused in summary.refused):
+    for line in by_reason(
+        (str(refused.request.name), refused.detail) for refused in summary.refused
+    ):
         terminal.warn(f"the vendor refused (not charged) {line}")

@@ -124,7 +124,7 @@ class PurchaseSession:
             )
         if self.shared is not None:
             terminal.say(self.shared.describe())
-        for line in by_reason((request.name, request.unfit) for request in plan.unfit):
+        for line in by_reason((str(request.name), request.unfit) for request in plan.unfit):
             terminal.warn(f"not sent, because the vendor would refuse {line}")
         if self.model.embedded and not is_demo_data(data) and plan.to_buy:
             terminal.warn(

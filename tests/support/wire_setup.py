@@ -92,7 +92,9 @@ class WireSetup:
         key = EmbeddingKey(
             model_fingerprint=self.model.fingerprint, modality="image", item=image_item(data)
         )
-        return EmbeddingRequest(key=key, payload=lambda: data, name=f"image {number}", pixels=64)
+        return EmbeddingRequest(
+            key=key, payload=lambda: data, name=f"image {number}", made_pixels=64
+        )
 
     def images(self, count: int) -> list[EmbeddingRequest]:
         return [self.image(number) for number in range(count)]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from cache.records.money import dollars
 from cache.storage.reader import CacheReader
+from student.data.folder.image_file import read_image_file
+from student.embeddings.keys import original_key
 from student.errors import PlanExceedsBudget
-from student.purchase.embedding_requests import EmbeddingRequest
+from student.purchase.embedding_requests import EmbeddingRequest, whole_image_request
 from student.purchase.plan import Plan, make_plan
 from student.vendor.schemas import Prices
 from tests.support.ledger_vendor import LedgerVendor, model_facts
@@ -19,7 +23,7 @@ from tests.support.purchase_setup import PurchaseSetup
 
 
 def names(wanted: tuple[EmbeddingRequest, ...]) -> list[str]:
-    return [request.name for request in wanted]
+    return [str(request.name) for request in wanted]
 
 
 def test_texts_come_first_and_images_in_their_rank(setup: PurchaseSetup) -> None:
@@ -147,3 +151,19 @@ def test_costs_are_whole_micro_dollars(units: int, price: int) -> None:
         }
     )
     assert prices.cost(units) == units * price
+
+
+def test_a_request_for_a_file_keeps_nothing_that_the_file_knows(
+    setup: PurchaseSetup, tmp_path: Path
+) -> None:
+    """A plan holds one for each of up to a million images."""
+    path = tmp_path / "bird.png"
+    Image.new("RGB", (20, 12)).save(path)
+    item = read_image_file(path)
+    key = original_key(setup.model.fingerprint, item)
+    request = whole_image_request(key, item, None, item.path)
+    assert request.payload is item
+    assert request.name is item.path
+    assert request.key.item is item.digest
+    assert (request.pixels, request.made_pixels) == (240, 0)
+    assert request.item().payload == path.read_bytes()
