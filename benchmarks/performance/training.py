@@ -45,7 +45,7 @@ class _Worker:
 
 def measure(*, quick: bool, report: Callable[[Comparison], None]) -> None:
     """Measures the comparisons of this section and reports each."""
-    steps = 2 if quick else 12
+    steps = 2 if quick else 10
     for method in _QUICK_METHODS if quick else _METHODS:
         with _started("ours", method) as ours, _started("synthetic", method) as limit:
             subject = _subject(f"{method}, lite0 at 64 pixels", "synthetic tensors", goal=0.95)
