@@ -28,11 +28,10 @@ from benchmarks.scale.tables import check_table, prediction_table
 from tools.provenance import ROOT, commit
 
 RESULTS: Final = ROOT / "docs/results/scale.json"
-FITTED: Final = (1_000, 3_000, 10_000, 30_000, 100_000)
-HELD_OUT: Final = 200_000
-READ_FITTED: Final = (100, 300, 1_000)
-READ_HELD_OUT: Final = 2_500
-"""Photographs take milliseconds each: fewer of them are measured."""
+SIZES: Final = (1_000, 3_000, 10_000, 30_000, 100_000, 200_000)
+READ_SIZES: Final = (100, 300, 1_000, 2_500)
+"""Photographs take milliseconds each: fewer of them are measured. The largest size of each is not
+fitted."""
 PREDICTED: Final = (10**6, 10**8, 10**9)
 _REPEATS: Final = 2
 _REPEATED: Final = 3_000  # up to so many images, a stage is measured several times
@@ -65,8 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def evaluated(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The lines through the fitted rows, the held-out rows beside them, and the predictions."""
-    lines = fit_stages([row for row in rows if not row["held_out"]])
+    """The lines through all sizes but the largest of each stage, which is held against them, and
+    the predictions."""
+    largest: dict[str, int] = {}
+    for row in rows:
+        largest[row["stage"]] = max(row["images"], largest.get(row["stage"], 0))
+    lines = fit_stages([row for row in rows if row["images"] < largest[row["stage"]]])
     check = [
         {
             "stage": row["stage"],
@@ -77,7 +80,7 @@ def evaluated(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "error": line.at(row["images"]) / row[cost] - 1,
         }
         for row in rows
-        if row["held_out"]
+        if row["images"] == largest[row["stage"]]
         for cost, line in lines[row["stage"]].items()
         if row[cost]
     ]
@@ -95,30 +98,23 @@ def evaluated(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-_Sizes = dict[str, tuple[tuple[int, ...], int]]
+_Sizes = dict[str, tuple[int, ...]]
 _OF_CACHE: Final = ("buy", "plan", "table", "verify")
-_WHOLE: _Sizes = {
-    "read": (READ_FITTED, READ_HELD_OUT),
-    **dict.fromkeys(_OF_CACHE, (FITTED, HELD_OUT)),
-}
-_QUICK: _Sizes = {"read": ((20, 60), 120), **dict.fromkeys(_OF_CACHE, ((500, 1_500), 3_000))}
+_WHOLE: _Sizes = {"read": READ_SIZES, **dict.fromkeys(_OF_CACHE, SIZES)}
+_QUICK: _Sizes = {"read": (20, 60, 120), **dict.fromkeys(_OF_CACHE, (500, 1_500, 3_000))}
 
 
 def measured(sizes: _Sizes) -> Iterator[dict[str, Any]]:
     """Run every stage at every size; small sizes several times."""
     wanted: dict[int, list[str]] = {}
-    for stage, (fitted, held_out) in sizes.items():
-        for images in (*fitted, held_out):
+    for stage, of_stage in sizes.items():
+        for images in of_stage:
             wanted.setdefault(images, []).append(stage)
     for images, stages in sorted(wanted.items()):
-        is_held_out = any(images == held_out for _, held_out in sizes.values())
-        repeats = _REPEATS if images <= _REPEATED and not is_held_out else 1
-        for _ in range(repeats):
+        for _ in range(_REPEATS if images <= _REPEATED else 1):
             with tempfile.TemporaryDirectory(prefix="scale-") as folder:
                 for stage in stages:
-                    cost = _run(stage, images, Path(folder))
-                    held_out = images == sizes[stage][1]
-                    yield {"stage": stage, "images": images, "held_out": held_out, **cost}
+                    yield {"stage": stage, "images": images, **_run(stage, images, Path(folder))}
 
 
 def _run(stage: str, images: int, folder: Path) -> dict[str, Any]:

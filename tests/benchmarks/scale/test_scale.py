@@ -43,7 +43,7 @@ def rows(*, held_out: float = 1.0) -> list[dict[str, Any]]:
             is_held_out = images == 100_000
             factor = held_out if is_held_out else 1.0
             costs = dict(zip(COSTS, (factor * images, factor * 50 * images, 0), strict=True))
-            found.append({"stage": stage, "images": images, "held_out": is_held_out, **costs})
+            found.append({"stage": stage, "images": images, **costs})
     return found
 
 
