@@ -18,6 +18,7 @@ from student.bench.rows import Row
 from student.bench.run import Run, identity, normalised
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table
+from student.report.markdown import table
 from tools.cifar.lay_out import SHIFTS
 from tools.pacs.lay_out import SEEN
 
@@ -39,6 +40,7 @@ _VARIANTS = {
 }
 SHIFTED = parts("mean of six shifts", lambda _: tuple(SHIFTS))
 LOOK = parts("unseen look", lambda row: row.targets)
+OUTSIDE = parts("held-out domains", lambda row: row.targets)
 
 
 def read_choices(path: Path) -> list[dict[str, Any]]:
@@ -80,6 +82,7 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
     for title, names, columns in (
         ("Digits", ("digits",), (LOOK,)),
         ("PACS", PACS, (OTHER_HALF, WHOLE)),
+        ("CIFAR-10 with the answers of a real CLIP", (CIFAR,), (SHIFTED,)),
         ("Emoji", ("headline",), (HOUSE, LINES)),
     ):
         made = _of(names, choices)
@@ -90,17 +93,14 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
         singles = [line for line in _lines(found, names) if line.title != NAMES[ZERO_SHOT]]
         shared = [_shared(line, auto) for line in singles]
         compared = [line for line in shared if line.rows]
-        counts: dict[str, int] = {}
-        for one in made:
-            counts[one["chosen"]] = counts.get(one["chosen"], 0) + 1
-        chosen = ", ".join(f"{name} {count} times" for name, count in sorted(counts.items()))
-        ended = sum(not one["buys_all"] for one in made)
+        ended = sum(one["method"] == "erm" for one in made)
         yield from [
-            f"{title}, chosen: {chosen}. The purchase ended after the first images in {ended} of "
-            f"{len(made)} choices.",
+            f"{title}: {NAMES[ONE_QUERY]} was chosen {len(made) - ended} times, and ERM {ended} "
+            "times, where the purchase then ends after the first images.",
             "",
         ]
         yield from [*difference_table([auto], compared, columns), ""]
+    yield from _advantages(found, choices)
 
 
 def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str, Any]]) -> Series:
@@ -108,7 +108,7 @@ def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str
     rows = {}
     made = _of(names, choices)
     for one in made:
-        planned = grid(one["dataset"] if one["dataset"] != "emoji" else "headline")
+        planned = grid(_grid_of(one))
         like = next(r for r in planned.runs if r.method == ONE_QUERY)
         run = normalised(
             Run(
@@ -117,12 +117,44 @@ def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str
                 seed=one["seed"],
                 method=one["method"],
                 teacher=like.teacher,
-                options=tuple(one["options"].items()),
             )
         )
         if (row := found.rows.get(identity(run, planned.base))) is not None:
             rows[run.targets, run.seed] = row
     return Series(title="auto", planned=len(made), rows=rows)
+
+
+def _advantages(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What the short runs saw of the one-query recipe, and what the whole runs gave."""
+    rows = []
+    for one in choices:
+        plain, distilled = (
+            chosen_series(found, (_grid_of(one),), [{**one, "method": name}])
+            for name in ("erm", ONE_QUERY)
+        )
+        whole = distilled.above(plain, OUTSIDE)
+        correct, images = one["correct"], one["validation_images"]
+        rows.append(
+            [
+                one["dataset"],
+                ", ".join(one["targets"][:1]),
+                str(one["seed"]),
+                f"{100 * (correct[ONE_QUERY] - correct['erm']) / images:+.1f}",
+                f"{one['p']:.2g}",
+                NAMES[one["method"]],
+                "" if whole is None else whole.percent(signed=True),
+            ]
+        )
+    if rows:
+        words = "What the short runs saw, in points on source validation, and what the whole runs "
+        yield from [f"{words}gave, in points on the held-out domains:", ""]
+        columns = ["data", "held out", "seed", "short", "p", "chosen", "whole"]
+        yield from [*table(columns, rows), ""]
+
+
+def _grid_of(choice: dict[str, Any]) -> str:
+    name: str = choice["dataset"]
+    return "headline" if name == "emoji" else name
 
 
 def _of(names: Sequence[str], choices: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -218,9 +218,22 @@ def digit(method: str, look: str, seed: int, **more: object) -> Run:
     )
 
 
+def joint(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
+    """A classifier on labels beside the projection, with images as VL2V-ADiP-1q shows them.
+
+    ERM and VL2V-ADiP-1q on the same styles are rows of the headline.
+    """
+    return tuple(
+        emoji("vl2v-adip-erm", house, seed, options=dict(user_data.AS_ONE_QUERY))
+        for seed in seeds
+        for house in houses
+    )
+
+
 RUNS: Mapping[str, Callable[[], tuple[Run, ...]]] = MappingProxyType(
     {
         "headline": headline,
+        "joint": joint,
         "methods": methods,
         "least-gain": least_gain,
         "curves": curves,

@@ -32,15 +32,13 @@ from student.console import Terminal
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.experiment import Experimenter
 from student.evaluation.file_names import named
+from student.options.training import AUTO_METHODS
 from student.purchase.rounds import first_count
-from student.selection.candidates import BEFORE_PURCHASE, Candidate, candidates
-from student.selection.selection import Selection as MethodChoice
 from student.selection.selection import select
-from student.training.methods import reads_images
 from tools.provenance import commit
 
 GRIDS = ("digits", *PACS, CIFAR, "headline")
-"""The most telling first. CIFAR has one labelled domain: clusters of its images are left out."""
+"""The most telling first."""
 
 
 def missing(planned: Grid, choices: Sequence[dict[str, Any]]) -> tuple[Run, ...]:
@@ -57,37 +55,31 @@ def missing(planned: Grid, choices: Sequence[dict[str, Any]]) -> tuple[Run, ...]
 def choose(
     run: Run, planned: Grid, dataset: BenchDataset, bought: BoughtEmbeddings, terminal: Terminal
 ) -> dict[str, Any]:
-    """The choice of a split, ready for JSON: before the purchase, then by all that was bought."""
-    options = options_of(run, planned.base).changed(method="auto")
-    split = dataset.split_of(run)
+    """The choice of a split by its first images, ready for JSON."""
+    folder = named(FOLDER / "auto", f"{run.dataset}, {'+'.join(run.targets)}, seed {run.seed}")
+    options = options_of(run, planned.base).changed(method="auto", out=folder)
     place = f"{run.dataset}, {'+'.join(run.targets)}, seed {run.seed}"
-
-    def selected(paid: TeacherEmbeddings, found: Sequence[Candidate], folder: str) -> MethodChoice:
-        return select(
-            Experimenter(split, dataset.scanned, paid, options).labelled(),
-            options.training,
-            found=found,
-            folder=named(FOLDER / folder, place),
-            progress=lambda *_: None,
-        )
-
     first = _first_images(run, planned, dataset, bought, terminal)
-    selection = before = selected(first, BEFORE_PURCHASE, "selection-before-purchase")
-    buys_all = not before.measured or reads_images(before.chosen.options(options.training))
-    if buys_all:
-        selection = selected(bought.paid, candidates(options.training), "selection")
-    terminal.say(
-        f"{place}: {before.chosen.name} by the first images, then {selection.chosen.name}, "
-        f"{before.seconds + selection.seconds:.0f} s"
+    experimenter = Experimenter(dataset.split_of(run), dataset.scanned, first, options)
+    selection = select(
+        experimenter.labelled(),
+        options.training,
+        folder=named(FOLDER / "selection", place),
+        progress=lambda *_: None,
     )
+    if selection.helps:  # the finished students have the last word, as in a run
+        whole = Experimenter(dataset.split_of(run), dataset.scanned, bought.paid, options)
+        answers = [
+            whole.is_validated(whole.measure(name, whole.train(name, lambda _: None)))
+            for name in AUTO_METHODS
+        ]
+        selection = selection.after(*answers)
+    terminal.say(f"{place}: {selection.explanation}")
     return {
-        "before_purchase": before.as_dict(),
-        "buys_all": buys_all,
         "dataset": run.dataset,
         "targets": list(run.targets),
         "seed": run.seed,
-        "method": selection.chosen.method,
-        "options": dict(selection.chosen.changes),
+        "method": selection.chosen,
         **selection.as_dict(),
         "fingerprint": bought.fingerprint,
         "commit": commit(),

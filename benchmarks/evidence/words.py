@@ -98,10 +98,11 @@ CLIP ViT-B/32 gave for them and for their class names, sold from a recording. St
 are measured on 2,500 other images and on six shifts of these. There is one labelled domain.
 """
 AUTO = """\
-`--method auto` leaves labelled domains out in turn, and trains the method that carries over to
-them: of those within the standard error of the best, the plainest. Each choice is made from the
-labelled domains of a split and its seed ([selections](results/selections.jsonl)); the student that
-is then trained is a row of this page. Differences are over the splits with a choice, paired.
+`--method auto` buys the class texts and a tenth of the images, trains ERM and VL2V-ADiP-1q for half
+of the steps, and goes on with VL2V-ADiP-1q if it is better on source validation (McNemar's exact
+test, p < 0.05), and with ERM otherwise. Each choice is made from the labelled domains of a split
+and its seed ([selections](results/selections.jsonl)); the student that is then trained is a row of
+this page. Differences are over the splits with a choice, paired.
 """
 LOOK_BY_LOOK = """\
 Each look, %:

@@ -107,7 +107,7 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> dict[s
                 "purchase": purchase_figures(result.summary),
                 "students": [],
             }
-        result, selections = purchase.buy_as_advised(result)
+        result, selections = purchase.choose_methods(result)
         terminal.heading("distillation")
         whole, paid = stored_purchase(options, result, cache)
         cost_of = partial(purchase_cost, cache, prices=result.plan.prices)

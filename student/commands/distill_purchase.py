@@ -15,7 +15,7 @@ from student.console import Terminal
 from student.data.image_set import ImageSet
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PurchaseError
-from student.evaluation.method_choice import choose_before_purchase
+from student.evaluation.method_choice import choose_method
 from student.evaluation.results import Purchase
 from student.options import Options, TrainingOptions
 from student.purchase.cost import purchase_cost
@@ -45,27 +45,33 @@ class RunPurchase:
         """Opens the vendor and buys, as `run_purchase` does."""
         return asyncio.run(self._buy(continues))
 
-    def buy_as_advised(
-        self, first: PurchaseResult
+    def choose_methods(
+        self, bought: PurchaseResult
     ) -> tuple[PurchaseResult, Mapping[tuple[str, ...], Selection]]:
-        """Buys what the first purchase kept back, if the images that it bought advise to.
+        """Chooses the method of each split, and buys what was kept back if any reads it.
 
-        Otherwise that purchase stands, and the method of each split is chosen. Raises StudentError
-        and CacheError.
+        Returns the whole purchase, and no selection unless `--method auto` asks for them. Raises
+        StudentError and CacheError.
         """
-        if not first.kept_back:
-            return first, {}
-        _, paid = stored_purchase(self.options, first, self.cache)
-        made = choose_before_purchase(self.scanned, paid, self.options, self.terminal)
-        if made is not None:
-            kept = {at: replace(one, kept_back=first.kept_back) for at, one in made.items()}
-            for one in kept.values():
-                self.terminal.say(one.explanation)
-            return first, kept
-        self.terminal.say(f"image embeddings help: buying the other {first.kept_back:,} queries")
-        rest = self.buy(continues=first.run)
+        if not self.options.training.is_auto:
+            return bought, {}
+        _, paid = stored_purchase(self.options, bought, self.cache)
+        first = paid.only([key for key in bought.first if key in paid.rows])
+        made = {
+            split.targets: choose_method(split, self.scanned, first, self.options, self.terminal)
+            for split in self.scanned.splits
+        }
+        buys_more = bought.kept_back > 0 and any(one.helps for one in made.values())
+        if bought.kept_back and not buys_more:
+            made = {at: replace(one, kept_back=bought.kept_back) for at, one in made.items()}
+        for one in made.values():
+            self.terminal.say(one.explanation)
+        if not buys_more:
+            return bought, made
+        self.terminal.say(f"buying the other {bought.kept_back:,} queries")
+        rest = self.buy(continues=bought.run)
         assert isinstance(rest, PurchaseResult)  # a dry run has ended before
-        return first.with_rest(rest, self.cache), {}
+        return bought.with_rest(rest, self.cache), made
 
     async def _buy(self, continues: str | None) -> PurchaseResult | Plan:
         async with open_vendor(self.options.purchase, self.key) as vendor:

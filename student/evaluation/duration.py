@@ -33,8 +33,8 @@ def say_time_of_trial(options: Options, scanned: ImageSet, terminal: Terminal) -
     times = [time_training(method_of(name, training), training, size) for name in training.methods]
     seconds = processes.together(times)
     if training.is_auto:
-        # One student is trained, and the short runs that choose it take as long at most.
-        seconds = 2 * max(times)
+        # The short runs take as long as a student, and ERM may be trained beside it.
+        seconds += max(times)
     say_time(seconds * len(scanned.splits), options, terminal)
 
 

@@ -117,15 +117,9 @@ class Experimenter:
 
     def labelled(self) -> LabelledDomains:
         """The images that may be used to choose a method: those of the source domains."""
-        sources = self._split.sources
         return LabelledDomains(
-            domains=sources,
             data=self.data,
             validation=self._images[VALIDATION],
-            groups=self.data.domains,
-            validation_groups=np.array(
-                [sources.index(item.domain) for item in self._split.validation], dtype=np.int64
-            ),
             num_classes=self._num_classes,
             sold=self._sold,
             seed=self._options.run.seed,
@@ -182,6 +176,11 @@ class Experimenter:
         stages = method_of(method, self._options.training).stages(self._options.training)
         ends = accumulate((stage.steps for stage in stages), initial=0)
         return {stage.name: start for stage, start in zip(stages, ends, strict=False)}
+
+    def is_validated(self, result: MethodResult) -> NDArray[np.bool_]:
+        """Whether each image of source validation is classified correctly (M,)."""
+        right: NDArray[np.bool_] = result.answers[VALIDATION] == self._images[VALIDATION].labels
+        return right
 
     def measure(self, method: str, trained: Trained) -> MethodResult:
         """Measures the accuracy and the calibration of a trained method on every part; without

@@ -28,8 +28,8 @@ Schedule = Literal["constant", "one-cycle", "cosine"]
 Averaging = Literal["swad", "swad-only", "none"]
 
 COMPARED: tuple[MethodName, ...] = ("erm", "lp-ft")
-AUTO_METHODS: tuple[MethodName, ...] = ("erm", "text-only", "vl2v-adip", "vl2v-adip-1q")
-"""The methods among which "auto" chooses, the plainest first."""
+AUTO_METHODS: tuple[MethodName, MethodName] = ("erm", "vl2v-adip-1q")
+"""The methods between which "auto" chooses, the plainer first."""
 
 
 class TrainingOptions(Section):
@@ -41,7 +41,7 @@ class TrainingOptions(Section):
 
     method: MethodName = option(
         "vl2v-adip",
-        'training method; "auto" chooses one by short runs on the labelled domains',
+        'training method; "auto" chooses between erm and vl2v-adip-1q by short runs',
         identifies=True,
     )
     compare: bool = option(
@@ -122,7 +122,7 @@ class TrainingOptions(Section):
     def methods(self) -> tuple[MethodName, ...]:
         """The method that is asked for, then those that it is compared with.
 
-        For "auto", the first are all those among which it chooses: what they read is bought.
+        For "auto", the first are those between which it chooses: what they read is bought.
         """
         asked = AUTO_METHODS if self.is_auto else (self.method,)
         return tuple(dict.fromkeys((*asked, *(COMPARED if self.compare else ()))))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cache.paid_cache import PaidCache
+from cache.records.embedding_key import EmbeddingKey
 from cache.records.money import dollars
 from cache.reports.spend import iso_time
 from student.acquisition.candidates import AcquisitionRounds
@@ -38,12 +39,13 @@ _FEWEST_FIRST = 64
 class PurchaseResult:
     """A finished purchase: `plan` is what it was for, `run` is its first run.
 
-    `whole` is the plan of everything that was wanted; with `--method auto` it has images that are
-    bought only if the first ones advise to.
+    `whole` is the plan of everything that was wanted. With `--method auto`, `first` are the keys of
+    the class texts and of the images that are bought first, by which the method is chosen.
     """
 
     plan: Plan
     whole: Plan
+    first: tuple[EmbeddingKey, ...]
     summary: PurchaseSummary
     run: str
 
@@ -82,11 +84,13 @@ async def run_purchase(
     )
     plan, rounds, rows = _planned(options, scanned, requirements, session, terminal)
     session.show(plan, f"purchase from {vendor.url}", data=options.data.data)
-    whole = plan
-    if options.training.is_auto:
-        if rounds is None and not continues:
-            rows = rows[: first_count(len(rows))]
-            plan = session.plan(requirements.wanted(rows)) if whole.to_buy else whole
+    whole = first = plan
+    if options.training.is_auto and rounds is None:
+        first_rows = rows[: first_count(len(rows))]
+        first = session.plan(requirements.wanted(first_rows))
+        if whole.to_buy and not continues:
+            plan, rows = first, first_rows
+    if options.training.is_auto and not continues:
         _say_order(whole, plan, terminal)
     measuring = requirements.measuring()
     if measuring:
@@ -113,23 +117,26 @@ async def run_purchase(
     else:
         summary = await _buy_in_rounds(rounds, session, plan, requirements)
     _report(plan, summary, terminal)
-    return PurchaseResult(plan=plan, whole=whole, summary=summary, run=session.run.name)
+    return PurchaseResult(
+        plan=plan,
+        whole=whole,
+        first=tuple(request.key for request in first.ordered),
+        summary=summary,
+        run=session.run.name,
+    )
 
 
 def _say_order(whole: Plan, first: Plan, terminal: Terminal) -> None:
     """Say what `--method auto` buys at once, and what it decides later."""
-    names = ", ".join(AUTO_METHODS)
+    names = " and ".join(AUTO_METHODS)
     if first.units == whole.units:
-        terminal.say(
-            f"auto chooses among {names} after the purchase: this is what they read together, and "
-            "choosing asks for no further query"
-        )
+        terminal.say(f"auto chooses between {names} after the purchase, and buys nothing for it")
         return
     rest = whole.cost_micro_usd - first.cost_micro_usd
     terminal.say(
-        f"auto first buys {first.units:,} of these queries, and trains for a short while to see "
-        f"whether image embeddings help; only then does it buy the other "
-        f"{whole.units - first.units:,} ({dollars(rest)}). It chooses among {names}"
+        f"auto first buys {first.units:,} of these queries, and chooses by them between {names}; "
+        f"only if image embeddings help does it buy the other {whole.units - first.units:,} "
+        f"({dollars(rest)})"
     )
 
 

@@ -1,1 +1,1 @@
-"""Selection of a training method from the labelled domains alone (`--method auto`)."""
+"""Choice between training on labels and the one-query recipe (`--method auto`)."""

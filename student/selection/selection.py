@@ -1,131 +1,157 @@
-"""`--method auto`: chooses the method for a split, and says how."""
+"""The choice of `--method auto` for a split, and how it was made."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from student.options import TrainingOptions
-from student.selection.candidates import Candidate
-from student.selection.clusters import clustered
-from student.selection.rule import Measured, choose, measure
-from student.selection.short_runs import (
-    LabelledDomains,
-    Progress,
-    folds,
-    run_candidates,
-    short_steps,
-)
+import numpy as np
+from numpy.typing import NDArray
 
-PUBLISHED = Candidate(method="vl2v-adip")
-"""What is trained where nothing can be compared."""
+from student.options import TrainingOptions
+from student.options.training import AUTO_METHODS, MethodName
+from student.selection.rule import LEVEL, p_value
+from student.selection.short_runs import LabelledDomains, run_short, short_steps
+
+PLAIN, DISTILLED = AUTO_METHODS
+_SHORT: MethodName = "lp-ft"
+"""Stands for ERM in the short runs: its classifier is first trained on stored features, as the
+projection of the other is. A random classifier would lag behind by its start alone."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a method, the number of finished short runs, and their total."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How many of `images` of source validation each method classifies correctly, and the p of the
+    rule."""
+
+    images: int
+    plain: int
+    distilled: int
+    p: float
+
+    @classmethod
+    def of(cls, plain_M: NDArray[np.bool_], distilled_M: NDArray[np.bool_]) -> Comparison:
+        """The comparison of two methods by whether each classifies the same images correctly."""
+        return cls(
+            images=len(plain_M),
+            plain=int(plain_M.sum()),
+            distilled=int(distilled_M.sum()),
+            p=p_value(plain_M, distilled_M),
+        )
+
+    @property
+    def chosen(self) -> MethodName:
+        """The method that the rule chooses."""
+        return DISTILLED if self.p < LEVEL else PLAIN
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the figures, ready for JSON."""
+        return {
+            "validation_images": self.images,
+            "correct": {PLAIN: self.plain, DISTILLED: self.distilled},
+            "p": round(self.p, 6),
+        }
+
+    def rows(self, title: str) -> list[list[str]]:
+        """Returns the rows of a table of both methods."""
+        return [
+            [
+                f"{name}, {title}",
+                f"{100 * right / self.images:.1f}",
+                f"{right:,} of {self.images:,}",
+                f"{100 * (right - self.plain) / self.images:+.1f}",
+            ]
+            for name, right in ((PLAIN, self.plain), (DISTILLED, self.distilled))
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The chosen candidate, and what it was chosen by.
+    """The chosen method, and what it was chosen by.
 
-    `measured` is empty, and `reason` says why, where nothing could be compared. `steps` are the
-    steps of each short run, `runs` their number, and `seconds` the time that this process took.
-    `of_clusters`: there was one domain only, and clusters of its images were left out in turn.
-    `kept_back` are the queries that it advises against: it was made before they were bought.
+    `short` compares the methods after `steps` steps of each; `seconds` is the time that this
+    process took for it. `kept_back` are the queries that it advises against: it was made before
+    they were bought. `whole` compares the finished students, where there are both.
     """
 
-    chosen: Candidate
-    measured: tuple[Measured, ...] = ()
-    steps: int = 0
-    runs: int = 0
+    chosen: MethodName
+    short: Comparison
+    steps: int
     seconds: float = 0.0
-    reason: str = ""
-    of_clusters: bool = False
     kept_back: int = 0
+    whole: Comparison | None = None
+
+    @property
+    def helps(self) -> bool:
+        """Whether the short runs showed that image embeddings help."""
+        return self.short.chosen == DISTILLED
+
+    def after(self, plain_M: NDArray[np.bool_], distilled_M: NDArray[np.bool_]) -> Selection:
+        """The selection by the answers of the finished students: the last word on the method."""
+        whole = Comparison.of(plain_M, distilled_M)
+        return replace(self, chosen=whole.chosen, whole=whole)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the selection, ready for JSON."""
         return {
-            "chosen": self.chosen.name,
+            "chosen": self.chosen,
             "steps": self.steps,
-            "runs": self.runs,
+            **self.short.as_dict(),
             "seconds": round(self.seconds, 1),
-            "reason": self.reason,
-            "of_clusters": self.of_clusters,
             "queries_kept_back": self.kept_back,
-            "candidates": [one.as_dict() for one in self.measured],
+            **({"whole": self.whole.as_dict()} if self.whole else {}),
         }
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
-        """Returns the columns and rows of a table: accuracy in percent, differences in points."""
-        domains = list(self.measured[0].accuracies) if self.measured else []
-        columns = ["left out, %", *domains, "mean", "behind the best", "standard error"]
-        return columns, [
-            [
-                f"{one.name} (chosen)" if one.name == self.chosen.name else one.name,
-                *(f"{100 * one.accuracies[domain]:.1f}" for domain in domains),
-                f"{100 * one.mean:.1f}",
-                f"{100 * one.behind:.1f}",
-                f"{100 * one.error:.1f}",
-            ]
-            for one in self.measured
-        ]
+        """Returns the columns and rows of a table of both methods."""
+        columns = ["trained", "source validation, %", "correct", "ahead, points"]
+        whole = self.whole.rows("whole training") if self.whole else []
+        return columns, [*self.short.rows(f"{self.steps:,} steps"), *whole]
 
     @property
     def explanation(self) -> str:
-        """Returns how the method was chosen, in a sentence or two."""
-        if not self.measured:
-            return f"auto takes {self.chosen.name}: {self.reason}"
-        left_out = "on the labelled domains without those that it was measured on"
-        if self.of_clusters:
-            left_out = (
-                "without one cluster of the labelled images, on which it was measured (they are of "
-                "one domain, so that no domain could be left out)"
-            )
-        nothing_more = "nothing was bought for it"
+        """Returns how the method was chosen, in a few sentences."""
+        said = self.whole or self.short
+        shown = "show" if self.chosen == DISTILLED else "do not show"
+        kept = ""
         if self.kept_back:
-            nothing_more = (
-                f"{self.kept_back:,} queries for the other images were not bought, because these "
-                "runs do not show that image embeddings help (--method vl2v-adip-1q buys them)"
+            kept = (
+                f". {self.kept_back:,} queries for the other images were not bought (--method "
+                f"{DISTILLED} buys them)"
             )
         return (
-            f"auto takes {self.chosen.name}: of the methods that are behind the best by no more "
-            f"than the standard error, the plainest. Each was trained {self.runs} times for "
-            f"{self.steps:,} steps {left_out}; no held-out domain was read, and {nothing_more}"
+            f"auto takes {self.chosen}: the images of source validation {shown} that image "
+            f"embeddings help (p = {said.p:.2g} by McNemar's test; below {LEVEL} they would be "
+            f"taken to). No held-out domain was read{kept}"
         )
 
 
 def select(
-    labelled: LabelledDomains,
-    options: TrainingOptions,
-    *,
-    found: Sequence[Candidate],
-    folder: Path,
-    progress: Progress,
+    labelled: LabelledDomains, options: TrainingOptions, *, folder: Path, progress: Progress
 ) -> Selection:
-    """Chooses one of the candidates `found` by leave-one-domain-out among the labelled domains.
+    """Says by short runs whether image embeddings help, or labels alone should be trained on.
 
-    Equal data, options, seed and machine give an equal choice. Where there is one labelled domain
-    only, clusters of its images are left out instead. If these are all alike, the published recipe
-    is taken, and the reason says so. Raises StudentError.
+    Both methods are trained for half of the student's steps. Equal data, options, seed and machine
+    give an equal choice. Every short run leaves its answers in `folder`: after a kill, the same
+    call continues there. Raises StudentError.
     """
     started = time.perf_counter()
-    if of_clusters := len(labelled.domains) < 2:
-        labelled = clustered(labelled, options)
-    if len(labelled.domains) < 2:
-        reason = (
-            "there is one labelled domain, and its images look alike: no short run can show which "
-            "method carries over"
-        )
-        return Selection(chosen=PUBLISHED, reason=reason)
-    results = run_candidates(labelled, found, options, folder=folder, progress=progress)
-    measured = measure(results)
-    name = choose(measured).name
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = []
+    for number, method in enumerate((_SHORT, DISTILLED)):
+        progress(AUTO_METHODS[number], number, 2)
+        answers.append(run_short(labelled, method, options, stored=folder / f"{method}.json"))
+    progress(DISTILLED, 2, 2)
+    short = Comparison.of(*answers)
     return Selection(
-        chosen=next(one for one in found if one.name == name),
-        measured=measured,
-        steps=short_steps(options, len(labelled.domains), len(found)),
-        runs=len(folds(len(labelled.domains))),
+        chosen=short.chosen,
+        short=short,
+        steps=short_steps(options),
         seconds=time.perf_counter() - started,
-        of_clusters=of_clusters,
     )

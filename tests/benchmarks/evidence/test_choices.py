@@ -15,9 +15,9 @@ from benchmarks.evidence.lines import Found
 from benchmarks.evidence.page import CHOICES
 from benchmarks.evidence.protocol import ONE_QUERY
 from benchmarks.evidence.selections import missing
-from benchmarks.evidence.user_data import GRIDS, NO_DRAWINGS, PACS, held_out
+from benchmarks.evidence.user_data import GRIDS, PACS, held_out
 from student.bench.rows import Row
-from student.selection.candidates import candidates
+from student.options.training import AUTO_METHODS
 from tests.support.small_grid import row
 
 RIGHT = {"erm": 50, ONE_QUERY: 60}
@@ -37,9 +37,9 @@ def choice(dataset: str, targets: tuple[str, ...], seed: int, method: str) -> di
         "targets": list(targets),
         "seed": seed,
         "method": method,
-        "options": {},
-        "chosen": method,
-        "buys_all": method != "erm",
+        "correct": {"erm": 50, ONE_QUERY: 60},
+        "validation_images": 100,
+        "p": 0.01,
     }
 
 
@@ -65,8 +65,8 @@ def test_auto_is_the_student_of_the_chosen_method_on_each_split_with_a_choice(
         (("dots",), 1): "erm",
     }
     text = "\n".join(auto_section(found, choices))
-    assert "Digits, chosen: erm 3 times, vl2v-adip-1q 1 times. The purchase ended" in text
-    assert "after the first images in 3 of 4 choices." in text
+    assert "Digits: VL2V-ADiP-1q was chosen 1 times, and ERM 3 times" in text
+    assert "| digits | noisy | 0 | +10.0 | 0.01 | ERM | +10.0 |" in text
     assert "PACS: no choice has been made yet." in text
     line = next(x for x in text.splitlines() if x.startswith("| auto above ERM |"))
     assert line.split("|")[2].strip().startswith("+2.5")  # of the seeds +5 and 0
@@ -84,8 +84,7 @@ def test_a_split_with_a_choice_is_not_chosen_for_again() -> None:
 def test_pacs_has_a_row_for_every_candidate_of_auto() -> None:
     planned = grid("pacs-photo")
     there = {(run.method, run.options) for run in planned.runs}
-    for one in candidates(planned.base.training):
-        assert (one.method, NO_DRAWINGS if one.changes else ()) in there
+    assert {(method, ()) for method in AUTO_METHODS} <= there
     assert {run.targets for run in planned.runs} == {("photo", "photo-seen")}
 
 

@@ -2,78 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
-from student.selection.rule import Correct, choose, measure, standard_error
-
-NAMES = ("plain", "middle", "elaborate")
+from student.selection.rule import LEVEL, p_value
 
 
-def answers(share: float, images: int = 200) -> np.ndarray:
-    return np.arange(images) < share * images
+def pair(*, both: int, only_first: int, only_second: int) -> tuple[NDArray[np.bool_], ...]:
+    """The answers of two methods that agree on some images, and each alone is right on others."""
+    first = np.array([True] * (both + only_first) + [False] * only_second, dtype=np.bool_)
+    second = np.array([True] * both + [False] * only_first + [True] * only_second, dtype=np.bool_)
+    return first, second
 
 
-@st.composite
-def results(draw: st.DrawFn) -> dict[str, Correct]:
-    sizes = draw(st.lists(st.integers(1, 12), min_size=1, max_size=4))
-    return {
-        name: {f"d{n}": draw(arrays(np.bool_, size)) for n, size in enumerate(sizes)}
-        for name in NAMES
-    }
-
-
-@settings(deadline=None)
-@given(results())
-def test_the_choice_is_within_the_standard_error_of_the_best_and_none_before_it_is(
-    found: Mapping[str, Correct],
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "expected"),
+    # The tail of a binomial distribution of 8, 5 and 3 fair coins.
+    [(1, 7, 9 / 256), (0, 5, 1 / 32), (3, 0, 1.0)],
+)
+def test_p_is_the_tail_of_the_binomial_distribution_over_the_images_that_differ(
+    only_first: int, only_second: int, expected: float
 ) -> None:
-    measured = measure(found)
-    chosen = choose(measured)
-    assert chosen.behind <= chosen.error
-    before = measured[: measured.index(chosen)]
-    assert all(one.behind > one.error for one in before)
-    assert max(one.mean for one in measured) == pytest.approx(chosen.mean + chosen.behind)
+    first, second = pair(both=40, only_first=only_first, only_second=only_second)
+    assert p_value(first, second) == pytest.approx(expected)
 
 
 @settings(deadline=None)
-@given(results())
-def test_equal_answers_choose_the_plainest(found: Mapping[str, Correct]) -> None:
-    same = dict.fromkeys(NAMES, found["plain"])
-    assert choose(measure(same)).name == "plain"
+@given(st.integers(0, 500), st.integers(0, 30), st.integers(0, 30))
+def test_images_on_which_both_agree_do_not_count(both: int, one: int, other: int) -> None:
+    alone = pair(both=0, only_first=one, only_second=other)
+    with_others = pair(both=both, only_first=one, only_second=other)
+    assert p_value(*with_others) == pytest.approx(p_value(*alone))
 
 
 @settings(deadline=None)
-@given(results())
-def test_the_standard_error_does_not_depend_on_the_order_of_a_pair(
-    found: Mapping[str, Correct],
-) -> None:
-    first, second = found["plain"], found["middle"]
-    assert standard_error(first, second) == pytest.approx(standard_error(second, first))
-    assert standard_error(first, first) == 0.0
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_a_method_that_is_not_ahead_is_never_chosen(one: int, other: int) -> None:
+    if other <= one:
+        assert p_value(*pair(both=3, only_first=one, only_second=other)) >= 0.5 > LEVEL
 
 
-def test_a_method_that_is_ahead_on_every_domain_alike_is_chosen_over_a_plainer_one() -> None:
-    found = {
-        "plain": {"a": answers(0.5), "b": answers(0.4)},
-        "elaborate": {"a": answers(0.7), "b": answers(0.61)},
-    }
-    assert choose(measure(found)).name == "elaborate"
-
-
-def test_a_method_that_is_ahead_on_one_domain_and_behind_on_another_is_not_chosen() -> None:
-    found = {
-        "plain": {"a": answers(0.5), "b": answers(0.5)},
-        "elaborate": {"a": answers(0.8), "b": answers(0.4)},
-    }
-    assert choose(measure(found)).name == "plain"
-
-
-def test_every_domain_counts_alike_whatever_its_number_of_images() -> None:
-    (only,) = measure({"plain": {"large": answers(1.0, 1000), "small": answers(0.0, 10)}})
-    assert only.mean == 0.5
+def test_equal_answers_tell_nothing() -> None:
+    answers = np.array([True, False, True])
+    assert p_value(answers, answers) == 1.0
