@@ -55,7 +55,7 @@ class Comparison:
         return {
             "validation_images": self.images,
             "correct": {PLAIN: self.plain, DISTILLED: self.distilled},
-            "p": round(self.p, 6),
+            "p": float(f"{self.p:.3g}"),
         }
 
     def rows(self, title: str) -> list[list[str]]:
