@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import uvicorn
@@ -124,14 +125,19 @@ def _load_encoder(settings: VendorSettings) -> Encoder:
     if settings.dtype == "bf16":
         require_bf16(settings.device)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    encoder = load_encoder(
-        settings.model,
-        settings.pretrained,
-        precision=settings.dtype,
-        engine=settings.engine,
-        device=settings.device,
-        preprocess=settings.preprocess,
-    )
+    # A thread that has computed keeps a team of OpenMP threads until it ends. With the team of this
+    # thread beside the encoder's there would be more threads than cores, and OpenMP then lets all
+    # of them sleep at once when they wait: an image took 13 ms and not 5.
+    with ThreadPoolExecutor(1) as loading:
+        encoder = loading.submit(
+            load_encoder,
+            settings.model,
+            settings.pretrained,
+            precision=settings.dtype,
+            engine=settings.engine,
+            device=settings.device,
+            preprocess=settings.preprocess,
+        ).result()
     # The first requests need not wait for it. No daemon: the process waits for it before it ends,
     # because torch must not be computing then.
     threading.Thread(target=encoder.trace, name="trace").start()

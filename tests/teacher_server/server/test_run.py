@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -15,6 +17,10 @@ import openai
 import pytest
 
 from benchmarks.support.vendor_in_process import b64, data_uri, picture
+from teacher_server.inference.encoder import load_encoder
+from teacher_server.inference.model_info import Encoder
+from teacher_server.server.run import _load_encoder
+from teacher_server.settings import VendorSettings
 from tests.support.vendor_process import TOKEN, Server, server_at
 
 
@@ -172,3 +178,18 @@ def test_a_restart_keeps_the_ledger_the_key_and_the_paid_answers(
         check=True,
     )
     assert verified.stdout == "1 keys, 2 entries, 2 queries charged: the ledger balances\n"
+
+
+def test_the_model_is_loaded_by_a_thread_that_ends_with_its_openmp_team(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def loaded(*arguments: Any, **options: Any) -> Encoder:
+        threads.append(threading.current_thread())
+        return load_encoder(*arguments, **options)
+
+    monkeypatch.setattr("teacher_server.inference.encoder.load_encoder", loaded)
+    _load_encoder(VendorSettings(threads=2))
+    assert threads[0] is not threading.main_thread()
+    assert not threads[0].is_alive()
