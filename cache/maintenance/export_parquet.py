@@ -20,14 +20,13 @@ from cache.maintenance.parquet_folder import (
     embeddings_name,
     facts,
 )
+from cache.maintenance.whole_cache import require_whole
 from cache.records.purchase_records import PaidEmbedding
 from cache.storage.folder import RECEIPTS
 from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import encode_line, read_copies
 from cache.storage.record_codec import Tag
 from cache.storage.row_codec import CHECKSUM_BYTES, encode_row
-from cache.storage.run_locks import active_runs
-from cache.storage.unstored_receipts import find_unstored_receipts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,15 +53,7 @@ def export_parquet_folder(
     and CorruptRow for a record that is not what was written. Without a manifest, an export that
     failed is none.
     """
-    if runs := active_runs(cache.folder):
-        message = f"the cache in {cache.folder} is in use by {', '.join(runs)}: stop it first"
-        raise CacheUnavailable(message)
-    if unstored := find_unstored_receipts(cache):
-        message = (
-            f"{cache.folder} has {len(unstored)} receipts in {RECEIPTS} that its database does not"
-            " have: run cache-report verify --repair on it"
-        )
-        raise CacheUnavailable(message)
+    require_whole(cache)
     folder = ParquetFolder(address)
     folder.require_new()
     written: dict[str, dict[str, object]] = {}

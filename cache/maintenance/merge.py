@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 
 from cache.errors import CacheUnavailable
+from cache.maintenance.whole_cache import require_whole
 from cache.paid_cache import PaidCache
 from cache.records.canonical_json import canonical_json
 from cache.records.purchase_records import Intent, Refusal, RunRecord
@@ -12,9 +13,8 @@ from cache.storage.consistency import require_same_purchase
 from cache.storage.folder import RECEIPTS
 from cache.storage.reader import CacheReader
 from cache.storage.receipts_file import DamagedLine, read_copies, read_purchases
-from cache.storage.run_locks import active_runs, exclude_runs
+from cache.storage.run_locks import exclude_runs
 from cache.storage.transaction import Transaction
-from cache.storage.unstored_receipts import find_unstored_receipts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +54,7 @@ def merge(source: CacheReader, into: PaidCache) -> Merged:
     if source.folder.resolve() == into.folder.resolve():
         message = f"{source.folder} cannot be merged into itself"
         raise CacheUnavailable(message)
-    if runs := active_runs(source.folder):
-        message = f"the cache in {source.folder} is in use by {', '.join(runs)}: stop it first"
-        raise CacheUnavailable(message)
-    if unstored := find_unstored_receipts(source):
-        message = (
-            f"{source.folder} has {len(unstored)} receipts in {RECEIPTS} that its database does"
-            " not have: run cache-report verify --repair on it"
-        )
-        raise CacheUnavailable(message)
+    require_whole(source)
     theirs, own = source.configurations(), into.configurations()
     for fingerprint in theirs.keys() & own.keys():
         if theirs[fingerprint] != own[fingerprint]:
