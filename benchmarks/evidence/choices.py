@@ -93,10 +93,11 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
         singles = [line for line in _lines(found, names) if line.title != NAMES[ZERO_SHOT]]
         shared = [_shared(line, auto) for line in singles]
         compared = [line for line in shared if line.rows]
-        ended = sum(one["method"] == "erm" for one in made)
+        distilled = sum(one["method"] == ONE_QUERY for one in made)
+        ended = sum("whole" not in one for one in made)
         yield from [
-            f"{title}: {NAMES[ONE_QUERY]} was chosen {len(made) - ended} times, and ERM {ended} "
-            "times, where the purchase then ends after the first images.",
+            f"{title}: of {len(made)} choices, {distilled} took {NAMES[ONE_QUERY]} and the others "
+            f"ERM; {ended} ended the purchase after the first images.",
             "",
         ]
         yield from [*difference_table([auto], compared, columns), ""]

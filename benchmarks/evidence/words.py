@@ -100,9 +100,10 @@ are measured on 2,500 other images and on six shifts of these. There is one labe
 AUTO = """\
 `--method auto` buys the class texts and a tenth of the images, trains ERM and VL2V-ADiP-1q for half
 of the steps, and goes on with VL2V-ADiP-1q if it is better on source validation (McNemar's exact
-test, p < 0.05), and with ERM otherwise. Each choice is made from the labelled domains of a split
-and its seed ([selections](results/selections.jsonl)); the student that is then trained is a row of
-this page. Differences are over the splits with a choice, paired.
+test, p < 0.05), and with ERM otherwise. The same test of the finished students has the last word.
+Each choice is made from the labelled domains of a split and its seed
+([selections](results/selections.jsonl)); the student that is delivered is a row of this page.
+Differences are over the splits with a choice, paired.
 """
 LOOK_BY_LOOK = """\
 Each look, %:

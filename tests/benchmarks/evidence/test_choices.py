@@ -40,6 +40,7 @@ def choice(dataset: str, targets: tuple[str, ...], seed: int, method: str) -> di
         "correct": {"erm": 50, ONE_QUERY: 60},
         "validation_images": 100,
         "p": 0.01,
+        **({} if method == "erm" else {"whole": {}}),
     }
 
 
@@ -65,7 +66,7 @@ def test_auto_is_the_student_of_the_chosen_method_on_each_split_with_a_choice(
         (("dots",), 1): "erm",
     }
     text = "\n".join(auto_section(found, choices))
-    assert "Digits: VL2V-ADiP-1q was chosen 1 times, and ERM 3 times" in text
+    assert "Digits: of 4 choices, 1 took VL2V-ADiP-1q and the others ERM; 3 ended the" in text
     assert "| digits | noisy | 0 | +10.0 | 0.01 | ERM | +10.0 |" in text
     assert "PACS: no choice has been made yet." in text
     line = next(x for x in text.splitlines() if x.startswith("| auto above ERM |"))
