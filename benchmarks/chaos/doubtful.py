@@ -116,7 +116,11 @@ class _Run:
         self.proxy = FaultProxy(self._ports, self._random("proxy"), calm_bytes=calm_bytes)
 
     async def run(self) -> None:
-        """Run until each cache has had a client that ended by itself, then once more in calm."""
+        """Run until each cache has had a client that ended by itself, then once more in calm.
+
+        One kill of each role does not wait for chance, which a short run on a fast machine may not
+        give: a client after it has reserved, and the vendor after a charge that nobody hears of.
+        """
         await self.proxy.start()
         tasks = [
             asyncio.create_task(self._restart_vendor()),
@@ -176,7 +180,9 @@ class _Run:
                 "concurrency": random.choice((1, 2, 4)),
                 "history": str(self._history(name)),
             }
-            if not self.proxy.is_calm and random.random() < 0.6:
+            if not self.kills()["client after-reserve"]:
+                spec["kill_switch"] = {"point": "after-reserve", "nth": 1}
+            elif not self.proxy.is_calm and random.random() < 0.6:
                 point = random.choice(wire_client.POINTS)
                 spec["kill_switch"] = {"point": point, "nth": random.randint(1, 10)}
             code = await self._to_end("wire-client", name, spec)
@@ -200,7 +206,9 @@ class _Run:
                 "book": str(self.folder / "book.jsonl"),
                 "history": str(self._history(name)),
             }
-            if not self.proxy.is_calm and random.random() < 0.7:
+            if not self.kills()["vendor after-charge"]:
+                spec["kill_switch"] = {"point": "after-charge", "nth": 2}
+            elif not self.proxy.is_calm and random.random() < 0.7:
                 point = random.choice(doubtful_vendor.POINTS)
                 spec["kill_switch"] = {"point": point, "nth": random.randint(1, 60)}
             await self._to_end("doubtful-vendor", name, spec)
