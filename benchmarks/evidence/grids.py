@@ -7,7 +7,9 @@ from types import MappingProxyType
 
 from benchmarks.evidence import user_data
 from benchmarks.evidence.protocol import (
+    FEW_UNCHANGED,
     HOUSES,
+    JOINT,
     ONE_QUERY,
     PUBLISHED_VIEWS,
     SEEDS,
@@ -35,7 +37,8 @@ def headline(houses: Sequence[str] = HOUSES, seeds: Sequence[int] = SEEDS) -> tu
     """ERM, VL2V-ADiP as published, and VL2V-ADiP-1q at one query an image; after them KD."""
     first = (run for seed in seeds for house in houses for run in _headline_of(house, seed))
     kd = (emoji("kd", house, seed, views=PUBLISHED_VIEWS) for seed in seeds for house in houses)
-    return (*first, *kd)
+    both = (emoji(JOINT, house, seed) for seed in seeds for house in houses)
+    return (*first, *kd, *both)
 
 
 def _headline_of(house: str, seed: int) -> Iterator[Run]:
@@ -197,10 +200,17 @@ def digits(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
     """Another data set, with the very settings that were found on emoji."""
     published = ("vl2v-adip", PUBLISHED_VIEWS)
     return tuple(
-        digit(method, look, seed, views=views)
+        digit(method, look, seed, views=views, options=tuple(options.items()))
         for seed in seeds
         for look in LOOKS
-        for method, views in (("erm", 1), published, (ONE_QUERY, 1), (ZERO_SHOT, 1))
+        for method, views, options in (
+            ("erm", 1, {}),
+            (*published, {}),
+            (ONE_QUERY, 1, {}),
+            (ZERO_SHOT, 1, {}),
+            (JOINT, 1, {}),
+            (JOINT, 1, FEW_UNCHANGED),
+        )
     )
 
 
@@ -224,9 +234,13 @@ def joint(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -> t
     ERM and VL2V-ADiP-1q on the same styles are rows of the headline.
     """
     return tuple(
-        emoji("vl2v-adip-erm", house, seed, options=dict(user_data.AS_ONE_QUERY))
+        emoji(method, house, seed, options=options)
         for seed in seeds
         for house in houses
+        for method, options in (
+            (JOINT, FEW_UNCHANGED),
+            ("vl2v-adip-erm", dict(user_data.AS_ONE_QUERY)),
+        )
     )
 
 

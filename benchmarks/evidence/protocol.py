@@ -22,6 +22,10 @@ TWO_HOUSES = ("windows", "apple")
 SEEDS = (0, 1, 2)
 ONE_QUERY = "vl2v-adip-1q"
 """This project's method: VL2V-ADiP at one query an image."""
+JOINT = "vl2v-adip-joint"
+"""The same with a classifier on labels beside the projection."""
+FEW_UNCHANGED = {"clean_prob": 0.12, "line_drawing_prob": 0.17}
+"""Images shown unchanged less often, and as often as a line drawing: 15% of all in either case."""
 
 PUBLISHED_VIEWS = 18
 """840 steps of Align and 840 of Distill, of 24 images, show each of about 2,250 images 17.9 times:

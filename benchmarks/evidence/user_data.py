@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
-from benchmarks.evidence.protocol import CIFAR_CLIP, ONE_QUERY, SEEDS
+from benchmarks.evidence.protocol import CIFAR_CLIP, FEW_UNCHANGED, JOINT, ONE_QUERY, SEEDS
 from student.bench.constants import ZERO_SHOT
 from student.bench.rows import Option
 from student.bench.run import Run, normalised
@@ -25,8 +25,10 @@ PACS = tuple(f"pacs-{domain}" for domain in DOMAINS)
 NO_DRAWINGS: tuple[tuple[str, Option], ...] = (("line_drawing_prob", 0.0),)
 LINES: tuple[tuple[str, tuple[tuple[str, Option], ...]], ...] = (
     ("erm", ()),
-    ("vl2v-adip", ()),
+    (JOINT, ()),
+    (JOINT, tuple(FEW_UNCHANGED.items())),
     (ONE_QUERY, ()),
+    ("vl2v-adip", ()),
     (ONE_QUERY, NO_DRAWINGS),
     ("text-only", ()),
 )

@@ -19,6 +19,7 @@ MethodName = Literal[
     "rise",
     "vl2v-adip-1q",
     "vl2v-adip-erm",
+    "vl2v-adip-joint",
     "vl2v-sd",
     "clip-ft",
     "auto",
