@@ -8,7 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MARK = re.compile(r"<!-- (run|run=vendor|needs=[a-z]+) -->")
-NEEDS = frozenset({"docker", "gpu", "hub", "kubernetes", "minutes", "postgresql", "server", "setup"})
+NEEDS = frozenset(
+    {"docker", "gpu", "hub", "kubernetes", "minutes", "postgresql", "server", "setup"}
+)
 """What a block that no test runs may need: `setup` is the environment that make creates, `server` a
 terminal of its own, because the command runs until it is interrupted."""
 RUNNABLE = ("sh", "python")
