@@ -168,7 +168,7 @@ def test_grafana_finds_the_dashboard_where_the_compose_file_puts_it(
     assert mounts["./docker/observability/dashboards.yml"].startswith(f"{below}/dashboards/")
 
 
-@pytest.mark.parametrize("name", ["prometheus", "grafana", "postgres", "caddy"])
+@pytest.mark.parametrize("name", ["prometheus", "grafana", "postgres", "caddy", "proxy"])
 def test_an_image_that_others_built_is_pinned_and_confined(
     services: dict[str, Any], name: str
 ) -> None:
