@@ -134,14 +134,6 @@ _TOGETHER: tuple[tuple[str, Part], ...] = (("distill", "all"),)
 _PROBE: tuple[tuple[str, Part], ...] = (("probe", "head"),)
 _FINE_TUNE: tuple[tuple[str, Part], ...] = (("fine-tune", "all"),)
 _LABELS = LossWeights(labels=1.0)
-_ONE_QUERY: tuple[tuple[str, float | str | bool], ...] = (
-    # values: docs/experiments.md; their order is part of stored digests
-    ("lmd", 0.9),
-    ("clean_prob", 0.7),
-    ("mean_target_prob", 0.4),
-    ("line_drawing_prob", 0.5),
-    ("text_targets", True),
-)
 _ALL = (
     Method(name="vl2v-adip", head="embedding", shares_lmd=True, parts=_ALIGN_THEN_DISTILL),
     Method(
@@ -167,7 +159,13 @@ _ALL = (
         head="embedding",
         shares_lmd=True,
         parts=_ALIGN_THEN_DISTILL,
-        overrides=_ONE_QUERY,
+        overrides=(  # values: docs/experiments.md; their order is part of stored digests
+            ("lmd", 0.9),
+            ("clean_prob", 0.7),
+            ("mean_target_prob", 0.4),
+            ("line_drawing_prob", 0.5),
+            ("text_targets", True),
+        ),
     ),
     Method(
         name="vl2v-adip-erm",
@@ -182,7 +180,14 @@ _ALL = (
         terms=LossWeights(labels=0.1),
         shares_lmd=True,
         parts=(("align", "projection"), ("distill", "all")),
-        overrides=_ONE_QUERY,
+        overrides=(
+            ("lmd", 0.9),
+            ("clean_prob", 0.12),
+            ("mean_target_prob", 0.4),
+            ("line_drawing_prob", 0.17),
+            ("text_targets", True),
+            ("averaging", "swad-only"),
+        ),
     ),
     Method(name="vl2v-sd", head="identity", shares_lmd=True, parts=(("distill", "backbone"),)),
     Method(name="clip-ft", head="identity", terms=_LABELS, parts=(("fine-tune", "backbone"),)),
