@@ -7,15 +7,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence.grids import grid
+from benchmarks.evidence.grids import INK, grid
 from benchmarks.evidence.lines import HOUSE, LINES, NAMES, Found
-from benchmarks.evidence.protocol import ONE_QUERY
-from benchmarks.evidence.user_data import AS_ONE_QUERY, CENTRED, CIFAR, NO_DRAWINGS, PACS, TRIED
+from benchmarks.evidence.protocol import JOINT
+from benchmarks.evidence.user_data import (
+    AS_ONE_QUERY,
+    AUGMENTED,
+    CENTRED,
+    CIFAR,
+    NO_DRAWINGS,
+    PACS,
+    TRIED,
+)
 from benchmarks.evidence.user_data import LINES as CANDIDATES
-from benchmarks.evidence.words import AUTO, CIFAR_TEXT, PACS_TEXT
+from benchmarks.evidence.words import ADVANTAGES, AUTO, CIFAR_TEXT, PACS_TEXT
 from student.bench.constants import ZERO_SHOT
-from student.bench.rows import Row
-from student.bench.run import Run, identity, normalised
+from student.bench.rows import Option, Row
+from student.bench.run import Grid, Run, identity, normalised
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table
 from student.report.markdown import table
@@ -34,6 +42,8 @@ OTHER_HALF = parts("the half the teacher never saw", lambda row: row.targets[:1]
 WHOLE = Column(title="all of the domain", of=_whole)
 _VARIANTS = {
     NO_DRAWINGS: " without drawings",
+    AUGMENTED: ", augmented images only",
+    INK: ", mostly unchanged",
     AS_ONE_QUERY: ", as 1q",
     CENTRED: ", centred",
     (*CENTRED, *AS_ONE_QUERY): ", as 1q, centred",
@@ -93,11 +103,12 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
         singles = [line for line in _lines(found, names) if line.title != NAMES[ZERO_SHOT]]
         shared = [_shared(line, auto) for line in singles]
         compared = [line for line in shared if line.rows]
-        distilled = sum(one["method"] == ONE_QUERY for one in made)
-        ended = sum("whole" not in one for one in made)
+        plain = sum(one["method"] == "erm" for one in made)
+        unchanged = sum(_options(one) == INK for one in made)
         yield from [
-            f"{title}: of {len(made)} choices, {distilled} took {NAMES[ONE_QUERY]} and the others "
-            f"ERM; {ended} ended the purchase after the first images.",
+            f"{title}: of {len(made)} choices, {plain} took ERM and ended the purchase after the "
+            f"first images, and {len(made) - plain} took {NAMES[JOINT]}; {unchanged} show images "
+            "mostly unchanged.",
             "",
         ]
         yield from [*difference_table([auto], compared, columns), ""]
@@ -110,14 +121,14 @@ def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str
     made = _of(names, choices)
     for one in made:
         planned = grid(_grid_of(one))
-        like = next(r for r in planned.runs if r.method == ONE_QUERY)
         run = normalised(
             Run(
                 dataset=one["dataset"],
                 targets=tuple(one["targets"]),
                 seed=one["seed"],
                 method=one["method"],
-                teacher=like.teacher,
+                teacher=teacher_of(planned),
+                options=_options(one),
             )
         )
         if (row := found.rows.get(identity(run, planned.base))) is not None:
@@ -130,27 +141,39 @@ def _advantages(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[str
     rows = []
     for one in choices:
         plain, distilled = (
-            chosen_series(found, (_grid_of(one),), [{**one, "method": name}])
-            for name in ("erm", ONE_QUERY)
+            chosen_series(found, (_grid_of(one),), [{**one, "method": name, "views": views}])
+            for name, views in (("erm", None), (JOINT, one["views"]))
         )
         whole = distilled.above(plain, OUTSIDE)
         correct, images = one["correct"], one["validation_images"]
+        shown = one["views"]["correct"]
         rows.append(
             [
                 one["dataset"],
                 ", ".join(one["targets"][:1]),
                 str(one["seed"]),
-                f"{100 * (correct[ONE_QUERY] - correct['erm']) / images:+.1f}",
-                f"{one['p']:.2g}",
+                f"{100 * (shown['mostly unchanged'] - shown['augmented']) / images:+.1f}",
+                one["views"]["chosen"],
+                f"{100 * (correct[JOINT] - correct['erm']) / images:+.1f}",
                 NAMES[one["method"]],
                 "" if whole is None else whole.percent(signed=True),
             ]
         )
     if rows:
-        words = "What the short runs saw, in points on source validation, and what the whole runs "
-        yield from [f"{words}gave, in points on the held-out domains:", ""]
-        columns = ["data", "held out", "seed", "short", "p", "chosen", "whole"]
+        yield from [ADVANTAGES, ""]
+        columns = ["data", "held out", "seed", "unchanged", "shown", "joint", "chosen", "whole"]
         yield from [*table(columns, rows), ""]
+
+
+def _options(choice: dict[str, Any]) -> tuple[tuple[str, Option], ...]:
+    """What the choice sets besides the method."""
+    views = choice["views"]
+    return INK if views and views["chosen"] == "mostly unchanged" else ()
+
+
+def teacher_of(planned: Grid) -> str:
+    """The teacher that the choices of a grid are made with: that of its joint runs."""
+    return next((r.teacher for r in planned.runs if r.method == JOINT), "embedded")
 
 
 def _grid_of(choice: dict[str, Any]) -> str:
@@ -171,7 +194,7 @@ def _shared(line: Series, other: Series) -> Series:
 def _lines(found: Found, names: Sequence[str]) -> list[Series]:
     """A line for each candidate and the teacher, over these grids together."""
     lines = []
-    for method, options in (*CANDIDATES, *TRIED, (ZERO_SHOT, ())):
+    for method, options in (*CANDIDATES, (JOINT, INK), *TRIED, (ZERO_SHOT, ())):
         title = NAMES.get(method, method) + _VARIANTS.get(options, "")
         of_grids = []
         for name in names:

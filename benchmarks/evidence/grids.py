@@ -205,8 +205,8 @@ def digits(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
         for method, views in (("erm", 1), published, (ONE_QUERY, 1), (ZERO_SHOT, 1))
     )
     again = tuple(
-        digit(method, look, seed, teacher=DIGITS_AGAIN)
-        for method in (JOINT, ONE_QUERY)
+        digit(method, look, seed, teacher=DIGITS_AGAIN, options=options)
+        for method, options in ((JOINT, ()), (ONE_QUERY, ()), (JOINT, user_data.AUGMENTED))
         for seed in seeds
         for look in LOOKS
     )
@@ -236,6 +236,7 @@ def joint(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -> t
         for seed in seeds
         for house in houses
         for method, options in (
+            (JOINT, dict(INK)),
             (JOINT, {}),
             ("vl2v-adip-erm", dict(user_data.AS_ONE_QUERY)),
         )

@@ -16,6 +16,7 @@ from benchmarks.evidence.grids import (
 )
 from benchmarks.evidence.protocol import (
     HOUSES,
+    JOINT,
     LINE_DRAWINGS,
     ONE_QUERY,
     PUBLISHED_VIEWS,
@@ -62,6 +63,7 @@ NAMES = {
     "vl2v-adip": "VL2V-ADiP",
     ONE_QUERY: "VL2V-ADiP-1q",
     "vl2v-adip-erm": "VL2V-ADiP and ERM",
+    JOINT: "VL2V-ADiP-joint",
     "lp-ft": "LP-FT",
     "linear-probe": "linear probe",
     "simkd": "SimKD",

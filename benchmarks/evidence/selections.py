@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.evidence.__main__ import BUDGET
-from benchmarks.evidence.choices import read_choices
+from benchmarks.evidence.choices import read_choices, teacher_of
 from benchmarks.evidence.grids import grid
 from benchmarks.evidence.page import CHOICES
 from benchmarks.evidence.protocol import FOLDER, ONE_QUERY
@@ -32,7 +32,6 @@ from student.console import Terminal
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.experiment import Experimenter
 from student.evaluation.file_names import named
-from student.options.training import AUTO_METHODS
 from student.purchase.rounds import first_count
 from student.selection.selection import select
 from tools.provenance import commit
@@ -48,6 +47,7 @@ def missing(planned: Grid, choices: Sequence[dict[str, Any]]) -> tuple[Run, ...]
         run
         for run in planned.runs
         if (run.method, run.views, run.options) == (ONE_QUERY, 1, ())
+        and run.teacher == teacher_of(planned)
         and (run.dataset, run.targets, run.seed) not in made
     )
 
@@ -67,13 +67,6 @@ def choose(
         folder=named(FOLDER / "selection", place),
         progress=lambda *_: None,
     )
-    if selection.helps:  # the finished students have the last word, as in a run
-        whole = Experimenter(dataset.split_of(run), dataset.scanned, bought.paid, options)
-        answers = [
-            whole.is_validated(whole.measure(name, whole.train(name, lambda _: None)))
-            for name in AUTO_METHODS
-        ]
-        selection = selection.after(*answers)
     terminal.say(f"{place}: {selection.explanation}")
     return {
         "dataset": run.dataset,

@@ -23,6 +23,8 @@ PACS = tuple(f"pacs-{domain}" for domain in DOMAINS)
 """A data set for each held-out domain, whose two halves are in two folders."""
 
 NO_DRAWINGS: tuple[tuple[str, Option], ...] = (("line_drawing_prob", 0.0),)
+AUGMENTED: tuple[tuple[str, Option], ...] = (("clean_prob", 0.0), ("line_drawing_prob", 0.0))
+"""No image unchanged and no line drawing."""
 FIRST: tuple[tuple[str, tuple[tuple[str, Option], ...]], ...] = (
     ("erm", ()),
     (JOINT, ()),
@@ -34,6 +36,7 @@ LINES: tuple[tuple[str, tuple[tuple[str, Option], ...]], ...] = (
     (ONE_QUERY, ()),
     (ONE_QUERY, NO_DRAWINGS),
     ("text-only", ()),
+    (JOINT, AUGMENTED),
 )
 """The candidates of `--method auto`, at one query an image."""
 AS_ONE_QUERY: tuple[tuple[str, Option], ...] = (

@@ -61,7 +61,7 @@ class RunPurchase:
             split.targets: choose_method(split, self.scanned, first, self.options, self.terminal)
             for split in self.scanned.splits
         }
-        buys_more = bought.kept_back > 0 and any(one.helps for one in made.values())
+        buys_more = bought.kept_back > 0 and any(one.reads_images for one in made.values())
         if bought.kept_back and not buys_more:
             made = {at: replace(one, kept_back=bought.kept_back) for at, one in made.items()}
         for one in made.values():

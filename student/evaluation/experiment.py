@@ -177,11 +177,6 @@ class Experimenter:
         ends = accumulate((stage.steps for stage in stages), initial=0)
         return {stage.name: start for stage, start in zip(stages, ends, strict=False)}
 
-    def is_validated(self, result: MethodResult) -> NDArray[np.bool_]:
-        """Whether each image of source validation is classified correctly (M,)."""
-        right: NDArray[np.bool_] = result.answers[VALIDATION] == self._images[VALIDATION].labels
-        return right
-
     def measure(self, method: str, trained: Trained) -> MethodResult:
         """Measures the accuracy and the calibration of a trained method on every part; without
         labels, its retrieval and its agreement with the teacher."""

@@ -13,8 +13,8 @@ from student.selection.selection import Selection, select
 
 
 def chosen_options(options: Options, selection: Selection | None) -> Options:
-    """The options with the method that was chosen; the same if there was nothing to choose."""
-    return options if selection is None else options.changed(method=selection.chosen)
+    """The options with what was chosen; the same if there was nothing to choose."""
+    return options if selection is None else options.changed(**selection.settings)
 
 
 def choose_method(

@@ -35,7 +35,6 @@ from student.evaluation.processes import Processes
 from student.evaluation.results import AccuracyCount, Experiment, MethodResult
 from student.models.architecture import SoldNetwork
 from student.options import Options
-from student.options.training import AUTO_METHODS
 from student.selection.selection import Selection
 
 Follow = Callable[[str, Point], None]
@@ -78,14 +77,12 @@ def run_experiment(
     """Trains each method on the split's images and scores it on every part.
 
     The network is not used: everything was bought before. A killed run is resumed from its last
-    checkpoints. With `--method auto` the method is chosen first, unless `selection` has chosen it;
-    where image embeddings help, ERM is trained beside it and the better one comes first.
+    checkpoints. With `--method auto` the method is chosen first, unless `selection` has chosen it.
     `follow` gets every validation of every method, some of them twice. Raises StudentError.
     """
     if options.training.is_auto:
         selection = selection or choose_method(split, scanned, paid, options, terminal)
-        if not selection.helps:
-            options = chosen_options(options, selection)
+    options = chosen_options(options, selection)
     teacher = _teacher_accuracy(split, scanned, paid, options, terminal)
     methods = options.training.methods
     processes = Processes.of(options.training)
@@ -102,12 +99,6 @@ def run_experiment(
         for point in experimenter.points(method, trained):
             follow(method, point)
         results.append(experimenter.measure(method, trained))
-    if selection is not None and selection.helps:
-        right = {result.method: experimenter.is_validated(result) for result in results}
-        selection = selection.after(*(right[method] for method in AUTO_METHODS))
-        terminal.table(*selection.rows())
-        terminal.say(selection.explanation)
-        results.sort(key=lambda result: result.method != selection.chosen)
     return Experiment(
         sources=split.sources,
         targets=split.targets,

@@ -29,7 +29,7 @@ Schedule = Literal["constant", "one-cycle", "cosine"]
 Averaging = Literal["swad", "swad-only", "none"]
 
 COMPARED: tuple[MethodName, ...] = ("erm", "lp-ft")
-AUTO_METHODS: tuple[MethodName, MethodName] = ("erm", "vl2v-adip-1q")
+AUTO_METHODS: tuple[MethodName, MethodName] = ("erm", "vl2v-adip-joint")
 """The methods between which "auto" chooses, the plainer first."""
 
 
@@ -42,7 +42,8 @@ class TrainingOptions(Section):
 
     method: MethodName = option(
         "vl2v-adip",
-        'training method; "auto" chooses between erm and vl2v-adip-1q by short runs',
+        'training method; "auto" chooses between erm and vl2v-adip-joint by short runs, and how '
+        "images are shown",
         identifies=True,
     )
     compare: bool = option(

@@ -135,8 +135,8 @@ def _say_order(whole: Plan, first: Plan, terminal: Terminal) -> None:
     rest = whole.cost_micro_usd - first.cost_micro_usd
     terminal.say(
         f"auto first buys {first.units:,} of these queries, and chooses by them between {names}; "
-        f"only if image embeddings help does it buy the other {whole.units - first.units:,} "
-        f"({dollars(rest)})"
+        f"it buys the other {whole.units - first.units:,} ({dollars(rest)}) unless labels alone "
+        "do as well without them"
     )
 
 

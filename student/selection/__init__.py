@@ -1,1 +1,1 @@
-"""Choice between training on labels and the one-query recipe (`--method auto`)."""
+"""Choice of the method, and of how images are shown, by short runs (`--method auto`)."""

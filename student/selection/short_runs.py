@@ -37,8 +37,8 @@ class LabelledDomains:
 
 
 def short_steps(options: TrainingOptions) -> int:
-    """The steps of each of two short runs: together no more than those of the student."""
-    return max(1, options.steps // 2)
+    """The steps of each of three short runs: together no more than those of the student."""
+    return max(1, options.steps // 3)
 
 
 def short_options(options: TrainingOptions) -> TrainingOptions:

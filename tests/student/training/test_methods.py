@@ -30,6 +30,7 @@ def test_every_method_of_the_comparison_has_a_name() -> None:
             "linear-probe",
             "vl2v-adip-1q",
             "vl2v-adip-erm",
+            "vl2v-adip-joint",
             "vl2v-sd",
             "clip-ft",
         ),
