@@ -21,6 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine, select
+
 from benchmarks.chaos.checker import Verdict, check
 from benchmarks.chaos.collect import gather
 from benchmarks.chaos.observations import Evidence
@@ -29,6 +31,8 @@ from benchmarks.chaos.process_pool import process_pool
 from benchmarks.chaos.scenario import Scenario, make_scenario
 from benchmarks.chaos.supervisor import ChaosSettings, Supervisor
 from benchmarks.support.databases import empty_database, open_ledger
+from teacher_server.database.engine import read_transaction
+from teacher_server.database.tables import key_use
 from tools.provenance import commit
 
 _GRACE_SECONDS = 240.0
@@ -41,7 +45,10 @@ _log = logging.getLogger("chaos")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, write the result and log a one-line summary; return 1 if a fault was found."""
-    arguments = parser().parse_args(argv)
+    made = parser()
+    arguments = made.parse_args(argv)
+    if arguments.database == "sqlite" and arguments.vendors not in {None, 1}:
+        made.error("--vendors: one SQLite file has one vendor; use --database postgresql")
     _log.setLevel(logging.INFO)
     _log.addHandler(logging.StreamHandler(sys.stderr))
     command = (
@@ -73,6 +80,11 @@ def parser() -> argparse.ArgumentParser:
     add("--budget", type=int, default=20_000, help="queries that the budgets can pay for")
     add("--seconds", type=float, default=3600.0, help="stop all faults after this time, seconds")
     add("--database", choices=("sqlite", "postgresql"), default="sqlite", help="of the vendors")
+    add(
+        "--vendors",
+        type=int,
+        help="replicas on one database (default: 1 with sqlite, which has room for one, else 2)",
+    )
     add("--seed", type=int, default=1, help="random seed for faults and kills")
     add("--kill-every", type=float, default=1.5, help="mean time between random kills, seconds")
     add(
@@ -101,7 +113,7 @@ async def chaos(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         settings = ChaosSettings(
             folder=folder,
             dsn=dsn,
-            vendors=1 if arguments.database == "sqlite" else 2,
+            vendors=arguments.vendors or (1 if arguments.database == "sqlite" else 2),
             seed=arguments.seed,
             seconds=arguments.seconds,
             grace_seconds=_GRACE_SECONDS,
@@ -138,9 +150,22 @@ def create_keys(dsn: str, scenario: Scenario, options: dict[str, Any]) -> None:
 
 
 def _ledger_faults(dsn: str, options: dict[str, Any]) -> list[str]:
-    """The faults that `teacher-server ledger verify` reports."""
-    with open_ledger(dsn, options, lease_seconds=_LEASE_SECONDS) as (_, ledger):
-        return [f"ledger verify: {fault}" for fault in ledger.records.verify().faults]
+    """The faults that `teacher-server ledger verify` reports, and limits that are still in use."""
+    with open_ledger(dsn, options, lease_seconds=_LEASE_SECONDS) as (engine, ledger):
+        faults = [f"ledger verify: {fault}" for fault in ledger.records.verify().faults]
+        deadline = time.monotonic() + _LEASE_SECONDS
+        # The database takes a moment to notice the end of the last vendor.
+        while (held := _concurrent(engine)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            ledger.sweep()
+        return [*faults, *(f"limits: {count} requests of {key} count still" for key, count in held)]
+
+
+def _concurrent(engine: Engine) -> list[tuple[str, int]]:
+    """The keys for which the database counts concurrent requests, and how many."""
+    with read_transaction(engine) as connection:
+        rows = connection.execute(select(key_use).where(key_use.c.concurrent > 0)).all()
+    return [(row.key_id, row.concurrent) for row in rows]
 
 
 async def _log_progress(run: Supervisor, started: float) -> None:
@@ -173,6 +198,7 @@ def _result(
     return counts | {
         "database": arguments.database,
         "vendors": run.settings.vendors,
+        "mid_batch_kills": run.mid_batch_kills,
         "clients": sum(plan.num_clients for plan in run.scenario.plans),
         "caches": len(run.scenario.plans),
         "seed": arguments.seed,

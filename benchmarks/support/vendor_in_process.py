@@ -121,13 +121,17 @@ class Vendor:
 
 @contextmanager
 def ledger_at(
-    folder: Path, *, clock: Clock = unix_ms, lease_seconds: int = 60
+    folder: Path,
+    *,
+    clock: Clock = unix_ms,
+    lease_seconds: int = 60,
+    dsn: str | None = None,
+    pepper: str | None = None,
 ) -> Iterator[tuple[Engine, Ledger]]:
-    """Open the ledger in a folder, as a server does."""
-    dsn = f"sqlite:///{folder}/ledger.db"
+    """Open the ledger as a server does: in a folder, or at the DSN of PostgreSQL."""
     with (
-        open_database(dsn) as engine,
-        open_ledger(engine, lease_seconds=lease_seconds, clock=clock) as ledger,
+        open_database(dsn or f"sqlite:///{folder}/ledger.db") as engine,
+        open_ledger(engine, lease_seconds=lease_seconds, clock=clock, pepper=pepper) as ledger,
     ):
         yield engine, ledger
 
@@ -139,11 +143,16 @@ async def vendor_at(
     *,
     budget: int = 100,
     limits: Limits | None = None,
+    dsn: str | None = None,
+    pepper: str | None = None,
     **options: Any,
 ) -> AsyncIterator[Vendor]:
-    """Run a vendor whose ledger is in the folder, and create a key with this budget and limits."""
+    """Run a vendor whose ledger is in the folder, and create a key with this budget and limits.
+
+    With `dsn` and `pepper`, the ledger is in that database.
+    """
     settings = VendorSettings(**{"max_delay_ms": 0} | options)
-    with ledger_at(folder) as (engine, ledger):
+    with ledger_at(folder, dsn=dsn, pepper=pepper) as (engine, ledger):
         key = ApiKey.new()
         ledger.keys.create(key, name="test", budget=budget, price_version="p", **(limits or {}))
         app = create_app(encoder=encoder, ledger=ledger, settings=settings)

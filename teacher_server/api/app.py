@@ -35,6 +35,7 @@ from teacher_server.ledger.ledger import Ledger
 from teacher_server.limits.fair_semaphore import FairSemaphore
 from teacher_server.limits.memory_budget import MemoryBudget
 from teacher_server.limits.rate_limiter import RateLimiter
+from teacher_server.limits.shared_rate_limiter import SharedRateLimiter
 from teacher_server.operations.background import BackgroundTasks
 from teacher_server.operations.metrics import Metrics
 from teacher_server.operations.readiness import ReadinessProbe
@@ -107,7 +108,9 @@ def create_app(
             settings=settings,
         ),
         storage=storage,
-        rate_limiter=RateLimiter(),
+        rate_limiter=(
+            RateLimiter() if ledger.key_use is None else SharedRateLimiter(ledger.key_use)
+        ),
         health=probe.health,
         metrics=metrics,
         settings=settings,

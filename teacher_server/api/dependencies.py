@@ -16,6 +16,7 @@ from teacher_server.ledger.ledger import Ledger
 from teacher_server.limits.fair_semaphore import FairSemaphore
 from teacher_server.limits.memory_budget import MemoryBudget
 from teacher_server.limits.rate_limiter import RateLimiter
+from teacher_server.limits.shared_rate_limiter import SharedRateLimiter
 from teacher_server.operations.metrics import Metrics
 from teacher_server.operations.readiness import Health
 from teacher_server.operations.storage import Storage
@@ -34,7 +35,7 @@ class Services:
     ledger: Ledger
     metered_encoder: MeteredEncoder
     storage: Storage
-    rate_limiter: RateLimiter
+    rate_limiter: RateLimiter | SharedRateLimiter
     health: Callable[[], Awaitable[Health]]
     metrics: Metrics
     settings: VendorSettings

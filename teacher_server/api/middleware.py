@@ -52,6 +52,7 @@ class RequestContext:
                 headers["X-Request-Id"] = request_id
                 if "limits" in state:
                     headers.update(state["limits"].headers())
+                    await state["limits"].give_back()
             await send(message)
 
         try:

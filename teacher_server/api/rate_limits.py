@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import calendar
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from starlette.requests import Request
 
 from teacher_server.api.admin_schemas import LARGEST
+from teacher_server.api.cancellation import run_uncancelled
 from teacher_server.api.dependencies import Services
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
@@ -22,6 +24,7 @@ from teacher_server.limits.rate_limiter import (
     RateExceeded,
     RateLimiter,
 )
+from teacher_server.limits.shared_rate_limiter import SharedRateLimiter
 from teacher_server.settings import VendorSettings
 
 _SECOND_NS = 10**9
@@ -30,12 +33,37 @@ _MILLISECOND_NS = 10**6
 
 @dataclass(slots=True)
 class LimitHeaders:
-    """The limits of one key, to be reported in the headers of one answer."""
+    """The limits of one key, to be reported in the headers of one answer.
+
+    `_held` is what the request holds in the database of servers that share one.
+    """
 
     account: Account
     key_limits: KeyLimits
-    rate_limiter: RateLimiter
+    rate_limiter: RateLimiter | SharedRateLimiter
     unspent_units: int
+    _held: tuple[SharedRateLimiter, str] | None = field(default=None, init=False)
+
+    async def take(self, limiter: SharedRateLimiter, request_id: str) -> None:
+        """Count the request in the database; raises ConcurrencyExceeded or RateExceeded."""
+        self._held = limiter, request_id
+        take = partial(limiter.take, self.account.id, request_id, self.key_limits)
+        try:
+            await run_uncancelled(take)
+        except (ConcurrencyExceeded, RateExceeded):
+            self._held = None
+            raise
+
+    async def give_back(self) -> None:
+        """Count the request as concurrent no longer, if the database does.
+
+        Before the answer is sent: the next request of a client that waits for its answer must not
+        be refused because of this one.
+        """
+        if self._held is not None:
+            limiter, request_id = self._held
+            self._held = None
+            await run_uncancelled(partial(limiter.give_back, request_id))
 
     def headers(self) -> dict[str, str]:
         """The x-ratelimit-* headers of OpenAI, and the two fields of the IETF's draft.
@@ -100,16 +128,22 @@ def key_limits(account: Account, settings: VendorSettings) -> KeyLimits:
     )
 
 
-@contextmanager
-def admitted(request: Request, services: Services, account: Account) -> Iterator[None]:
+@asynccontextmanager
+async def admitted(request: Request, services: Services, account: Account) -> AsyncIterator[None]:
     """Count the request against the account's limits until the block ends; raises a Problem."""
-    limits = key_limits(account, services.settings)
-    request.scope["state"]["limits"] = LimitHeaders(
-        account, limits, services.rate_limiter, account.budget_units - account.spent_units
-    )
+    limits, limiter = key_limits(account, services.settings), services.rate_limiter
+    headers = LimitHeaders(account, limits, limiter, account.budget_units - account.spent_units)
+    request.scope["state"]["limits"] = headers
     try:
-        with services.rate_limiter.admit(account.id, limits):
+        if isinstance(limiter, RateLimiter):
+            with limiter.admit(account.id, limits):
+                yield
+            return
+        try:
+            await headers.take(limiter, request.scope["state"]["request_id"])
             yield
+        finally:
+            await headers.give_back()
     except ConcurrencyExceeded as error:
         raise Problem(Code.TOO_MANY_CONCURRENT, str(error)) from error
     except RateExceeded as error:

@@ -39,7 +39,7 @@ class _RequireScope:
         self, request: Request, services: ServicesDep, credentials: Credentials
     ) -> AsyncIterator[Account]:
         account = await authenticated(request, services, credentials)
-        with admitted(request, services, account):
+        async with admitted(request, services, account):
             if not set(self._scopes) & set(account.scopes):
                 needed = " or ".join(f"`{scope}`" for scope in self._scopes)
                 raise Problem(

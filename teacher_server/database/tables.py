@@ -167,6 +167,26 @@ ended_sessions = Table(
     Index("ix_ended_sessions_until_ms", "until_ms"),
 )
 
+# What a key uses of its limits, over all servers on one PostgreSQL database; empty with SQLite. The
+# token bucket is stored as the instant at which it will be full, in Unix nanoseconds.
+key_use = Table(
+    "key_use",
+    metadata,
+    Column("key_id", String(64), primary_key=True),
+    Column("full_at_ns", BigInteger, nullable=False),
+    Column("concurrent", BigInteger, nullable=False),
+    CheckConstraint("concurrent >= 0", name="not_negative"),
+)
+
+# The requests that `key_use` counts as concurrent, so that those of a dead server can be found.
+open_requests = Table(
+    "open_requests",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("key_id", String(64), nullable=False),
+    Column("boot_id", String(64), nullable=False),
+)
+
 # An outbox: written with the charge that crosses a threshold, and delivered afterwards.
 alerts = Table(
     "alerts",

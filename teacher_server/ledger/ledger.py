@@ -21,6 +21,7 @@ from teacher_server.errors import LedgerError
 from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.clock import Clock, unix_ms
 from teacher_server.ledger.ended_sessions import EndedSessions
+from teacher_server.ledger.key_use import KeyUse
 from teacher_server.ledger.keys import Keys
 from teacher_server.ledger.pepper import load_pepper
 from teacher_server.ledger.records import Records
@@ -28,7 +29,10 @@ from teacher_server.ledger.records import Records
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The parts of an open ledger; `boot_id` identifies this run of the server."""
+    """The parts of an open ledger; `boot_id` identifies this run of the server.
+
+    `key_use` is None with SQLite, where one server counts in memory what each key uses.
+    """
 
     keys: Keys
     charges: Charges
@@ -36,13 +40,17 @@ class Ledger:
     ended_sessions: EndedSessions
     boot_id: str
     server_lock: ServerLock
+    key_use: KeyUse | None
 
     def sweep(self) -> int:
         """Void the reservations of dead servers and expired leases; returns how many.
 
-        Call it every few seconds: it also renews this server's lock.
+        Call it every few seconds: it also renews this server's lock, and frees what the requests
+        of dead servers hold of their keys' limits.
         """
         self.server_lock.renew()
+        if self.key_use is not None:
+            self.key_use.sweep()
         return self.charges.void_dead() + self.charges.void_expired()
 
 
@@ -90,7 +98,9 @@ def open_ledger(
         )
         records = Records(engine, clock=clock, boot_id=boot_id)
         ended = EndedSessions(engine, clock=clock)
-        ledger = Ledger(keys, charges, records, ended, boot_id, server_lock)
+        is_shared = engine.dialect.name == "postgresql"
+        key_use = KeyUse(engine, boot_id=boot_id) if is_shared else None
+        ledger = Ledger(keys, charges, records, ended, boot_id, server_lock, key_use)
         with write_transaction(engine) as connection:
             connection.execute(insert(boots).values(boot_id=boot_id, started_ms=clock(), note=""))
         ledger.sweep()

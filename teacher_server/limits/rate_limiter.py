@@ -26,7 +26,7 @@ class ConcurrencyExceeded(VendorError):
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """The limits of one key in this process."""
+    """The limits of one key."""
 
     requests_per_minute: int
     max_concurrent: int
@@ -56,9 +56,9 @@ class _Bucket:
 class RateLimiter:
     """The buckets of all keys, in one event loop and one process.
 
-    A full bucket holds a minute's requests, so a key that was idle may send them at once. Each
-    replica has its own buckets, and a restart fills them: these limits share out the machine, and
-    only the budget is a hard limit.
+    A full bucket holds a minute's requests, so a key that was idle may send them at once. A restart
+    fills the buckets: these limits share out the machine, and only the budget is a hard limit.
+    SharedRateLimiter follows the same rules over several servers.
     """
 
     def __init__(self, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
@@ -92,18 +92,24 @@ class RateLimiter:
     def state(self, key_id: str, limits: KeyLimits) -> RateState:
         """What the key may still send now."""
         bucket = self._bucket(key_id)
-        interval, missing_ns = limits.interval_ns, max(0, bucket.full_at_ns - self._clock_ns())
-        missing = -(-missing_ns // interval)
-        return RateState(
-            requests_left=max(0, limits.requests_per_minute - missing),
-            # Usually the rest of one interval; longer if the limit was lowered in the meantime.
-            next_ns=max(
-                missing_ns - (missing - 1) * interval if missing else 0,
-                missing_ns - (limits.requests_per_minute - 1) * interval,
-            ),
-            full_ns=missing_ns,
-            concurrent_left=max(0, limits.max_concurrent - bucket.concurrent),
-        )
+        missing_ns = max(0, bucket.full_at_ns - self._clock_ns())
+        return rate_state(missing_ns, bucket.concurrent, limits)
 
     def _bucket(self, key_id: str) -> _Bucket:
         return self._buckets.setdefault(key_id, _Bucket(self._clock_ns()))
+
+
+def rate_state(missing_ns: int, concurrent: int, limits: KeyLimits) -> RateState:
+    """What a key may still send whose bucket is full in `missing_ns` nanoseconds."""
+    interval = limits.interval_ns
+    missing = -(-missing_ns // interval)
+    return RateState(
+        requests_left=max(0, limits.requests_per_minute - missing),
+        # Usually the rest of one interval; longer if the limit was lowered in the meantime.
+        next_ns=max(
+            missing_ns - (missing - 1) * interval if missing else 0,
+            missing_ns - (limits.requests_per_minute - 1) * interval,
+        ),
+        full_ns=missing_ns,
+        concurrent_left=max(0, limits.max_concurrent - concurrent),
+    )

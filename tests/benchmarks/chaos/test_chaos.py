@@ -1,10 +1,12 @@
-"""A short version of `make chaos`, on SQLite: a minute of kills and network faults."""
+"""Short versions of `make chaos`: kills and network faults, on SQLite and over replicas."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.chaos.run import chaos, parser
+import pytest
+
+from benchmarks.chaos.run import chaos, main, parser
 
 
 async def test_every_query_is_charged_once_although_processes_are_killed(tmp_path: Path) -> None:
@@ -28,3 +30,29 @@ async def test_every_query_is_charged_once_although_processes_are_killed(tmp_pat
     assert any(kill.startswith(tuple(points)) for kill in result["kills"])
     assert sum(result["faults"].values()) >= 10
     assert result["outcomes"]["buy unheard"] > 0
+
+
+async def test_two_replicas_on_one_postgresql_charge_once_although_both_die_in_a_batch(
+    tmp_path: Path,
+) -> None:
+    arguments = parser().parse_args(
+        [
+            *("--database", "postgresql", "--queries", "100", "--budget", "80"),
+            *("--seconds", "12", "--client-nth", "5", "--calm-bytes", "40000"),
+        ]
+    )
+    result = await chaos(arguments, tmp_path)
+    assert result["faults_found"] == []
+    assert result["vendors"] == 2
+    assert min(result["mid_batch_kills"]) >= 1
+    assert result["charged"] == result["receipts"] == 80
+    names = ("lost", "doubled", "overshoot", "stuck", "unspent")
+    assert {name: result[name] for name in names} == dict.fromkeys(names, 0)
+
+
+def test_one_sqlite_file_is_not_shared_by_several_vendors(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--database", "sqlite", "--vendors", "2"])
+    assert "--database postgresql" in capsys.readouterr().err
