@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 ACCEPTED_ADVISORIES := --ignore-vuln CVE-2025-69872 --ignore-vuln GHSA-w8v5-vhqr-4h9v
 
 .DEFAULT_GOAL := help
-.PHONY: help setup chromium demo test check fmt serve data teacher lock docs openapi compose-test chaos vendors-test bench bench-quick evidence evidence-quick structure clean
+.PHONY: help setup test-programs demo test check fmt serve data teacher lock docs openapi compose-test chaos vendors-test bench bench-quick evidence evidence-quick structure clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,10 +27,10 @@ setup: $(STAMP) ## the environment in .venv, from the hashed lock file
 demo: setup ## vendor, purchase, distillation and audit on emoji in ten styles (10 minutes)
 	@$(BIN)/python -m examples.emoji.demo
 
-chromium: ## Chromium from Debian's packages, for the tests of the vendor's pages (root or sudo)
-	@docker/install-chromium
+test-programs: ## Chromium and PgBouncer from Debian's packages, which the tests run (root or sudo)
+	@docker/install-test-programs
 
-test: chromium check ## everything: lint, types, contracts, unit, contract, attack, chaos and end-to-end tests
+test: test-programs check ## everything: lint, types, contracts, unit, contract, attack, chaos and end-to-end tests
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup docs ## the fast part: lint, types, import contracts, documentation, container files

@@ -82,24 +82,22 @@ def empty(dsn: str) -> None:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
+def running(*, fsync: bool = False) -> Iterator[Postgres]:
     """Start a server with a migrated template; stop it and delete its files at the end.
 
-    PostgreSQL refuses to run as root, so root runs it as `nobody`. `fsync` is off: PostgreSQL's
-    durability is not under test, and syncing would slow the tests down.
+    PostgreSQL refuses to run as root, so root runs it as `nobody`. `fsync` is off for tests:
+    PostgreSQL's durability is not under test, and syncing would slow them down.
     """
     # A socket path has at most 107 bytes, and pytest's folders are longer.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    own_folder(folder)
     keeper = subprocess.Popen(
-        ["/bin/sh", "-c", _KEEP, str(_programs()), str(folder)],
+        ["/bin/sh", "-c", _KEEP, str(_programs()), str(folder), "on" if fsync else "off"],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C must reach the tests only; the server stops after them
-        **_not_as_root(),
+        **not_as_root(),
     )
     assert keeper.stdin is not None
     try:
@@ -119,7 +117,7 @@ def running() -> Iterator[Postgres]:
 _KEEP = """
 "$0/initdb" --auth=trust --encoding=UTF8 --locale=C --username=postgres --no-sync \
     --no-instructions --pgdata=data >log 2>&1 || exit 1
-"$0/postgres" -D data -h '' -k "$1" -F -c max_connections=300 -c shared_buffers=32MB \
+"$0/postgres" -D data -h '' -k "$1" -c fsync=$2 -c max_connections=300 -c shared_buffers=32MB \
     >>log 2>&1 </dev/null &
 server=$!
 cat >/dev/null
@@ -151,7 +149,15 @@ def _programs() -> Path:
     return Path(found.origin).parent / "pginstall18" / "bin"
 
 
-def _not_as_root() -> dict[str, Any]:
+def own_folder(folder: Path) -> None:
+    """Give the folder to the user whose programs run with `not_as_root`."""
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+
+
+def not_as_root() -> dict[str, Any]:
+    """Options of Popen by which root runs as `nobody` what refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")

@@ -68,11 +68,16 @@ class Database:
         """
         self.url = _url(location)
         self._is_sqlite = self.url.get_backend_name() == "sqlite"
-        patience = {"timeout": _PATIENCE_S} if self._is_sqlite else {"connect_timeout": _PATIENCE_S}
+        # A prepared statement belongs to a session, which a pooler such as PgBouncer may change.
+        arguments: dict[str, Any] = (
+            {"timeout": _PATIENCE_S}
+            if self._is_sqlite
+            else {"connect_timeout": _PATIENCE_S, "prepare_threshold": None}
+        )
         try:
             # No pool: a run leases seldom, and between two leases it holds no connection.
             self._engine = create_engine(
-                self.url, hide_parameters=True, poolclass=NullPool, connect_args=patience
+                self.url, hide_parameters=True, poolclass=NullPool, connect_args=arguments
             )
         except ImportError as error:
             message = (

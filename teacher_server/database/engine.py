@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -23,6 +24,7 @@ def open_engine(dsn: str) -> Engine:
     """An engine for the DSN; SQLite gets WAL, synchronous=FULL, foreign keys and a busy timeout.
 
     PostgreSQL gets the same lock timeout, and ends transactions that a stopped server left open.
+    Nothing outlives its transaction there, so a pooler may give each transaction another session.
     For SQLite, `~` is the home folder, links are followed, and the folder is created. Raises
     LedgerError if that fails, the DSN is not valid or its driver is not installed.
     """
@@ -31,10 +33,11 @@ def open_engine(dsn: str) -> Engine:
     if is_sqlite:
         _create_folder(Path(str(url.database)))
     try:
-        # Of a database without an encoding (SQL_ASCII), the driver would return bytes.
-        arguments = {} if is_sqlite else {"client_encoding": "utf8"}
         engine = create_engine(
-            url, pool_pre_ping=not is_sqlite, hide_parameters=True, connect_args=arguments
+            url,
+            pool_pre_ping=not is_sqlite,
+            hide_parameters=True,
+            connect_args={} if is_sqlite else postgresql_arguments(),
         )
     except ArgumentError as error:
         # The original message may contain the DSN with its password.
@@ -48,8 +51,19 @@ def open_engine(dsn: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
-        event.listen(engine, "connect", _prepare_postgresql)
+        event.listen(engine, "begin", _begin_postgresql)
     return engine
+
+
+def postgresql_arguments() -> dict[str, Any]:
+    """What each connection to PostgreSQL is opened with."""
+    return {
+        # Of a database without an encoding (SQL_ASCII), the driver would return bytes.
+        "client_encoding": "utf8",
+        # A prepared statement belongs to a session, and behind PgBouncer in transaction mode the
+        # next transaction may have another one.
+        "prepare_threshold": None,
+    }
 
 
 def database_url(dsn: str) -> URL:
@@ -137,13 +151,15 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     cursor.close()
 
 
-def _prepare_postgresql(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
-    # A server that was suspended or disconnected in a transaction would hold its row locks forever.
-    cursor.execute(f"SET idle_in_transaction_session_timeout = {3 * BUSY_TIMEOUT_MS}")
-    cursor.close()
-    connection.commit()
+def _begin_postgresql(connection: Connection) -> None:
+    if not connection.get_execution_options().get(_WRITES, False):
+        return
+    # For this transaction only. A server that was suspended or disconnected in a transaction would
+    # hold its row locks forever.
+    connection.exec_driver_sql(
+        f"SELECT set_config('lock_timeout', '{BUSY_TIMEOUT_MS}', true), "
+        f"set_config('idle_in_transaction_session_timeout', '{3 * BUSY_TIMEOUT_MS}', true)"
+    )
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine
 
-from teacher_server.database.engine import database_url
+from teacher_server.database.engine import database_url, postgresql_arguments
 
 _CONNECT_SECONDS = "10"
 
@@ -34,7 +34,9 @@ def open_read_only(dsn: str) -> Iterator[Engine]:
     if file is None:
         # A database that does not answer would keep its operator waiting for minutes.
         query = {"connect_timeout": _CONNECT_SECONDS, **url.query}
-        engine = create_engine(url.set(query=query), hide_parameters=True)
+        engine = create_engine(
+            url.set(query=query), hide_parameters=True, connect_args=postgresql_arguments()
+        )
     else:
         engine = create_engine(url, creator=lambda: _connect(file), hide_parameters=True)
     try:

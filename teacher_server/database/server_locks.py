@@ -15,6 +15,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from teacher_server.errors import LedgerError
 
+# For this transaction only; PostgreSQL 17 has the second one.
+_NO_TIME_LIMITS = (
+    "SELECT set_config(name, '0', true) FROM pg_settings "
+    "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+)
+
 
 class ServerLock(Protocol):
     """The lock of a running server."""
@@ -57,10 +63,12 @@ class _FileLock:
 
 
 class _AdvisoryLock:
-    """An advisory lock in a PostgreSQL session of its own; it is freed when the session ends.
+    """An advisory lock in a PostgreSQL transaction of its own, which stays open.
 
-    Losing the lock for a while costs no money: another server may then void what this server has
-    reserved, and the charges of this server then fail with ReservationGone.
+    It is freed when the transaction ends: with the connection, however the process dies. A lock of
+    the session would not do, because behind PgBouncer in transaction mode a session belongs to
+    nobody. Losing the lock for a while costs no money: another server may then void what this
+    server has reserved, and the charges of this server then fail with ReservationGone.
     """
 
     def __init__(self, engine: Engine, boot_id: str) -> None:
@@ -80,21 +88,23 @@ class _AdvisoryLock:
     def close(self) -> None:
         if self._connection is None:
             return
-        # Unlocked explicitly, because the database takes a moment to notice that a session ended,
-        # and a server that starts now must find the lock free. A broken session frees its lock.
+        # Rolled back explicitly, because the database takes a moment to notice that a connection
+        # ended, and a server that starts now must find the lock free. A broken one frees its lock.
         with suppress(SQLAlchemyError):
-            self._connection.scalar(select(func.pg_advisory_unlock(lock_number(self._boot_id))))
+            self._connection.rollback()
         self._connection.close()
         self._connection = None
 
     def _acquire(self) -> Connection | None:
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        # In this level, a transaction that waits keeps no snapshot, which would hold up VACUUM.
+        connection = self._engine.connect().execution_options(isolation_level="READ COMMITTED")
         # Held for hours, so it must not count as one of the pool's connections for requests.
         connection.detach()
+        connection.exec_driver_sql(_NO_TIME_LIMITS)
         number = lock_number(self._boot_id)
-        if connection.scalar(select(func.pg_try_advisory_lock(number))):
+        if connection.scalar(select(func.pg_try_advisory_xact_lock(number))):
             return connection
-        # The broken session still exists in the database; the next sweep tries again.
+        # The broken connection still exists in the database; the next sweep tries again.
         connection.close()
         return None
 

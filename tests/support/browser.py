@@ -75,7 +75,7 @@ def running_chromium() -> Iterator[Browser]:
     """Chromium without a window. Fails, saying how to install it, where it is missing."""
     program = shutil.which("chromium")
     if program is None:
-        pytest.fail("Chromium is missing: run docker/install-chromium, then the tests again")
+        pytest.fail("Chromium is missing: run docker/install-test-programs, then the tests again")
     expect.set_options(timeout=30_000)  # milliseconds; other tests share the processors
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=[*_FLAGS])

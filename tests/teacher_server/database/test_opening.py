@@ -143,7 +143,7 @@ def test_an_unreachable_postgresql_is_reported_in_one_line_without_its_password(
 
 
 def test_postgresql_waits_for_a_lock_as_long_as_sqlite_and_no_longer(postgres_dsn: str) -> None:
-    with open_database(postgres_dsn) as engine, read_transaction(engine) as connection:
+    with open_database(postgres_dsn) as engine, write_transaction(engine) as connection:
         assert connection.scalar(text("SHOW lock_timeout")) == "10s"
         assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == "30s"
 

@@ -1,4 +1,4 @@
-"""docker/install-chromium installs what is missing, says so, and never passes without Chromium."""
+"""docker/install-test-programs installs what is missing, says so, and never passes without it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "docker" / "install-chromium"
+SCRIPT = Path(__file__).parents[2] / "docker" / "install-test-programs"
 
 
 def run_with(folder: Path, **programs: str) -> subprocess.CompletedProcess[str]:
@@ -18,7 +18,7 @@ def run_with(folder: Path, **programs: str) -> subprocess.CompletedProcess[str]:
         program.chmod(0o755)
     return subprocess.run(
         ["/bin/sh", str(SCRIPT)],
-        env={"PATH": str(folder)},
+        env={"PATH": str(folder), "SYSTEM_PROGRAMS": str(folder)},
         capture_output=True,
         text=True,
         check=False,
@@ -29,22 +29,30 @@ def apt_get(folder: Path) -> str:
     return f'echo "$@" >> {folder}/asked'
 
 
-def test_nothing_is_installed_or_said_where_chromium_is(tmp_path: Path) -> None:
-    done = run_with(tmp_path, chromium="", apt_get=apt_get(tmp_path))
+def test_nothing_is_installed_or_said_where_the_programs_are(tmp_path: Path) -> None:
+    done = run_with(tmp_path, chromium="", pgbouncer="", apt_get=apt_get(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not (tmp_path / "asked").exists()
 
 
 @pytest.mark.parametrize("user", [{"id": "echo 0"}, {"id": "echo 1000", "sudo": 'shift; "$@"'}])
-def test_root_and_who_may_use_sudo_install_it_after_it_was_said_what(
+def test_root_and_who_may_use_sudo_install_them_after_it_was_said_what(
     tmp_path: Path, user: dict[str, str]
 ) -> None:
     done = run_with(tmp_path, apt_get=apt_get(tmp_path), true="", **user)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Installing Debian's packages chromium and fonts-dejavu-core")
+    assert "chromium fonts-dejavu-core pgbouncer" in done.stdout
     asked = (tmp_path / "asked").read_text().splitlines()
     assert [line.split()[0] for line in asked] == ["update", "install"]
-    assert "chromium" in asked[1].split()
+    assert {"chromium", "pgbouncer"} <= set(asked[1].split())
+
+
+@pytest.mark.parametrize("there", ["chromium", "pgbouncer"])
+def test_only_the_missing_one_is_installed(tmp_path: Path, there: str) -> None:
+    done = run_with(tmp_path, apt_get=apt_get(tmp_path), id="echo 0", **{there: ""})
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()[1].split()
+    assert {"chromium", "pgbouncer"} & set(asked) == {"chromium", "pgbouncer"} - {there}
 
 
 def test_who_may_not_install_is_told_what_to_run(tmp_path: Path) -> None:
@@ -57,7 +65,7 @@ def test_who_may_not_install_is_told_what_to_run(tmp_path: Path) -> None:
 def test_a_system_without_apt_is_told_what_is_missing(tmp_path: Path) -> None:
     done = run_with(tmp_path)
     assert done.returncode == 1
-    assert "Chromium" in done.stderr
+    assert "Chromium and PgBouncer" in done.stderr
 
 
 def test_an_installation_that_fails_ends_the_script(tmp_path: Path) -> None:
