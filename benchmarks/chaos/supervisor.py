@@ -163,7 +163,7 @@ class Supervisor:
                 "history": str(self.history_of(name)),
                 "options": self.settings.options,
             }
-            if not self._is_calm and not self.mid_batch_kills[number]:
+            if not self.mid_batch_kills[number]:  # also after the faults, on a slow machine
                 spec["kill_switch"] = {"point": MID_BATCH, "nth": 2}
             elif not self._is_calm and random.random() < VENDOR_KILL_SHARE:
                 spec["kill_switch"] = _kill_point(random, vendor.POINTS, self.settings.vendor_nth)
