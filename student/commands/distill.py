@@ -44,7 +44,7 @@ from student.options import Options, TrainingOptions
 from student.options.folders import require_folders, require_room
 from student.options.output import Output
 from student.options.purchase import api_key
-from student.options.sharded import require_shardable
+from student.options.sharded import shardable
 from student.options.unlabelled import without_classes
 from student.purchase.cost import PurchaseCost, purchase_cost
 from student.purchase.plan import Plan
@@ -74,7 +74,7 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> dict[s
     After Ctrl-C or a kill, the same command resumes from the cache and the checkpoints, and pays
     for nothing twice. Raises StudentError and CacheError.
     """
-    options = without_classes(options)
+    options = shardable(without_classes(options))
     key, weight_bytes = _check(options)
     ask(options, _students(options), key, terminal)
     scanned = load_image_set(options.data, options.run, terminal)
@@ -198,7 +198,6 @@ def _check(options: Options) -> tuple[SecretStr, int]:
     if not options.purchase.has_budget and not options.run.dry_run:
         message = "no budget: set the maximum number of queries with --budget (try --dry-run first)"
         raise BadInput(message)
-    require_shardable(options)
     key = api_key(options.purchase)
     require_trackers(options.run.track)
     require_data(options.data.data)

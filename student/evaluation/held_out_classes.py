@@ -18,7 +18,7 @@ from student.embeddings.keys import held_out_keys, split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.estimates import AccuracyCount
 from student.evaluation.unknown_classes import UnknownClasses, rejection, threshold_of
-from student.models.heads import EmbeddingHead, JointHead, TextHead
+from student.models.heads import EmbeddingHead, TextHead
 from student.models.student import Student
 from student.options import Options
 from student.training.dataset import LabelledImages
@@ -70,9 +70,7 @@ class HeldOutClasses:
     def _named(self, student: Student, images: LabelledImages) -> AccuracyCount | None:
         """How many images are nearest to the text of their own class, of all C + H texts."""
         head = student.head
-        predicts_by_texts = isinstance(head, EmbeddingHead) and not isinstance(
-            head, TextHead | JointHead
-        )
+        predicts_by_texts = isinstance(head, EmbeddingHead) and not isinstance(head, TextHead)
         if self.texts is None or not predicts_by_texts:
             return None
         nearest = nearest_texts(student, images.pixels, self.texts)

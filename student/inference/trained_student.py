@@ -101,7 +101,8 @@ class TrainedStudent:
         """Return the same student with other classes, each described by a text embedding (C, D).
 
         The embeddings are the vendor's, of the model that taught the student. Nothing is trained:
-        the class of an image is the one with the largest cosine. The temperature stays, although it
+        the class of an image is the one with the largest cosine, also for a student with a
+        classifier beside its projection. The temperature stays, although it
         was fitted on other classes. Raises BadInput for a student whose classifier is trained.
         """
         self.require_class_texts()
@@ -115,6 +116,8 @@ class TrainedStudent:
         texts = torch.from_numpy(np.array(embeddings, dtype=np.float32)).to(student.device)
         head = student.head
         assert isinstance(head, EmbeddingHead)  # require_class_texts
+        if isinstance(head, JointHead):  # its classifier knows its own classes only
+            student.head = head = head.text_head()
         head.text_CD = head.unit_texts(texts)
         return replace(self, student=student, classes=tuple(classes), is_calibrated=False)
 
@@ -138,9 +141,9 @@ class TrainedStudent:
             raise BadInput(message)
 
     def require_class_texts(self) -> None:
-        """Raise BadInput unless the student predicts by the cosine to the class texts."""
+        """Raise BadInput unless the student can predict by the cosine to class texts."""
         head = self.student.head
-        if not isinstance(head, EmbeddingHead) or isinstance(head, TextHead | JointHead):
+        if not isinstance(head, EmbeddingHead) or isinstance(head, TextHead):
             message = (
                 "this student's classifier is trained for its own classes: other classes need a "
                 "student that predicts by the cosine to the class texts, such as vl2v-adip"

@@ -124,6 +124,15 @@ class JointHead(EmbeddingHead):
         super().__init__(num_features, text_CD, scale=scale, centre=centre)
         self.classifier = nn.Linear(num_features, text_CD.shape[0])
 
+    def text_head(self) -> EmbeddingHead:
+        """The same projection without the classifier: it predicts by cosine to any class texts."""
+        head = EmbeddingHead(0, self.text_CD, scale=self._scale, projection=self.projection)
+        if self.is_centred:
+            head.is_centred = True
+            head.register_buffer("image_offset_D", self.image_offset_D)
+            head.register_buffer("text_centre_D", self.text_centre_D)
+        return head
+
     def label_logits(self, features_BF: Tensor) -> Tensor:
         return cast("Tensor", self.classifier(features_BF))
 

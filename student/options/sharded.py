@@ -1,17 +1,24 @@
-"""A run that buys one shard: the options that it cannot have."""
+"""A run that buys one shard: the options that it sets, and those that it cannot have."""
 
 from __future__ import annotations
 
 from student.errors import BadInput
 from student.options.options import Options
+from student.options.training import AUTO_METHODS
 
 _ASKS_FIRST = ("margin", "hybrid")
 
 
-def require_shardable(options: Options) -> None:
-    """Raises BadInput for a shard of a purchase that depends on its own answers."""
+def shardable(options: Options) -> Options:
+    """The options of a run that buys one shard: unless a method is named, what `auto` may read.
+
+    Options without a shard are returned as they are. Raises BadInput for a purchase that depends on
+    its own answers.
+    """
     if options.purchase.part is None:
-        return
+        return options
+    if "method" not in options.training.model_fields_set:
+        options = options.changed(method=AUTO_METHODS[-1])
     reason = ""
     if options.purchase.selector in _ASKS_FIRST:
         reason = f"--selector {options.purchase.selector} chooses images by the answers to others"
@@ -23,3 +30,4 @@ def require_shardable(options: Options) -> None:
             "another, or buy without --shard"
         )
         raise BadInput(message)
+    return options

@@ -36,12 +36,13 @@ AUTO_METHODS: tuple[MethodName, MethodName] = ("erm", "vl2v-adip-joint")
 class TrainingOptions(Section):
     """How a student is trained: equal options, seed, data and machine give an equal student.
 
-    The defaults are the values of the paper (arXiv 2310.08255). An option that the paper does not
-    have is at a value that changes nothing.
+    The defaults are the values of the paper (arXiv 2310.08255), but for the method, which is chosen
+    for the images at hand. An option that the paper does not have is at a value that changes
+    nothing.
     """
 
     method: MethodName = option(
-        "vl2v-adip",
+        "auto",
         'training method; "auto" chooses between erm and vl2v-adip-joint by short runs, and how '
         "images are shown",
         identifies=True,

@@ -249,7 +249,7 @@ def test_a_dry_run_says_how_long_training_would_take(
 ) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", KEY)
     monkeypatch.setattr(distill_purchase, "open_vendor", lambda *_, **__: client_of(LedgerVendor()))
-    options = settings(pets, dry_run=True, threads=1, compare=True, steps=10**8)
+    options = settings(pets, dry_run=True, threads=1, method="vl2v-adip", compare=True, steps=10**8)
     text = StringIO()
     command.run_distill(options, Terminal(Console(file=text, width=300)), command="distill-client")
     said = text.getvalue().partition("dry run: nothing was bought")[2]

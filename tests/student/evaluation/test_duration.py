@@ -18,7 +18,11 @@ TWO = Processes(count=2, threads=1, cores=2)
 
 def _said(seconds: float, **options: object) -> str:
     text = StringIO()
-    say_time(seconds, Options.of(options), Terminal(Console(file=text, width=500)))
+    say_time(
+        seconds,
+        Options.of({"method": "vl2v-adip", **options}),
+        Terminal(Console(file=text, width=500)),
+    )
     return text.getvalue()
 
 
@@ -71,7 +75,7 @@ def test_methods_that_train_one_after_another_add_up() -> None:
 def test_threads_follow_from_the_options_and_the_machine_alone(
     compare: bool, threads: int, expected: tuple[int, int]
 ) -> None:
-    options = TrainingOptions(compare=compare, threads=threads, device="cpu")
+    options = TrainingOptions(method="vl2v-adip", compare=compare, threads=threads, device="cpu")
     processes = Processes.of(options)
     assert (processes.count, processes.threads) == expected
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from student.errors import BadInput
 from student.options import Options
 from student.options.shard import Shard
-from student.options.sharded import require_shardable
+from student.options.sharded import shardable
 
 
 @given(st.binary(), st.integers(1, 1_000))
@@ -47,7 +47,7 @@ def test_a_shard_is_read_and_kept_as_text() -> None:
     options = Options.of({"shard": " 2/3 "})
     assert options.purchase.part == Shard(2, 3)
     assert options.as_json()["shard"] == "2/3"
-    require_shardable(options)
+    assert shardable(options).training.method == "vl2v-adip-joint"
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_a_shard_is_read_and_kept_as_text() -> None:
 )
 def test_a_shard_of_what_depends_on_answers_is_refused(more: dict[str, object]) -> None:
     with pytest.raises(BadInput, match="only its own answers"):
-        require_shardable(Options.of({"shard": "1/3", **more}))
+        shardable(Options.of({"shard": "1/3", **more}))
