@@ -10,6 +10,7 @@ from importlib import import_module
 from cache.errors import CacheError
 from cache.standard_output import accept_any_text, discard_output
 from student.commands.names import ONLY_PRINTS, SUBCOMMANDS, module_of
+from student.distributed.launch import launched, speaker
 from student.errors import BadInput, StudentError
 from student.training.process import let_waiting_threads_sleep
 
@@ -48,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return INTERRUPTED
     except CacheError as error:
-        print(f"error: the cache: {error}", file=sys.stderr)
+        print(f"{speaker()}error: the cache: {error}", file=sys.stderr)
         return 1
     except StudentError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{speaker()}error: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         return _failed(error)
@@ -63,8 +64,8 @@ def _failed(error: OSError) -> int:
     where = f"{error.filename}: " if error.filename else ""
     reason = f"{where}{error.strerror or error}".partition("\n")[0]
     print(
-        f"error: {reason}. Every paid answer that was received is stored; mend this, then run the "
-        "same command again",
+        f"{speaker()}error: {reason}. Every paid answer that was received is stored; mend this, "
+        "then run the same command again",
         file=sys.stderr,
     )
     return BadInput.exit_code
@@ -72,7 +73,11 @@ def _failed(error: OSError) -> int:
 
 def _run(command: str, arguments: list[str]) -> int:
     """Imports only the subcommand that is asked for: torch, which some need, loads slowly."""
+    launch = launched()
     if command in SUBCOMMANDS:
+        if launch is not None:
+            message = f"distill-client {command} runs in one process: leave the launcher out"
+            raise BadInput(message)
         module = import_module(module_of(command))
         return int(module.main(arguments[1:]))
     from student.options.output import output_options
@@ -80,6 +85,10 @@ def _run(command: str, arguments: list[str]) -> int:
 
     output, others = output_options(arguments)
     options = read_options(others)  # first, so that --help does not wait for torch
+    if launch is not None:
+        from student.commands import distill_together
+
+        return distill_together.main(launch, options, output, arguments)
     from student.commands import distill
 
     return distill.main(options, output, arguments)

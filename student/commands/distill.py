@@ -31,6 +31,7 @@ from student.console import Terminal, terminal
 from student.data.folder.image_folder import require_data
 from student.data.image_set import ImageSet, load_image_set
 from student.data.split import Split
+from student.distributed.join import Crew
 from student.embeddings.keys import held_out_keys, measuring_keys, split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput
@@ -40,6 +41,7 @@ from student.evaluation.file_names import student_folder
 from student.evaluation.flat_metrics import flat_metrics
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
+from student.evaluation.shared_training import require_rows_for_all, require_shared_folders
 from student.options import Options, TrainingOptions
 from student.options.folders import require_folders, require_room
 from student.options.output import Output
@@ -58,26 +60,32 @@ from student.training.preflight import check_students
 _COPIES = 3
 
 
-def main(options: Options, output: Output, arguments: Sequence[str]) -> int:
+def main(
+    options: Options, output: Output, arguments: Sequence[str], crew: Crew | None = None
+) -> int:
     """Runs the command with these options, which were read from `arguments`."""
     command = shlex.join(["distill-client", *arguments])  # the API key is never an argument
-    summary = run_distill(options, terminal(output), command=command)
+    summary = run_distill(options, terminal(output), command=command, crew=crew)
     if output.json:
         print(json.dumps(summary))
     return 0
 
 
-def run_distill(options: Options, terminal: Terminal, *, command: str) -> dict[str, Any]:
+def run_distill(
+    options: Options, terminal: Terminal, *, command: str, crew: Crew | None = None
+) -> dict[str, Any]:
     """Buys what the run needs, trains the students and writes the output folder; returns its
     figures, ready for JSON.
 
     After Ctrl-C or a kill, the same command resumes from the cache and the checkpoints, and pays
-    for nothing twice. Raises StudentError and CacheError.
+    for nothing twice. A `crew` trains each student together. Raises StudentError and CacheError.
     """
-    options = shardable(without_classes(options))
+    options, crew = shardable(without_classes(options)), crew or Crew()
     key, weight_bytes = _check(options)
+    require_shared_folders(options, crew)
     ask(options, _students(options), key, terminal)
     scanned = load_image_set(options.data, options.run, terminal)
+    require_rows_for_all(options, scanned.splits, crew.ranks.count)
     require_room(options.run.out, _COPIES * weight_bytes * len(scanned.splits), "--out")
     with (
         PaidCache.open(options.purchase.cache) as cache,
@@ -120,7 +128,7 @@ def run_distill(options: Options, terminal: Terminal, *, command: str) -> dict[s
             tracking.paid(queries=own.units, cost_micro_usd=own.cost_micro_usd)
             follow = partial(_follow, tracking)
             experiment = run_experiment(
-                split, scanned, paid, options, terminal, follow, selections.get(split.targets)
+                split, scanned, paid, options, terminal, follow, selections.get(split.targets), crew
             )
             tracking.result(flat_metrics(experiment))
             tracking.close()

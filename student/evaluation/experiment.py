@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from student.data.folder.image_folder import Item
 from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
+from student.distributed.ranks import ALONE, Ranks
 from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.embeddings.zero_shot import correct
@@ -67,14 +68,20 @@ class Experimenter:
     """Trains and measures methods on one split's images; the network is not used.
 
     `scanned` may hold more views than the options ask for; the first are used. If `paid` is None,
-    only methods without a teacher can be trained.
+    only methods without a teacher can be trained. `ranks` train and measure together.
     """
 
     def __init__(
-        self, split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, options: Options
+        self,
+        split: Split,
+        scanned: ImageSet,
+        paid: TeacherEmbeddings | None,
+        options: Options,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._split = split
         self._options = options
+        self._ranks = ranks
         self._sold = paid.sold if paid else None
         self._num_classes = len(scanned.catalogue.classes)
         self.data = _training_data(split, scanned, paid, options)
@@ -157,7 +164,7 @@ class Experimenter:
         # A checkpoint made with other data or options is ignored: training then restarts.
         name = "+".join((stored_method_name(method), *self._split.targets))
         checkpoint = named(self._options.run.out / "checkpoints", name)
-        return train(task, progress=follow, checkpoint=checkpoint)
+        return train(task, progress=follow, checkpoint=checkpoint, ranks=self._ranks)
 
     def points(self, method: str, trained: Trained) -> list[Point]:
         """Every validation of a trained method, also those of a run that it resumed."""
@@ -190,7 +197,7 @@ class Experimenter:
                 retrieval=self._retrieval(trained),
             )
         logits = {
-            part: logits_of(trained.student, labelled.pixels)
+            part: logits_of(trained.student, labelled.pixels, self._ranks)
             for part, labelled in self._images.items()
         }
         answers = {part: answers_of(logits_NC)[0] for part, logits_NC in logits.items()}
@@ -202,6 +209,7 @@ class Experimenter:
         }
         labels = {part: labelled.labels for part, labelled in self._images.items()}
         calibration = calibrate(logits, labels)
+        temperature = calibration.fit.temperature or 1.0
         return MethodResult(
             method=method,
             trained=trained,
@@ -209,13 +217,13 @@ class Experimenter:
             answers=answers,
             calibration=calibration,
             unknown=self._held_out.measure(
-                trained.student, self._images, logits, calibration.fit.temperature or 1.0
+                trained.student, self._images, logits, temperature, self._ranks
             ),
         )
 
     def _retrieval(self, trained: Trained) -> dict[str, RetrievalResult]:
         embeddings = {
-            part: embeddings_of(trained.student, images.pixels)
+            part: embeddings_of(trained.student, images.pixels, self._ranks)
             for part, images in self._images.items()
         }
         results = {

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
+from student.distributed.ranks import ALONE, Ranks
 from student.embeddings.keys import held_out_keys, split_keys
 from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.estimates import AccuracyCount
@@ -41,6 +42,7 @@ class HeldOutClasses:
         known: Mapping[str, LabelledImages],
         logits: Mapping[str, Tensor],
         temperature: float,
+        ranks: Ranks = ALONE,
     ) -> dict[str, UnknownClasses]:
         """Measures every part that has images of known and of held-out classes.
 
@@ -57,23 +59,25 @@ class HeldOutClasses:
             found = rejection(
                 confidences,
                 answers == known[part].labels,
-                answers_of(logits_of(student, unknown.pixels), temperature)[1],
+                answers_of(logits_of(student, unknown.pixels, ranks), temperature)[1],
                 threshold=threshold,
             )
             results[part] = replace(
                 found,
-                new=self._named(student, unknown),
-                known_of_all=self._named(student, known[part]),
+                new=self._named(student, unknown, ranks),
+                known_of_all=self._named(student, known[part], ranks),
             )
         return results
 
-    def _named(self, student: Student, images: LabelledImages) -> AccuracyCount | None:
+    def _named(
+        self, student: Student, images: LabelledImages, ranks: Ranks
+    ) -> AccuracyCount | None:
         """How many images are nearest to the text of their own class, of all C + H texts."""
         head = student.head
         predicts_by_texts = isinstance(head, EmbeddingHead) and not isinstance(head, TextHead)
         if self.texts is None or not predicts_by_texts:
             return None
-        nearest = nearest_texts(student, images.pixels, self.texts)
+        nearest = nearest_texts(student, images.pixels, self.texts, ranks)
         return AccuracyCount(
             correct=int((nearest == images.labels).sum()), images=len(images.labels)
         )

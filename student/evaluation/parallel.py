@@ -2,8 +2,8 @@
 
 On a CPU a small student does not keep two cores busy: two runs on one thread each take little
 longer than one run on two threads. So each method gets a process of its own and its share of the
-cores. A child process gets the parent's catalogue, so that the folder is hashed once; it reads the
-same tables, memory-mapped, and leaves its result in the checkpoint, which the parent resumes.
+cores. A child process leaves its result in the checkpoint, which the parent resumes. Where a
+launcher has started several processes, they train one method after the other together instead.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import Manager
-from pathlib import Path
 from queue import Empty
 from typing import Protocol
 
-from cache.embedding_table import open_table
-from cache.records.embedding_key import EmbeddingKey
-from student.console import Terminal, quiet
-from student.data.folder.image_folder import Catalogue
-from student.data.image_set import ImageSet, load_image_set
+from student.console import Terminal
+from student.data.image_set import ImageSet
 from student.data.split import Split
+from student.distributed.join import Crew
 from student.embeddings.lookup import TeacherEmbeddings
 from student.embeddings.zero_shot import DOUBTFUL
 from student.evaluation.child_process import end_with_parent, training_pool
@@ -33,7 +30,7 @@ from student.evaluation.experiment import Experimenter, MethodProgress, Point, t
 from student.evaluation.method_choice import choose_method, chosen_options
 from student.evaluation.processes import Processes
 from student.evaluation.results import AccuracyCount, Experiment, MethodResult
-from student.models.architecture import SoldNetwork
+from student.evaluation.split_work import SplitWork
 from student.options import Options
 from student.selection.selection import Selection
 
@@ -53,15 +50,10 @@ class _ProgressQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    """The work of one child process: a method to train, and the embedding table with its keys."""
+    """The work of one child process: a method of a split to train."""
 
-    options: Options
-    catalogue: Catalogue
-    split: Split
+    split: SplitWork
     method: str
-    keys: tuple[EmbeddingKey, ...]
-    table: Path
-    sold: SoldNetwork | None
     progress: _ProgressQueue
 
 
@@ -73,32 +65,37 @@ def run_experiment(
     terminal: Terminal,
     follow: Follow = ignore,
     selection: Selection | None = None,
+    crew: Crew | None = None,
 ) -> Experiment:
     """Trains each method on the split's images and scores it on every part.
 
     The network is not used: everything was bought before. A killed run is resumed from its last
     checkpoints. With `--method auto` the method is chosen first, unless `selection` has chosen it.
-    `follow` gets every validation of every method, some of them twice. Raises StudentError.
+    `follow` gets every validation of every method, some of them twice. The ranks of a `crew` train
+    and measure each method together; what else there is to do, this one does. Raises StudentError.
     """
+    crew = crew or Crew()
     if options.training.is_auto:
         selection = selection or choose_method(split, scanned, paid, options, terminal)
     options = chosen_options(options, selection)
     teacher = _teacher_accuracy(split, scanned, paid, options, terminal)
     methods = options.training.methods
-    processes = Processes.of(options.training)
+    processes = Processes.of(options.training, ranks=crew.ranks.count)
     clock = RunClock(options, processes, _splits_left(split, scanned), terminal)
     if processes.count > 1:
         options = options.changed(threads=processes.threads)
-        tasks = _Tasks(options, scanned.catalogue, split, paid)
-        _train_in_parallel(tasks, terminal, clock, follow, processes.count)
-    experimenter = Experimenter(split, scanned, paid, options)
+    work = SplitWork.of(options, scanned.catalogue, split, paid)
+    if processes.count > 1:
+        _train_in_parallel(work, terminal, clock, follow, processes.count)
+    experimenter = Experimenter(split, scanned, paid, options, crew.ranks)
     results: list[MethodResult] = []
-    for method in methods:
-        with terminal.bars([_label(method)], is_shown=processes.count == 1) as update:
-            trained = experimenter.train(method, partial(_show, update, clock, follow))
-        for point in experimenter.points(method, trained):
-            follow(method, point)
-        results.append(experimenter.measure(method, trained))
+    with crew.working(work):
+        for method in methods:
+            with terminal.bars([_label(method)], is_shown=processes.count == 1) as update:
+                trained = experimenter.train(method, partial(_show, update, clock, follow))
+            for point in experimenter.points(method, trained):
+                follow(method, point)
+            results.append(experimenter.measure(method, trained))
     return Experiment(
         sources=split.sources,
         targets=split.targets,
@@ -167,41 +164,22 @@ def _show(
         follow(progress.method, progress.point)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tasks:
-    """The tasks of all methods."""
-
-    options: Options
-    catalogue: Catalogue
-    split: Split
-    paid: TeacherEmbeddings
-
-    def of(self, method: str, progress: _ProgressQueue) -> _Task:
-        return _Task(
-            options=self.options,
-            catalogue=self.catalogue,
-            split=self.split,
-            method=method,
-            keys=tuple(self.paid.rows),
-            table=self.paid.table.folder,
-            sold=self.paid.sold,
-            progress=progress,
-        )
-
-
 def _train_in_parallel(
-    tasks: _Tasks, terminal: Terminal, clock: RunClock, follow: Follow, workers: int
+    work: SplitWork, terminal: Terminal, clock: RunClock, follow: Follow, workers: int
 ) -> None:
     """Trains every method to the end, so that the parent can load each from its checkpoint.
 
     An error in a child process is raised here, after the other processes have ended.
     """
-    methods: Sequence[str] = tasks.options.training.methods
+    methods: Sequence[str] = work.options.training.methods
     with ExitStack() as stack:
         queue = stack.enter_context(Manager()).Queue()
         pool = stack.enter_context(training_pool(workers, end_with_parent))
         update = stack.enter_context(terminal.bars([_label(method) for method in methods]))
-        running = [pool.submit(_train, tasks.of(method, queue)) for method in methods]
+        running = [
+            pool.submit(_train, _Task(split=work, method=method, progress=queue))
+            for method in methods
+        ]
         waiting = set(running)
         while waiting:
             waiting = wait(waiting, timeout=0.2).not_done
@@ -216,8 +194,4 @@ def _train_in_parallel(
 
 def _train(task: _Task) -> None:
     """Entry point of a training subprocess."""
-    scanned = load_image_set(task.options.data, task.options.run, quiet(), task.catalogue)
-    rows = {key: row for row, key in enumerate(task.keys)}
-    paid = TeacherEmbeddings(table=open_table(task.table, task.keys), rows=rows, sold=task.sold)
-    experimenter = Experimenter(task.split, scanned, paid, task.options)
-    experimenter.train(task.method, task.progress.put)
+    task.split.experimenter().train(task.method, task.progress.put)

@@ -20,16 +20,17 @@ class Processes:
     cores: int
 
     @classmethod
-    def of(cls, options: TrainingOptions) -> Self:
+    def of(cls, options: TrainingOptions, *, ranks: int = 1) -> Self:
         """The processes of a run: a function of the options and the machine, not of its load.
 
-        Threads change the last bits of sums, so that their number decides the student.
+        Several `ranks` train one method at a time, together. Threads change the last bits of sums,
+        so that their number decides the student.
         """
         cores = options.threads or torch.get_num_threads()
         is_on_cpu = not options.device.startswith("cuda") and not torch.cuda.is_available()
         # More processes than cores: otherwise the last of three runs would use one core and leave
         # the other idle.
-        count = min(len(options.methods), 2 * cores) if is_on_cpu else 1
+        count = min(len(options.methods), 2 * cores) if is_on_cpu and ranks == 1 else 1
         threads = max(1, cores // count) if count > 1 else options.threads
         return cls(count=count, threads=threads, cores=cores)
 

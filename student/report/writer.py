@@ -149,6 +149,7 @@ def _meta(
         "recipe": dict(method_of(result.method, options.training).overrides),
         "seed": options.run.seed,
         "threads": result.trained.threads,
+        "processes": result.trained.processes,
         "chosen": asdict(result.trained.chosen),
         "train_seconds": round(result.trained.seconds, 1),
         "images_trained_on": experiment.num_train,

@@ -1,5 +1,8 @@
 """What one step trains on: pixels, or stored features of a frozen backbone.
 
+Every random number of a step is drawn for its whole batch, and each rank then makes its own rows of
+it: the batch does not depend on the number of processes that train.
+
 Shapes: B batch, K views, S pixels a side, D teacher dimensions, F features.
 """
 
@@ -13,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from student.distributed.ranks import ALONE, Ranks
 from student.options import TrainingOptions
 from student.training.dataset import TrainingData
 from student.training.sampling import BalancedSampler, random_source, torch_source
@@ -35,7 +39,7 @@ class Batch:
 
 
 class Batches(Protocol):
-    """The batch of a step; the same step always gets the same batch."""
+    """This rank's rows of the batch of a step; the same step always gets the same batch."""
 
     def __call__(self, step: int) -> Batch: ...
 
@@ -52,13 +56,24 @@ def pick_views(
 class BatchSource:
     """Where batches come from: the images, which of them a step shows, and the random seed.
 
-    `bought` (N, K) are the views whose embeddings count.
+    `bought` (N, K) are the views whose embeddings count. `ranks` share the rows of every batch.
     """
 
     data: TrainingData
     sampler: BalancedSampler
     seed: tuple[int, ...]
     bought: NDArray[np.bool_]
+    ranks: Ranks = ALONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Fresh:
+    """Which of a rank's rows get a new view, `at` (B,): rows `first` and following of those that
+    get one in the whole batch, `of` so many."""
+
+    at: NDArray[np.bool_]
+    first: int
+    of: int
 
 
 class PixelBatches:
@@ -91,7 +106,14 @@ class PixelBatches:
         mean_B = self._drawn(step, _MEAN_TARGET, self._options.mean_target_prob, len(rows_B))
         mean_B &= ~alone_B & ~clean_B
         views_B = np.where(mean_B | clean_B, 0, views_B)
-        pixels = self._pixels(step, rows_B, views_B, mean_B | (alone_B & ~kept_B))
+        fresh_B = mean_B | (alone_B & ~kept_B)
+        own = source.ranks.part(len(rows_B))
+        fresh = _Fresh(
+            at=fresh_B[own], first=int(fresh_B[: own.start].sum()), of=int(fresh_B.sum())
+        )
+        rows_B, views_B, paid_B = rows_B[own], views_B[own], paid_B[own]
+        bought_BK, mean_B = bought_BK[own], mean_B[own]
+        pixels = self._pixels(step, rows_B, views_B, fresh)
         image_BD = _embeddings(source.data, rows_B, views_B, paid_B)
         if mean_B.any():
             image_BD[mean_B] = _mean_embeddings(
@@ -104,19 +126,20 @@ class PixelBatches:
         step: int,
         rows_B: NDArray[np.int64],
         views_B: NDArray[np.int64],
-        fresh_B: NDArray[np.bool_],
+        fresh: _Fresh,
     ) -> Tensor:
-        """The stored views (B, S, S, 3), with a new view of each image of `fresh_B`."""
+        """The stored views (B, S, S, 3), with a new view of each fresh image."""
         source, chance = self._source, self._options.line_drawing_prob
         pixels = torch.from_numpy(source.data.pixels[rows_B, views_B]).to(self._device)
-        if not fresh_B.any():
+        if not fresh.at.any():
             return pixels
-        at_B = torch.from_numpy(fresh_B).to(self._device)
-        augmented = random_views(pixels[at_B], torch_source(*source.seed, _AUGMENT, step))
+        at_B = torch.from_numpy(fresh.at).to(self._device)
+        draws = torch_source(*source.seed, _AUGMENT, step)
+        augmented = random_views(pixels[at_B], draws, first=fresh.first, of=fresh.of)
         if chance > 0:
             draws = torch_source(*source.seed, _LINE_DRAWING, step)
-            augmented = drawn_views(augmented, draws, chance=chance)
-        if fresh_B.all():
+            augmented = drawn_views(augmented, draws, chance=chance, first=fresh.first, of=fresh.of)
+        if fresh.at.all():
             return augmented
         pixels = pixels.float()
         pixels[at_B] = augmented
@@ -147,6 +170,8 @@ class FeatureBatches:
         rows_B = source.sampler.indices(step)
         picked = random_source(*source.seed, _PICK, step)
         views_B, paid_B = pick_views(source.bought[rows_B], picked)
+        own = source.ranks.part(len(rows_B))
+        rows_B, views_B, paid_B = rows_B[own], views_B[own], paid_B[own]
         at_B = torch.from_numpy(self._rows_NK[rows_B, views_B]).to(self._features.device)
         image_BD = _embeddings(source.data, rows_B, views_B, paid_B)
         return _batch(source.data, self._features[at_B], rows_B, image_BD, paid_B)

@@ -86,7 +86,8 @@ def read_checkpoint(path: Path, digest: str, device: torch.device) -> Checkpoint
             meta = json.loads((stored.metadata() or {}).get("training", "{}"))
             if meta.get("digest") != digest:
                 _log.warning(
-                    "%s is of a run with other data, options or another torch: "
+                    "%s is of a run with other data, options, number of processes or another "
+                    "torch: "
                     "training starts from the beginning",
                     path,
                 )

@@ -31,7 +31,9 @@ def training_device(options: TrainingOptions) -> Iterator[torch.device]:
         message = f"this machine has no device {name!r}: use --device auto or --device cpu"
         raise BadInput(message) from error
     threads = torch.get_num_threads()
-    gpus = [device.index or 0] if device.type == "cuda" else []
+    gpus: list[int] = []
+    if device.type == "cuda":
+        gpus = [torch.cuda.current_device() if device.index is None else device.index]
     try:
         torch.set_num_threads(options.threads or threads)
         with (

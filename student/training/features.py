@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from student.distributed.ranks import ALONE, Ranks
 from student.models.backbone import load_network, network_settings
 from student.models.student import NewHead, Student, with_head
 from student.options import TrainingOptions
@@ -53,34 +54,48 @@ def untrained_features(
 
 
 @torch.no_grad()
-def features_of(student: Student, pixels: NDArray[np.uint8]) -> Tensor:
+def features_of(student: Student, pixels: NDArray[np.uint8], ranks: Ranks = ALONE) -> Tensor:
     """The backbone's features of images (M, S, S, 3), on the student's device: (M, F).
 
-    The student is left in eval mode.
+    Several ranks share the images, and each gets all features. The student is left in eval mode.
     """
-    student.eval()
-    chunks = [
-        student.features(torch.tensor(pixels[at : at + _CHUNK]))
-        for at in range(0, len(pixels), _CHUNK)
-    ]
-    return torch.cat(chunks)
+    return ranks.gathered(
+        len(pixels), lambda rows: _in_chunks(student, lambda at: pixels[at], rows)
+    )
 
 
 @torch.no_grad()
 def stored_view_features(
-    student: Student, data: TrainingData, bought: NDArray[np.bool_]
+    student: Student, data: TrainingData, bought: NDArray[np.bool_], ranks: Ranks = ALONE
 ) -> tuple[Tensor, NDArray[np.int64]]:
     """Features (M, F) of every bought view, unchanged, or of the clean image if none was bought.
 
-    Also returns the row of each view in them (N, K), -1 for a view that is not needed.
+    Also returns the row of each view in them (N, K), -1 for a view that is not needed. Several
+    ranks share the views, and each gets all features.
     """
     needed_NK = bought.copy()
     needed_NK[~bought.any(axis=1), 0] = True
     images_M, views_M = np.nonzero(needed_NK)
     rows_NK = np.full(bought.shape, -1, dtype=np.int64)
     rows_NK[images_M, views_M] = np.arange(len(images_M))
+
+    def pixels(at: NDArray[np.int64]) -> NDArray[np.uint8]:
+        shown: NDArray[np.uint8] = data.pixels[images_M[at], views_M[at]]
+        return shown
+
+    features = ranks.gathered(len(images_M), lambda rows: _in_chunks(student, pixels, rows))
+    return features, rows_NK
+
+
+def _in_chunks(
+    student: Student,
+    pixels: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+    rows: NDArray[np.int64],
+) -> Tensor:
+    """The features of these rows, whose pixels are read a chunk at a time."""
+    student.eval()
     chunks = [
-        features_of(student, data.pixels[images_M[at : at + _CHUNK], views_M[at : at + _CHUNK]])
-        for at in range(0, len(images_M), _CHUNK)
+        student.features(torch.tensor(pixels(rows[at : at + _CHUNK])))
+        for at in range(0, len(rows), _CHUNK)
     ]
-    return torch.cat(chunks), rows_NK
+    return torch.cat(chunks)

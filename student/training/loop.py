@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from student.distributed.ranks import ALONE, Ranks
 from student.errors import TrainingError
 from student.models.student import Student
 from student.models.timm_backbone import freeze_batch_norm
@@ -68,6 +69,7 @@ class StageWork:
     eval_every: int
     keep_batch_norm: bool = True
     seed: int = 0
+    ranks: Ranks = ALONE
 
 
 def fit(
@@ -82,7 +84,8 @@ def fit(
 
     Validates after steps 0, eval_every, 2 eval_every, ... and the last, as DomainBed does, and
     calls `save` each time. Training continues after the loss valley has ended: the raw weights may
-    still become better than its average. Raises TrainingError if the loss is not finite.
+    still become better than its average. Several ranks add up their gradients and losses at every
+    step. Raises TrainingError if the loss is not finite.
     """
     stage = work.stage
     moving = thaw(student, stage, keep_batch_norm=work.keep_batch_norm)
@@ -93,13 +96,17 @@ def fit(
     total, counted = torch.zeros((), device=student.device), 0
     first = state.step
     for step in range(first, stage.steps):
-        torch.manual_seed(torch_seed(work.seed, step))  # dropout, where the backbone has any
+        # Dropout, where the backbone has any: other values for the rows of other ranks.
+        others = (work.ranks.rank,) if work.ranks.rank else ()
+        torch.manual_seed(torch_seed(work.seed, step, *others))
         optimiser.param_groups[0]["lr"] = stage.rate(step)
         value = work.loss(work.batches(step))
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(value)
+        loss = value.detach()
+        work.ranks.add_up([loss, *(one.grad for one in parameters if one.grad is not None)])
         optimiser.step()
-        total, counted = total + value.detach(), counted + 1
+        total, counted = total + loss, counted + 1
         state.step = step + 1
         if state.valley is not None:
             segment.add(moving)

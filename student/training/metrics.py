@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from student.distributed.ranks import ALONE, Ranks
 from student.errors import BadInput
 from student.models.heads import EmbeddingHead
 from student.models.student import Student
@@ -42,8 +43,10 @@ class Interval:
 
 
 @torch.no_grad()
-def logits_of(student: Student, pixels: NDArray[np.uint8]) -> Tensor:
+def logits_of(student: Student, pixels: NDArray[np.uint8], ranks: Ranks = ALONE) -> Tensor:
     """Logits of images (N, S, S, 3), on the CPU: (N, C). The student is left in eval mode.
+
+    Here and below, several ranks share the images, and each gets the whole result.
 
     Raises BadInput if the images are not of the student's size.
     """
@@ -51,7 +54,7 @@ def logits_of(student: Student, pixels: NDArray[np.uint8]) -> Tensor:
     if pixels.shape[1:] != (size, size, 3):
         message = f"the student takes images of {size} x {size} pixels, not {pixels.shape[1:3]}"
         raise BadInput(message)
-    logits: Tensor = student.head(features_of(student, pixels))
+    logits: Tensor = student.head(features_of(student, pixels, ranks))
     return logits.cpu()
 
 
@@ -69,21 +72,26 @@ def score_of(student: Student, features_NF: Tensor, images: LabelledImages) -> S
 
 
 @torch.no_grad()
-def embeddings_of(student: Student, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def embeddings_of(
+    student: Student, pixels: NDArray[np.uint8], ranks: Ranks = ALONE
+) -> NDArray[np.float32]:
     """Images (N, S, S, 3) in the teacher's space, of unit length: (N, D).
 
     The student has a projection, and is left in eval mode.
     """
     head = student.head
     assert isinstance(head, EmbeddingHead)
-    unit_ND = functional.normalize(head.project(features_of(student, pixels)), dim=-1)
+    unit_ND = functional.normalize(head.project(features_of(student, pixels, ranks)), dim=-1)
     vectors_ND: NDArray[np.float32] = unit_ND.float().cpu().numpy()
     return vectors_ND
 
 
 @torch.no_grad()
 def nearest_texts(
-    student: Student, pixels: NDArray[np.uint8], text_CD: NDArray[np.float32]
+    student: Student,
+    pixels: NDArray[np.uint8],
+    text_CD: NDArray[np.float32],
+    ranks: Ranks = ALONE,
 ) -> NDArray[np.int64]:
     """The nearest of these text embeddings of the teacher to each image (N, S, S, 3): (N,).
 
@@ -91,7 +99,7 @@ def nearest_texts(
     """
     head = student.head
     assert isinstance(head, EmbeddingHead)
-    unit_ND = functional.normalize(head.align(features_of(student, pixels)), dim=-1)
+    unit_ND = functional.normalize(head.align(features_of(student, pixels, ranks)), dim=-1)
     texts_CD = head.unit_texts(torch.from_numpy(text_CD).to(student.device))
     nearest_N: NDArray[np.int64] = (unit_ND @ texts_CD.T).argmax(dim=1).cpu().numpy()
     return nearest_N

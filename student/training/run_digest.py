@@ -18,8 +18,12 @@ _AFTERWARDS = frozenset({"wise_ft"})  # applied after the last checkpoint
 _ROWS = 4096  # of pixels and embeddings at a time: tables may be larger than memory
 
 
-def run_digest(task: TrainingTask) -> str:
-    """SHA-256 over the method, the options, the file of the initial weights and all data."""
+def run_digest(task: TrainingTask, processes: int = 1) -> str:
+    """SHA-256 over the method, the options, the file of the initial weights and all data.
+
+    Also over the number of processes that train, if it is not 1: sums depend on it in their last
+    bits, as they do on the number of threads.
+    """
     import torch
 
     data, validation = task.data, task.validation
@@ -34,6 +38,8 @@ def run_digest(task: TrainingTask) -> str:
         "classes": task.num_classes,
         **unlike_version_0_1(task.options.backbone, task.options.weights, task.sold),
     }
+    if processes > 1:
+        plain["processes"] = processes
     if validation.embeddings is not None:
         plain["validated_on"] = hashlib.sha256(validation.embeddings.tobytes()).hexdigest()
     hashed.update(json.dumps(plain, sort_keys=True).encode())

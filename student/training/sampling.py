@@ -48,6 +48,11 @@ class BalancedSampler:
         self._seed = seed
         self._shuffled: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
+    @property
+    def rows(self) -> int:
+        """The number of images of every step."""
+        return len(self._members) * self._per_domain
+
     def indices(self, step: int) -> NDArray[np.int64]:
         """The images of this step, domain after domain: (domains x per_domain,)."""
         return np.concatenate([self._of(domain, step) for domain in range(len(self._members))])

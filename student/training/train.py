@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from student.distributed.ranks import ALONE, Ranks
 from student.models.student import Student
 from student.training.averaging import LossValley
 from student.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -49,7 +50,8 @@ class Chosen:
 class Trained:
     """A trained student in eval mode, its validation history, and which weights were chosen.
 
-    `threads` is the number of CPU threads that trained it: sums depend on it in their last bits.
+    `threads` is the number of CPU threads of each of the `processes` that trained it: sums depend
+    on both in their last bits.
     """
 
     student: Student
@@ -57,6 +59,7 @@ class Trained:
     chosen: Chosen
     seconds: float
     threads: int
+    processes: int = 1
 
 
 def silent(*, stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
@@ -64,21 +67,27 @@ def silent(*, stage: str, step: int, steps: int, loss: float, accuracy: float | 
 
 
 def train(
-    task: TrainingTask, *, progress: Report = silent, checkpoint: Path | None = None
+    task: TrainingTask,
+    *,
+    progress: Report = silent,
+    checkpoint: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Trains a student; equal tasks on one machine give equal students, bit for bit.
 
     The method's own settings win over the options of the task. With a checkpoint, a killed run is
     resumed from its last validation and ends in the same student. The caller deletes the file once
-    the student is saved; a run of other data or options replaces it. Raises BadInput, DataError,
-    TrainingError.
+    the student is saved; a run of other data or options replaces it. Several ranks that call this
+    with equal tasks train one student together, which each of them gets; the first writes the
+    checkpoint and all read it. Raises BadInput, DataError, TrainingError.
     """
     task = task.ready()
     started = time.perf_counter()
     with training_device(task.options) as device:
-        saved = _Saved(checkpoint, task, device, started)
+        saved = _Saved(checkpoint, task, device, started, ranks)
         student = _starting_student(task, saved.found).to(device)
-        builder = StageBuilder(task, student)
+        ranks.copy_first(student.state_dict().values())
+        builder = StageBuilder(task, student, ranks)
         history = list(saved.found.history) if saved.found else []
         for number in range(saved.found.stage if saved.found else 0, len(task.stages)):
             work = builder.work(number)
@@ -88,8 +97,9 @@ def train(
             history = [*history, *state.rows]
             is_only = task.options.averaging == "swad-only"
             chosen = choose(student, state, work.validate, takes_average=is_only)
+            ranks.copy_first(student.state_dict().values())
         if task.options.wise_ft < 1.0:
-            chosen = replace(chosen, interpolated=_interpolate(task, student))
+            chosen = replace(chosen, interpolated=_interpolate(task, student, ranks))
         threads = torch.get_num_threads()
     student.requires_grad_(False).eval()
     return Trained(
@@ -98,6 +108,7 @@ def train(
         chosen=chosen,
         seconds=saved.seconds,
         threads=threads,
+        processes=ranks.count,
     )
 
 
@@ -105,12 +116,21 @@ class _Saved:
     """The checkpoint of a run: where it was when it was killed, and how long it has trained."""
 
     def __init__(
-        self, path: Path | None, task: TrainingTask, device: torch.device, started: float
+        self,
+        path: Path | None,
+        task: TrainingTask,
+        device: torch.device,
+        started: float,
+        ranks: Ranks,
     ) -> None:
-        self._path = path
-        self._digest = run_digest(task) if path else ""
+        self._path = path if ranks.is_first else None
+        self._digest = run_digest(task, ranks.count) if path or ranks.count > 1 else ""
         self._started = started
         self.found = read_checkpoint(path, self._digest, device) if path else None
+        found = self.found
+        reached = (found.stage, found.state.step) if found else None
+        ranks.require_equal(self._digest, "data, options and torch")
+        ranks.require_equal(reached, "checkpoint")
 
     @property
     def seconds(self) -> float:
@@ -181,11 +201,11 @@ def choose(
     )
 
 
-def _interpolate(task: TrainingTask, student: Student) -> Score:
+def _interpolate(task: TrainingTask, student: Student, ranks: Ranks) -> Score:
     """Averages the student's backbone with its initial weights; its score on validation."""
     start = starting_backbone(task)
     put(student, interpolate(start, _backbone(student), alpha=task.options.wise_ft))
-    features = features_of(student, task.validation.pixels)
+    features = features_of(student, task.validation.pixels, ranks)
     return score_of(student, features, task.validation)
 
 

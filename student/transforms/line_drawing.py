@@ -20,13 +20,22 @@ _DARKEST_WASH = 0.5  # of the picture's own shading, under a pen's lines
 _LEVELS = 4  # of each colour, where colours are laid flat
 
 
-def drawn_views(pixels_BHW3: Tensor, generator: torch.Generator, *, chance: float) -> Tensor:
+def drawn_views(
+    pixels_BHW3: Tensor,
+    generator: torch.Generator,
+    *,
+    chance: float,
+    first: int = 0,
+    of: int | None = None,
+) -> Tensor:
     """Each image unchanged or, with probability `chance`, drawn: float (B, H, W, 3) from 0 to 255.
 
     Half of the drawings are pen drawings: lines on white, half of them with a grey wash. The others
     are lines over the colours, which are posterised in half of them.
+    `first` and `of` are those of `random_views`.
     """
-    uniform_B5 = torch.rand(len(pixels_BHW3), 5, generator=generator)
+    count = len(pixels_BHW3)
+    uniform_B5 = torch.rand(of or count, 5, generator=generator)[first : first + count]
     is_drawn, is_pen, plain, ink, wash = uniform_B5.to(pixels_BHW3.device).T
     rows = (is_drawn < chance).nonzero().squeeze(1)
     views_BHW3 = pixels_BHW3.float()

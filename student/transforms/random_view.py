@@ -19,9 +19,22 @@ from student.transforms.parameters import (
 )
 
 
-def random_views(pixels_BHW3: Tensor, generator: torch.Generator, recipe: Recipe = PAPER) -> Tensor:
-    """A fresh view of each uint8 image: float (B, H, W, 3), decided by the generator alone."""
-    uniform = torch.rand(len(pixels_BHW3), NUM_UNIFORMS, generator=generator, dtype=torch.float64)
+def random_views(
+    pixels_BHW3: Tensor,
+    generator: torch.Generator,
+    recipe: Recipe = PAPER,
+    *,
+    first: int = 0,
+    of: int | None = None,
+) -> Tensor:
+    """A fresh view of each uint8 image: float (B, H, W, 3), decided by the generator alone.
+
+    Images that are rows `first` and following of a larger batch, `of` so many images, get the views
+    that they get in the whole of it.
+    """
+    count = len(pixels_BHW3)
+    drawn = torch.rand(of or count, NUM_UNIFORMS, generator=generator, dtype=torch.float64)
+    uniform = drawn[first : first + count]
     height, width = pixels_BHW3.shape[1:3]
     return augment(pixels_BHW3, draw_views(uniform.numpy(), recipe, aspect=width / height))
 

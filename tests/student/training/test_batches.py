@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from student.distributed.ranks import Ranks
 from student.options import TrainingOptions
-from student.training.batches import BatchSource, FeatureBatches, PixelBatches, pick_views
+from student.training.batches import Batch, BatchSource, FeatureBatches, PixelBatches, pick_views
 from student.training.dataset import TrainingData
 from student.training.sampling import BalancedSampler
 from tests.support.shaded_images import DIM, make_data
@@ -257,3 +258,48 @@ def test_features_are_paired_with_the_embedding_of_the_same_view() -> None:
             assert paid == bought[image, view]
             expected = data.image_embeddings[image, view] if paid else np.zeros(DIM)
             np.testing.assert_array_equal(embedding, expected)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    ranks=st.integers(2, 8),
+    step=st.integers(0, 5),
+    clean=st.sampled_from([0.0, 0.5]),
+    mean=st.sampled_from([0.0, 0.5]),
+    drawn=st.sampled_from([0.0, 0.5]),
+    seed=st.integers(0, 3),
+)
+def test_the_rows_of_all_ranks_are_the_batch_of_one_process(
+    ranks: int, step: int, clean: float, mean: float, drawn: float, seed: int
+) -> None:
+    bought = np.random.default_rng(seed).random((18, 3)) < 0.4
+    data = make_data(views=3, bought=bought)
+    options = TrainingOptions(clean_prob=clean, mean_target_prob=mean, line_drawing_prob=drawn)
+    whole_source = _source(data, bought)
+
+    def batch(source: BatchSource) -> Batch:
+        return PixelBatches(source, device=CPU, options=options)(step)
+
+    whole = batch(whole_source)
+    parts = [
+        batch(replace(whole_source, ranks=Ranks(rank=rank, count=ranks))) for rank in range(ranks)
+    ]
+    for field in fields(Batch):
+        joined = torch.cat([getattr(part, field.name) for part in parts]).float()
+        assert torch.allclose(joined, getattr(whole, field.name).float(), atol=0.01), field.name
+
+
+def test_the_features_of_all_ranks_are_the_batch_of_one_process() -> None:
+    data = make_data(views=2)
+    source = _source(data, data.bought)
+    rows = np.arange(data.bought.size).reshape(data.bought.shape)
+    features = torch.arange(float(data.bought.size))[:, None]
+    whole = FeatureBatches(source, features=features, rows_NK=rows)(3)
+    parts = [
+        FeatureBatches(
+            replace(source, ranks=Ranks(rank=rank, count=3)), features=features, rows_NK=rows
+        )(3)
+        for rank in range(3)
+    ]
+    assert torch.equal(torch.cat([part.inputs for part in parts]), whole.inputs)
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)

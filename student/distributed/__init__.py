@@ -1,0 +1,1 @@
+"""One run in several processes, which a launcher such as `accelerate launch` has started."""
