@@ -14,9 +14,9 @@ from sqlalchemy import Engine, func, select, text
 
 from teacher_server.database.engine import read_transaction
 from teacher_server.database.migrate import schema_age
-from teacher_server.database.read_only import open_read_only, sqlite_file
 from teacher_server.database.tables import accounts, entries
 from teacher_server.doctor.finding import Finding, checked, fault, ok, warning
+from teacher_server.doctor.read_only import open_read_only, sqlite_file
 from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.clock import unix_ms
 from teacher_server.ledger.pepper import find_pepper

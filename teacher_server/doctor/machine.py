@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from teacher_server.database.read_only import sqlite_file
 from teacher_server.doctor.finding import Finding, fault, ok, warning
+from teacher_server.doctor.read_only import sqlite_file
 from teacher_server.ledger.clock import unix_ms
 from teacher_server.operations.network import client_options
 from teacher_server.server.connections import possible_connections
