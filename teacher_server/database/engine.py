@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from teacher_server.errors import LedgerError
 
+T = TypeVar("T")
 BUSY_TIMEOUT_MS = 10_000
 _WRITES = "ledger_writes"
 _SYNCED = "ledger_synced"
+_LEVEL = "ledger_synchronous"
 _EXPECTED = "is not valid (expected sqlite:///PATH or postgresql://…)"
 
 
@@ -162,11 +165,26 @@ def _begin_postgresql(connection: Connection) -> None:
     )
 
 
+def by_driver(call: Callable[..., T], *arguments: Any) -> T:
+    """What `call`, of SQLite's driver, returns; its errors become those of SQLAlchemy."""
+    try:
+        return call(*arguments)
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(None, None, error, sqlite3.Error, True) from error
+
+
 def _begin_sqlite(connection: Connection) -> None:
-    if not connection.get_execution_options().get(_WRITES, False):
-        connection.exec_driver_sql("BEGIN")
-        return
-    # Set by each transaction, because the pool's connections serve both kinds.
-    level = "FULL" if is_synced(connection) else "NORMAL"
-    connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    pooled = connection.connection
+    cursor = pooled.cursor()
+    try:
+        if not connection.get_execution_options().get(_WRITES, False):
+            by_driver(cursor.execute, "BEGIN")
+            return
+        # Set by each transaction, because the pool's connections serve both kinds.
+        level = "FULL" if is_synced(connection) else "NORMAL"
+        if pooled.info.get(_LEVEL) != level:
+            by_driver(cursor.execute, f"PRAGMA synchronous = {level}")
+            pooled.info[_LEVEL] = level
+        by_driver(cursor.execute, "BEGIN IMMEDIATE")
+    finally:
+        cursor.close()

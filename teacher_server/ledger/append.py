@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Any, Required, TypedDict, Unpack
+from typing import Required, TypedDict, Unpack
 
-from sqlalchemy import Connection, Row, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, insert, update
 
+from teacher_server.database.prepared import Prepared, Record
 from teacher_server.database.tables import accounts, entries
 from teacher_server.errors import KeyUnknown, LedgerError
-from teacher_server.ledger.entry import Kind, LedgerEntry
+from teacher_server.ledger.entry import FIELDS, Kind, LedgerEntry
 
 # The largest value of a counter.
 MAX_UNITS = 2**62
 # The largest total that may be granted to a key, apart from renewals. Those restore what was spent,
 # and MAX_UNITS leaves room for 127 such budgets.
 MAX_GRANTED = 2**55
-# Built once: every sale appends an entry.
-_APPEND = insert(entries)
-_LINK = (
+_APPEND = Prepared(insert(entries), columns=("key_id", *FIELDS))
+_LINK = Prepared(
     update(accounts).where(accounts.c.id == bindparam("of_key")).values(last_hash=bindparam("head"))
 )
 
@@ -40,7 +40,7 @@ class EntryFields(TypedDict, total=False):
     cost_micro_usd: int
 
 
-def draft_entry(account: Row[Any], now: int, **fields: Unpack[EntryFields]) -> LedgerEntry:
+def draft_entry(account: Record, now: int, **fields: Unpack[EntryFields]) -> LedgerEntry:
     """The entry that follows the head of the account's chain, with its hash.
 
     `account` is its row after the change: balance and `last_seq` already are those of the entry.
@@ -56,8 +56,9 @@ def draft_entry(account: Row[Any], now: int, **fields: Unpack[EntryFields]) -> L
 
 def append_entry(connection: Connection, key_id: str, entry: LedgerEntry) -> None:
     """Write an entry and its hash as the head of its key's chain; callers update `last_seq`."""
-    connection.execute(_APPEND, {"key_id": key_id, **entry.document()})
-    connection.execute(_LINK, {"of_key": key_id, "head": entry.hash})
+    row = {"key_id": key_id, "embeddings_sha256": None, **entry.document()}
+    _APPEND.change(connection, row)
+    _LINK.change(connection, {"of_key": key_id, "head": entry.hash})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,29 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, Row, and_, bindparam, insert, select, update
+from sqlalchemy import BigInteger, Connection, Engine, and_, bindparam, insert, select, update
 
 from teacher_server.database.engine import is_synced, read_transaction, write_transaction
+from teacher_server.database.prepared import Prepared, Record
 from teacher_server.database.server_locks import server_is_dead
 from teacher_server.database.tables import accounts, requests
 from teacher_server.database.writer import SyncNeeded, Writer
 from teacher_server.errors import ReservationGone
 from teacher_server.ledger.alerts import record_thresholds
-from teacher_server.ledger.append import append_entry, draft_entry
+from teacher_server.ledger.append import append_entry, draft_entry, unknown_key
 from teacher_server.ledger.clock import Clock
 from teacher_server.ledger.corrections import refund_unsent
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.period import IS_CURRENT, is_due, renew_period, starts_at
 from teacher_server.ledger.purchase import Earlier, Price, Purchase, Refused, Reservation
-from teacher_server.ledger.request_rows import find_earlier, refused, void
+from teacher_server.ledger.request_rows import find_earlier, find_earlier_now, refused, void
 
-# SQLAlchemy builds a statement in the time that SQLite takes to run it, so those of every sale are
-# built once. The names of their parameters differ from those of the columns, which are reserved.
+# The names of parameters differ from those of the columns, which are reserved.
 _OF_KEY = accounts.c.id == bindparam("of_key")
 _NUM_UNITS = bindparam("num_units", type_=BigInteger)
-_RESERVE = (
+_RESERVE = Prepared(
     update(accounts)
     .where(
         _OF_KEY,
@@ -36,7 +35,7 @@ _RESERVE = (
     )
     .values(reserved_units=accounts.c.reserved_units + _NUM_UNITS)
 )
-_SPEND = (
+_SPEND = Prepared(
     update(accounts)
     .where(_OF_KEY, IS_CURRENT)
     .values(
@@ -46,10 +45,27 @@ _SPEND = (
     )
     .returning(accounts)
 )
-_OPEN_REQUEST = insert(requests)
+_OPEN_REQUEST = Prepared(
+    insert(requests),
+    columns=(
+        "request_id",
+        "key_id",
+        "idempotency_key",
+        "payload_sha256",
+        "state",
+        "images",
+        "texts",
+        "units",
+        "micro_usd_per_unit",
+        "price_version",
+        "boot_id",
+        "created_ms",
+        "lease_until_ms",
+    ),
+)
 _OF_REQUEST = requests.c.request_id == bindparam("of_request")
-_HOLD = select(requests).where(_OF_REQUEST).with_for_update()
-_POST = (
+_HOLD = Prepared(select(requests).where(_OF_REQUEST).with_for_update())
+_POST = Prepared(
     update(requests)
     .where(_OF_REQUEST)
     .values(state="posted", body=bindparam("answer"), resolved_ms=bindparam("at_ms"))
@@ -73,8 +89,7 @@ class Charges:
 
     def find_earlier(self, purchase: Purchase) -> Earlier | None:
         """The outcome of an earlier request with the same Idempotency-Key; reserves nothing."""
-        with read_transaction(self._engine) as connection:
-            return find_earlier(connection, purchase)
+        return find_earlier_now(self._engine, purchase)
 
     def reserve(self, purchase: Purchase, price: Price) -> Reservation | Earlier | Refused:
         """Reserve the units, or return why not; spent + reserved never exceeds the budget.
@@ -109,8 +124,8 @@ class Charges:
             renew_period(connection, purchase.key_id, now)
             if not _reserve_units(connection, purchase.key_id, units, now):
                 return refused(connection, purchase.key_id, units)
-        connection.execute(
-            _OPEN_REQUEST,
+        _OPEN_REQUEST.change(
+            connection,
             {
                 "request_id": purchase.request_id,
                 "key_id": purchase.key_id,
@@ -184,7 +199,8 @@ class Charges:
                 price_version=held.price_version,
             )
             body = render(entry)
-            connection.execute(_POST, {"of_request": held.request_id, "answer": body, "at_ms": now})
+            answered = {"of_request": held.request_id, "answer": body, "at_ms": now}
+            _POST.change(connection, answered)
             append_entry(connection, held.key_id, entry)
             record_thresholds(connection, account, now)
             return body
@@ -243,8 +259,8 @@ def _require_sync_to_renew(connection: Connection, key_id: str, now: int) -> Non
         raise SyncNeeded
 
 
-def _held(connection: Connection, request_id: str) -> Row[Any]:
-    held = connection.execute(_HOLD, {"of_request": request_id}).one_or_none()
+def _held(connection: Connection, request_id: str) -> Record:
+    held = _HOLD.row(connection, {"of_request": request_id})
     if held is None or held.state != "reserved":
         message = "the reservation was voided before it could be charged"
         raise ReservationGone(message)
@@ -252,15 +268,17 @@ def _held(connection: Connection, request_id: str) -> Row[Any]:
 
 
 def _reserve_units(connection: Connection, key_id: str, units: int, now: int) -> bool:
-    taken = connection.execute(_RESERVE, {"of_key": key_id, "num_units": units, **starts_at(now)})
-    return taken.rowcount == 1
+    parameters = {"of_key": key_id, "num_units": units, **starts_at(now)}
+    return _RESERVE.change(connection, parameters) == 1
 
 
-def _spend(connection: Connection, held: Row[Any], now: int) -> Row[Any]:
+def _spend(connection: Connection, held: Record, now: int) -> Record:
     """Move the units of a request from reserved to spent, in the period that contains `now`."""
     parameters = {"of_key": held.key_id, "num_units": held.units, **starts_at(now)}
-    account = connection.execute(_SPEND, parameters).one_or_none()
+    account = _SPEND.row(connection, parameters)
     if account is None:
         renew_period(connection, held.key_id, now)
-        account = connection.execute(_SPEND, parameters).one()
+        account = _SPEND.row(connection, parameters)
+    if account is None:
+        raise unknown_key(held.key_id)
     return account

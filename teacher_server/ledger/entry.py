@@ -53,10 +53,10 @@ class LedgerEntry:
         Without `embeddings_sha256` if it has none: the hash of an old entry does not cover it.
         """
         # `asdict` copies each value, which takes five times as long; these are all plain.
-        document = {name: getattr(self, name) for name in _FIELDS}
+        document = {name: getattr(self, name) for name in FIELDS}
         if self.embeddings_sha256 is None:
             del document["embeddings_sha256"]
         return document
 
 
-_FIELDS: Final = tuple(field.name for field in fields(LedgerEntry))
+FIELDS: Final = tuple(field.name for field in fields(LedgerEntry))

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, updat
 from sqlalchemy.exc import IntegrityError
 
 from teacher_server.database.engine import read_transaction, write_transaction
+from teacher_server.database.prepared import Prepared, Record
 from teacher_server.database.tables import accounts, entries
 from teacher_server.errors import GrantReused, KeyRevoked, LedgerError
 from teacher_server.ledger.account import (
@@ -28,7 +29,7 @@ from teacher_server.ledger.period import is_due, period_start, renew_period
 
 # Uses are recorded at most once in this time, so that not every request writes.
 _USE_RECORDED_MS = 60_000
-_BY_ID = select(accounts).where(accounts.c.id == bindparam("of_key"))
+_BY_ID = Prepared(select(accounts).where(accounts.c.id == bindparam("of_key")))
 
 
 class Keys:
@@ -160,9 +161,8 @@ class Keys:
             renew_period(connection, key_id, now)
             return account_from_row(_account_row(connection, key_id))
 
-    def _row(self, key_id: str) -> Row[Any] | None:
-        with read_transaction(self._engine) as connection:
-            return connection.execute(_BY_ID, {"of_key": key_id}).one_or_none()
+    def _row(self, key_id: str) -> Record | None:
+        return _BY_ID.row_now(self._engine, {"of_key": key_id})
 
     def _record_use(self, key: ApiKey, stored: str, now: int) -> Account | None:
         with write_transaction(self._engine) as connection:
@@ -253,7 +253,7 @@ class Keys:
             return account_from_row(_account_row(connection, key_id))
 
 
-def _is_usable(row: Row[Any], now: int) -> bool:
+def _is_usable(row: Record, now: int) -> bool:
     return row.revoked_ms is None and (row.expires_ms is None or row.expires_ms > now)
 
 

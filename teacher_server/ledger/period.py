@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, or_, select, update
@@ -12,6 +14,7 @@ from teacher_server.database.tables import accounts, entries
 from teacher_server.ledger.append import MAX_UNITS, Grant, append_grant, unknown_key
 
 Period = Literal["none", "day", "month"]
+_DAY_MS = 86_400_000
 _MAX_REQUEST_ID = 64  # size of the column; a key's id alone may be that long
 PERIODS: tuple[Period, ...] = get_args(Period)
 
@@ -45,8 +48,14 @@ IS_CURRENT: ColumnElement[bool] = or_(
 """SQL condition: no renewal of the account is due. Its parameters are those of `starts_at`."""
 
 
-def starts_at(now: int) -> dict[str, int]:
+def starts_at(now: int) -> Mapping[str, int]:
     """The parameters of IS_CURRENT at this time."""
+    return _starts_on(now // _DAY_MS)
+
+
+@lru_cache(maxsize=2)
+def _starts_on(day: int) -> Mapping[str, int]:
+    now = day * _DAY_MS
     return {f"{period}_start_ms": period_start(period, now) for period in ("day", "month")}
 
 

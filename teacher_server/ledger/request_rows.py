@@ -1,14 +1,13 @@
 """Requests as rows of the ledger: what became of an earlier one, a refusal, a release.
 
-Each function works in the transaction of its connection.
+Each function but one works in the transaction of its connection.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, select, update
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, select, update
-
+from teacher_server.database.prepared import Prepared, Record
 from teacher_server.database.tables import accounts, requests
 from teacher_server.ledger.append import unknown_key
 from teacher_server.ledger.purchase import (
@@ -21,25 +20,37 @@ from teacher_server.ledger.purchase import (
     Replay,
 )
 
-_EARLIER = select(
-    requests.c.request_id, requests.c.payload_sha256, requests.c.state, requests.c.body
-).where(
-    requests.c.key_id == bindparam("of_key"),
-    requests.c.idempotency_key == bindparam("named"),
-    requests.c.state != "voided",
+_EARLIER = Prepared(
+    select(
+        requests.c.request_id, requests.c.payload_sha256, requests.c.state, requests.c.body
+    ).where(
+        requests.c.key_id == bindparam("of_key"),
+        requests.c.idempotency_key == bindparam("named"),
+        requests.c.state != "voided",
+    )
 )
 
 
 def find_earlier(connection: Connection, purchase: Purchase) -> Earlier | None:
-    row = connection.execute(
-        _EARLIER, {"of_key": purchase.key_id, "named": purchase.idempotency_key}
-    ).one_or_none()
+    return _earlier(_EARLIER.row(connection, _named(purchase)), purchase)
+
+
+def find_earlier_now(engine: Engine, purchase: Purchase) -> Earlier | None:
+    """`find_earlier`, in a transaction of its own."""
+    return _earlier(_EARLIER.row_now(engine, _named(purchase)), purchase)
+
+
+def _named(purchase: Purchase) -> dict[str, str]:
+    return {"of_key": purchase.key_id, "named": purchase.idempotency_key}
+
+
+def _earlier(row: Record | None, purchase: Purchase) -> Earlier | None:
     if row is None:
         return None
     return outcome_of(row) if row.payload_sha256 == purchase.payload_sha256 else KeyReused()
 
 
-def outcome_of(row: Row[*tuple[Any, ...]]) -> Replay | Purged | InFlight:
+def outcome_of(row: Record) -> Replay | Purged | InFlight:
     """The outcome of a request that was not voided; its row has request_id, state and body."""
     if row.state != "posted":
         return InFlight()

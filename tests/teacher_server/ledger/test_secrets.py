@@ -93,16 +93,16 @@ def test_a_rotated_key_has_its_old_secret_refused_at_once_and_keeps_its_account(
 def test_a_use_that_began_before_a_rotation_does_not_bring_the_old_secret_back(
     one_key: OneKeyLedger,
 ) -> None:
-    commits: list[object] = []
+    returned: list[object] = []
     made: list[ApiKey] = []
 
     def rotate(*_: object) -> None:
-        # The first commit ends the read of the old hash; recording the use comes next.
-        commits.append(None)
-        if len(commits) == 1:
+        # The first connection that is returned has read the old hash; recording the use comes next.
+        returned.append(None)
+        if len(returned) == 1:
             made.append(one_key.ledger.keys.rotate(one_key.key.id))
 
-    event.listen(one_key.engine, "commit", rotate)
+    event.listen(one_key.engine, "checkin", rotate)
     assert one_key.ledger.keys.authenticate(one_key.key) is None
     (fresh,) = made
     assert one_key.ledger.keys.authenticate(fresh) is not None
