@@ -28,7 +28,7 @@ from teacher_server.database.engine import (
     read_transaction,
     write_transaction,
 )
-from teacher_server.database.prepared import Prepared
+from teacher_server.database.prepared import Prepared, Record
 from teacher_server.database.tables import ended_sessions, metadata
 from teacher_server.database.write_faults import write_fault
 
@@ -54,6 +54,12 @@ def engine(dsn: str) -> Iterator[Engine]:
     made.dispose()
 
 
+def found(row: Record | None) -> Record:
+    """The row, which must be there."""
+    assert row is not None
+    return row
+
+
 def add(engine: Engine, name: str, until: int) -> None:
     with write_transaction(engine) as connection:
         ADD.change(connection, {"token_sha256": name, "until_ms": until})
@@ -63,14 +69,14 @@ def test_a_row_is_added_changed_and_read(engine: Engine) -> None:
     add(engine, "one", 1)
     add(engine, "two", 2)
     with write_transaction(engine) as connection:
-        changed = EXTENDED.row(connection, {"named": "two", "more": 10})
+        changed = found(EXTENDED.row(connection, {"named": "two", "more": 10}))
         assert (changed.token_sha256, changed.until_ms) == ("one", 11)
         assert EXTEND.change(connection, {"named": "none", "more": 1000}) == 2
-    row = FIND.row_now(engine, {"named": "one"})
+    row = found(FIND.row_now(engine, {"named": "one"}))
     assert row._asdict() == {"token_sha256": "one", "until_ms": 1011}
     assert FIND.row_now(engine, {"named": "three"}) is None
     with read_transaction(engine) as connection:
-        ours, theirs = FIND.row(connection, {"named": "two"}), connection.execute(select(_T))
+        ours, theirs = found(FIND.row(connection, {"named": "two"})), connection.execute(select(_T))
         assert tuple(ours) in [tuple(row) for row in theirs]
 
 
@@ -96,7 +102,7 @@ def test_a_violated_constraint_is_sqlalchemys_error(engine: Engine) -> None:
     add(engine, "one", 1)
     with pytest.raises(IntegrityError):
         add(engine, "one", 2)
-    assert FIND.row_now(engine, {"named": "one"}).until_ms == 1
+    assert found(FIND.row_now(engine, {"named": "one"})).until_ms == 1
 
 
 @pytest.fixture
@@ -110,7 +116,7 @@ def sqlite(tmp_path: Path) -> Iterator[Engine]:
 def test_reading_leaves_no_transaction_open(sqlite: Engine) -> None:
     add(sqlite, "one", 1)
     add(sqlite, "two", 2)
-    assert FIND.row_now(sqlite, {"named": "one"}).until_ms == 1
+    assert found(FIND.row_now(sqlite, {"named": "one"})).until_ms == 1
     with pytest.raises(MultipleResultsFound):
         UNTIL.row_now(sqlite, {"least": 0})
     # A reader that is still open would keep the journal as it is.
@@ -139,7 +145,7 @@ def test_an_error_of_sqlite_hides_the_values_of_the_statement(sqlite: Engine) ->
 def test_a_missing_table_is_found_by_the_first_statement(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path}/empty.db")
     with pytest.raises(OperationalError, match="no such table"):
-        FIND.row_now(engine, {"named": "one"})
+        found(FIND.row_now(engine, {"named": "one"}))
     engine.dispose()
 
 
@@ -154,7 +160,7 @@ def test_every_text_and_integer_is_read_as_it_was_written(sqlite: Engine) -> Non
     def is_read_as_written(name: str, until: int) -> None:
         with write_transaction(sqlite) as connection:
             ADD.change(connection, {"token_sha256": name, "until_ms": until})
-            row = FIND.row(connection, {"named": name})
+            row = found(FIND.row(connection, {"named": name}))
             assert tuple(row) == tuple(connection.execute(select(_T)).one()) == (name, until)
             connection.execute(delete(_T))
 
@@ -168,4 +174,4 @@ def test_an_answer_is_read_as_the_bytes_that_were_written(sqlite: Engine) -> Non
     body = bytes(range(256)) * 400
     with write_transaction(sqlite) as connection:
         Prepared(insert(answers), columns=("body",)).change(connection, {"body": body})
-    assert Prepared(select(answers)).row_now(sqlite, {}).body == body
+    assert found(Prepared(select(answers)).row_now(sqlite, {})).body == body
