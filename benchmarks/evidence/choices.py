@@ -10,15 +10,7 @@ from typing import Any
 from benchmarks.evidence.grids import INK, grid
 from benchmarks.evidence.lines import HOUSE, LINES, NAMES, Found
 from benchmarks.evidence.protocol import JOINT
-from benchmarks.evidence.user_data import (
-    AS_ONE_QUERY,
-    AUGMENTED,
-    CENTRED,
-    CIFAR,
-    NO_DRAWINGS,
-    PACS,
-    TRIED,
-)
+from benchmarks.evidence.user_data import AS_ONE_QUERY, CIFAR, PACS, TRIED
 from benchmarks.evidence.user_data import LINES as CANDIDATES
 from benchmarks.evidence.words import ADVANTAGES, AUTO, CIFAR_TEXT, PACS_TEXT
 from student.bench.constants import ZERO_SHOT
@@ -41,12 +33,8 @@ def _whole(row: Row) -> float | None:
 OTHER_HALF = parts("the half the teacher never saw", lambda row: row.targets[:1])
 WHOLE = Column(title="all of the domain", of=_whole)
 _VARIANTS = {
-    NO_DRAWINGS: " without drawings",
-    AUGMENTED: ", augmented images only",
     INK: ", mostly unchanged",
     AS_ONE_QUERY: ", as 1q",
-    CENTRED: ", centred",
-    (*CENTRED, *AS_ONE_QUERY): ", as 1q, centred",
 }
 SHIFTED = parts("mean of six shifts", lambda _: tuple(SHIFTS))
 LOOK = parts("unseen look", lambda row: row.targets)

@@ -205,8 +205,8 @@ def digits(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
         for method, views in (("erm", 1), published, (ONE_QUERY, 1), (ZERO_SHOT, 1))
     )
     again = tuple(
-        digit(method, look, seed, teacher=DIGITS_AGAIN, options=options)
-        for method, options in ((JOINT, ()), (ONE_QUERY, ()), (JOINT, user_data.AUGMENTED))
+        digit(method, look, seed, teacher=DIGITS_AGAIN)
+        for method in (JOINT, ONE_QUERY)
         for seed in seeds
         for look in LOOKS
     )
