@@ -49,9 +49,11 @@ class Ledger:
         of dead servers hold of their keys' limits.
         """
         self.server_lock.renew()
+        voided = self.charges.void_dead() + self.charges.void_expired()
+        # Last: a server whose death shows in between must not keep its requests until next time.
         if self.key_use is not None:
             self.key_use.sweep()
-        return self.charges.void_dead() + self.charges.void_expired()
+        return voided
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from teacher_server.server.connections import (
     raise_open_file_limit,
 )
 from teacher_server.server.first_key import ensure_first_key
+from teacher_server.server.freed_memory import keep_freed_memory
 from teacher_server.server.listener import listen_on
 from teacher_server.settings import VendorSettings
 from teacher_server.tracing import open_tracer
@@ -116,6 +117,7 @@ def _url(host: str, port: int) -> str:
 def _load_encoder(settings: VendorSettings) -> Encoder:
     if settings.model.startswith(PREFIX):
         return RecordedEncoder(Path(settings.model.removeprefix(PREFIX)).expanduser())
+    keep_freed_memory()
     # torch takes seconds to import: errors of the ledger or the port are reported before that.
     import torch
 

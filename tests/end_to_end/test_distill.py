@@ -35,7 +35,8 @@ def client_command(vendor: RunningVendor, emoji: Path, folder: Path, *more: str)
     """The command of a complete run."""
     return (
         *("distill-client", "--budget", "50000", "--data", str(emoji), "--vendor", vendor.url),
-        *("--cache", str(folder / "cache"), "--out", str(folder / "out"), *QUICK, *more),
+        *("--cache", str(folder / "cache"), "--out", str(folder / "out"), *QUICK),
+        *("--method", "vl2v-adip", *more),
     )
 
 
