@@ -78,7 +78,7 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
     """What `--method auto` chose, and what that gives."""
     yield from ["## A method chosen on the labelled domains", "", AUTO]
     for title, names, columns in (
-        ("Digits", ("digits",), (LOOK,)),
+        ("Digits", ("digits", "digits-again"), (LOOK,)),
         ("PACS", PACS, (OTHER_HALF, WHOLE)),
         ("CIFAR-10 with the answers of a real CLIP", (CIFAR,), (SHIFTED,)),
         ("Emoji", ("headline",), (HOUSE, LINES)),
@@ -166,7 +166,7 @@ def teacher_of(planned: Grid) -> str:
 
 def _grid_of(choice: dict[str, Any]) -> str:
     name: str = choice["dataset"]
-    return "headline" if name == "emoji" else name
+    return {"emoji": "headline", "digits": "digits-again"}.get(name, name)
 
 
 def _of(names: Sequence[str], choices: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from student.purchase.rounds import first_count
 from student.selection.selection import select
 from tools.provenance import commit
 
-GRIDS = ("digits", *PACS, CIFAR, "headline")
+GRIDS = ("digits-again", *PACS, CIFAR, "headline")
 """The most telling first."""
 
 

@@ -51,7 +51,9 @@ def choice(dataset: str, targets: tuple[str, ...], seed: int, method: str) -> di
 
 @pytest.fixture
 def found() -> Found:
-    return Found(rows={one.id: one for name in ("digits", *PACS) for one in rows_of(name)})
+    return Found(
+        rows={one.id: one for name in ("digits", "digits-again", *PACS) for one in rows_of(name)}
+    )
 
 
 def test_auto_is_the_student_of_the_chosen_method_on_each_split_with_a_choice(
@@ -63,7 +65,7 @@ def test_auto_is_the_student_of_the_chosen_method_on_each_split_with_a_choice(
         choice("digits", ("noisy",), 1, "erm"),
         choice("digits", ("dots",), 1, "erm"),
     ]
-    auto = chosen_series(found, ("digits",), choices)
+    auto = chosen_series(found, ("digits-again",), choices)
     assert {at: one.method for at, one in auto.rows.items()} == {
         (("noisy",), 0): "erm",
         (("dots",), 0): JOINT,
@@ -80,7 +82,7 @@ def test_auto_is_the_student_of_the_chosen_method_on_each_split_with_a_choice(
 
 
 def test_a_split_with_a_choice_is_not_chosen_for_again() -> None:
-    planned = grid("digits")
+    planned = grid("digits-again")
     before = missing(planned, [])
     assert {(run.method, run.views) for run in before} == {(ONE_QUERY, 1)}
     first = before[0]
@@ -111,7 +113,7 @@ def test_a_grid_on_data_that_is_not_there_is_left_out(
 
 def test_every_committed_choice_is_of_a_planned_split() -> None:
     for one in read_choices(CHOICES):
-        name = "headline" if one["dataset"] == "emoji" else one["dataset"]
+        name = {"emoji": "headline", "digits": "digits-again"}.get(one["dataset"], one["dataset"])
         places = {(run.targets, run.seed) for run in grid(name).runs}
         assert (tuple(one["targets"]), one["seed"]) in places
 

@@ -40,6 +40,7 @@ def test_a_student_is_trained_with_the_papers_settings(
     used = method_of("vl2v-adip", options.training).settings_for(options.training)
     steps, eval_every = (15001, 1000) if name == "DomainNet" else (5001, 200)
     assert used == TrainingOptions(  # every other field stands at the paper's value
+        method="vl2v-adip",
         backbone=options.training.backbone,
         steps=steps,
         align_steps=steps,
