@@ -12,13 +12,12 @@ from benchmarks.evidence.lines import HOUSE, LINES, NAMES, Found
 from benchmarks.evidence.protocol import JOINT
 from benchmarks.evidence.user_data import AS_ONE_QUERY, CIFAR, PACS, TRIED
 from benchmarks.evidence.user_data import LINES as CANDIDATES
-from benchmarks.evidence.words import ADVANTAGES, AUTO, CIFAR_TEXT, PACS_TEXT
+from benchmarks.evidence.words import AUTO, CIFAR_TEXT, PACS_TEXT
 from student.bench.constants import ZERO_SHOT
-from student.bench.rows import Option, Row
+from student.bench.rows import Row
 from student.bench.run import Grid, Run, identity, normalised
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table
-from student.report.markdown import table
 from tools.cifar.lay_out import SHIFTS
 from tools.pacs.lay_out import SEEN
 
@@ -38,7 +37,6 @@ _VARIANTS = {
 }
 SHIFTED = parts("mean of six shifts", lambda _: tuple(SHIFTS))
 LOOK = parts("unseen look", lambda row: row.targets)
-OUTSIDE = parts("held-out domains", lambda row: row.targets)
 
 
 def read_choices(path: Path) -> list[dict[str, Any]]:
@@ -92,15 +90,13 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
         shared = [_shared(line, auto) for line in singles]
         compared = [line for line in shared if line.rows]
         plain = sum(one["method"] == "erm" for one in made)
-        unchanged = sum(_options(one) == INK for one in made)
         yield from [
-            f"{title}: of {len(made)} choices, {plain} took ERM and ended the purchase after the "
-            f"first images, and {len(made) - plain} took {NAMES[JOINT]}; {unchanged} show images "
-            "mostly unchanged.",
+            f"{title}: of {len(made)} choices, {plain} took ERM and bought no image embedding, and "
+            f"{len(made) - plain} took {NAMES[JOINT]}. Labels alone were right on {_range(made)} "
+            "of source validation.",
             "",
         ]
         yield from [*difference_table([auto], compared, columns), ""]
-    yield from _advantages(found, choices)
 
 
 def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str, Any]]) -> Series:
@@ -116,7 +112,6 @@ def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str
                 seed=one["seed"],
                 method=one["method"],
                 teacher=teacher_of(planned),
-                options=_options(one),
             )
         )
         if (row := found.rows.get(identity(run, planned.base))) is not None:
@@ -124,39 +119,11 @@ def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str
     return Series(title="auto", planned=len(made), rows=rows)
 
 
-def _advantages(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What the short runs saw of the one-query recipe, and what the whole runs gave."""
-    rows = []
-    for one in choices:
-        plain, distilled = (
-            chosen_series(found, (_grid_of(one),), [{**one, "method": name, "views": views}])
-            for name, views in (("erm", None), (JOINT, one["views"]))
-        )
-        whole = distilled.above(plain, OUTSIDE)
-        correct, images = one["correct"], one["validation_images"]
-        shown = one["views"]["correct"]
-        rows.append(
-            [
-                one["dataset"],
-                ", ".join(one["targets"][:1]),
-                str(one["seed"]),
-                f"{100 * (shown['mostly unchanged'] - shown['augmented']) / images:+.1f}",
-                one["views"]["chosen"],
-                f"{100 * (correct[JOINT] - correct['erm']) / images:+.1f}",
-                NAMES[one["method"]],
-                "" if whole is None else whole.percent(signed=True),
-            ]
-        )
-    if rows:
-        yield from [ADVANTAGES, ""]
-        columns = ["data", "held out", "seed", "unchanged", "shown", "joint", "chosen", "whole"]
-        yield from [*table(columns, rows), ""]
-
-
-def _options(choice: dict[str, Any]) -> tuple[tuple[str, Option], ...]:
-    """What the choice sets besides the method."""
-    views = choice["views"]
-    return INK if views and views["chosen"] == "mostly unchanged" else ()
+def _range(choices: Sequence[dict[str, Any]]) -> str:
+    """The shares of source validation on which labels alone were right, from least to most."""
+    shares = sorted(100 * one["correct"] / one["validation_images"] for one in choices)
+    least, most = f"{shares[0]:.1f}", f"{shares[-1]:.1f}"
+    return f"{least}%" if least == most else f"{least}% to {most}%"
 
 
 def teacher_of(planned: Grid) -> str:

@@ -13,26 +13,20 @@ import argparse
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks.evidence.__main__ import BUDGET
 from benchmarks.evidence.choices import read_choices, teacher_of
 from benchmarks.evidence.grids import grid
 from benchmarks.evidence.page import CHOICES
 from benchmarks.evidence.protocol import FOLDER, ONE_QUERY
 from benchmarks.evidence.user_data import CIFAR, PACS
-from benchmarks.evidence.vendors import local_vendors
-from student.bench.dataset import BenchDataset, Selection, gather, keys_read
-from student.bench.purchase import BoughtEmbeddings, buy_for
+from student.bench.dataset import BenchDataset, gather
 from student.bench.run import Grid, Run, options_of
 from student.console import Terminal
-from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.experiment import Experimenter
 from student.evaluation.file_names import named
-from student.purchase.rounds import first_count
 from student.selection.selection import select
 from tools.provenance import commit
 
@@ -52,21 +46,13 @@ def missing(planned: Grid, choices: Sequence[dict[str, Any]]) -> tuple[Run, ...]
     )
 
 
-def choose(
-    run: Run, planned: Grid, dataset: BenchDataset, bought: BoughtEmbeddings, terminal: Terminal
-) -> dict[str, Any]:
-    """The choice of a split by its first images, ready for JSON."""
-    folder = named(FOLDER / "auto", f"{run.dataset}, {'+'.join(run.targets)}, seed {run.seed}")
-    options = options_of(run, planned.base).changed(method="auto", out=folder)
+def choose(run: Run, planned: Grid, dataset: BenchDataset, terminal: Terminal) -> dict[str, Any]:
+    """The choice of a split, ready for JSON."""
     place = f"{run.dataset}, {'+'.join(run.targets)}, seed {run.seed}"
-    first = _first_images(run, planned, dataset, bought, terminal)
-    experimenter = Experimenter(dataset.split_of(run), dataset.scanned, first, options)
-    selection = select(
-        experimenter.labelled(),
-        options.training,
-        folder=named(FOLDER / "selection", place),
-        progress=lambda *_: None,
-    )
+    options = options_of(run, planned.base).changed(method="auto")
+    experimenter = Experimenter(dataset.split_of(run), dataset.scanned, None, options)
+    folder = named(FOLDER / "selection", place)
+    selection = select(experimenter.labelled(), options.training, folder=folder)
     terminal.say(f"{place}: {selection.explanation}")
     return {
         "dataset": run.dataset,
@@ -74,21 +60,9 @@ def choose(
         "seed": run.seed,
         "method": selection.chosen,
         **selection.as_dict(),
-        "fingerprint": bought.fingerprint,
         "commit": commit(),
         "machine": f"{platform.machine()} CPU, one thread a run",
     }
-
-
-def _first_images(
-    run: Run, planned: Grid, dataset: BenchDataset, bought: BoughtEmbeddings, terminal: Terminal
-) -> TeacherEmbeddings:
-    """The embeddings of the class texts and of the images that `auto` buys first."""
-    part = replace(run, fraction=first_count(count := len(dataset.split_of(run).train)) / count)
-    items = Selection(dataset, planned.base, terminal).chosen(part, None)
-    return bought.paid.only(
-        tuple(keys_read(part, planned.base, dataset, items, bought.fingerprint))
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,17 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs = missing(planned, read_choices(CHOICES))[: options.most]
         if not runs or not planned.base.data.data.is_dir():
             continue
-        current = Grid(name=name, base=planned.base.changed(budget=BUDGET), runs=runs)
+        current = Grid(name=name, base=planned.base, runs=runs)
         dataset = gather(current, terminal)
-        bought = buy_for(
-            runs,
-            Selection(dataset, current.base, terminal),
-            endpoints=local_vendors(FOLDER / "vendor", budget=BUDGET),
-            check=lambda *_: None,
-            command="python -m benchmarks.evidence.selections",
-        )
         for run in runs:
-            found = choose(run, current, dataset, bought[run.teacher], terminal)
+            found = choose(run, current, dataset, terminal)
             with CHOICES.open("a") as file:
                 file.write(json.dumps(found, sort_keys=True) + "\n")
     return 0

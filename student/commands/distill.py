@@ -39,6 +39,7 @@ from student.evaluation.duration import say_time_of_trial
 from student.evaluation.experiment import Point
 from student.evaluation.file_names import student_folder
 from student.evaluation.flat_metrics import flat_metrics
+from student.evaluation.method_choice import WHAT_AUTO_BUYS, bought_with, choose_methods
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
 from student.evaluation.shared_training import require_rows_for_all, require_shared_folders
@@ -91,8 +92,10 @@ def run_distill(
         PaidCache.open(options.purchase.cache) as cache,
         _opened(options, scanned.splits, terminal) as tracked,
     ):
+        may_train = not options.run.dry_run and options.purchase.part is None
+        selections = choose_methods(options, scanned, terminal) if may_train else {}
         purchase = RunPurchase(
-            options=options,
+            options=bought_with(options, selections),
             scanned=scanned,
             cache=cache,
             key=key,
@@ -102,6 +105,8 @@ def run_distill(
         result = purchase.buy()
         figures = {"data": data_figures(scanned)}
         if isinstance(result, Plan):  # a dry run
+            if options.training.is_auto:
+                terminal.say(WHAT_AUTO_BUYS)
             say_time_of_trial(options, scanned, terminal)
             return {**figures, "plan": plan_figures(result), "purchase": None, "students": []}
         if options.purchase.part is not None:
@@ -115,7 +120,6 @@ def run_distill(
                 "purchase": purchase_figures(result.summary),
                 "students": [],
             }
-        result, selections = purchase.choose_methods(result)
         terminal.heading("distillation")
         whole, paid = stored_purchase(options, result, cache)
         cost_of = partial(purchase_cost, cache, prices=result.plan.prices)

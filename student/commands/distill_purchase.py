@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pydantic import SecretStr
 
@@ -15,7 +15,6 @@ from student.console import Terminal
 from student.data.image_set import ImageSet
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PurchaseError
-from student.evaluation.method_choice import choose_method
 from student.evaluation.results import Purchase
 from student.options import Options, TrainingOptions
 from student.purchase.cost import purchase_cost
@@ -25,7 +24,6 @@ from student.purchase.rounds import PurchaseResult, run_purchase, waiting_advice
 from student.purchase.session import ask_for_model
 from student.purchase.sold_network import sold_network
 from student.report.break_even import bulk_milliseconds, request_latency
-from student.selection.selection import Selection
 from student.training.methods import Method
 from student.wires.open import open_vendor
 
@@ -41,48 +39,14 @@ class RunPurchase:
     terminal: Terminal
     command: str
 
-    def buy(self, *, continues: str | None = None) -> PurchaseResult | Plan:
+    def buy(self) -> PurchaseResult | Plan:
         """Opens the vendor and buys, as `run_purchase` does."""
-        return asyncio.run(self._buy(continues))
+        return asyncio.run(self._buy())
 
-    def choose_methods(
-        self, bought: PurchaseResult
-    ) -> tuple[PurchaseResult, Mapping[tuple[str, ...], Selection]]:
-        """Chooses the method of each split, and buys what was kept back if any reads it.
-
-        Returns the whole purchase, and no selection unless `--method auto` asks for them. Raises
-        StudentError and CacheError.
-        """
-        if not self.options.training.is_auto:
-            return bought, {}
-        _, paid = stored_purchase(self.options, bought, self.cache)
-        first = paid.only([key for key in bought.first if key in paid.rows])
-        made = {
-            split.targets: choose_method(split, self.scanned, first, self.options, self.terminal)
-            for split in self.scanned.splits
-        }
-        buys_more = bought.kept_back > 0 and any(one.reads_images for one in made.values())
-        if bought.kept_back and not buys_more:
-            made = {at: replace(one, kept_back=bought.kept_back) for at, one in made.items()}
-        for one in made.values():
-            self.terminal.say(one.explanation)
-        if not buys_more:
-            return bought, made
-        self.terminal.say(f"buying the other {bought.kept_back:,} queries")
-        rest = self.buy(continues=bought.run)
-        assert isinstance(rest, PurchaseResult)  # a dry run has ended before
-        return bought.with_rest(rest, self.cache), made
-
-    async def _buy(self, continues: str | None) -> PurchaseResult | Plan:
+    async def _buy(self) -> PurchaseResult | Plan:
         async with open_vendor(self.options.purchase, self.key) as vendor:
             return await run_purchase(
-                vendor,
-                self.options,
-                self.scanned,
-                self.cache,
-                self.terminal,
-                self.command,
-                continues=continues,
+                vendor, self.options, self.scanned, self.cache, self.terminal, self.command
             )
 
 

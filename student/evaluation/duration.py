@@ -32,8 +32,8 @@ def say_time_of_trial(options: Options, scanned: ImageSet, terminal: Terminal) -
     training = options.training.changed(threads=processes.threads)
     times = [time_training(method_of(name, training), training, size) for name in training.methods]
     seconds = processes.together(times)
-    if training.is_auto:  # one of its two is trained, and the short runs take as long
-        seconds = max(times) + (seconds if training.compare else max(times))
+    if training.is_auto:  # one of its two is trained, and the short run takes half as long
+        seconds = max(times) / 2 + (seconds if training.compare else max(times))
     say_time(seconds * len(scanned.splits), options, terminal)
 
 

@@ -1,41 +1,57 @@
-"""`--method auto`: chooses the method of a split by the first images that were bought."""
+"""`--method auto`: chooses the method of each split, before anything is bought."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from student.console import Terminal
 from student.data.image_set import ImageSet
 from student.data.split import Split
-from student.embeddings.lookup import TeacherEmbeddings
 from student.evaluation.experiment import Experimenter
 from student.evaluation.file_names import named
 from student.options import Options
-from student.selection.selection import Selection, select
+from student.selection.selection import DISTILLED, PLAIN, SOLVED, Selection, select
+
+WHAT_AUTO_BUYS = (
+    f"auto buys this for {DISTILLED}, unless labels alone turn out to classify {SOLVED:.0%} of "
+    f"source validation correctly: it then trains {PLAIN}, and buys the class texts alone"
+)
 
 
 def chosen_options(options: Options, selection: Selection | None) -> Options:
-    """The options with what was chosen; the same if there was nothing to choose."""
-    return options if selection is None else options.changed(**selection.settings)
+    """The options with the method that was chosen; the same if there was nothing to choose."""
+    return options if selection is None else options.changed(method=selection.chosen)
 
 
-def choose_method(
-    split: Split,
-    scanned: ImageSet,
-    paid: TeacherEmbeddings,
-    options: Options,
-    terminal: Terminal,
-) -> Selection:
-    """Chooses the method of this split by these embeddings, and prints a table of what it found.
+def choose_methods(
+    options: Options, scanned: ImageSet, terminal: Terminal
+) -> Mapping[tuple[str, ...], Selection]:
+    """Chooses the method of every split, and says why; none unless `--method auto` asks for it.
 
     Raises StudentError.
     """
+    if not options.training.is_auto:
+        return {}
+    return {
+        split.targets: choose_method(split, scanned, options, terminal) for split in scanned.splits
+    }
+
+
+def choose_method(
+    split: Split, scanned: ImageSet, options: Options, terminal: Terminal
+) -> Selection:
+    """Chooses the method of this split, and says why. Raises StudentError."""
     folder = named(options.run.out / "selection", "+".join(split.targets) or "nothing held out")
-    labelled = Experimenter(split, scanned, paid, options).labelled()
-    with terminal.bar("choosing a method") as update:
-        selection = select(
-            labelled,
-            options.training,
-            folder=folder,
-            progress=lambda name, done, total: update(done, total, name),
-        )
-    terminal.table(*selection.rows())
+    terminal.say("auto trains on labels alone for a while, to see what they leave to learn")
+    labelled = Experimenter(split, scanned, None, options).labelled()
+    selection = select(labelled, options.training, folder=folder)
+    terminal.say(selection.explanation)
     return selection
+
+
+def bought_with(options: Options, selections: Mapping[tuple[str, ...], Selection]) -> Options:
+    """The options of a purchase for every split: for the method that reads most of it."""
+    if not selections:
+        return options
+    reads = any(selection.reads_images for selection in selections.values())
+    return options.changed(method=DISTILLED if reads else PLAIN)

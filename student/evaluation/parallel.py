@@ -76,7 +76,7 @@ def run_experiment(
     """
     crew = crew or Crew()
     if options.training.is_auto:
-        selection = selection or choose_method(split, scanned, paid, options, terminal)
+        selection = selection or choose_method(split, scanned, options, terminal)
     options = chosen_options(options, selection)
     teacher = _teacher_accuracy(split, scanned, paid, options, terminal)
     methods = options.training.methods

@@ -1,8 +1,4 @@
-"""The purchase of a run: plan, then buy, at once or in rounds where the selector needs them.
-
-With `--method auto` a run first buys a part of the images, and decides by it whether to buy the
-others.
-"""
+"""The purchase of a run: plan, then buy, at once or in rounds where the selector needs them."""
 
 from __future__ import annotations
 
@@ -10,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cache.paid_cache import PaidCache
-from cache.records.embedding_key import EmbeddingKey
-from cache.records.money import dollars
 from cache.reports.spend import iso_time
 from student.acquisition.candidates import AcquisitionRounds
 from student.acquisition.strategies import SELECTORS, order, selector
@@ -19,7 +13,6 @@ from student.console import Terminal
 from student.data.folder.names import by_reason
 from student.data.image_set import ImageSet
 from student.options import Options
-from student.options.training import AUTO_METHODS
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.plan import Plan
 from student.purchase.progress import PurchaseSummary
@@ -31,33 +24,14 @@ from student.purchase.text_lengths import require_whole_texts
 from student.training.methods import METHODS, reads_images
 from student.wires.protocol import Vendor
 
-_FIRST_SHARE = 10  # a tenth of the images tells whether the others should be bought
-_FEWEST_FIRST = 64
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PurchaseResult:
-    """A finished purchase: `plan` is what it was for, `run` is its first run.
-
-    `whole` is the plan of everything that was wanted. With `--method auto`, `first` are the keys of
-    the class texts and of the images that are bought first, by which the method is chosen.
-    """
+    """A finished purchase: `plan` is what it was for, `run` is its run in the cache."""
 
     plan: Plan
-    whole: Plan
-    first: tuple[EmbeddingKey, ...]
     summary: PurchaseSummary
     run: str
-
-    @property
-    def kept_back(self) -> int:
-        """The queries that the whole plan has beyond this one."""
-        return self.whole.units - self.plan.units
-
-    def with_rest(self, rest: PurchaseResult, cache: PaidCache) -> PurchaseResult:
-        """This purchase and the one that bought what it kept back, as one."""
-        summary = _together([self.summary, rest.summary], self.whole, cache)
-        return replace(self, plan=self.whole, summary=summary)
 
 
 async def run_purchase(
@@ -67,31 +41,16 @@ async def run_purchase(
     cache: PaidCache,
     terminal: Terminal,
     command: str,
-    *,
-    continues: str | None = None,
 ) -> PurchaseResult | Plan:
-    """Plan and buy; the plan alone after a dry run.
-
-    With `--method auto` only the first images are bought, unless this purchase `continues` the run
-    of that name: it then buys what that run kept back. Raises StudentError and CacheError.
-    """
+    """Plan and buy; the plan alone after a dry run. Raises StudentError and CacheError."""
     students = [(METHODS[name], options.training) for name in options.training.methods]
-    name = f"{continues}.2" if continues else new_run_name("run")
-    run = RunLabel(name=name, command=command)
+    run = RunLabel(name=new_run_name("run"), command=command)
     session = await open_session(vendor, options.purchase, students, cache, terminal, run)
     requirements = EmbeddingRequirements(
         options.data, options.purchase.prompts, scanned, session.model
     )
     plan, rounds, rows = _planned(options, scanned, requirements, session, terminal)
     session.show(plan, f"purchase from {vendor.url}", data=options.data.data)
-    whole = first = plan
-    if options.training.is_auto and rounds is None:
-        first_rows = rows[: first_count(len(rows))]
-        first = session.plan(requirements.wanted(first_rows))
-        if whole.to_buy and not continues:
-            plan, rows = first, first_rows
-    if options.training.is_auto and not continues:
-        _say_order(whole, plan, terminal)
     measuring = requirements.measuring()
     if measuring:
         terminal.say(_measured_with(plan, measuring))
@@ -101,10 +60,10 @@ async def run_purchase(
             "buying stops there"
         )
     await require_whole_texts(vendor, plan)
-    session.require_room(whole, options.run.out)
+    session.require_room(plan, options.run.out)
     if options.run.dry_run:
         terminal.say("dry run: nothing was bought")
-        return whole
+        return plan
     plan.require_texts()
     if options.purchase.part is None:
         plan.require_measuring(measuring)
@@ -117,33 +76,7 @@ async def run_purchase(
     else:
         summary = await _buy_in_rounds(rounds, session, plan, requirements)
     _report(plan, summary, terminal)
-    return PurchaseResult(
-        plan=plan,
-        whole=whole,
-        first=tuple(request.key for request in first.ordered),
-        summary=summary,
-        run=session.run.name,
-    )
-
-
-def _say_order(whole: Plan, first: Plan, terminal: Terminal) -> None:
-    """Say what `--method auto` buys at once, and what it decides later."""
-    names = " and ".join(AUTO_METHODS)
-    if first.units == whole.units:
-        terminal.say(f"auto chooses between {names} after the purchase, and buys nothing for it")
-        return
-    rest = whole.cost_micro_usd - first.cost_micro_usd
-    terminal.say(
-        f"auto first buys {first.units:,} of these queries, and chooses by them between {names}; "
-        f"it buys the other {whole.units - first.units:,} ({dollars(rest)}) unless labels alone "
-        "do as well without them"
-    )
-
-
-def first_count(count: int) -> int:
-    """How many of the images are bought first: all, where a part would tell little."""
-    first = max(_FEWEST_FIRST, -(-count // _FIRST_SHARE))
-    return first if 2 * first <= count else count
+    return PurchaseResult(plan=plan, summary=summary, run=session.run.name)
 
 
 def _planned(

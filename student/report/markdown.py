@@ -107,7 +107,6 @@ def _results(experiment: Experiment) -> list[str]:
     lines: list[str] = []
     if (selection := experiment.selection) is not None:
         lines += [f"## How the method was chosen, held out: {held_out}", ""]
-        lines += [*plain_table(*selection.rows()), ""]
         lines += [f"{plain(selection.explanation)}.", ""]
     if experiment.teacher is not None:
         said = teacher_sentence(experiment.teacher)

@@ -1,1 +1,1 @@
-"""Choice of the method, and of how images are shown, by short runs (`--method auto`)."""
+"""Choice of the method by a short run on labels alone (`--method auto`)."""

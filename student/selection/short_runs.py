@@ -1,4 +1,4 @@
-"""Short training runs that are measured on source validation, to compare methods.
+"""Short training runs that are measured on source validation.
 
 They read the training and validation images of a split and nothing else, so they cannot see a
 held-out domain.
@@ -37,8 +37,8 @@ class LabelledDomains:
 
 
 def short_steps(options: TrainingOptions) -> int:
-    """The steps of each of three short runs: together no more than those of the student."""
-    return max(1, options.steps // 3)
+    """The steps of a short run: half of the student's."""
+    return max(1, options.steps // 2)
 
 
 def short_options(options: TrainingOptions) -> TrainingOptions:

@@ -112,7 +112,7 @@ def test_auto_chooses_by_the_labelled_domains_and_keeps_what_it_found(
     meta = meta_of(options.run.out)
     selection = meta["selection"]
     assert selection["chosen"] == meta["method"]
-    assert selection["correct"].keys() == {"erm", "vl2v-adip-joint"}
+    assert 0 <= selection["correct"] <= 4
     assert selection["validation_images"] == 4
     report = (options.run.out / "report.md").read_text()
     assert meta["teacher"]["zero_shot"]["images"] == TRAINED_ON
