@@ -10,20 +10,18 @@ _ASKS_FIRST = ("margin", "hybrid")
 
 
 def shardable(options: Options) -> Options:
-    """The options of a run that buys one shard: unless a method is named, what `auto` may read.
+    """The options of a run that buys one shard: for `auto`, all that it may read.
 
     Options without a shard are returned as they are. Raises BadInput for a purchase that depends on
     its own answers.
     """
     if options.purchase.part is None:
         return options
-    if "method" not in options.training.model_fields_set:
+    if options.training.is_auto:  # a worker only buys, so there is nothing to choose
         options = options.changed(method=AUTO_METHODS[-1])
     reason = ""
     if options.purchase.selector in _ASKS_FIRST:
         reason = f"--selector {options.purchase.selector} chooses images by the answers to others"
-    elif options.training.is_auto:
-        reason = "--method auto decides by the first answers whether to buy the rest"
     if reason:
         message = (
             f"--shard: {reason}, and a worker has only its own answers. Nothing was bought; name "

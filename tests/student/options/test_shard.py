@@ -50,9 +50,7 @@ def test_a_shard_is_read_and_kept_as_text() -> None:
     assert shardable(options).training.method == "vl2v-adip-joint"
 
 
-@pytest.mark.parametrize(
-    "more", [{"selector": "margin"}, {"selector": "hybrid"}, {"method": "auto"}]
-)
+@pytest.mark.parametrize("more", [{"selector": "margin"}, {"selector": "hybrid"}])
 def test_a_shard_of_what_depends_on_answers_is_refused(more: dict[str, object]) -> None:
     with pytest.raises(BadInput, match="only its own answers"):
         shardable(Options.of({"shard": "1/3", **more}))
