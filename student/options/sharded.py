@@ -19,13 +19,11 @@ def shardable(options: Options) -> Options:
         return options
     if options.training.is_auto:  # a worker only buys, so there is nothing to choose
         options = options.changed(method=AUTO_METHODS[-1])
-    reason = ""
     if options.purchase.selector in _ASKS_FIRST:
-        reason = f"--selector {options.purchase.selector} chooses images by the answers to others"
-    if reason:
         message = (
-            f"--shard: {reason}, and a worker has only its own answers. Nothing was bought; name "
-            "another, or buy without --shard"
+            f"--shard: --selector {options.purchase.selector} chooses images by the answers to "
+            "others, and a worker has only its own answers. Nothing was bought; name another, or "
+            "buy without --shard"
         )
         raise BadInput(message)
     return options
