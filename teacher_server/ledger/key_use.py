@@ -42,11 +42,11 @@ WITH admitted AS (
     SELECT :request_id, :key_id, :boot_id FROM admitted
 )
 SELECT missing_ns, concurrent FROM admitted
-""")
+""")  # constants  # nosec B608
 _LOOK = text(f"""
 SELECT {_FULL_AT} - {_NOW} AS missing_ns, used.concurrent
 FROM key_use AS used WHERE used.key_id = :key_id
-""")
+""")  # constants  # nosec B608
 _GIVE_BACK = text("""
 WITH closed AS (DELETE FROM open_requests WHERE request_id = :request_id RETURNING key_id)
 UPDATE key_use SET concurrent = key_use.concurrent - 1
