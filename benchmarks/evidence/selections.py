@@ -52,7 +52,9 @@ def choose(run: Run, planned: Grid, dataset: BenchDataset, terminal: Terminal) -
     options = options_of(run, planned.base).changed(method="auto")
     experimenter = Experimenter(dataset.split_of(run), dataset.scanned, None, options)
     folder = named(FOLDER / "selection", place)
-    selection = select(experimenter.labelled(), options.training, folder=folder)
+    selection = select(
+        experimenter.labelled(), options.training, folder=folder, progress=lambda *_: None
+    )
     terminal.say(f"{place}: {selection.explanation}")
     return {
         "dataset": run.dataset,

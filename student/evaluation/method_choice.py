@@ -42,9 +42,9 @@ def choose_method(
 ) -> Selection:
     """Chooses the method of this split, and says why. Raises StudentError."""
     folder = named(options.run.out / "selection", "+".join(split.targets) or "nothing held out")
-    terminal.say("auto trains on labels alone for a while, to see what they leave to learn")
     labelled = Experimenter(split, scanned, None, options).labelled()
-    selection = select(labelled, options.training, folder=folder)
+    with terminal.bar("auto: labels alone") as update:
+        selection = select(labelled, options.training, folder=folder, progress=update)
     terminal.say(selection.explanation)
     return selection
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from student.options import TrainingOptions
 from student.options.training import AUTO_METHODS, MethodName
-from student.selection.short_runs import LabelledDomains, run_short, short_steps
+from student.selection.short_runs import LabelledDomains, Progress, run_short, short_steps
 
 PLAIN, DISTILLED = AUTO_METHODS
 _SHORT: MethodName = "lp-ft"
@@ -70,7 +70,9 @@ class Selection:
         )
 
 
-def select(labelled: LabelledDomains, options: TrainingOptions, *, folder: Path) -> Selection:
+def select(
+    labelled: LabelledDomains, options: TrainingOptions, *, folder: Path, progress: Progress
+) -> Selection:
     """Chooses by a short run on labels alone, before anything is bought.
 
     No held-out domain is read. Equal data, options, seed and machine give an equal choice. The run
@@ -79,7 +81,9 @@ def select(labelled: LabelledDomains, options: TrainingOptions, *, folder: Path)
     """
     started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    right = run_short(labelled, _SHORT, options, stored=folder / f"{_SHORT}.json")
+    right = run_short(
+        labelled, _SHORT, options, stored=folder / f"{_SHORT}.json", progress=progress
+    )
     return Selection(
         images=len(right),
         correct=int(right.sum()),

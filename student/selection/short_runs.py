@@ -7,6 +7,7 @@ held-out domain.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from student.training.metrics import answers_of, logits_of
 from student.training.run_digest import run_digest
 from student.training.task import TrainingTask
 from student.training.train import train
+
+Progress = Callable[[int, int, str], None]
+"""Called with a step, the number of steps, and a note on that step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,7 +59,12 @@ def short_options(options: TrainingOptions) -> TrainingOptions:
 
 
 def run_short(
-    labelled: LabelledDomains, method: MethodName, options: TrainingOptions, *, stored: Path
+    labelled: LabelledDomains,
+    method: MethodName,
+    options: TrainingOptions,
+    *,
+    stored: Path,
+    progress: Progress,
 ) -> NDArray[np.bool_]:
     """Whether a method, trained for a short while, classifies each validation image correctly (M,).
 
@@ -76,7 +85,12 @@ def run_short(
     if (known := _read(stored, digest)) is not None:
         return known
     checkpoint = stored.with_suffix(".checkpoint")
-    student = train(task, checkpoint=checkpoint).student
+
+    def follow(stage: str, step: int, steps: int, loss: float, accuracy: float | None) -> None:
+        seen = "" if accuracy is None else f", validation {accuracy:.1%}"
+        progress(step, steps, f"{stage}, loss {loss:.3f}{seen}")
+
+    student = train(task, progress=follow, checkpoint=checkpoint).student
     images = labelled.validation
     correct: NDArray[np.bool_] = answers_of(logits_of(student, images.pixels))[0] == images.labels
     answers = "".join("1" if right else "0" for right in correct)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,16 +44,16 @@ def labelled() -> LabelledDomains:
 
 
 def choice(images: LabelledDomains, folder: Path) -> Selection:
-    return select(images, SETTINGS, folder=folder)
+    return select(images, SETTINGS, folder=folder, progress=lambda *_: None)
 
 
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[TrainingTask]:
     """The tasks of the short runs from now on."""
     tasks: list[TrainingTask] = []
 
-    def watched(task: TrainingTask, *, checkpoint: Path) -> Trained:
+    def watched(task: TrainingTask, *, progress: Any, checkpoint: Path) -> Trained:
         tasks.append(task)
-        return train(task, checkpoint=checkpoint)
+        return train(task, progress=progress, checkpoint=checkpoint)
 
     monkeypatch.setattr("student.selection.short_runs.train", watched)
     return tasks
