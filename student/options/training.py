@@ -119,6 +119,11 @@ class TrainingOptions(Section):
         True, "keep the batch-norm statistics of the initial weights", identifies=True
     )
     device: str = option("auto", 'device to train on: "auto", "cpu", "cuda", …', identifies=False)
+    compile: bool = option(
+        False,
+        "compile the backbone with torch.compile: its first step takes a minute or more",
+        identifies=True,
+    )
     threads: Count = option(0, "CPU threads to train with; 0 uses all", identifies=False)
 
     @property
@@ -139,4 +144,4 @@ class TrainingOptions(Section):
     def recipe(cls) -> frozenset[str]:
         """The options that a method may set itself, unless the user names them: those that identify
         a run, but for the method and the student's network."""
-        return cls.identifying() - {"method", "backbone", "weights"}
+        return cls.identifying() - {"method", "backbone", "weights", "compile"}

@@ -20,6 +20,7 @@ from student.distributed.ranks import ALONE, Ranks
 from student.options import TrainingOptions
 from student.training.dataset import TrainingData
 from student.training.sampling import BalancedSampler, random_source, torch_source
+from student.training.stored_pixels import StoredPixels, on_device
 from student.transforms.line_drawing import drawn_views
 from student.transforms.random_view import random_views
 
@@ -94,6 +95,7 @@ class PixelBatches:
         self._source = source
         self._device = device
         self._options = options
+        self._stored = StoredPixels(source.data.pixels, device)
 
     def __call__(self, step: int) -> Batch:
         source = self._source
@@ -130,7 +132,7 @@ class PixelBatches:
     ) -> Tensor:
         """The stored views (B, S, S, 3), with a new view of each fresh image."""
         source, chance = self._source, self._options.line_drawing_prob
-        pixels = torch.from_numpy(source.data.pixels[rows_B, views_B]).to(self._device)
+        pixels = self._stored(rows_B, views_B)
         if not fresh.at.any():
             return pixels
         at_B = torch.from_numpy(fresh.at).to(self._device)
@@ -208,7 +210,7 @@ def _batch(
     device = inputs.device
     return Batch(
         inputs=inputs,
-        labels=torch.from_numpy(data.labels[rows_B]).to(device),
-        images=torch.from_numpy(image_BD).to(device),
-        bought=torch.from_numpy(paid_B).to(device),
+        labels=on_device(torch.from_numpy(data.labels[rows_B]), device),
+        images=on_device(torch.from_numpy(image_BD), device),
+        bought=on_device(torch.from_numpy(paid_B), device),
     )

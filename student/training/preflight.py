@@ -61,8 +61,9 @@ def _size_after_one_step(method: Method, options: TrainingOptions, image_size: i
     # timm, open_clip and torch raise whatever the network's own code raises.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
+        flags = f"--device {options.device}" + (" --compile" if options.compile else "")
         message = (
             f"{options.backbone} with weights {options.weights} cannot be trained on images of "
-            f"{image_size} pixels with --device {options.device}: {type(error).__name__}: {reason}"
+            f"{image_size} pixels with {flags}: {type(error).__name__}: {reason}"
         )
         raise BadInput(message) from error

@@ -66,7 +66,7 @@ TERMS: Mapping[str, Any] = MappingProxyType(
 """The same for the weights of the loss terms."""
 
 
-LATER_DEFAULTS: Mapping[str, Any] = MappingProxyType({"centre_embeddings": False})
+LATER_DEFAULTS: Mapping[str, Any] = MappingProxyType({"centre_embeddings": False, "compile": False})
 """Settings that version 0.1 did not have; at their default they are stored nowhere."""
 _RETIRED = frozenset({"weight_decay", "ema_decay", "align", "ridge", "mix", "mix_alpha"})
 _OLD_NAMES = {new: old for old, new in RENAMED.items()}

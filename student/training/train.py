@@ -27,6 +27,8 @@ from student.training.student_factory import make_student
 from student.training.task import TrainingTask
 from student.training.wise_ft import interpolate
 
+COMPILER = "inductor"
+"""What `torch.compile` compiles with; on a CPU it needs a C++ compiler."""
 _INIT = 0  # the purpose of a random source, beside those of the stages
 
 
@@ -86,6 +88,9 @@ def train(
     with training_device(task.options) as device:
         saved = _Saved(checkpoint, task, device, started, ranks)
         student = _starting_student(task, saved.found).to(device)
+        if task.options.compile:
+            # In place: the names of its tensors stay, and so do the files of a student.
+            student.backbone.compile(backend=COMPILER)
         ranks.copy_first(student.state_dict().values())
         builder = StageBuilder(task, student, ranks)
         history = list(saved.found.history) if saved.found else []

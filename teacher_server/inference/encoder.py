@@ -204,7 +204,10 @@ class OpenClipEncoder:
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         """Unit vectors (N, dim) float32 of items of one modality."""
-        stacked = torch.from_numpy(np.stack([item.array for item in items])).to(self._device)
+        stacked = torch.from_numpy(np.stack([item.array for item in items]))
+        if self._device.type == "cuda":
+            stacked = stacked.pin_memory()  # page-locked, so that the copy needs no second one
+        stacked = stacked.to(self._device, non_blocking=True)
         with torch.inference_mode():
             if items[0].modality == "image":
                 raw = self._encode_image(stacked.to(self._dtype))

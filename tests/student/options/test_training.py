@@ -41,7 +41,7 @@ def test_device_threads_and_compare_are_not_part_of_a_runs_identity() -> None:
 
 def test_a_method_may_override_every_identifying_option_except_method_and_network() -> None:
     assert TrainingOptions.recipe() == TrainingOptions.identifying() - {
-        *("method", "backbone", "weights")
+        *("method", "backbone", "weights", "compile")
     }
 
 
