@@ -84,13 +84,11 @@ requests = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("lease_until_ms", BigInteger, nullable=False),
     Column("resolved_ms", BigInteger, nullable=True),
-    Column("body", LargeBinary, nullable=True),
+    # When an answer was deleted by itself; before answers had a table, also because of its age.
     Column("purged_ms", BigInteger, nullable=True),
     CheckConstraint("state IN ('reserved', 'posted', 'voided')", name="state_known"),
     CheckConstraint("units > 0 AND images >= 0 AND texts >= 0", name="units_positive"),
-    CheckConstraint(
-        "(state = 'posted') = (body IS NOT NULL OR purged_ms IS NOT NULL)", name="posted_has_body"
-    ),
+    CheckConstraint("purged_ms IS NULL OR state = 'posted'", name="purged_is_posted"),
     # A voided request frees its Idempotency-Key: a retry then counts as the first purchase.
     Index(
         "uq_requests_live_idempotency_key",
@@ -101,12 +99,25 @@ requests = Table(
         postgresql_where=text("state <> 'voided'"),
     ),
     Index("ix_requests_state", "state"),
-    Index(
-        "ix_requests_kept_resolved_ms",
-        "resolved_ms",
-        sqlite_where=text("state = 'posted' AND purged_ms IS NULL"),
-        postgresql_where=text("state = 'posted' AND purged_ms IS NULL"),
-    ),
+)
+
+# The answer of each charged request, until it is deleted. Without a foreign key, so that a sale
+# looks nothing up and a deletion locks nothing else; a trigger refuses a charge without an answer.
+answers = Table(
+    "answers",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("charged_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("ix_answers_charged_ms", "charged_ms"),
+)
+
+# Until when what was purged, which no row itself says: one row, for answers.
+purges = Table(
+    "purges",
+    metadata,
+    Column("what", String(16), primary_key=True),
+    Column("before_ms", BigInteger, nullable=False),
 )
 
 entries = Table(

@@ -13,7 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from teacher_server.database.tables import accounts, alerts, corrections, entries, requests
+from teacher_server.database.prepared import Record
+from teacher_server.database.tables import accounts, alerts, answers, corrections, entries, requests
+from teacher_server.ledger.answers import purged_before
 from teacher_server.ledger.chain import entry_from_row, link_faults
 from teacher_server.ledger.embeddings_digest import digest_of_answer
 from teacher_server.ledger.entry import GENESIS, LedgerEntry
@@ -44,6 +46,7 @@ def audit_ledger(connection: Connection) -> Audit:
     faults: list[str] = []
     num_entries = charged = corrected = without_digest = 0
     keys = connection.execute(select(accounts).order_by(accounts.c.id)).all()
+    kept_since_ms = purged_before(connection)
     reasons = {
         row.request_id: row.corrects
         for row in connection.execute(select(corrections.c.request_id, corrections.c.corrects))
@@ -62,13 +65,14 @@ def audit_ledger(connection: Connection) -> Audit:
         faults += _chain_faults(account, chain)
         faults += _period_faults(account, chain)
         faults += _correction_faults(account, chain, reasons)
-        faults += _request_faults(connection, account, chain)
+        faults += _request_faults(connection, account, chain, kept_since_ms)
         faults += _answer_faults(connection, account, chain)
         faults += _alert_faults(connection, account)
     faults += [
         f"correction {request_id} of {corrects}: its reason is recorded, but its entry is missing"
         for request_id, corrects in sorted(reasons.items())
     ]
+    faults += _stray_answers(connection)
     return Audit(
         keys=len(keys),
         entries=num_entries,
@@ -142,7 +146,7 @@ def _correction_faults(
 
 
 def _request_faults(
-    connection: Connection, account: Row[Any], chain: list[LedgerEntry]
+    connection: Connection, account: Row[Any], chain: list[LedgerEntry], kept_since_ms: int
 ) -> list[str]:
     rows = connection.execute(
         select(
@@ -154,7 +158,12 @@ def _request_faults(
             requests.c.units,
             requests.c.micro_usd_per_unit,
             requests.c.price_version,
-        ).where(requests.c.key_id == account.id, requests.c.state != "voided")
+            requests.c.resolved_ms,
+            requests.c.purged_ms,
+            answers.c.request_id.label("answered_id"),
+        )
+        .select_from(requests.outerjoin(answers, answers.c.request_id == requests.c.request_id))
+        .where(requests.c.key_id == account.id, requests.c.state != "voided")
     ).all()
     posted = {row.request_id: row for row in rows if row.state == "posted"}
     charged = {entry.request_id: entry for entry in chain if entry.kind == "charge"}
@@ -174,6 +183,8 @@ def _request_faults(
                 faults.append(f"{where}: charged under another Idempotency-Key than it has now")
             if (entry.images, entry.texts) != (row.images, row.texts):
                 faults.append(f"{where}: charged for other images and texts than it has now")
+            if _is_lost(row, kept_since_ms):
+                faults.append(f"{where}: its stored answer is missing, and was not purged")
     reserved = sum(row.units for row in rows if row.state == "reserved")
     if reserved != account.reserved_units:
         faults.append(
@@ -183,17 +194,31 @@ def _request_faults(
     return faults
 
 
+def _is_lost(row: Record, kept_since_ms: int) -> bool:
+    """Whether the answer of a charged request is gone although it was not deleted."""
+    if row.answered_id is not None or row.purged_ms is not None:
+        return False
+    return row.resolved_ms is None or row.resolved_ms >= kept_since_ms
+
+
+def _stray_answers(connection: Connection) -> list[str]:
+    rows = connection.scalars(
+        select(answers.c.request_id)
+        .outerjoin_from(answers, requests, requests.c.request_id == answers.c.request_id)
+        .where(requests.c.request_id.is_(None) | (requests.c.state != "posted"))
+        .order_by(answers.c.request_id)
+    )
+    return [f"answer {request_id}: it belongs to no charged request" for request_id in rows]
+
+
 def _answer_faults(
     connection: Connection, account: Row[Any], chain: list[LedgerEntry]
 ) -> list[str]:
     charged = {entry.request_id: entry for entry in chain if entry.kind == "charge"}
     rows = connection.execute(
-        select(requests.c.request_id, requests.c.body)
-        .where(
-            requests.c.key_id == account.id,
-            requests.c.state != "voided",
-            requests.c.body.is_not(None),
-        )
+        select(answers.c.request_id, answers.c.body)
+        .join_from(requests, answers, answers.c.request_id == requests.c.request_id)
+        .where(requests.c.key_id == account.id, requests.c.state != "voided")
         # In the order of the index, so that nothing is sorted and only this key's rows are read.
         .order_by(requests.c.idempotency_key),
         execution_options={"yield_per": _ANSWERS_AT_ONCE},

@@ -15,6 +15,7 @@ from teacher_server.database.tables import accounts, requests
 from teacher_server.database.writer import SyncNeeded, Writer
 from teacher_server.errors import ReservationGone
 from teacher_server.ledger.alerts import record_thresholds
+from teacher_server.ledger.answers import store_answer
 from teacher_server.ledger.append import append_entry, draft_entry, unknown_key
 from teacher_server.ledger.clock import Clock
 from teacher_server.ledger.corrections import refund_unsent
@@ -66,9 +67,7 @@ _OPEN_REQUEST = Prepared(
 _OF_REQUEST = requests.c.request_id == bindparam("of_request")
 _HOLD = Prepared(select(requests).where(_OF_REQUEST).with_for_update())
 _POST = Prepared(
-    update(requests)
-    .where(_OF_REQUEST)
-    .values(state="posted", body=bindparam("answer"), resolved_ms=bindparam("at_ms"))
+    update(requests).where(_OF_REQUEST).values(state="posted", resolved_ms=bindparam("at_ms"))
 )
 
 
@@ -199,8 +198,8 @@ class Charges:
                 price_version=held.price_version,
             )
             body = render(entry)
-            answered = {"of_request": held.request_id, "answer": body, "at_ms": now}
-            _POST.change(connection, answered)
+            store_answer(connection, held.request_id, body, now)
+            _POST.change(connection, {"of_request": held.request_id, "at_ms": now})
             append_entry(connection, held.key_id, entry)
             record_thresholds(connection, account, now)
             return body

@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, true, update
 
-from teacher_server.database.tables import accounts, corrections, entries, requests
+from teacher_server.database.tables import accounts, corrections, entries
 from teacher_server.errors import ChargeUnknown, CorrectionRefused, CorrectionReused
+from teacher_server.ledger.answers import delete_answer
 from teacher_server.ledger.append import append_entry, draft_entry
 from teacher_server.ledger.chain import entry_from_row
 from teacher_server.ledger.entry import LedgerEntry
@@ -113,11 +114,7 @@ def refund_unsent(connection: Connection, charge: LedgerEntry, now: int) -> None
         correction_id="unsent",
     )
     correct(connection, wanted, now)
-    connection.execute(
-        update(requests)
-        .where(requests.c.request_id == charge.request_id)
-        .values(body=None, purged_ms=now)
-    )
+    delete_answer(connection, charge.request_id, now)
 
 
 def corrections_of(connection: Connection, request_id: str | None) -> list[Correction]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, case, func, select, text, update
 
 from teacher_server.database.engine import read_transaction, write_transaction
-from teacher_server.database.tables import boots, entries, requests
+from teacher_server.database.tables import answers, boots, entries, requests
 from teacher_server.ledger import alerts as outbox
 from teacher_server.ledger.alerts import Alert
+from teacher_server.ledger.answers import purge_in_batches
 from teacher_server.ledger.audit import Audit, audit_ledger
 from teacher_server.ledger.chain import VerifiedEntries, entry_from_row, newest_entries
 from teacher_server.ledger.clock import Clock, unix_ms
@@ -18,9 +20,6 @@ from teacher_server.ledger.corrections import Correction, CorrectionRequest, cor
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.purchase import InFlight, Purged, Replay
 from teacher_server.ledger.request_rows import outcome_of
-
-# Answers of about 200 kB that are purged in one transaction, for which sales have to wait.
-_PURGED_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +72,11 @@ class Records:
         """
         with read_transaction(self._engine) as connection:
             row = connection.execute(
-                select(requests.c.request_id, requests.c.state, requests.c.body).where(
+                select(requests.c.request_id, requests.c.state, answers.c.body)
+                .select_from(
+                    requests.outerjoin(answers, answers.c.request_id == requests.c.request_id)
+                )
+                .where(
                     requests.c.key_id == key_id,
                     requests.c.idempotency_key == idempotency_key,
                     requests.c.state != "voided",
@@ -175,29 +178,13 @@ class Records:
         """Delete the answers charged before this time (Unix milliseconds); returns how many.
 
         The request, its Idempotency-Key and its charge stay forever, so that a repetition finds
-        Purged and is never charged a second time.
+        Purged and is never charged a second time. No sale waits for more than one batch.
         """
-        purged = 0
-        while True:
-            with write_transaction(self._engine) as connection:
-                old = connection.scalars(
-                    select(requests.c.request_id)
-                    .where(
-                        requests.c.state == "posted",
-                        requests.c.purged_ms.is_(None),
-                        requests.c.resolved_ms < older_than_ms,
-                    )
-                    .limit(_PURGED_AT_ONCE)
-                    .with_for_update(skip_locked=True)
-                ).all()
-                connection.execute(
-                    update(requests)
-                    .where(requests.c.request_id.in_(old))
-                    .values(body=None, purged_ms=self._clock())
-                )
-            purged += len(old)
-            if len(old) < _PURGED_AT_ONCE:
-                return purged
+        return sum(self.purge_in_batches(older_than_ms))
+
+    def purge_in_batches(self, older_than_ms: int, *, at_once: int | None = None) -> Iterator[int]:
+        """`purge`, a transaction at each step; yields how many answers it deleted."""
+        return purge_in_batches(self._engine, older_than_ms, clock=self._clock, at_once=at_once)
 
     def pending_alerts(self, limit: int) -> list[Alert]:
         """Lease the undelivered alerts that are due, oldest first, for one minute.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Connection, Engine, bindparam, select, update
 
 from teacher_server.database.prepared import Prepared, Record
-from teacher_server.database.tables import accounts, requests
+from teacher_server.database.tables import accounts, answers, requests
 from teacher_server.ledger.append import unknown_key
 from teacher_server.ledger.purchase import (
     Earlier,
@@ -21,9 +21,9 @@ from teacher_server.ledger.purchase import (
 )
 
 _EARLIER = Prepared(
-    select(
-        requests.c.request_id, requests.c.payload_sha256, requests.c.state, requests.c.body
-    ).where(
+    select(requests.c.request_id, requests.c.payload_sha256, requests.c.state, answers.c.body)
+    .select_from(requests.outerjoin(answers, answers.c.request_id == requests.c.request_id))
+    .where(
         requests.c.key_id == bindparam("of_key"),
         requests.c.idempotency_key == bindparam("named"),
         requests.c.state != "voided",

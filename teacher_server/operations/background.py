@@ -1,4 +1,4 @@
-"""Background tasks of a running vendor: readiness probe, leases, retention, budget alerts."""
+"""Background tasks of a running vendor: readiness probe, leases, purges, budget alerts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class AlertSender(Protocol):
 
 
 class BackgroundTasks:
-    """Sweeps leases every 5 seconds and does maintenance every 30; each task fails independently.
+    """Sweeps leases every 5 seconds and does the rest every 30; each task fails independently.
 
     Failures are logged and tried again the next time.
     """
@@ -57,10 +57,12 @@ class BackgroundTasks:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        # Two loops: a probe that waits in the queue must not keep reservations from being voided.
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._repeat(self.sweep, SWEEP_SECONDS))
-            both.create_task(self._repeat(self.maintain, MAINTENANCE_SECONDS))
+        # Three loops: a probe that waits in the queue must not keep reservations from being voided,
+        # nor many old answers the probe from being run.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self.sweep, SWEEP_SECONDS))
+            group.create_task(self._repeat(self.maintain, MAINTENANCE_SECONDS))
+            group.create_task(self._repeat(self.purge, MAINTENANCE_SECONDS))
 
     async def sweep(self) -> None:
         """Void the reservations of dead servers and expired leases; renew this server's lock.
@@ -76,10 +78,26 @@ class BackgroundTasks:
             )
 
     async def maintain(self) -> None:
-        """Run the readiness probe, purge old answers and send alerts, once each."""
+        """Run the readiness probe and send alerts, once each."""
         await self._run_probe()
-        await self._purge_answers()
         await self._send_alerts()
+
+    async def purge(self) -> None:
+        """Delete the stored answers that are older than the setting, at most once an hour."""
+        # 0 keeps answers forever.
+        if not self._answer_days or time.monotonic() - self._purged_at < PURGE_SECONDS:
+            return
+        batches = self._ledger.records.purge_in_batches(
+            self._clock_ms() - self._answer_days * _DAY_MS
+        )
+        try:
+            # One by one, so that a vendor that is stopped waits for one batch only.
+            while purged := await asyncio.to_thread(next, batches, 0):
+                self._metrics.purged(purged)
+        except Exception as error:
+            self._log_failure(error, "old answers were not purged")
+            return
+        self._purged_at = time.monotonic()
 
     async def _repeat(self, task: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
@@ -96,19 +114,6 @@ class BackgroundTasks:
         except Exception:
             self._probe.mark_failed()
             _log.exception("the readiness probe failed")
-
-    async def _purge_answers(self) -> None:
-        # 0 keeps answers forever. The search reads all that is stored, so once an hour is enough.
-        if not self._answer_days or time.monotonic() - self._purged_at < PURGE_SECONDS:
-            return
-        oldest = self._clock_ms() - self._answer_days * _DAY_MS
-        try:
-            purged = await asyncio.to_thread(self._ledger.records.purge, oldest)
-        except Exception as error:
-            self._log_failure(error, "old answers were not purged")
-            return
-        self._purged_at = time.monotonic()
-        self._metrics.purged(purged)
 
     async def _send_alerts(self) -> None:
         if self._alert_sender is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,15 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import CheckConstraint, Engine, inspect, text
+from sqlalchemy import CheckConstraint, Engine, inspect, select, text
 
 import teacher_server.database.migrate as migrations
 from benchmarks.support.postgresql import Postgres
 from teacher_server.database.engine import open_engine, read_transaction, write_transaction
-from teacher_server.database.tables import metadata
+from teacher_server.database.tables import answers, metadata
 from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.entry import GENESIS, LedgerEntry
+from teacher_server.ledger.purchase import Purged, Replay
 from tests.support.ledger_operations import OneKeyLedger, body_of, one_key_ledger, tamper
 
 
@@ -100,7 +102,7 @@ def test_a_ledger_of_version_0001_is_migrated_with_every_row(bare_dsn: str) -> N
         account = one_key.ledger.keys.authenticate(key)
         assert account is not None
         assert (account.scopes, account.budget_period) == (("embed", "read"), "none")
-        assert one_key.ledger.records.answer(key.id, "k1") is not None
+        assert one_key.ledger.records.answer(key.id, "k1") == Replay(body_of(entries[1]))
         assert one_key.buy(2).prev_hash == entries[-1].hash
         assert one_key.faults == ()
         with read_transaction(one_key.engine) as connection:
@@ -108,6 +110,42 @@ def test_a_ledger_of_version_0001_is_migrated_with_every_row(bare_dsn: str) -> N
                 text("SELECT state FROM requests WHERE boot_id = 'boot_0' ORDER BY request_id")
             )
             assert states.scalars().all() == ["posted", "voided", "voided"]
+
+
+def test_an_answer_that_was_purged_before_answers_had_a_table_stays_purged(bare_dsn: str) -> None:
+    engine, key = open_engine(bare_dsn), ApiKey.new()
+    migrate_to(engine, "0001")
+    trade_as_version_0001(engine, key)
+    migrate_to(engine, "0005")
+    with write_transaction(engine) as connection:
+        connection.execute(
+            text("UPDATE requests SET body = NULL, purged_ms = 9 WHERE state = 'posted'")
+        )
+    engine.dispose()
+    with one_key_ledger(bare_dsn) as one_key:
+        assert one_key.ledger.records.answer(key.id, "k1") == Purged("req_1")
+        assert one_key.faults == ()
+
+
+def test_requests_of_postgresql_give_back_the_space_of_the_answers_that_they_held(
+    postgres: Postgres,
+) -> None:
+    engine, key = open_engine(postgres.bare_database()), ApiKey.new()
+    migrate_to(engine, "0001")
+    trade_as_version_0001(engine, key)
+    migrate_to(engine, "0005")
+    body = random.Random(0).randbytes(2**20)  # random, because PostgreSQL compresses
+    size = text("SELECT pg_total_relation_size('requests')")
+    with write_transaction(engine) as connection:
+        connection.execute(
+            text("UPDATE requests SET body = :body WHERE state = 'posted'"), {"body": body}
+        )
+        assert connection.scalar(size) > len(body)
+    migrations.migrate(engine)
+    with read_transaction(engine) as connection:
+        assert connection.scalar(size) < len(body) / 4
+        assert connection.scalars(select(answers.c.body)).all() == [body]
+    engine.dispose()
 
 
 def test_the_triggers_of_version_0001_still_work_after_the_migration(bare_dsn: str) -> None:
@@ -120,7 +158,9 @@ def test_the_triggers_of_version_0001_still_work_after_the_migration(bare_dsn: s
             "UPDATE ledger_entries SET units = 0",
             "DELETE FROM ledger_entries",
             "UPDATE requests SET state = 'unheard'",
-            "UPDATE requests SET body = NULL WHERE state = 'posted'",
+            "UPDATE requests SET purged_ms = 1 WHERE state = 'voided'",
+            "UPDATE requests SET state = 'posted' WHERE state = 'voided'",
+            "UPDATE answers SET body = NULL",
             "UPDATE requests SET idempotency_key = 'k1', state = 'reserved' WHERE state = 'voided'",
             "UPDATE requests SET key_id = 'nobody'",
             "UPDATE accounts SET spent_units = 11",

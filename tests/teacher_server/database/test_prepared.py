@@ -8,18 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import (
-    Engine,
-    LargeBinary,
-    bindparam,
-    column,
-    delete,
-    insert,
-    select,
-    table,
-    text,
-    update,
-)
+from sqlalchemy import Engine, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, MultipleResultsFound, OperationalError
 
 from teacher_server.database.engine import (
@@ -29,7 +18,7 @@ from teacher_server.database.engine import (
     write_transaction,
 )
 from teacher_server.database.prepared import Prepared, Record
-from teacher_server.database.tables import ended_sessions, metadata
+from teacher_server.database.tables import answers, ended_sessions, metadata
 from teacher_server.database.write_faults import write_fault
 
 _T = ended_sessions
@@ -168,10 +157,8 @@ def test_every_text_and_integer_is_read_as_it_was_written(sqlite: Engine) -> Non
 
 
 def test_an_answer_is_read_as_the_bytes_that_were_written(sqlite: Engine) -> None:
-    with sqlite.begin() as connection:
-        connection.execute(text("CREATE TABLE answers (body BLOB)"))
-    answers = table("answers", column("body", LargeBinary))
     body = bytes(range(256)) * 400
+    row = {"request_id": "one", "charged_ms": 1, "body": body}
     with write_transaction(sqlite) as connection:
-        Prepared(insert(answers), columns=("body",)).change(connection, {"body": body})
+        Prepared(insert(answers), columns=tuple(row)).change(connection, row)
     assert found(Prepared(select(answers)).row_now(sqlite, {})).body == body

@@ -29,7 +29,7 @@ def test_the_database_refuses_a_second_charge_of_one_request(one_key: OneKeyLedg
     )
 
 
-def test_the_database_refuses_an_answer_without_a_charge_state(one_key: OneKeyLedger) -> None:
+def test_the_database_refuses_a_charge_without_an_answer(one_key: OneKeyLedger) -> None:
     one_key.reserve(1)
-    one_key.assert_database_refuses("UPDATE requests SET body = 'x'")
     one_key.assert_database_refuses("UPDATE requests SET state = 'posted'")
+    one_key.assert_database_refuses("UPDATE requests SET purged_ms = 1")

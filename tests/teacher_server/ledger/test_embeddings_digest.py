@@ -20,7 +20,7 @@ from benchmarks.support.vendor_in_process import Vendor
 from cache.records.embeddings_digest import embeddings_sha256 as customers_digest
 from teacher_server.api.render_response import wire_bytes
 from teacher_server.database.engine import read_transaction, write_transaction
-from teacher_server.database.tables import requests
+from teacher_server.database.tables import answers, requests
 from teacher_server.ledger.embeddings_digest import digest_of_answer, embeddings_sha256
 from tests.support.ledger_operations import PRICE, OneKeyLedger, body_of
 
@@ -106,7 +106,7 @@ async def test_a_changed_embedding_of_a_stored_answer_is_found(
     answer = sold.json()
     forge(answer)
     with write_transaction(vendor.engine) as connection:
-        connection.execute(update(requests).values(body=json.dumps(answer).encode()))
+        connection.execute(update(answers).values(body=json.dumps(answer).encode()))
     faults: list[str] = list(vendor.audit.faults)
     expected = "the embeddings in its stored answer are not those that were charged"
     assert [expected in fault for fault in faults] == [True]
@@ -115,7 +115,7 @@ async def test_a_changed_embedding_of_a_stored_answer_is_found(
 async def test_a_stored_answer_that_names_another_model_is_found(vendor: Vendor) -> None:
     answer = (await vendor.embed(TEXTS)).json() | {"model_fingerprint": "sha256:" + "0" * 64}
     with write_transaction(vendor.engine) as connection:
-        connection.execute(update(requests).values(body=json.dumps(answer).encode()))
+        connection.execute(update(answers).values(body=json.dumps(answer).encode()))
     (fault,) = vendor.audit.faults
     assert "names another model than its ledger entry" in fault
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text, update
 
 from teacher_server.database.engine import read_transaction, write_transaction
-from teacher_server.database.tables import requests
+from teacher_server.database.tables import answers
 from tests.support.ledger_operations import OneKeyLedger, body_of, tamper
 
 
@@ -48,11 +48,20 @@ def test_an_unaltered_ledger_balances(traded: OneKeyLedger) -> None:
         ("UPDATE requests SET micro_usd_per_unit = 1", "charged at another price than it was res"),
         ("UPDATE requests SET price_version = 'p0'", "charged at another price than it was reser"),
         (
-            "UPDATE requests SET state = 'voided', body = NULL WHERE request_id LIKE '%_1'",
+            "UPDATE requests SET state = 'voided' WHERE request_id LIKE '%_1'",
             "_1: charged 2 units in the ledger, None by its answer",
         ),
         ("UPDATE requests SET idempotency_key = 'x' WHERE request_id LIKE '%_2'", "_2: charged un"),
         ("UPDATE requests SET texts = 1 WHERE request_id LIKE '%_2'", "_2: charged for other ima"),
+        ("DELETE FROM answers WHERE request_id LIKE '%_2'", "_2: its stored answer is missing"),
+        (
+            "INSERT INTO answers VALUES ('req_x', 1, 'x')",
+            "answer req_x: it belongs to no charged request",
+        ),
+        (
+            "UPDATE requests SET state = 'voided' WHERE request_id LIKE '%_2'",
+            "_2: it belongs to no charged request",
+        ),
         ("DELETE FROM corrections", "seq 5: corrects 'req_"),
         ("UPDATE corrections SET corrects = 'req_x'", "but no reason is recorded"),
         ("UPDATE ledger_entries SET units = -3 WHERE seq = 5", "seq 5: refunds more than"),
@@ -86,7 +95,7 @@ def test_a_stored_answer_with_another_receipt_is_named(traded: OneKeyLedger, for
     assert forged != body_of(entry)
     with write_transaction(traded.engine) as connection:
         connection.execute(
-            update(requests).where(requests.c.request_id == entry.request_id).values(body=forged)
+            update(answers).where(answers.c.request_id == entry.request_id).values(body=forged)
         )
     fault = f"request {entry.request_id}: the receipt in its stored answer is not its ledger entry"
     assert [fault in found for found in traded.faults] == [True], traded.faults
@@ -98,7 +107,7 @@ def test_answers_are_verified_in_portions_and_purged_ones_not_at_all(one_key: On
         one_key.buy(1)
     assert one_key.faults == ()
     with write_transaction(one_key.engine) as connection:
-        connection.execute(update(requests).values(body=b"forged"))
+        connection.execute(update(answers).values(body=b"forged"))
     assert len(one_key.faults) == 40
     one_key.ledger.records.purge(2**60)
     assert one_key.faults == ()

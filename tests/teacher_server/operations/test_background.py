@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,12 +80,12 @@ async def test_answers_are_purged_at_the_configured_age_and_not_before(
 ) -> None:
     await setup.vendor.embed("a", idempotency_key="k")
     setup.days_later = 89
-    await setup.tasks().maintain()
+    await setup.tasks().purge()
     assert (await setup.vendor.embed("a", idempotency_key="k")).status_code == 200
     setup.days_later = 91
-    await setup.tasks(answer_days=0).maintain()
+    await setup.tasks(answer_days=0).purge()
     assert (await setup.vendor.embed("a", idempotency_key="k")).status_code == 200
-    await setup.tasks().maintain()
+    await setup.tasks().purge()
     assert setup.counted("teacher_purged_answers_total") == 1
     assert (await setup.vendor.embed("a", idempotency_key="k")).status_code == 410
     assert setup.vendor.account.spent_units == 1
@@ -93,23 +94,33 @@ async def test_answers_are_purged_at_the_configured_age_and_not_before(
 
 async def test_the_store_is_searched_once_an_hour(setup: BackgroundSetup) -> None:
     watch = setup.tasks()
-    await watch.maintain()
+    await watch.purge()
     await setup.vendor.embed("a", idempotency_key="k")
     setup.days_later = 91
-    await watch.maintain()
+    await watch.purge()
     assert (await setup.vendor.embed("a", idempotency_key="k")).status_code == 200
 
 
-async def test_a_failing_probe_and_database_do_not_stop_the_alert_sender(
-    setup: BackgroundSetup,
-) -> None:
+async def test_a_purge_that_fails_is_tried_again_in_the_next_round(setup: BackgroundSetup) -> None:
+    await setup.vendor.embed("a", idempotency_key="k")
+    setup.days_later = 91
+    watch = setup.tasks()
     with write_transaction(setup.vendor.engine) as connection:
         connection.execute(
             text(
-                "CREATE TRIGGER broken BEFORE UPDATE ON requests "
+                "CREATE TRIGGER broken BEFORE DELETE ON answers "
                 "BEGIN SELECT RAISE(ABORT, 'disk trouble'); END"
             )
         )
+    await watch.purge()
+    assert setup.counted("teacher_purged_answers_total") == 0
+    with write_transaction(setup.vendor.engine) as connection:
+        connection.execute(text("DROP TRIGGER broken"))
+    await watch.purge()
+    assert setup.counted("teacher_purged_answers_total") == 1
+
+
+async def test_a_failing_probe_does_not_stop_the_alert_sender(setup: BackgroundSetup) -> None:
     broken = HashEncoder(failing_text="a canary")
     batcher = Batcher(broken, max_batch=4, max_delay=0, max_queue=8)
     batcher.start()
@@ -160,3 +171,16 @@ async def test_a_failing_sweep_does_not_stop_the_background_tasks(setup: Backgro
     with write_transaction(setup.vendor.engine) as connection:
         connection.execute(text("ALTER TABLE lost RENAME TO requests"))
     await setup.tasks().sweep()
+
+
+async def test_running_tasks_purge_old_answers_by_themselves(setup: BackgroundSetup) -> None:
+    await setup.vendor.embed("a", idempotency_key="k")
+    setup.days_later = 91
+    running = asyncio.create_task(setup.tasks().run())
+    async with asyncio.timeout(30):
+        while setup.counted("teacher_purged_answers_total") == 0:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await setup.vendor.embed("a", idempotency_key="k")).status_code == 410
