@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def read_results(folder: Path) -> dict[str, Result]:
     """Read the results by name; those that do not exist are left out."""
     names = (
-        *("chaos-sqlite", "chaos-postgresql", "chaos-doubtful", "overshoot"),
+        *("chaos-sqlite", "chaos-postgresql", "chaos-pgbouncer", "chaos-doubtful", "overshoot"),
         *("api-fuzz", "image-corpus"),
     )
     files = {name: folder / f"{name}.json" for name in names}
@@ -104,7 +104,8 @@ def read_results(folder: Path) -> dict[str, Result]:
 def render(results: Mapping[str, Result]) -> str:
     """Return the page as Markdown, with a section for each result that exists."""
     sections = [_HEAD]
-    runs = [results[name] for name in ("chaos-sqlite", "chaos-postgresql") if name in results]
+    chaos = ("chaos-sqlite", "chaos-postgresql", "chaos-pgbouncer")
+    runs = [results[name] for name in chaos if name in results]
     if runs:
         sections.append("\n".join(_chaos(runs)))
     if "chaos-doubtful" in results:
@@ -121,7 +122,7 @@ def render(results: Mapping[str, Result]) -> str:
 def _chaos(runs: Sequence[Result]) -> Iterator[str]:
     yield "## Chaos test: every query is charged once\n"
     yield _CHAOS
-    heads = [f"{run['database']}, {_count(run['vendors'], 'vendor')}" for run in runs]
+    heads = [f"{_database(run)}, {_count(run['vendors'], 'vendor')}" for run in runs]
     yield from _table(["", *heads], _chaos_rows(runs))
     yield "\nNetwork faults and killed processes:\n"
     yield from _table(["fault", *heads], _counters(runs, "faults"))
@@ -183,6 +184,11 @@ def _doubtful(run: Result) -> Iterator[str]:
     yield ""
     yield f"- {_source(run)}"
     yield ""
+
+
+def _database(run: Result) -> str:
+    pooler = run.get("pooler")  # not in results from before there was one
+    return f"{run['database']} behind {pooler}" if pooler else str(run["database"])
 
 
 def _unanswered(run: Result) -> int:

@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = made.parse_args(argv)
     if arguments.database == "sqlite" and arguments.vendors not in {None, 1}:
         made.error("--vendors: one SQLite file has one vendor; use --database postgresql")
+    if arguments.database == "sqlite" and arguments.pooler:
+        made.error("--pooler: PgBouncer needs --database postgresql")
     _log.setLevel(logging.INFO)
     _log.addHandler(logging.StreamHandler(sys.stderr))
     command = (
@@ -85,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         help="replicas on one database (default: 1 with sqlite, which has room for one, else 2)",
     )
+    add("--pooler", action="store_true", help="PgBouncer before PostgreSQL, in transaction mode")
     add("--seed", type=int, default=1, help="random seed for faults and kills")
     add("--kill-every", type=float, default=1.5, help="mean time between random kills, seconds")
     add(
@@ -108,7 +111,8 @@ def parser() -> argparse.ArgumentParser:
 async def chaos(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run the chaos test once in `folder` and return the result as a JSON object."""
     scenario = make_scenario(queries=arguments.queries, budget=arguments.budget)
-    with empty_database(arguments.database, folder) as (dsn, own):
+    database = empty_database(arguments.database, folder, is_pooled=arguments.pooler)
+    with database as (dsn, own):
         create_keys(dsn, scenario, own)
         settings = ChaosSettings(
             folder=folder,
@@ -197,6 +201,7 @@ def _result(
     del counts["faults"]
     return counts | {
         "database": arguments.database,
+        "pooler": "PgBouncer" if arguments.pooler else None,
         "vendors": run.settings.vendors,
         "mid_batch_kills": run.mid_batch_kills,
         "clients": sum(plan.num_clients for plan in run.scenario.plans),

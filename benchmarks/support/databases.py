@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
 
+from benchmarks.support.pgbouncer import pooled
 from benchmarks.support.postgresql import running
 from teacher_server.ledger.ledger import Ledger, open_database
 from teacher_server.ledger.ledger import open_ledger as open_vendor_ledger
 
+# A vendor keeps one for its lock, and one that was killed until the pooler notices.
+_POOLED_SESSIONS = 16
+
 
 @contextmanager
-def empty_database(kind: str, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def empty_database(
+    kind: str, folder: Path, *, is_pooled: bool = False
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the DSN of an empty database ("sqlite" or "postgresql") and its vendor settings.
 
     SQLite's file lies in `folder`. A PostgreSQL server runs until the block ends; its ledger needs
-    the pepper that the settings hold.
+    the pepper that the settings hold. `is_pooled` puts PgBouncer before it.
     """
     if kind == "sqlite":
         yield f"sqlite:///{folder}/ledger.db", {}
         return
-    with running() as server:
-        yield server.database(), {"pepper": secrets.token_hex(32)}
+    with running() as server, ExitStack() as stack:
+        dsn = server.database()
+        if is_pooled:
+            dsn = stack.enter_context(pooled(dsn, sessions=_POOLED_SESSIONS))
+        yield dsn, {"pepper": secrets.token_hex(32)}
 
 
 @contextmanager

@@ -32,13 +32,15 @@ async def test_every_query_is_charged_once_although_processes_are_killed(tmp_pat
     assert result["outcomes"]["buy unheard"] > 0
 
 
+@pytest.mark.parametrize("pooler", [(), ("--pooler",)], ids=["direct", "behind PgBouncer"])
 async def test_two_replicas_on_one_postgresql_charge_once_although_both_die_in_a_batch(
-    tmp_path: Path,
+    tmp_path: Path, pooler: tuple[str, ...]
 ) -> None:
     arguments = parser().parse_args(
         [
             *("--database", "postgresql", "--queries", "100", "--budget", "80"),
             *("--seconds", "12", "--client-nth", "5", "--calm-bytes", "40000"),
+            *pooler,
         ]
     )
     result = await chaos(arguments, tmp_path)
@@ -50,9 +52,10 @@ async def test_two_replicas_on_one_postgresql_charge_once_although_both_die_in_a
     assert {name: result[name] for name in names} == dict.fromkeys(names, 0)
 
 
-def test_one_sqlite_file_is_not_shared_by_several_vendors(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("option", [("--vendors", "2"), ("--pooler",)])
+def test_one_sqlite_file_has_neither_several_vendors_nor_a_pooler(
+    capsys: pytest.CaptureFixture[str], option: tuple[str, ...]
 ) -> None:
     with pytest.raises(SystemExit):
-        main(["--database", "sqlite", "--vendors", "2"])
+        main(["--database", "sqlite", *option])
     assert "--database postgresql" in capsys.readouterr().err
