@@ -80,9 +80,9 @@ def measured(
             for number in writers:
                 dsn = server.database()
                 with open_ledger(dsn, pepper) as (engine, ledger):
-                    made = [_new_key(ledger) for _ in range(number)]
+                    made = [new_key(ledger) for _ in range(number)]
                     buyers = made if keys == "one each" else made[:1] * number
-                    row = _race(dsn, pepper, buyers, seconds)
+                    row = race(dsn, pepper, buyers, seconds)
                     charged = sum(ledger.keys.get(key).spent_units for key in set(buyers))
                     answered = row["requests"] + number  # each writer's first is not counted
                     if charged != answered:
@@ -97,16 +97,16 @@ def measured(
     return {"postgresql": settings, "rows": rows, "faults": faults}
 
 
-def _new_key(ledger: Ledger) -> str:
+def new_key(ledger: Ledger) -> str:
+    """The id of a new key with a budget that no measurement uses up."""
     key = ApiKey.new()
     ledger.keys.create(key, name="writers", budget=_BUDGET, price_version=_PRICE.version)
     return key.id
 
 
-def _race(
-    dsn: str, pepper: dict[str, Any], buyers: Sequence[str], seconds: float
-) -> dict[str, Any]:
-    """All writers from the same moment on: how many requests they made in which time."""
+def race(dsn: str, pepper: dict[str, Any], buyers: Sequence[str], seconds: float) -> dict[str, Any]:
+    """All writers from the same moment on: how many requests they made in which time, and how long
+    the slowest took."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.writers"])  # imported once, not by each writer
     start, made = context.Barrier(len(buyers)), context.Queue()
@@ -122,9 +122,12 @@ def _race(
         for process in processes:
             process.join(60)
             process.kill()
-    took = max(ended for _, _, ended in counts) - min(began for _, began, _ in counts)
-    requests = sum(count for count, _, _ in counts)
-    return {"requests": requests, "seconds": round(took, 3)}
+    took = max(ended for *_, ended in counts) - min(began for *_, began, _ in counts)
+    return {
+        "requests": sum(count for count, *_ in counts),
+        "seconds": round(took, 3),
+        "slowest_ms": round(1000 * max(slowest for _, slowest, *_ in counts)),
+    }
 
 
 def _write(
@@ -132,18 +135,21 @@ def _write(
     pepper: dict[str, Any],
     key_id: str,
     start: Barrier,
-    made: Queue[tuple[int, float, float]],
+    made: Queue[tuple[int, float, float, float]],
     seconds: float,
 ) -> None:
     with open_ledger(dsn, pepper) as (_, ledger):
         _buy(ledger, key_id)  # connects, and is not counted
         start.wait(300)
-        count, began = 0, time.monotonic()
-        while time.monotonic() - began < seconds:
+        count, slowest, began = 0, 0.0, time.monotonic()
+        ended = began
+        while ended - began < seconds:
+            started = ended
             _buy(ledger, key_id)
-            count += 1
+            ended = time.monotonic()
+            count, slowest = count + 1, max(slowest, ended - started)
         # The first one was charged too.
-        made.put((count, began, time.monotonic()))
+        made.put((count, slowest, began, ended))
 
 
 def _buy(ledger: Ledger, key_id: str) -> None:
