@@ -1,33 +1,15 @@
-"""Every option of the vendor, read from flags, environment (TEACHER_…), TOML file and defaults.
-
-The first of these that gives an option wins.
-"""
+"""Every option of the vendor, with its default, its limits and its help."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    HttpUrl,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from teacher_server.errors import SettingsError
 from teacher_server.ledger.purchase import Price
+from teacher_server.settings.user_path import user_path
 
 # Upper bounds keep sums and dates within what a database's integer and a calendar can hold. Beyond
 # them, a server would start, report that it is ready, and fail at every purchase.
@@ -246,52 +228,3 @@ class VendorSettings(BaseSettings):
     def given_pepper(self) -> str | None:
         """The pepper from the environment or the file, or None."""
         return None if self.pepper is None else self.pepper.get_secret_value()
-
-
-def user_path(path: str | Path) -> Path:
-    """The path with `~` as the home folder, as a shell reads it: a file, a variable or
-    `--model=~/x` leaves it as it is. Raises ValueError where there is no such home folder."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        message = f"{path}: there is no such home folder (a name with ~ is written ./{path})"
-        raise ValueError(message) from error
-
-
-def load_settings(flags: Mapping[str, Any], *, config: Path | None = None) -> VendorSettings:
-    """Read the settings; `flags` are the options given on the command line, by field name.
-
-    Raises SettingsError, which names the option and what is wrong with it.
-    """
-    try:
-        config = None if config is None else user_path(config)
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
-    if config is not None and not config.is_file():
-        message = f"the configuration file {config} does not exist"
-        raise SettingsError(message)
-
-    class Sourced(VendorSettings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            toml = TomlConfigSettingsSource(settings_cls, toml_file=config)
-            return init_settings, env_settings, toml
-
-    try:
-        return Sourced(**flags)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        option = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        message = f"option {option}: {what}" if option else what
-        raise SettingsError(message) from error
-    except ValueError as error:
-        message = f"the configuration file {config} is not valid TOML: {error}"
-        raise SettingsError(message) from error
