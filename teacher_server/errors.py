@@ -16,7 +16,8 @@ VendorError
 ├── StorageUnavailable      the database takes no writes: its disk is full, or it is read-only
 ├── ImageRefused            the bytes are not an image that can be embedded
 ├── TextRefused             a recording has no answer for the text
-└── EncoderFailed           the model failed on this one item
+├── EncoderFailed           the model failed on this one item
+└── EncoderLost             the process of the model ended before it answered
 """
 
 from __future__ import annotations
@@ -92,3 +93,7 @@ class TextRefused(VendorError):
 
 class EncoderFailed(VendorError):
     """The model failed on this one item; the other items of the batch are not affected."""
+
+
+class EncoderLost(VendorError):
+    """The process that runs the model ended before it answered; another one may answer."""

@@ -27,9 +27,9 @@ from teacher_server.api.problems import Problem, problem_response
 from teacher_server.api.request_trace import RequestTrace
 from teacher_server.api.sale import MeteredEncoder
 from teacher_server.errors import StorageUnavailable
-from teacher_server.inference.batcher import Batcher
+from teacher_server.inference.batcher import Batcher, EncoderQueue
 from teacher_server.inference.decode_image import ImageLimits
-from teacher_server.inference.model_info import Encoder
+from teacher_server.inference.model_info import Encoder, Preparation
 from teacher_server.ledger.clock import unix_ms
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.limits.fair_semaphore import FairSemaphore
@@ -66,10 +66,33 @@ def create_app(
         max_queue=settings.max_queue,
         observe=metrics.batch,
     )
-    storage = Storage(
-        partial(ledger.records.probe, _largest_answer(settings, encoder)), ledger.charges.void
+    return create_app_with_queue(
+        batcher,
+        preparation=encoder,
+        ledger=ledger,
+        settings=settings,
+        metrics=metrics,
+        tracer=tracer,
     )
-    probe = ReadinessProbe(encoder, batcher, storage)
+
+
+def create_app_with_queue(
+    queue: EncoderQueue,
+    *,
+    preparation: Preparation,
+    ledger: Ledger,
+    settings: VendorSettings,
+    metrics: Metrics,
+    tracer: Tracer | None = None,
+) -> FastAPI:
+    """The vendor as an ASGI app whose items are embedded by `queue`, wherever its encoder runs.
+
+    `preparation` makes the input of that encoder's model.
+    """
+    storage = Storage(
+        partial(ledger.records.probe, _largest_answer(settings, preparation)), ledger.charges.void
+    )
+    probe = ReadinessProbe(preparation, queue, storage)
     background = BackgroundTasks(
         probe,
         ledger,
@@ -82,7 +105,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        batcher.start()
+        queue.start()
         background_task = asyncio.create_task(background.run())
         try:
             yield
@@ -90,21 +113,21 @@ def create_app(
             background_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await background_task
-            await asyncio.to_thread(batcher.stop)
+            await asyncio.to_thread(queue.stop)
 
     app = _routed(lifespan=lifespan)
     limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     app.state.services = Services(
-        info=encoder.info,
+        info=preparation.info,
         image_limits=limits,
-        prepare=partial(prepare, encoder=encoder, limits=limits),
+        prepare=partial(prepare, preparation=preparation, limits=limits),
         ledger=ledger,
         metered_encoder=MeteredEncoder(
-            batcher,
+            queue,
             ledger.charges,
             metrics,
             storage=storage,
-            info=encoder.info,
+            info=preparation.info,
             settings=settings,
         ),
         storage=storage,
@@ -125,9 +148,9 @@ def create_app(
     return app
 
 
-def _largest_answer(settings: VendorSettings, encoder: Encoder) -> int:
+def _largest_answer(settings: VendorSettings, preparation: Preparation) -> int:
     """The size of the largest answer in base64, in bytes: what a sale may write."""
-    return settings.max_items * encoder.info.dim * 16 // 3
+    return settings.max_items * preparation.info.dim * 16 // 3
 
 
 def _alert_sender(ledger: Ledger, settings: VendorSettings) -> Webhook | None:

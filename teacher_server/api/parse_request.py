@@ -22,8 +22,8 @@ from teacher_server.api.request_items import ItemReader, images_problem
 from teacher_server.canonical_json import canonical_sha256
 from teacher_server.errors import ImageRefused, TextRefused
 from teacher_server.inference.decode_image import ImageLimits, decode_image
-from teacher_server.inference.model_info import Encoder, Prepared
-from teacher_server.inference.recorded import RecordedEncoder
+from teacher_server.inference.model_info import Preparation, Prepared
+from teacher_server.inference.recorded import RecordedItems
 from teacher_server.settings import VendorSettings
 
 EncodingFormat = Literal["float", "base64"]
@@ -172,7 +172,7 @@ class RequestParser:
 
 
 def prepare(
-    items: Sequence[str | bytes], *, encoder: Encoder, limits: ImageLimits
+    items: Sequence[str | bytes], *, preparation: Preparation, limits: ImageLimits
 ) -> list[Prepared]:
     """Decode all images and tokenize all texts.
 
@@ -183,28 +183,30 @@ def prepare(
     refused: list[tuple[int, ImageRefused]] = []
     for index, item in enumerate(items):
         if isinstance(item, str):
-            prepared.append(_prepare_text(index, item, encoder))
+            prepared.append(_prepare_text(index, item, preparation))
             continue
         try:
             # Decoded for a recording too, so that it refuses what a model refuses.
             image = decode_image(item, limits)
-            found = encoder.prepare_item(item) if isinstance(encoder, RecordedEncoder) else None
+            found = (
+                preparation.prepare_item(item) if isinstance(preparation, RecordedItems) else None
+            )
         except ImageRefused as error:
             refused.append((index, error))
             prepared.clear()  # nothing of this request will be embedded
             continue
         if not refused:
-            prepared.append(found or encoder.prepare_image(image))
+            prepared.append(found or preparation.prepare_image(image))
     if refused:
         raise images_problem(refused)
     return prepared
 
 
-def _prepare_text(index: int, text: str, encoder: Encoder) -> Prepared:
-    if not isinstance(encoder, RecordedEncoder):
-        return encoder.prepare_text(text)
+def _prepare_text(index: int, text: str, preparation: Preparation) -> Prepared:
+    if not isinstance(preparation, RecordedItems):
+        return preparation.prepare_text(text)
     try:
-        return encoder.prepare_item(text)
+        return preparation.prepare_item(text)
     except TextRefused as error:
         reason = f"item {index}: {error}"
         raise Problem(Code.INVALID_REQUEST, reason, param="input", index=index) from error

@@ -14,7 +14,8 @@ from teacher_server.api.cancellation import run_uncancelled, uncancelled
 from teacher_server.api.problem_types import Code
 from teacher_server.api.problems import Problem
 from teacher_server.api.render_response import wire_bytes, with_receipt
-from teacher_server.inference.batcher import Batcher, QueueFull, Vector
+from teacher_server.errors import EncoderLost
+from teacher_server.inference.batcher import EncoderQueue, QueueFull, Vector
 from teacher_server.inference.model_info import ModelInfo, Prepared
 from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.embeddings_digest import embeddings_sha256
@@ -45,7 +46,7 @@ class MeteredEncoder:
 
     def __init__(
         self,
-        batcher: Batcher,
+        queue: EncoderQueue,
         charges: Charges,
         metrics: Metrics,
         *,
@@ -53,7 +54,7 @@ class MeteredEncoder:
         info: ModelInfo,
         settings: VendorSettings,
     ) -> None:
-        self._batcher = batcher
+        self._queue = queue
         self._charges = charges
         self._metrics = metrics
         self._storage = storage
@@ -65,12 +66,12 @@ class MeteredEncoder:
     @property
     def depth(self) -> int:
         """Items waiting for the model."""
-        return self._batcher.depth
+        return self._queue.depth
 
     @property
     def seconds_since_heartbeat(self) -> float:
-        """Seconds since the last heartbeat of the encoder's thread."""
-        return self._batcher.seconds_since_heartbeat
+        """Seconds since the encoder's last sign of life."""
+        return self._queue.seconds_since_heartbeat
 
     def check_queue(self) -> None:
         """Raise a Problem if the queue is full, before any work is done for the request."""
@@ -136,9 +137,11 @@ class MeteredEncoder:
     async def _embed(self, prepared: Sequence[Prepared]) -> list[Vector]:
         try:
             async with asyncio.timeout(self._answer_seconds):
-                return await self._batcher.encode(prepared)
+                return await self._queue.encode(prepared)
         except QueueFull as error:
             raise Problem(Code.OVERLOADED, str(error)) from error
+        except EncoderLost as error:
+            raise Problem(Code.NOT_READY, str(error)) from error
         except TimeoutError as error:
             raise Problem(Code.NOT_READY, "the model did not answer in time") from error
 

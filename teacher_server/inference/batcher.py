@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,33 @@ from teacher_server.tracing import record
 
 Vector = NDArray[np.float32]
 _HEARTBEAT_SECONDS = 0.5
+
+
+class EncoderQueue(Protocol):
+    """Where items wait for an encoder: a Batcher in this process, or encoders in others."""
+
+    def start(self) -> None:
+        """Begin to embed."""
+        ...
+
+    def stop(self) -> None:
+        """End it; items that wait are cancelled."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """Number of waiting items."""
+        ...
+
+    @property
+    def seconds_since_heartbeat(self) -> float:
+        """Seconds since the encoder's last sign of life."""
+        ...
+
+    async def encode(self, items: Sequence[Prepared]) -> list[Vector]:
+        """The embeddings of all items, in their order. Raises QueueFull, EncoderFailed or
+        EncoderLost."""
+        ...
 
 
 class QueueFull(VendorError):

@@ -17,9 +17,10 @@ from teacher_server.errors import ModelUnavailable, SettingsError
 from teacher_server.inference.model_info import ModelInfo, Prepared, Vectors
 from teacher_server.inference.model_source import ModelSource, resolve_model
 from teacher_server.inference.onnx_engine import onnx_image_tower, require_onnx
+from teacher_server.inference.open_clip_preparation import OpenClipPreparation
 from teacher_server.inference.precision import example_images, in_bfloat16
 from teacher_server.inference.preprocessing import preprocessing_of
-from teacher_server.inference.tokenizer import count_tokens, describe_tokenizer, use_fast_merges
+from teacher_server.inference.tokenizer import describe_tokenizer, use_fast_merges
 from teacher_server.inference.traced import Network, traced_image_tower
 from teacher_server.inference.weights import require_only_tensors, sha256_of
 
@@ -130,9 +131,7 @@ class OpenClipEncoder:
         # TF32 convolutions are the default on a GPU, and would exceed the promised error of 1e-5.
         torch.backends.cudnn.allow_tf32 = False
         self._network = network.eval().requires_grad_(False).to(self._device, torch.float32)
-        self._tokenize = tokenize
         config = open_clip.transform.PreprocessCfg(**self._network.visual.preprocess_cfg)
-        self._transform = open_clip.transform.image_transform_v2(config, is_train=False)
         self._input_size = config.input_size
         self._engine = engine
         probe = tokenize(["probe"])
@@ -148,7 +147,7 @@ class OpenClipEncoder:
             dim = self._network.encode_text(probe.to(self._device)).shape[-1]
         # What runs by default is not named: names and fingerprints of version 0.1 stay.
         variant = [one for one in (precision, engine) if one not in ("fp32", "torch")]
-        self._info = ModelInfo(
+        info = ModelInfo(
             id="+".join((source.id, *variant)),
             weights_sha256=sha256_of(source.checkpoint),
             dim=int(dim),
@@ -165,11 +164,13 @@ class OpenClipEncoder:
                 **({"engine": engine} if engine != "torch" else {}),
             },
         )
+        transform = open_clip.transform.image_transform_v2(config, is_train=False)
+        self.preparation = OpenClipPreparation(info, transform, tokenize)
 
     @property
     def info(self) -> ModelInfo:
         """The identity of the model."""
-        return self._info
+        return self.preparation.info
 
     def trace(self) -> None:
         """Run images without Python's lock from now on, if that gives the same bits.
@@ -188,19 +189,11 @@ class OpenClipEncoder:
 
     def prepare_image(self, image: Image.Image) -> Prepared:
         """Pixels (3, H, W) float32 after the model's inference transform."""
-        pixels: torch.Tensor = self._transform(image)
-        return Prepared("image", pixels.numpy())
+        return self.preparation.prepare_image(image)
 
     def prepare_text(self, text: str) -> Prepared:
         """Token ids (L,), cut at the model's context length as in open_clip."""
-        tokens = self._tokenize([text])[0]
-        context, length = len(tokens), count_tokens(self._tokenize, text, tokens)
-        return Prepared(
-            "text",
-            tokens.numpy(),
-            num_tokens=min(length, context),
-            cut_tokens=max(0, length - context),
-        )
+        return self.preparation.prepare_text(text)
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         """Unit vectors (N, dim) float32 of items of one modality."""

@@ -81,8 +81,8 @@ class Prepared:
     cut_tokens: int = 0
 
 
-class Encoder(Protocol):
-    """Turns prepared items of one modality into unit-length embeddings."""
+class Preparation(Protocol):
+    """Turns what a client sends into the input of one model, without the model itself."""
 
     @property
     def info(self) -> ModelInfo: ...
@@ -94,6 +94,10 @@ class Encoder(Protocol):
     def prepare_text(self, text: str) -> Prepared:
         """Tokenize one text; safe to call from any thread."""
         ...
+
+
+class Encoder(Preparation, Protocol):
+    """Turns prepared items of one modality into unit-length embeddings."""
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         """Unit vectors (N, dim) float32 of items of one modality; for one thread at a time."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,24 +29,13 @@ _CONTEXT_LENGTH: Final = 77  # tokens, of a recording that does not name another
 _LENGTH_TOLERANCE: Final = 1e-3
 
 
-class RecordedEncoder:
-    """The answers of one recording, as an Encoder: an item is found, not computed."""
+class RecordedItems:
+    """The items of one recording, without its answers."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read the recording. Raises ModelUnavailable if it is not complete."""
-        try:
-            described = json.loads((folder / "recorded.json").read_text("utf-8"))
-            lines = (folder / "items.txt").read_text("ascii").splitlines()
-            self._vectors: Vectors = np.load(folder / "vectors.npy", allow_pickle=False)
-            self._info = _model_info(folder, described, self._vectors)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            message = (
-                f"{folder} is no recording: it needs recorded.json, items.txt and vectors.npy "
-                f"({error})"
-            )
-            raise ModelUnavailable(message) from error
-        self._rows = {line: row for row, line in enumerate(lines)}
-        self._require_sound(folder, lines)
+    def __init__(self, info: ModelInfo, rows: Mapping[str, int]) -> None:
+        """`rows` has the row of the answer for each line of items.txt."""
+        self._info = info
+        self._rows = rows
 
     @property
     def info(self) -> ModelInfo:
@@ -78,6 +67,31 @@ class RecordedEncoder:
     def prepare_text(self, text: str) -> Prepared:
         """The first recorded answer, whatever the text: only the readiness probe asks this way."""
         return _prepared("text", 0)
+
+
+class RecordedEncoder(RecordedItems):
+    """The answers of one recording, as an Encoder: an item is found, not computed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the recording. Raises ModelUnavailable if it is not complete."""
+        try:
+            described = json.loads((folder / "recorded.json").read_text("utf-8"))
+            lines = (folder / "items.txt").read_text("ascii").splitlines()
+            self._vectors: Vectors = np.load(folder / "vectors.npy", allow_pickle=False)
+            info = _model_info(folder, described, self._vectors)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = (
+                f"{folder} is no recording: it needs recorded.json, items.txt and vectors.npy "
+                f"({error})"
+            )
+            raise ModelUnavailable(message) from error
+        super().__init__(info, {line: row for row, line in enumerate(lines)})
+        self._require_sound(folder, lines)
+
+    @property
+    def preparation(self) -> RecordedItems:
+        """What finds items, for a process that does not have the answers."""
+        return RecordedItems(self._info, self._rows)
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         """Return the recorded answers (N, D), bit for bit."""

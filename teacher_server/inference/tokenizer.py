@@ -79,6 +79,10 @@ class _WordMerger:
             return self._special[word]
         return self._cached_merge(word) if len(word) <= _CACHED_LENGTH else self._merge(word)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process gets a cache of its own: a cache of calls cannot be sent.
+        return type(self), (dict(self._ranks), dict(self._special))
+
     def _merge(self, word: str) -> str:
         return " ".join(merge_symbols([*word[:-1], word[-1] + "</w>"], self._ranks, self._pairs))
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from teacher_server.inference.batcher import Batcher
-from teacher_server.inference.model_info import Encoder
+from teacher_server.inference.batcher import EncoderQueue
+from teacher_server.inference.model_info import Preparation
 from teacher_server.operations.storage import Storage
 
 STUCK_SECONDS = 60.0
@@ -28,18 +28,18 @@ class Health:
 class ReadinessProbe:
     """Embeds one image and one text through the customers' queue, and writes as much as a sale."""
 
-    def __init__(self, encoder: Encoder, batcher: Batcher, storage: Storage) -> None:
-        self._encoder = encoder
-        self._batcher = batcher
+    def __init__(self, preparation: Preparation, queue: EncoderQueue, storage: Storage) -> None:
+        self._preparation = preparation
+        self._queue = queue
         self._storage = storage
         self._encoded_at: float | None = None
 
     async def run(self) -> None:
         """Run the model once; raises whatever the queue or the model raises."""
-        size = self._encoder.info.image_size
-        image = self._encoder.prepare_image(Image.new("RGB", (size, size), "white"))
-        text = self._encoder.prepare_text("a canary")
-        await self._batcher.encode([image, text])
+        size = self._preparation.info.image_size
+        image = self._preparation.prepare_image(Image.new("RGB", (size, size), "white"))
+        text = self._preparation.prepare_text("a canary")
+        await self._queue.encode([image, text])
         self._encoded_at = time.monotonic()
 
     def mark_failed(self) -> None:
@@ -48,7 +48,7 @@ class ReadinessProbe:
 
     async def health(self) -> Health:
         """The checks as `/readyz` reports them."""
-        is_alive = self._batcher.seconds_since_heartbeat < STUCK_SECONDS
+        is_alive = self._queue.seconds_since_heartbeat < STUCK_SECONDS
         return Health(
             {
                 "canary": self._encoded_at is not None,

@@ -19,3 +19,8 @@ def listen_on(host: str, port: int) -> socket.socket:
         message = f"cannot listen on {host}:{port}: {error.strerror}"
         raise SettingsError(message) from error
     return listener
+
+
+def url_of(host: str, port: int) -> str:
+    """The URL at which a server on this address is reached."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

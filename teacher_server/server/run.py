@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import signal
 import socket
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import uvicorn
 
 from teacher_server.api.app import create_app
 from teacher_server.atomic_file import write_atomically
-from teacher_server.inference.model_info import Encoder
-from teacher_server.inference.recorded import PREFIX, RecordedEncoder
 from teacher_server.ledger.ledger import open_database, open_ledger
 from teacher_server.operations.logs import configure_logging
 from teacher_server.operations.network import client_options
@@ -28,8 +22,8 @@ from teacher_server.server.connections import (
     raise_open_file_limit,
 )
 from teacher_server.server.first_key import ensure_first_key
-from teacher_server.server.freed_memory import keep_freed_memory
-from teacher_server.server.listener import listen_on
+from teacher_server.server.listener import listen_on, url_of
+from teacher_server.server.load_model import load_model
 from teacher_server.settings import VendorSettings
 from teacher_server.tracing import open_tracer
 
@@ -56,7 +50,7 @@ def serve(
         open_tracer() as tracer,
     ):
         ensure_first_key(ledger, settings, show=show)
-        encoder = _load_encoder(settings)
+        encoder = load_model(settings)
         # What is loaded until here stays: later collections need not look at it.
         gc.freeze()
         gc.enable()
@@ -84,7 +78,7 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
-        url = _url(settings.host, listener.getsockname()[1])
+        url = url_of(settings.host, listener.getsockname()[1])
 
         def listening() -> None:
             if settings.url_file is not None:
@@ -108,39 +102,3 @@ class _AnnouncingServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self.started:
             self._listening()
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _load_encoder(settings: VendorSettings) -> Encoder:
-    if settings.model.startswith(PREFIX):
-        return RecordedEncoder(Path(settings.model.removeprefix(PREFIX)).expanduser())
-    keep_freed_memory()
-    # torch takes seconds to import: errors of the ledger or the port are reported before that.
-    import torch
-
-    from teacher_server.inference.encoder import load_encoder
-    from teacher_server.inference.precision import require_bf16
-
-    if settings.dtype == "bf16":
-        require_bf16(settings.device)
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    # A thread that has computed keeps a team of OpenMP threads until it ends. With the team of this
-    # thread beside the encoder's there would be more threads than cores, and OpenMP then lets all
-    # of them sleep at once when they wait: an image took 13 ms and not 5.
-    with ThreadPoolExecutor(1) as loading:
-        encoder = loading.submit(
-            load_encoder,
-            settings.model,
-            settings.pretrained,
-            precision=settings.dtype,
-            engine=settings.engine,
-            device=settings.device,
-            preprocess=settings.preprocess,
-        ).result()
-    # The first requests need not wait for it. No daemon: the process waits for it before it ends,
-    # because torch must not be computing then.
-    threading.Thread(target=encoder.trace, name="trace").start()
-    return encoder

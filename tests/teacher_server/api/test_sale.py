@@ -113,13 +113,16 @@ def test_only_the_metered_encoder_and_its_probe_import_the_batcher() -> None:
         if "teacher_server.inference.batcher" in path.read_text(encoding="utf-8")
     }
     # render_response.py needs the type; app.py builds it, readiness.py probes, background.py
-    # waits for it.
+    # waits for it. On Ray Serve, encoder_replica.py runs it, and the others carry items to it.
     assert knowing == {
         "api/app.py",
         "api/render_response.py",
         "api/sale.py",
         "operations/background.py",
         "operations/readiness.py",
+        "ray_serve/application.py",
+        "ray_serve/encoder_replica.py",
+        "ray_serve/remote_batcher.py",
     }
 
 
@@ -144,7 +147,7 @@ def add_bypass(app: FastAPI, vendor: Vendor, encoder: WatchedEncoder) -> None:
 
     @router.get("/v1/similarity")
     async def similarity(request: Request) -> int:
-        batcher = request.app.state.services.metered_encoder._batcher
+        batcher = request.app.state.services.metered_encoder._queue
         return len(await batcher.encode([encoder.prepare_text("free")]))
 
     app.include_router(router)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from teacher_server.errors import ImageRefused, ModelUnavailable, TextRefused
-from teacher_server.inference.recorded import RecordedEncoder
+from teacher_server.inference.recorded import RecordedEncoder, RecordedItems
 
 PICTURE, TEXT = b"the bytes of a file", "café"
 
@@ -47,6 +48,17 @@ def test_what_was_not_recorded_is_refused(tmp_path: Path) -> None:
         encoder.prepare_item(PICTURE + b".")
     with pytest.raises(TextRefused, match="no answer for the text 'tea'"):
         encoder.prepare_item("tea")
+
+
+def test_another_process_finds_items_without_the_answers(tmp_path: Path) -> None:
+    encoder = RecordedEncoder(recording(tmp_path / "r"))
+    found: RecordedItems = pickle.loads(pickle.dumps(encoder.preparation))
+    assert found.info == encoder.info
+    for item in (PICTURE, TEXT):
+        assert np.array_equal(found.prepare_item(item).array, encoder.prepare_item(item).array)
+    with pytest.raises(TextRefused):
+        found.prepare_item("tea")
+    assert type(found) is RecordedItems
 
 
 def test_another_recording_is_another_model(tmp_path: Path) -> None:

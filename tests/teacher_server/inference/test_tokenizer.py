@@ -65,7 +65,7 @@ def test_a_word_twice_as_long_takes_little_more_than_twice_the_work() -> None:
 
 
 def test_the_cache_of_words_is_bounded(encoder: OpenClipEncoder) -> None:
-    tokenizer: Any = encoder._tokenize
+    tokenizer: Any = encoder.preparation._tokenize
     before = len(tokenizer.cache)
     for number in range(100):
         encoder.prepare_text(" ".join(word(1000 * number + index, 8) for index in range(200)))
@@ -78,7 +78,7 @@ def test_the_cache_of_words_is_bounded(encoder: OpenClipEncoder) -> None:
 def test_a_text_is_tokenized_once(
     encoder: OpenClipEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokenizer: Any = encoder._tokenize
+    tokenizer: Any = encoder.preparation._tokenize
     clean, cleaned = tokenizer.clean_fn, []
 
     def counted(text: str) -> str:

@@ -19,7 +19,7 @@ import pytest
 from benchmarks.support.vendor_in_process import b64, data_uri, picture
 from teacher_server.inference.encoder import load_encoder
 from teacher_server.inference.model_info import Encoder
-from teacher_server.server.run import _load_encoder
+from teacher_server.server.load_model import load_model
 from teacher_server.settings import VendorSettings
 from tests.support.vendor_process import TOKEN, Server, server_at
 
@@ -190,6 +190,6 @@ def test_the_model_is_loaded_by_a_thread_that_ends_with_its_openmp_team(
         return load_encoder(*arguments, **options)
 
     monkeypatch.setattr("teacher_server.inference.encoder.load_encoder", loaded)
-    _load_encoder(VendorSettings(threads=2))
+    load_model(VendorSettings(threads=2))
     assert threads[0] is not threading.main_thread()
     assert not threads[0].is_alive()
