@@ -244,7 +244,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     gc.disable()
     try:
         settings = _settings(arguments)
-        from teacher_server.server.run import serve
+        if settings.serve_with == "ray":
+            from teacher_server.ray_serve.run import serve
+        else:
+            from teacher_server.server.run import serve
 
         serve(
             settings,

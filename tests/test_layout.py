@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "benchmarks": {*PACKAGES, "tools", "benchmarks"},
 }
 TESTS_OF_NO_PACKAGE = {"attacks", "benchmarks", "end_to_end", "examples", "fixtures", "support"}
-TESTS_OF_NO_PACKAGE |= {"docker", "docs", "tools"}
+TESTS_OF_NO_PACKAGE |= {"docker", "docs", "tools", "with_ray"}
 MOST_LOOSE_FILES = 7
 
 

@@ -13,6 +13,7 @@ from teacher_server.doctor.finding import Finding, fault, ok, warning
 from teacher_server.doctor.read_only import sqlite_file
 from teacher_server.ledger.clock import unix_ms
 from teacher_server.operations.network import client_options
+from teacher_server.ray_serve.requirements import require_ray
 from teacher_server.server.connections import possible_connections
 from teacher_server.server.listener import listen_on
 from teacher_server.settings import VendorSettings
@@ -28,6 +29,13 @@ def port(settings: VendorSettings) -> Iterator[Finding]:
         host, number = listener.getsockname()[:2]
     chosen = f"{host}:{number}" if settings.port else f"{host}, a port that is free at the start"
     yield ok("port", f"{chosen} can be listened on")
+
+
+def serving(settings: VendorSettings) -> Iterator[Finding]:
+    """Whether Ray Serve can serve, if it is to."""
+    if settings.serve_with == "ray":
+        require_ray(settings)
+        yield ok("serving", "Ray Serve is installed, and its replicas can share the ledger")
 
 
 def open_files(settings: VendorSettings) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ def findings(read: Callable[[], VendorSettings]) -> Iterator[Finding]:
     checks = (
         ("clock", machine.clock, "set the clock"),
         ("port", machine.port, "stop what uses it, or choose another --host or --port"),
+        ("serving", machine.serving, "install the extra, and use PostgreSQL"),
         ("open files", machine.open_files, "lower --max-connections"),
         ("disk", machine.folders, "name another place, or make it readable"),
         ("webhook", machine.webhook, "correct the environment variable"),

@@ -14,6 +14,7 @@ from teacher_server.settings.user_path import user_path
 # Upper bounds keep sums and dates within what a database's integer and a calendar can hold. Beyond
 # them, a server would start, report that it is ready, and fail at every purchase.
 LONGEST_SECONDS = 86_400
+MOST_REPLICAS = 1000
 
 
 def _numbers(value: object) -> object:
@@ -104,6 +105,24 @@ class VendorSettings(BaseSettings):
         ge=1,
         le=LONGEST_SECONDS,
         description="how long open requests may take to finish after a stop signal, in seconds",
+    )
+
+    serve_with: Literal["uvicorn", "ray"] = Field(
+        "uvicorn",
+        description="what serves the requests: uvicorn in this process, or Ray Serve with replicas "
+        "of the API and of the model, on a PostgreSQL ledger",
+    )
+    min_api_replicas: int = Field(
+        2, ge=1, le=MOST_REPLICAS, description="replicas of the API on Ray Serve, at least"
+    )
+    max_api_replicas: int = Field(
+        4, ge=1, le=MOST_REPLICAS, description="replicas of the API on Ray Serve, at most"
+    )
+    min_encoder_replicas: int = Field(
+        1, ge=1, le=MOST_REPLICAS, description="replicas of the model on Ray Serve, at least"
+    )
+    max_encoder_replicas: int = Field(
+        2, ge=1, le=MOST_REPLICAS, description="replicas of the model on Ray Serve, at most"
     )
 
     header_seconds: int = Field(
@@ -200,6 +219,20 @@ class VendorSettings(BaseSettings):
         if self.image_std is not None and min(self.image_std) <= 0:
             message = "image_std must be positive: pixels are divided by it"
             raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _most_replicas_are_not_fewer_than_least(self) -> Self:
+        for kind, least, most in (
+            ("api", self.min_api_replicas, self.max_api_replicas),
+            ("encoder", self.min_encoder_replicas, self.max_encoder_replicas),
+        ):
+            if most < least:
+                message = (
+                    f"max_{kind}_replicas is {most}, fewer than min_{kind}_replicas, {least}: "
+                    f"raise it or lower the other"
+                )
+                raise ValueError(message)
         return self
 
     @model_validator(mode="after")

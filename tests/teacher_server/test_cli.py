@@ -280,7 +280,7 @@ def test_serve_has_no_flag_for_a_secret() -> None:
 def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {}
     monkeypatch.setattr(
-        "teacher_server.server.run.serve",
+        "teacher_server.ray_serve.run.serve",
         lambda settings, **_: given.update(dict(settings)),
     )
     wanted: dict[str, object] = {}
@@ -288,6 +288,7 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
         "dtype": "bf16",
         "engine": "onnx",
         "log_format": "json",
+        "serve_with": "ray",
         "url_file": "url",
         "threads": "3",
     }
