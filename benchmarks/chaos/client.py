@@ -65,7 +65,12 @@ def run_client(spec: Spec) -> int:
 
 async def _buy(spec: Spec, history: History) -> None:
     kill_switch = KillSwitch(history, **spec.get("kill_switch", {}))
-    transport = RecordingTransport(httpx.AsyncHTTPTransport(), history, kill_switch)
+    transport = RecordingTransport(
+        httpx.AsyncHTTPTransport(),
+        history,
+        kill_switch,
+        is_behind_proxy=spec.get("is_behind_proxy", False),
+    )
     async with httpx.AsyncClient(transport=transport, base_url=spec["url"], timeout=5.0) as http:
         timing = Timing(retry=RETRIES, random=Random(spec["run"]))
         vendor = VendorClient(http, SecretStr(spec["key"]), timing)
@@ -113,9 +118,15 @@ class RecordingTransport(httpx.AsyncBaseTransport):
     """A transport that logs purchases and recoveries, and may be killed around a send."""
 
     def __init__(
-        self, inner: httpx.AsyncBaseTransport, history: History, kill_switch: KillSwitch
+        self,
+        inner: httpx.AsyncBaseTransport,
+        history: History,
+        kill_switch: KillSwitch,
+        *,
+        is_behind_proxy: bool = False,
     ) -> None:
         self._inner = inner
+        self._is_behind_proxy = is_behind_proxy
         self._history = history
         self._kill_switch = kill_switch
         self._number = 0
@@ -142,7 +153,9 @@ class RecordingTransport(httpx.AsyncBaseTransport):
             self._history.write("info", op=op, cause=type(error).__name__)
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        body = _RecordedBody(response.stream, self._history, op, response)
+        body = _RecordedBody(
+            response.stream, self._history, op, response, is_behind_proxy=self._is_behind_proxy
+        )
         return httpx.Response(
             response.status_code,
             headers=response.headers,
@@ -171,12 +184,19 @@ class _RecordedBody(httpx.AsyncByteStream):
     """An answer's body; its outcome is logged before the client can act on it."""
 
     def __init__(
-        self, stream: httpx.AsyncByteStream, history: History, op: int, response: httpx.Response
+        self,
+        stream: httpx.AsyncByteStream,
+        history: History,
+        op: int,
+        response: httpx.Response,
+        *,
+        is_behind_proxy: bool,
     ) -> None:
         self._stream = stream
         self._history = history
         self._op = op
         self._response = response
+        self._is_behind_proxy = is_behind_proxy
         self._is_logged = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -188,7 +208,11 @@ class _RecordedBody(httpx.AsyncByteStream):
         except BaseException as error:
             self._log("info", cause=type(error).__name__)
             raise
-        self._log(**_outcome(self._response, b"".join(parts)))
+        if self._is_behind_proxy and _is_of_proxy(self._response):
+            # What it says for a vendor that has died: only the ledger knows the outcome.
+            self._log("info", cause=f"{self._response.status_code} of the proxy")
+        else:
+            self._log(**_outcome(self._response, b"".join(parts)))
 
     async def aclose(self) -> None:
         self._log("info", cause="closed early")
@@ -213,6 +237,12 @@ def _purchase_of(request: httpx.Request) -> dict[str, Any]:
     if request.url.path.startswith(RECOVERY):
         return {"what": "recover", "key": request.url.path.removeprefix(RECOVERY)}
     return {}
+
+
+def _is_of_proxy(response: httpx.Response) -> bool:
+    """Whether an error is not the vendor's, which sends each of its errors as a problem."""
+    is_problem = response.headers.get("Content-Type", "").startswith("application/problem+json")
+    return response.status_code >= 500 and not is_problem
 
 
 def _outcome(response: httpx.Response, content: bytes) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from benchmarks.chaos.collect import gather
 from benchmarks.chaos.observations import Evidence
 from benchmarks.chaos.operations import operations
 from benchmarks.chaos.process_pool import process_pool
+from benchmarks.chaos.ray_supervisor import RaySupervisor
 from benchmarks.chaos.scenario import Scenario, make_scenario
 from benchmarks.chaos.supervisor import ChaosSettings, Supervisor
 from benchmarks.support.databases import empty_database, open_ledger
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run, write the result and log a one-line summary; return 1 if a fault was found."""
     made = parser()
     arguments = made.parse_args(argv)
+    if arguments.serve_with == "ray" and arguments.database == "sqlite":
+        made.error("--serve-with ray: replicas share a ledger; use --database postgresql")
     if arguments.database == "sqlite" and arguments.vendors not in {None, 1}:
         made.error("--vendors: one SQLite file has one vendor; use --database postgresql")
     if arguments.database == "sqlite" and arguments.pooler:
@@ -88,6 +91,8 @@ def parser() -> argparse.ArgumentParser:
         help="replicas on one database (default: 1 with sqlite, which has room for one, else 2)",
     )
     add("--pooler", action="store_true", help="PgBouncer before PostgreSQL, in transaction mode")
+    add("--serve-with", choices=("uvicorn", "ray"), default="uvicorn", help="of the vendors")
+    add("--replicas", type=int, default=2, help="of the API and of the model with ray, each")
     add("--seed", type=int, default=1, help="random seed for faults and kills")
     add("--kill-every", type=float, default=1.5, help="mean time between random kills, seconds")
     add(
@@ -117,7 +122,7 @@ async def chaos(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         settings = ChaosSettings(
             folder=folder,
             dsn=dsn,
-            vendors=arguments.vendors or (1 if arguments.database == "sqlite" else 2),
+            vendors=_vendors(arguments),
             seed=arguments.seed,
             seconds=arguments.seconds,
             grace_seconds=_GRACE_SECONDS,
@@ -128,7 +133,11 @@ async def chaos(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             options=VENDOR_OPTIONS | own,
         )
         async with process_pool(folder / "processes.log") as processes:
-            run = Supervisor(scenario, settings, processes)
+            run = (
+                RaySupervisor(scenario, settings, processes, replicas=arguments.replicas)
+                if arguments.serve_with == "ray"
+                else Supervisor(scenario, settings, processes)
+            )
             started = time.monotonic()
             progress = asyncio.create_task(_log_progress(run, started))
             try:
@@ -140,8 +149,15 @@ async def chaos(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         faults = await asyncio.to_thread(_ledger_faults, dsn, own)
         verdict = await asyncio.to_thread(check, evidence)
     return _result(arguments, run, evidence, verdict, seconds=seconds, recovery=recovery) | {
-        "faults_found": [*faults, *verdict.faults]
+        "faults_found": [*faults, *verdict.faults, *run.untested]
     }
+
+
+def _vendors(arguments: argparse.Namespace) -> int:
+    """The vendors that run as processes of their own; with Ray, all are its replicas."""
+    if arguments.serve_with == "ray":
+        return 0
+    return int(arguments.vendors or (1 if arguments.database == "sqlite" else 2))
 
 
 def create_keys(dsn: str, scenario: Scenario, options: dict[str, Any]) -> None:
@@ -202,7 +218,8 @@ def _result(
     return counts | {
         "database": arguments.database,
         "pooler": "PgBouncer" if arguments.pooler else None,
-        "vendors": run.settings.vendors,
+        "serve_with": arguments.serve_with,
+        "vendors": run.settings.vendors or arguments.replicas,
         "mid_batch_kills": run.mid_batch_kills,
         "clients": sum(plan.num_clients for plan in run.scenario.plans),
         "caches": len(run.scenario.plans),
@@ -216,7 +233,7 @@ def _result(
         "connections": run.proxy.connections,
         "faults": dict(run.proxy.faults),
         "kills": dict(run.kills),
-        "lives": dict(run.starts),
+        "lives": dict(run.lives),
         "seconds": round(seconds, 1),
         "recovery_seconds": round(recovery, 1),
     }

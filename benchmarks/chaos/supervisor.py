@@ -111,6 +111,11 @@ class Supervisor:
             await self.proxy.stop()
 
     @property
+    def is_behind_proxy(self) -> bool:
+        """Whether a proxy of the vendor may answer for a vendor that was killed."""
+        return False
+
+    @property
     def kills(self) -> Counter[str]:
         """Killed processes by role and point: "vendor after-commit", "client at random"."""
         return Counter(f"{name.partition('-')[0]} {self._point(name)}" for name in self.killed)
@@ -123,6 +128,16 @@ class Supervisor:
             sum(name.startswith(f"vendor-{number}-") for name in killed)
             for number in range(self.settings.vendors)
         ]
+
+    @property
+    def lives(self) -> Counter[str]:
+        """The processes started by role."""
+        return self.starts
+
+    @property
+    def untested(self) -> list[str]:
+        """What the test did not test, as sentences: it is to be run again for longer."""
+        return []
 
     def _point(self, name: str) -> str:
         """The kill point that ended a killed process, or "at random"."""
@@ -192,6 +207,7 @@ class Supervisor:
                 "batch_size": random.choice((1, 4, 8, 16, 32)),
                 "concurrency": random.choice((1, 2, 4)),
                 "history": str(self.history_of(name)),
+                "is_behind_proxy": self.is_behind_proxy,
             }
             if not self._is_calm and random.random() < CLIENT_KILL_SHARE:
                 spec["kill_switch"] = _kill_point(random, client.POINTS, self.settings.client_nth)

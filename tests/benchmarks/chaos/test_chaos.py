@@ -59,3 +59,11 @@ def test_one_sqlite_file_has_neither_several_vendors_nor_a_pooler(
     with pytest.raises(SystemExit):
         main(["--database", "sqlite", *option])
     assert "--database postgresql" in capsys.readouterr().err
+
+
+def test_replicas_of_ray_serve_do_not_share_one_sqlite_file(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--serve-with", "ray", "--database", "sqlite"])
+    assert "--database postgresql" in capsys.readouterr().err
