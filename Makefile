@@ -8,8 +8,11 @@ STAMP := .venv/.installed
 # (docs/decisions/0005), and a test plants one.
 ACCEPTED_ADVISORIES := --ignore-vuln CVE-2025-69872 --ignore-vuln GHSA-w8v5-vhqr-4h9v
 
+# As in the extra `ray` of pyproject.toml.
+RAY := ray[serve]==2.60.*
+
 .DEFAULT_GOAL := help
-.PHONY: help setup test-programs demo test check fmt serve data teacher lock docs openapi compose-test chaos vendors-test bench bench-quick evidence evidence-quick structure clean
+.PHONY: help setup test-programs demo test check fmt serve data teacher lock docs openapi compose-test ray-test chaos vendors-test bench bench-quick evidence evidence-quick structure clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +75,15 @@ openapi: setup ## write docs/reference/openapi.json from the app
 
 compose-test: ## test the containers with a real Docker engine (root, Debian, 20 minutes; not part of test)
 	@docker/compose-test
+
+ray-test: setup ## test the vendor on a real Ray Serve, in an environment of its own (10 minutes; not part of test)
+	@test -x build/ray/bin/python || $(BIN)/python -m venv --without-pip build/ray
+	@# It sees the project's packages, and has Ray and what Ray needs at the versions of the lock file.
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > $$(build/ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth
+	@$(BIN)/uv pip freeze --quiet --python $(BIN)/python --exclude-editable > build/ray/constraints.txt
+	@$(BIN)/uv pip install --quiet --python build/ray/bin/python -c build/ray/constraints.txt "$(RAY)"
+	@build/ray/bin/python -m pytest tests/with_ray
 
 chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries per database (30 minutes)
 	@$(BIN)/python -m benchmarks.chaos.run --database sqlite --out docs/results/chaos-sqlite.json

@@ -1,0 +1,1 @@
+"""The vendor on Ray Serve under load, while its replicas are replaced."""
