@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from teacher_server.inference.batcher import QueueFull
 from teacher_server.ledger.ledger import Ledger
@@ -19,6 +20,7 @@ SWEEP_SECONDS = 5.0
 MAINTENANCE_SECONDS = 30.0
 PURGE_SECONDS = 3600.0
 _DAY_MS = 86_400_000
+T = TypeVar("T")
 
 
 class AlertSender(Protocol):
@@ -71,7 +73,7 @@ class BackgroundTasks:
         """
         try:
             await self._storage.recover()
-            await asyncio.to_thread(self._ledger.sweep)
+            await _in_thread(self._ledger.sweep)
         except Exception as error:
             self._log_failure(
                 error, "reservations of dead servers and expired leases were not voided"
@@ -92,7 +94,7 @@ class BackgroundTasks:
         )
         try:
             # One by one, so that a vendor that is stopped waits for one batch only.
-            while purged := await asyncio.to_thread(next, batches, 0):
+            while purged := await _in_thread(partial(next, batches, 0)):
                 self._metrics.purged(purged)
         except Exception as error:
             self._log_failure(error, "old answers were not purged")
@@ -127,3 +129,14 @@ class BackgroundTasks:
         # A full disk is logged once a minute, whatever fails because of it.
         if self._storage.note(error) is None:
             _log.error(message, exc_info=error)
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """Run `call` in a worker thread until it finishes, even if the caller is cancelled: it uses the
+    ledger, which is closed after that."""
+    running = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
 from teacher_server.database.engine import write_transaction
 from teacher_server.inference.batcher import Batcher
+from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.clock import unix_ms
 from teacher_server.ledger.purchase import Price, Purchase, Reservation
 from teacher_server.operations.background import BackgroundTasks
@@ -184,3 +186,24 @@ async def test_running_tasks_purge_old_answers_by_themselves(setup: BackgroundSe
     with pytest.raises(asyncio.CancelledError):
         await running
     assert (await setup.vendor.embed("a", idempotency_key="k")).status_code == 410
+
+
+async def test_a_sweep_that_is_cut_off_ends_before_the_ledger_is_closed(
+    setup: BackgroundSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(records: Charges) -> int:
+        begun.set()
+        assert may_end.wait(30)
+        ended.set()
+        return 0
+
+    monkeypatch.setattr(Charges, "void_dead", slow)
+    sweeping = asyncio.create_task(setup.tasks().sweep())
+    await asyncio.to_thread(begun.wait, 30)
+    sweeping.cancel()
+    asyncio.get_running_loop().call_later(0.05, may_end.set)
+    with pytest.raises(asyncio.CancelledError):
+        await sweeping
+    assert ended.is_set()
