@@ -78,9 +78,17 @@ def photos(count: int, size: int) -> list[bytes]:
 
 @contextmanager
 def vendor(
-    model: str = "embedded", *, dtype: str = "fp32", engine: str = "torch", has_ledger: bool = True
+    model: str = "embedded",
+    *,
+    dtype: str = "fp32",
+    engine: str = "torch",
+    has_ledger: bool = True,
+    core: int | None = None,
 ) -> Iterator[Server]:
-    """`teacher-server serve` with its default settings, but for the limits of a key."""
+    """`teacher-server serve` with its default settings, but for the limits of a key.
+
+    With `core`, it computes with one thread and runs on that core alone.
+    """
     token = f"sk_bench_{secrets.token_hex(16)}"
     program = "teacher_server" if has_ledger else "benchmarks.embedding_servers.null_ledger"
     with tempfile.TemporaryDirectory() as folder:
@@ -96,6 +104,9 @@ def vendor(
             "REQUESTS_PER_MINUTE": str(10**6),
         }
         command = [sys.executable, "-m", program, "serve"]
+        if core is not None:
+            options["THREADS"] = "1"
+            command = ["taskset", "--cpu-list", str(core), *command]
         environment = {f"TEACHER_{name}": value for name, value in options.items()}
         with _running(command, environment) as process:
             seconds, port = _wait_until_ready(process, Path(folder, "url"))

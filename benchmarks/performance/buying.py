@@ -1,16 +1,20 @@
 """Section "buying": the client's purchase beside a load generator that sends the same images.
 
 Ours is what `distill-client` does with a folder of images: find and hash them, plan, reserve, send,
-check and store. The peer sends requests that were made before, and keeps nothing.
+check and store. The peer sends requests that were made before, and keeps nothing. Both are measured
+beside the vendor on all cores, and with a core of its own for the vendor, as if it were on another
+machine.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -36,36 +40,62 @@ _PIXELS = 72
 def measure(*, quick: bool, report: Callable[[Comparison], None]) -> None:
     """Report the images that are bought and stored in a second, beside the load generator's."""
     count = 256 if quick else 2048
+    with tempfile.TemporaryDirectory() as scratch:
+        files = _written(Path(scratch, "images"), count)
+        name = "a purchase from the embedded model"
+        with vendor() as server:
+            report(_compare(name, server, Path(scratch), files))
+        vendors, *others = sorted(os.sched_getaffinity(0))
+        if not others:
+            return
+        with vendor(core=vendors) as server, _on(set(others)):
+            report(_compare(f"{name}, which has a core of its own", server, Path(scratch), files))
+
+
+def _written(images: Path, count: int) -> list[bytes]:
     files = photos(count, _PIXELS)
-    with tempfile.TemporaryDirectory() as scratch, vendor() as server:
-        for number, file in enumerate(files):
-            path = Path(scratch, "images", f"class {number % 16}", f"{number}.jpg")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(file)
+    for number, file in enumerate(files):
+        path = images / f"class {number % 16}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file)
+    return files
 
-        def bought() -> float:
-            with tempfile.TemporaryDirectory(dir=scratch) as cache:
-                started = time.perf_counter()
-                asyncio.run(_buy(server, Path(scratch, "images"), Path(cache, "paid")))
-                return count / (time.perf_counter() - started)
 
-        def sent() -> float:
-            return server.load(
-                files,
-                clients=_OPTIONS.concurrency,
-                items=_OPTIONS.batch_size,
-                requests=count // _OPTIONS.batch_size,
-            ).items_per_second
+def _compare(name: str, server: Server, scratch: Path, files: list[bytes]) -> Comparison:
+    def bought() -> float:
+        with tempfile.TemporaryDirectory(dir=scratch) as cache:
+            started = time.perf_counter()
+            asyncio.run(_buy(server, scratch / "images", Path(cache, "paid")))
+            return len(files) / (time.perf_counter() - started)
 
-        subject = Subject(
-            section="buying",
-            name="a purchase from the embedded model",
-            unit="img/s",
-            peer="load generator",
-            better="higher",
-            goal=0.95,
-        )
-        report(compare(subject, bought, sent))
+    def sent() -> float:
+        return server.load(
+            files,
+            clients=_OPTIONS.concurrency,
+            items=_OPTIONS.batch_size,
+            requests=len(files) // _OPTIONS.batch_size,
+        ).items_per_second
+
+    subject = Subject(
+        section="buying",
+        name=name,
+        unit="img/s",
+        peer="load generator",
+        better="higher",
+        goal=0.95,
+    )
+    return compare(subject, bought, sent)
+
+
+@contextmanager
+def _on(cores: set[int]) -> Iterator[None]:
+    """Runs this process on these cores alone until the block ends."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 async def _buy(server: Server, images: Path, folder: Path) -> None:
