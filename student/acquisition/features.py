@@ -15,13 +15,14 @@ from student.models.backbone import unlike_version_0_1
 from student.models.timm_backbone import weights_name
 from student.options import TrainingOptions
 from student.training.features import untrained_features
+from student.training.pixels import Pixels
 
 _RECIPE = "features/1"
 
 
 def frozen_features(
     digests: Sequence[str],
-    pixels: NDArray[np.uint8],
+    pixels: Pixels,
     options: TrainingOptions,
     *,
     seed: int,

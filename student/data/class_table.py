@@ -6,13 +6,11 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from student.console import Terminal
 from student.data.folder.image_folder import Item
 from student.data.folder.names import listed
 from student.data.split import VALIDATION, Split
+from student.training.pixels import Pixels, checksums_of
 
 FEW = 5
 """A class with fewer images than this is marked."""
@@ -115,7 +113,7 @@ def never_trained(
 
 
 def warn_of_two_classes(
-    tables: Sequence[tuple[Sequence[Item], NDArray[np.uint8]]], terminal: Terminal
+    tables: Sequence[tuple[Sequence[Item], Pixels]], terminal: Terminal
 ) -> None:
     """Warn of images that are in two classes, by their pixels: (N, K, S, S, 3) for N items."""
     groups = list(_in_two_classes(tables))
@@ -129,21 +127,30 @@ def warn_of_two_classes(
 
 
 def _in_two_classes(
-    tables: Sequence[tuple[Sequence[Item], NDArray[np.uint8]]],
+    tables: Sequence[tuple[Sequence[Item], Pixels]],
 ) -> Iterator[list[Item]]:
-    alike: dict[bytes, dict[Item, NDArray[np.uint8]]] = defaultdict(dict)
+    alike: dict[bytes, dict[Item, tuple[Pixels, int]]] = defaultdict(dict)
     for items, pixels in tables:
-        for row, item in enumerate(items):
-            sample = pixels[row, 0, ::_ROW_STEP].tobytes()
-            alike[hashlib.blake2b(sample, digest_size=16).digest()].setdefault(item, pixels[row, 0])
+        for row, (item, mark) in enumerate(zip(items, _marks(pixels), strict=True)):
+            alike[mark].setdefault(item, (pixels, row))
     for group in alike.values():
         if len({item.class_name for item in group}) > 1:
             equal: dict[bytes, list[Item]] = defaultdict(list)
-            for item, whole in group.items():
-                equal[hashlib.blake2b(whole.tobytes()).digest()].append(item)
+            for item, (pixels, row) in group.items():
+                equal[hashlib.blake2b(pixels[row, 0].tobytes()).digest()].append(item)
             for same in equal.values():
                 if len({item.class_name for item in same}) > 1:
                     yield _one_of_each_class(same)
+
+
+def _marks(pixels: Pixels) -> Iterator[bytes]:
+    """Some bytes of each image; equal images have equal ones."""
+    if (checksums := checksums_of(pixels)) is not None:  # and nothing is read
+        yield from (checksum.tobytes() for checksum in checksums[:, 0])
+        return
+    for row in range(len(pixels)):
+        sample = pixels[row, 0][::_ROW_STEP].tobytes()
+        yield hashlib.blake2b(sample, digest_size=16).digest()
 
 
 def _one_of_each_class(items: Sequence[Item]) -> list[Item]:

@@ -37,6 +37,7 @@ from student.training.clock import StageClock
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import method_of
 from student.training.metrics import answers_of, embeddings_of, logits_of
+from student.training.pixels import images_of
 from student.training.process import keep_freed_memory
 from student.training.stored_names import stored_method_name
 from student.training.task import TrainingTask
@@ -255,12 +256,10 @@ def _training_data(
     row_of = rows_by_path(scanned.training)
     rows = [row_of[item.path] for item in split.train]
     is_whole = rows == list(range(len(scanned.stored)))
-    views = options.data.views
-    # The full table stays memory-mapped; a selection of rows is a copy.
-    pixels = scanned.stored[:, :views] if is_whole else scanned.stored[rows, :views]
+    stored = scanned.stored if is_whole else images_of(scanned.stored, rows)
     images, bought, texts = _bought(split, scanned, paid, options)
     return TrainingData(
-        pixels=pixels,
+        pixels=stored[:, : options.data.views],
         labels=np.array([scanned.label(item) for item in split.train], dtype=np.int64),
         domains=np.array([split.sources.index(i.domain) for i in split.train], dtype=np.int64),
         image_embeddings=images,
@@ -290,4 +289,4 @@ def _labelled(
 ) -> LabelledImages:
     rows = [row_of[item.path] for item in items]
     labels: NDArray[np.int64] = np.array([scanned.label(item) for item in items], dtype=np.int64)
-    return LabelledImages(name=name, pixels=scanned.clean[rows, 0], labels=labels)
+    return LabelledImages(name=name, pixels=images_of(scanned.clean, rows)[:, 0], labels=labels)

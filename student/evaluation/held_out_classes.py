@@ -24,6 +24,7 @@ from student.models.student import Student
 from student.options import Options
 from student.training.dataset import LabelledImages
 from student.training.metrics import answers_of, logits_of, nearest_texts
+from student.training.pixels import images_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,7 +95,7 @@ def held_out_classes(
     images = {
         part: LabelledImages(
             name=part,
-            pixels=scanned.clean[[row_of[item.path] for item in items], 0],
+            pixels=images_of(scanned.clean, [row_of[item.path] for item in items])[:, 0],
             labels=np.array([first + catalogue.held_out.index(item.class_name) for item in items]),
         )
         for part, items in split.unknown.items()

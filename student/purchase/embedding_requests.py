@@ -8,9 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cache.records.embedding_key import EmbeddingKey
 from student.data.folder.image_file import ImageFile
 from student.data.folder.image_folder import Item as ImageItem
@@ -18,6 +15,7 @@ from student.data.views import png
 from student.embeddings.keys import text_key, view_keys
 from student.errors import BadInput
 from student.purchase.whole_image import is_converted, whole_image, why_unfit
+from student.training.pixels import Pixels
 from student.vendor.request import Item
 from student.vendor.schemas import Limits
 
@@ -83,7 +81,7 @@ def text_requests(
 def image_requests(
     fingerprint: str,
     items: Sequence[ImageItem],
-    pixels: NDArray[np.uint8],
+    pixels: Pixels,
     order: Sequence[int],
     limits: Limits | None = None,
 ) -> list[EmbeddingRequest]:
@@ -149,5 +147,5 @@ def _digest_sent(key: EmbeddingKey, request: EmbeddingRequest | None) -> str:
         return ""
 
 
-def _rendered(pixels: NDArray[np.uint8], row: int, k: int) -> Callable[[], bytes]:
+def _rendered(pixels: Pixels, row: int, k: int) -> Callable[[], bytes]:
     return lambda: png(pixels[row, k])

@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.errors import DataError
+from student.training.pixels import Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingData:
     """Source images with labels, their stored views, and the bought embeddings of these.
 
-    pixels (N, K, S, S, 3) uint8, possibly memory-mapped; view 0 is the clean image.
+    pixels (N, K, S, S, 3) uint8, which may be larger than memory; view 0 is the clean image.
     labels (N,) int64, -1 where an image has none; domains (N,) int64. image_embeddings (N, K, D)
     float32, of which only the rows of `bought` (N, K) are read. text_embeddings (C, D) float32.
     Raises DataError if shapes or types do not fit.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     labels: NDArray[np.int64]
     domains: NDArray[np.int64]
     image_embeddings: NDArray[np.float32]
@@ -75,7 +76,7 @@ class LabelledImages:
     """
 
     name: str
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     labels: NDArray[np.int64]
     embeddings: NDArray[np.float32] | None = None
 
@@ -91,5 +92,5 @@ class LabelledImages:
             raise DataError(message)
 
 
-def _form(array: NDArray[np.uint8]) -> str:
+def _form(array: Pixels) -> str:
     return f"{array.dtype} {array.shape}"

@@ -18,6 +18,7 @@ from student.models.student import NewHead, Student, with_head
 from student.options import TrainingOptions
 from student.training.dataset import TrainingData
 from student.training.device import training_device
+from student.training.pixels import Pixels
 from student.training.sampling import torch_seed
 
 _CHUNK = 256
@@ -25,7 +26,7 @@ _CHUNK_IN_MEMORY = 1024
 
 
 def untrained_features(
-    pixels: NDArray[np.uint8],
+    pixels: Pixels,
     options: TrainingOptions,
     *,
     seed: int,
@@ -54,7 +55,7 @@ def untrained_features(
 
 
 @torch.no_grad()
-def features_of(student: Student, pixels: NDArray[np.uint8], ranks: Ranks = ALONE) -> Tensor:
+def features_of(student: Student, pixels: Pixels, ranks: Ranks = ALONE) -> Tensor:
     """The backbone's features of images (M, S, S, 3), on the student's device: (M, F).
 
     Several ranks share the images, and each gets all features. The student is left in eval mode.

@@ -20,6 +20,7 @@ from student.models.heads import EmbeddingHead
 from student.models.student import Student
 from student.training.dataset import LabelledImages
 from student.training.features import features_of
+from student.training.pixels import Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class Interval:
 
 
 @torch.no_grad()
-def logits_of(student: Student, pixels: NDArray[np.uint8], ranks: Ranks = ALONE) -> Tensor:
+def logits_of(student: Student, pixels: Pixels, ranks: Ranks = ALONE) -> Tensor:
     """Logits of images (N, S, S, 3), on the CPU: (N, C). The student is left in eval mode.
 
     Here and below, several ranks share the images, and each gets the whole result.
@@ -72,9 +73,7 @@ def score_of(student: Student, features_NF: Tensor, images: LabelledImages) -> S
 
 
 @torch.no_grad()
-def embeddings_of(
-    student: Student, pixels: NDArray[np.uint8], ranks: Ranks = ALONE
-) -> NDArray[np.float32]:
+def embeddings_of(student: Student, pixels: Pixels, ranks: Ranks = ALONE) -> NDArray[np.float32]:
     """Images (N, S, S, 3) in the teacher's space, of unit length: (N, D).
 
     The student has a projection, and is left in eval mode.
@@ -89,7 +88,7 @@ def embeddings_of(
 @torch.no_grad()
 def nearest_texts(
     student: Student,
-    pixels: NDArray[np.uint8],
+    pixels: Pixels,
     text_CD: NDArray[np.float32],
     ranks: Ranks = ALONE,
 ) -> NDArray[np.int64]:

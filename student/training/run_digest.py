@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from student.models.backbone import unlike_version_0_1
 from student.models.timm_backbone import weights_name
+from student.training.pixels import Pixels, checksums_of
 from student.training.stored_names import stored_method, stored_settings
 from student.training.task import TrainingTask
 
 _FORMAT = "training/3"  # 3: all rows, and the content of the weights file
 _AFTERWARDS = frozenset({"wise_ft"})  # applied after the last checkpoint
-_ROWS = 4096  # of pixels and embeddings at a time: tables may be larger than memory
+_ROWS = 4096  # of pixels and embeddings after each note of their shape
+_PIECE = 256  # of these rows are read at a time: tables may be larger than memory
 
 
 def run_digest(task: TrainingTask, processes: int = 1) -> str:
@@ -45,10 +47,29 @@ def run_digest(task: TrainingTask, processes: int = 1) -> str:
     hashed.update(json.dumps(plain, sort_keys=True).encode())
     for whole in (data.labels, data.domains, data.bought, data.text_embeddings, validation.labels):
         _feed(hashed, np.asarray(whole))
-    for large in (data.pixels, data.image_embeddings, validation.pixels):
-        for first in range(0, len(large), _ROWS):
-            _feed(hashed, np.asarray(large[first : first + _ROWS]))
+    _feed_pixels(hashed, data.pixels)
+    _feed_chunks(hashed, data.image_embeddings)
+    _feed_pixels(hashed, validation.pixels)
     return hashed.hexdigest()
+
+
+def _feed_pixels(hashed: hashlib._Hash, pixels: Pixels) -> None:
+    """The pixels, or, where these are read from archives, the checksum of each view instead: it is
+    compared with the view whenever that is read."""
+    if (checksums := checksums_of(pixels)) is None:
+        _feed_chunks(hashed, pixels)
+    else:
+        hashed.update(b"checksums of the pixels")
+        _feed(hashed, checksums)
+
+
+def _feed_chunks(hashed: hashlib._Hash, large: Pixels | NDArray[np.float32]) -> None:
+    for first in range(0, len(large), _ROWS):
+        last = min(first + _ROWS, len(large))
+        hashed.update(f"{large.dtype} {(last - first, *large.shape[1:])}".encode())
+        for at in range(first, last, _PIECE):
+            piece = np.ascontiguousarray(large[at : min(at + _PIECE, last)])
+            hashed.update(piece.reshape(-1).data)
 
 
 def _feed(hashed: hashlib._Hash, array: NDArray[np.generic]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from student.options import TrainingOptions
@@ -99,7 +100,7 @@ def test_the_answers_of_other_data_or_a_damaged_file_are_not_used(
     tasks = seen(monkeypatch)
     choice(images, tmp_path)
     assert len(tasks) == 1
-    inverted = replace(images.data, pixels=255 - images.data.pixels)
+    inverted = replace(images.data, pixels=255 - np.asarray(images.data.pixels))
     choice(replace(images, data=inverted), tmp_path)
     assert len(tasks) == 2
 
