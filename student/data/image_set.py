@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from student.console import Terminal
 from student.data.class_table import show_classes, show_domains, warn_of_two_classes
@@ -19,6 +19,7 @@ from student.data.pixel_table import PixelTable, pixel_table
 from student.data.split import Split, split
 from student.errors import BadInput
 from student.options import DataOptions, RunOptions
+from student.training.pixels import Pixels, images_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,9 +34,9 @@ class ImageSet:
     catalogue: Catalogue
     splits: tuple[Split, ...]
     training: tuple[Item, ...]
-    stored: NDArray[np.uint8]
+    stored: Pixels
     measured: tuple[Item, ...]
-    clean: NDArray[np.uint8]
+    clean: Pixels
 
     def label(self, item: Item) -> int:
         """The class as a number; -1 without labels."""
@@ -98,7 +99,8 @@ def render_views(
     out: Path,
     terminal: Terminal,
 ) -> ImageSet:
-    """The pixels of these splits, in the size and the views of the options, kept under `out`."""
+    """The pixels of these splits, in the size and the views of the options, kept under `out`, or
+    where the options say."""
     _warn_of_copies(splits, terminal)
     training = _distinct(item for split in splits for item in split.train)
     measured = _distinct(
@@ -107,16 +109,13 @@ def render_views(
         for part in (split.validation, *split.tests.values(), *split.unknown.values())
         for item in part
     )
-    folder = out / "pixels"
-    size, views = options.image_size, options.views
+    render = partial(
+        pixel_table, size=options.image_size, folder=out / "pixels", address=options.pixels
+    )
     with terminal.bar("rendering views") as update:
-        stored = pixel_table(
-            training, size=size, views=views, folder=folder, progress=lambda d, t: update(d, t, "")
-        )
+        stored = render(training, views=options.views, progress=lambda d, t: update(d, t, ""))
     with terminal.bar("rendering test images") as update:
-        clean = pixel_table(
-            measured, size=size, views=1, folder=folder, progress=lambda d, t: update(d, t, "")
-        )
+        clean = render(measured, views=1, progress=lambda d, t: update(d, t, ""))
     broken = {training[row]: why for row, why in stored.unreadable.items()} | {
         measured[row]: why for row, why in clean.unreadable.items()
     }
@@ -183,9 +182,10 @@ def _kept(items: Sequence[Item], table: PixelTable) -> tuple[Item, ...]:
     return tuple(item for row, item in enumerate(items) if row not in table.unreadable)
 
 
-def _kept_pixels(table: PixelTable) -> NDArray[np.uint8]:
-    # A complete table stays memory-mapped; a table with gaps is copied.
-    return table.pixels if not table.unreadable else table.pixels[table.readable()]
+def _kept_pixels(table: PixelTable) -> Pixels:
+    if not table.unreadable:
+        return table.pixels
+    return images_of(table.pixels, np.flatnonzero(table.readable()))
 
 
 def _without(split: Split, broken: set[Item]) -> Split:

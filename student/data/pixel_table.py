@@ -1,4 +1,5 @@
-"""Every image's views, rendered once into a memory-mapped table that training reads."""
+"""Every image's views, rendered once into a table that training reads: one memory-mapped file, or
+archives at any address."""
 
 import hashlib
 import json
@@ -14,10 +15,14 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from cache.storage.atomic_file import replace_file, replacing, reserve
+from student.data.archives.archive_folder import ArchiveFolder
+from student.data.archives.layout import Layout
+from student.data.archives.rendering import opened_table
 from student.data.folder.image_folder import Item
 from student.data.views import RECIPE, open_rgb, render
 from student.errors import DataError
 from student.options.folders import require_room
+from student.training.pixels import Pixels, SelectedPixels
 
 _Table: TypeAlias = np.memmap[Any, np.dtype[np.uint8]]
 _READING = "reading/3"  # how a file is decoded; version 3: a transparent grey of any depth
@@ -27,7 +32,7 @@ _READING = "reading/3"  # how a file is decoded; version 3: a transparent grey o
 class PixelTable:
     """uint8 pixels (N, K, S, S, 3), row by row with the items; rows of `unreadable` are blank."""
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     unreadable: dict[int, str]  # row -> reason
 
     def readable(self) -> NDArray[np.bool_]:
@@ -43,16 +48,21 @@ def pixel_table(
     size: int,
     views: int,
     folder: Path,
+    address: str | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> PixelTable:
-    """The items' first `views` views at `size` pixels; `folder` keeps them for the next run.
+    """The items' first `views` views at `size` pixels; `folder` keeps them for the next run, or the
+    archives at `address`, a path or a URL that fsspec reads.
 
-    The name of a table is a digest of everything that decides its pixels, and tables are written
-    atomically: a killed run leaves no partial table. `progress(done, total)` counts images. An
-    unreadable image is listed in `unreadable` and raises no error, so that a broken file does not
-    stop the run.
+    The name of a table is a digest of everything that decides its pixels. A killed run leaves no
+    partial table; of a table in archives, the next run renders what is missing. `progress(done,
+    total)` counts images. An unreadable image is listed in `unreadable` and raises no error, so
+    that a broken file does not stop the run.
     """
     name = _name(items, size=size, views=views)
+    if address is not None and items:
+        layout = Layout.of(images=len(items), views=views, size=size)
+        return _in_archives(items, ArchiveFolder(address, name), layout, progress)
     path, meta = folder / f"{name}.npy", folder / f"{name}.json"
     if not meta.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +86,24 @@ def _name(items: Sequence[Item], *, size: int, views: int) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
+def _in_archives(
+    items: Sequence[Item],
+    folder: ArchiveFolder,
+    layout: Layout,
+    progress: Callable[[int, int], None],
+) -> PixelTable:
+    def fill(rows: range, pixels: NDArray[np.uint8]) -> dict[int, str]:
+        def done(count: int, _: int) -> None:
+            progress(rows.start + count, len(items))
+
+        found = _fill(items[rows.start : rows.stop], pixels, done)
+        return {rows.start + row: reason for row, reason in found.items()}
+
+    table, unreadable = opened_table(folder, layout, fill)
+    pixels = SelectedPixels.whole(table, table.checksums)
+    return PixelTable(pixels=pixels, unreadable=unreadable)
+
+
 def _render_all(
     items: Sequence[Item],
     path: Path,
@@ -90,7 +118,11 @@ def _render_all(
     shape = (len(items), views, size, size, 3)
     require_room(path.parent, math.prod(shape), "--out")
     with replacing(path) as file:
-        return _fill(items, _new_table(file, shape), progress)
+        table = _new_table(file, shape)
+        unreadable = _fill(items, table, progress)
+        table.flush()
+        del table  # Windows renames no file that is mapped
+    return unreadable
 
 
 def _new_table(file: BinaryIO, shape: tuple[int, ...]) -> _Table:
@@ -103,7 +135,7 @@ def _new_table(file: BinaryIO, shape: tuple[int, ...]) -> _Table:
 
 
 def _fill(
-    items: Sequence[Item], table: _Table, progress: Callable[[int, int], None]
+    items: Sequence[Item], table: NDArray[np.uint8], progress: Callable[[int, int], None]
 ) -> dict[int, str]:
     views, size = table.shape[1:3]
     unreadable: dict[int, str] = {}
@@ -123,5 +155,4 @@ def _fill(
             if reason is not None:
                 unreadable[row] = reason
             progress(row + 1, len(items))
-    table.flush()
     return unreadable

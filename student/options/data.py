@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from student.options.section import Names, Positive, Section, UserPath, option
+from student.options.section import NameOrPath, Names, Positive, Section, UserPath, option
 
 
 class DataOptions(Section):
@@ -39,6 +39,13 @@ class DataOptions(Section):
     )
     views: Positive = option(
         1, "stored views of each image; the first is the image itself", identifies=True
+    )
+    pixels: NameOrPath | None = option(
+        None,
+        "where rendered views are kept: a folder, or an address that fsspec reads, such as "
+        "s3://BUCKET/FOLDER (extra remote), as tar archives from which training reads the views of "
+        "each step; without it, one memory-mapped file in --out",
+        identifies=False,
     )
     unlabelled: bool = option(
         False,

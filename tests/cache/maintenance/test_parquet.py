@@ -12,7 +12,6 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow import parquet
 
 from cache.cli import main
@@ -38,6 +37,7 @@ from tests.support.cache_purchases import (
     run_record,
     text,
 )
+from tests.support.s3_server import s3_server
 
 FIRST = embeddings_name(0)
 
@@ -58,23 +58,8 @@ def full(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Callable[[str], str]]:
-    """Makes buckets on an S3 server; s3fs finds it in the environment, as a user's does."""
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-
-        def bucket(name: str) -> str:
-            fsspec.filesystem("s3").mkdir(name)
-            return f"s3://{name}"
-
+    with s3_server() as bucket:
         yield bucket
-        fsspec.filesystem("s3").clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture(params=["folder", "s3"])

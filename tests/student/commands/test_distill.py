@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from rich.console import Console
 
 from cache.paid_cache import Intent, PaidCache, now_ms
@@ -21,6 +22,7 @@ from student.embeddings.keys import text_key
 from student.errors import BadInput, PurchaseError, VendorUnreachable
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment
+from student.models.saved import load_student
 from student.options import Options
 from student.vendor.request import purchase_key
 from tests.support.ledger_vendor import KEY, Fault, LedgerVendor, problem
@@ -256,3 +258,21 @@ def test_a_dry_run_says_how_long_training_would_take(
     assert "training vl2v-adip, erm and lp-ft takes about" in said
     assert "warning: 100,000,000 steps at 16 pixels: about" in said
     assert [path.name for path in options.run.out.iterdir()] == ["pixels"]
+
+
+def test_views_in_archives_give_the_same_students_as_one_file(
+    tmp_path: Path, run_distill: RunDistill
+) -> None:
+    """Each domain is held out in turn, so that every student reads a part of the table."""
+    pets = write_domains(tmp_path / "pets", domains=2)
+    students = []
+    for pixels in (None, str(tmp_path / "views")):
+        out = tmp_path / ("mapped" if pixels is None else "archived")
+        options = settings(pets, budget=1000, threads=1, views=2, out=out, pixels=pixels)
+        run_distill(options, LedgerVendor())
+        students.append([load_student(out / domain)[0].state_dict() for domain in ("d0", "d1")])
+        assert (out / "pixels").exists() == (pixels is None)
+    assert len(list((tmp_path / "views").glob("*/*.tar"))) == 2  # what is trained on, and measured
+    for one, other in zip(*students, strict=True):
+        assert one.keys() == other.keys()
+        assert [name for name in one if not torch.equal(one[name], other[name])] == []

@@ -4,6 +4,7 @@ import io
 import shutil
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from student.console import Terminal
@@ -12,18 +13,21 @@ from tests.support.pictures import write_domains, write_picture
 from tests.support.small_grid import settings
 
 
-def _printed(root: Path, out: Path, *targets: str) -> str:
-    options = settings(root, out=out).changed(target_domain=list(targets), image_size=32)
+def _printed(root: Path, out: Path, *targets: str, **more: object) -> str:
+    options = settings(root, out=out, **more).changed(target_domain=list(targets), image_size=32)
     text = io.StringIO()
     load_image_set(options.data, options.run, Terminal(Console(file=text, width=200)))
     return text.getvalue()
 
 
-def test_an_image_in_two_classes_is_reported_before_anything_is_bought(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pixels", [None, "memory://two-classes"])
+def test_an_image_in_two_classes_is_reported_before_anything_is_bought(
+    pixels: str | None, tmp_path: Path
+) -> None:
     root = write_domains(tmp_path / "set")
     for number in range(4):
         shutil.copy(root / "d0" / "c0" / f"i{number}.png", root / "d0" / "c1" / f"dup{number}.png")
-    assert "4 images are in two classes" in _printed(root, tmp_path / "out", "d2")
+    assert "4 images are in two classes" in _printed(root, tmp_path / "out", "d2", pixels=pixels)
 
 
 def test_a_class_of_a_held_out_domain_alone_is_said_to_count_as_wrong(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from student.data.archives import layout
 from student.data.folder.image_folder import discover
 from student.data.pixel_table import pixel_table
 from student.data.views import open_rgb, render
@@ -96,3 +97,38 @@ def test_a_file_system_that_cannot_reserve_blocks_gets_zeros_first(
     np.testing.assert_array_equal(usual.pixels, other.pixels)
     (first,) = (tmp_path / "usual").glob("*.npy")
     assert first.read_bytes() == (tmp_path / "other" / first.name).read_bytes()
+
+
+@pytest.fixture
+def small_archives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives of a few images, so that a test has several."""
+    monkeypatch.setattr(layout, "ARCHIVE_BYTES", 9000)
+
+
+@pytest.mark.usefixtures("small_archives")
+def test_a_table_in_archives_has_the_pixels_of_the_mapped_one(tmp_path: Path) -> None:
+    root = write_domains(tmp_path / "set")
+    (root / "d0" / "c0" / "i1.png").write_bytes(b"not an image")
+    items = discover(root).items
+    counted: list[int] = []
+    mapped = pixel_table(items, size=8, views=3, folder=tmp_path / "pixels")
+    archived = pixel_table(
+        items,
+        size=8,
+        views=3,
+        folder=tmp_path / "unused",
+        address=str(tmp_path / "archives"),
+        progress=lambda done, total: counted.append(total - done),
+    )
+    assert len(list((tmp_path / "archives").glob("*/*.tar"))) == 15
+    assert list(archived.unreadable) == list(mapped.unreadable) == [1]
+    np.testing.assert_array_equal(
+        np.asarray(archived.pixels), np.asarray(mapped.pixels), strict=True
+    )
+    assert counted == list(range(29, -1, -1))
+    assert not (tmp_path / "unused").exists()
+
+
+def test_no_items_make_no_archive(tmp_path: Path) -> None:
+    table = pixel_table((), size=8, views=2, folder=tmp_path, address="nosuch://bucket")
+    assert table.pixels.shape == (0, 2, 8, 8, 3)
