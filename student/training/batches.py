@@ -8,6 +8,7 @@ Shapes: B batch, K views, S pixels a side, D teacher dimensions, F features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,6 +78,29 @@ class _Fresh:
     of: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Shown:
+    """What a step shows on this rank: view `views` (B,) of the images `rows` (B,), of which the
+    views `bought` (B, K) were bought; whether that one was `paid` (B,), and whether its target is
+    the `mean` (B,) of them all."""
+
+    rows: NDArray[np.int64]
+    views: NDArray[np.int64]
+    bought: NDArray[np.bool_]
+    paid: NDArray[np.bool_]
+    mean: NDArray[np.bool_]
+    fresh: _Fresh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Begun:
+    """A step whose stored views are being read; `read` waits for them."""
+
+    step: int
+    shown: _Shown
+    read: Callable[[], Tensor]
+
+
 class PixelBatches:
     """Pixels of balanced batches.
 
@@ -96,8 +120,28 @@ class PixelBatches:
         self._device = device
         self._options = options
         self._stored = StoredPixels(source.data.pixels, device)
+        self._begun: _Begun | None = None
 
     def __call__(self, step: int) -> Batch:
+        data = self._source.data
+        begun = self._begun
+        if begun is None or begun.step != step:
+            begun = self._begin(step)
+        shown, stored = begun.shown, begun.read()
+        self._begun = self._begin(step + 1)  # is read while this step trains
+        rows_B, mean_B, paid_B = shown.rows, shown.mean, shown.paid
+        image_BD = _embeddings(data, rows_B, shown.views, paid_B)
+        if mean_B.any():
+            image_BD[mean_B] = _mean_embeddings(
+                data.image_embeddings[rows_B[mean_B]], shown.bought[mean_B]
+            )
+        return _batch(data, self._pixels(step, stored, shown.fresh), rows_B, image_BD, paid_B)
+
+    def _begin(self, step: int) -> _Begun:
+        shown = self._shown(step)
+        return _Begun(step=step, shown=shown, read=self._stored.begin(shown.rows, shown.views))
+
+    def _shown(self, step: int) -> _Shown:
         source = self._source
         rows_B = source.sampler.indices(step)
         bought_BK = source.bought[rows_B]
@@ -110,29 +154,20 @@ class PixelBatches:
         views_B = np.where(mean_B | clean_B, 0, views_B)
         fresh_B = mean_B | (alone_B & ~kept_B)
         own = source.ranks.part(len(rows_B))
-        fresh = _Fresh(
-            at=fresh_B[own], first=int(fresh_B[: own.start].sum()), of=int(fresh_B.sum())
+        return _Shown(
+            rows=rows_B[own],
+            views=views_B[own],
+            bought=bought_BK[own],
+            paid=paid_B[own],
+            mean=mean_B[own],
+            fresh=_Fresh(
+                at=fresh_B[own], first=int(fresh_B[: own.start].sum()), of=int(fresh_B.sum())
+            ),
         )
-        rows_B, views_B, paid_B = rows_B[own], views_B[own], paid_B[own]
-        bought_BK, mean_B = bought_BK[own], mean_B[own]
-        pixels = self._pixels(step, rows_B, views_B, fresh)
-        image_BD = _embeddings(source.data, rows_B, views_B, paid_B)
-        if mean_B.any():
-            image_BD[mean_B] = _mean_embeddings(
-                source.data.image_embeddings[rows_B[mean_B]], bought_BK[mean_B]
-            )
-        return _batch(source.data, pixels, rows_B, image_BD, paid_B)
 
-    def _pixels(
-        self,
-        step: int,
-        rows_B: NDArray[np.int64],
-        views_B: NDArray[np.int64],
-        fresh: _Fresh,
-    ) -> Tensor:
+    def _pixels(self, step: int, pixels: Tensor, fresh: _Fresh) -> Tensor:
         """The stored views (B, S, S, 3), with a new view of each fresh image."""
         source, chance = self._source, self._options.line_drawing_prob
-        pixels = self._stored(rows_B, views_B)
         if not fresh.at.any():
             return pixels
         at_B = torch.from_numpy(fresh.at).to(self._device)
