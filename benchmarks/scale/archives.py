@@ -1,0 +1,221 @@
+"""Training from a table of views in archives, beside training from one mapped file of them.
+
+    python -m benchmarks.scale.archives [--out FILE] [--gigabytes N] [--steps N] [--rounds N]
+
+Both tables have the same random pixels. The time of a step is measured in turn: mapped, archives,
+mapped, and so on. Memory is measured in training runs of their own, whose processes may not take
+more than `LIMIT_BYTES` beyond what they have when they start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.scale.stages import PeakMemory, anonymous_bytes
+from student.data.archives.archive_folder import ArchiveFolder
+from student.data.archives.layout import Layout
+from student.data.archives.rendering import opened_table
+from student.options import TrainingOptions
+from student.training.dataset import LabelledImages, TrainingData
+from student.training.methods import METHODS
+from student.training.pixels import Pixels, SelectedPixels
+from student.training.task import TrainingTask
+from student.training.train import train
+from tools.provenance import ROOT, commit
+
+RESULTS: Final = ROOT / "docs/results/scale-archives.json"
+LIMIT_BYTES: Final = 2**30
+_KINDS: Final = ("mapped", "archives")
+_PIXELS: Final = 224
+_DOMAINS: Final = 5
+_CLASSES: Final = 10
+_SMALL: Final = "test_efficientnet"  # a network that takes no memory worth mentioning
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make both tables, train from each, and write the figures as JSON."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(arguments)
+    layout = Layout.of(
+        images=max(2 * _DOMAINS, int(options.gigabytes * 1e9) // (3 * _PIXELS**2)),
+        views=1,
+        size=_PIXELS,
+    )
+    with tempfile.TemporaryDirectory(prefix="archives-", dir=options.folder) as folder:
+        tables = Tables(Path(folder), layout)
+        tables.make()
+        result: dict[str, Any] = {
+            "provenance": {
+                "command": shlex.join(["python", "-m", "benchmarks.scale.archives", *arguments]),
+                "commit": commit(),
+                "seed": 0,
+                "machine": f"{os.cpu_count()} hardware threads",
+            },
+            "table_bytes": layout.images * layout.view_bytes,
+            "archives": layout.archives,
+            "memory": _memory(tables, options.steps),
+        }
+        if options.rounds > 0:
+            timed = _step_times(tables, options.backbone, options.steps, options.rounds)
+            result["steps"] = timed
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+class Tables:
+    """One table of random pixels, as a mapped file and as archives, in a folder."""
+
+    def __init__(self, folder: Path, layout: Layout) -> None:
+        self._folder = folder
+        self.layout = layout
+
+    def make(self) -> None:
+        """Write both."""
+        mapped = np.lib.format.open_memmap(
+            self._folder / "table.npy", mode="w+", dtype=np.uint8, shape=self.layout.shape
+        )
+        for number in range(self.layout.archives):
+            rows = self.layout.rows(number)
+            _fill(rows, mapped[rows.start : rows.stop])
+        mapped.flush()
+        self.pixels("archives")
+
+    def pixels(self, kind: str) -> Pixels:
+        """The table of this kind, as a run opens it."""
+        if kind == "mapped":
+            found: Pixels = np.load(self._folder / "table.npy", mmap_mode="r")
+            return found
+        folder = ArchiveFolder(str(self._folder), "table")
+        table = opened_table(folder, self.layout, _fill).table
+        return SelectedPixels.whole(table, table.checksums)
+
+
+def _fill(rows: range, pixels: NDArray[np.uint8]) -> dict[int, str]:
+    for row, image in zip(rows, pixels, strict=True):
+        source = np.random.default_rng(row)
+        image[:] = source.integers(0, 256, image.shape, dtype=np.uint8)
+    return {}
+
+
+def _step_times(tables: Tables, backbone: str, steps: int, rounds: int) -> dict[str, Any]:
+    """The median seconds of a step of each kind, in every round, and the ratio of their medians."""
+    seconds: dict[str, list[float]] = {kind: [] for kind in _KINDS}
+    for _ in range(rounds):
+        for kind in _KINDS:
+            ends = _apart(_train, tables, kind, backbone, steps, 12, None)["ends"]
+            seconds[kind].append(median(np.diff(ends).tolist()))
+    mapped, archives = (median(seconds[kind]) for kind in _KINDS)
+    return {"backbone": backbone, "rows": 12 * _DOMAINS, **seconds, "ratio": archives / mapped}
+
+
+def _memory(tables: Tables, steps: int) -> dict[str, Any]:
+    """What training from each table takes beyond what the process had, in bytes."""
+    found = {
+        kind: _apart(_train, tables, kind, _SMALL, steps, 2, LIMIT_BYTES)["grown_bytes"]
+        for kind in _KINDS
+    }
+    return {"backbone": _SMALL, "limit_bytes": LIMIT_BYTES, **found}
+
+
+def _train(
+    tables: Tables,
+    kind: str,
+    backbone: str,
+    steps: int,
+    per_domain: int,
+    limit: int | None,
+) -> dict[str, Any]:
+    """Train on labels from one table; when each step ended, and the memory that was taken."""
+    before = anonymous_bytes()
+    if limit is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + limit, hard))
+    memory = PeakMemory()
+    ends: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            _task(tables.pixels(kind), backbone, steps, per_domain),
+            progress=lambda **_: ends.append(time.perf_counter()),
+            checkpoint=Path(folder) / "checkpoint",  # so that the run's digest is computed, too
+        )
+    return {"ends": ends, "grown_bytes": memory.stop() - before}
+
+
+def _task(pixels: Pixels, backbone: str, steps: int, per_domain: int) -> TrainingTask:
+    images = len(pixels)
+    texts = np.zeros((_CLASSES, 1), np.float32)
+    return TrainingTask(
+        method=METHODS["erm"],
+        data=TrainingData(
+            pixels=pixels,
+            labels=np.arange(images) % _CLASSES,
+            domains=np.arange(images) % _DOMAINS,
+            image_embeddings=np.zeros((images, 1, 1), np.float32),
+            bought=np.zeros((images, 1), dtype=bool),
+            text_embeddings=texts,
+        ),
+        validation=LabelledImages(
+            name="validation", pixels=pixels[:_CLASSES, 0], labels=np.arange(_CLASSES)
+        ),
+        options=TrainingOptions(
+            backbone=backbone,
+            weights="none",
+            steps=steps,
+            eval_every=steps,
+            batch_per_domain=per_domain,
+            averaging="none",
+            device="cpu",
+        ),
+        seed=0,
+        num_classes=_CLASSES,
+    )
+
+
+def _data_bytes() -> int:
+    """What RLIMIT_DATA counts of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return 1024 * int(line.split()[1])
+    message = "/proc/self/status has no VmData: memory is measured on Linux only"
+    raise RuntimeError(message)
+
+
+def _apart(function: Any, *arguments: Any) -> dict[str, Any]:
+    """The result of a function in a fork, which has imported everything."""
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, mp_context=context) as one:
+        found: dict[str, Any] = one.submit(function, *arguments).result()
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m benchmarks.scale.archives", description=__doc__)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="default: docs/results")
+    parser.add_argument("--folder", type=Path, help="a disk with room for two tables")
+    parser.add_argument("--gigabytes", type=float, default=4.0, help="of the table")
+    parser.add_argument("--steps", type=int, default=12, help="of each training run")
+    parser.add_argument("--rounds", type=int, default=3, help="timed training runs of each kind")
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0", help="whose steps are timed")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
