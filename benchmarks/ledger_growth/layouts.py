@@ -146,7 +146,7 @@ def _insert_seconds(engine: Engine, tables: tuple[str, ...], key_id: str, insert
 
 
 def _page_seconds(engine: Engine, table: str) -> float:
-    """The mean time for a thousand entries of a key, as its holder reads them."""
+    """The mean time for a thousand entries of a key, as its holder reads them, from memory."""
     chance = random.Random(1)
     page = text(
         f"SELECT * FROM {table} WHERE key_id = :key AND seq > :after ORDER BY seq LIMIT 1000"
@@ -155,13 +155,18 @@ def _page_seconds(engine: Engine, table: str) -> float:
         newest = connection.scalar(
             text("SELECT max(seq) FROM ledger_entries WHERE key_id = 'key_1'")
         )
-        started = time.monotonic()
-        for _ in range(_READS):
-            asked = {
+        asked = [
+            {
                 "key": f"key_{chance.randrange(100)}",
                 "after": chance.randrange(max(1, newest - 1000)),
             }
-            connection.execute(page, asked).all()
+            for _ in range(_READS)
+        ]
+        # Twice: of the table that was written last, more would be in memory the first time.
+        for _ in range(2):
+            started = time.monotonic()
+            for one in asked:
+                connection.execute(page, one).all()
         return (time.monotonic() - started) / _READS
 
 
