@@ -35,7 +35,9 @@ Real vendors and real clients with real caches run as processes of their own. A 
 them injects network faults. Processes are killed with `kill -9`, at random moments and at named
 points in wrappers around the product's objects. The clients want more queries than the budgets can
 pay for. Three caches buy with two keys: two caches are limited by their key's budget at the vendor,
-the third by its client's `--budget`. Two of the caches are shared by two clients each.
+the third by its client's `--budget`. Two of the caches are shared by two clients each. On Ray
+Serve, replicas of the API and of the model are killed, at least one of each in the middle of a
+batch.
 
 Afterwards a separate checker replays the vendor's ledger as a vendor would that serves one request
 at a time. It compares the ledger with the history of every client, with every stored answer and
@@ -94,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def read_results(folder: Path) -> dict[str, Result]:
     """Read the results by name; those that do not exist are left out."""
     names = (
-        *("chaos-sqlite", "chaos-postgresql", "chaos-pgbouncer", "chaos-doubtful", "overshoot"),
+        *("chaos-sqlite", "chaos-postgresql", "chaos-pgbouncer", "chaos-ray"),
+        *("chaos-doubtful", "overshoot"),
         *("api-fuzz", "image-corpus"),
     )
     files = {name: folder / f"{name}.json" for name in names}
@@ -104,7 +107,7 @@ def read_results(folder: Path) -> dict[str, Result]:
 def render(results: Mapping[str, Result]) -> str:
     """Return the page as Markdown, with a section for each result that exists."""
     sections = [_HEAD]
-    chaos = ("chaos-sqlite", "chaos-postgresql", "chaos-pgbouncer")
+    chaos = ("chaos-sqlite", "chaos-postgresql", "chaos-pgbouncer", "chaos-ray")
     runs = [results[name] for name in chaos if name in results]
     if runs:
         sections.append("\n".join(_chaos(runs)))
@@ -122,7 +125,7 @@ def render(results: Mapping[str, Result]) -> str:
 def _chaos(runs: Sequence[Result]) -> Iterator[str]:
     yield "## Chaos test: every query is charged once\n"
     yield _CHAOS
-    heads = [f"{_database(run)}, {_count(run['vendors'], 'vendor')}" for run in runs]
+    heads = [f"{_database(run)}, {_vendors(run)}" for run in runs]
     yield from _table(["", *heads], _chaos_rows(runs))
     yield "\nNetwork faults and killed processes:\n"
     yield from _table(["fault", *heads], _counters(runs, "faults"))
@@ -154,7 +157,7 @@ def _chaos_rows(runs: Sequence[Result]) -> Iterator[list[str]]:
     yield ["requests without a complete answer", *(f"{_unanswered(run):,}" for run in runs)]
     yield ["network faults injected", *(f"{sum(run['faults'].values()):,}" for run in runs)]
     yield ["processes killed with -9", *(f"{sum(run['kills'].values()):,}" for run in runs)]
-    yield ["vendor processes started", *(f"{run['lives']['vendor']:,}" for run in runs)]
+    yield ["vendor processes started", *(f"{_vendors_started(run):,}" for run in runs)]
     yield ["client processes started", *(f"{run['lives']['client']:,}" for run in runs)]
     yield ["faults found by the checker", *(f"{len(run['faults_found']):,}" for run in runs)]
     yield ["seconds", *(f"{run['seconds']:,.0f}" for run in runs)]
@@ -189,6 +192,16 @@ def _doubtful(run: Result) -> Iterator[str]:
 def _database(run: Result) -> str:
     pooler = run.get("pooler")  # not in results from before there was one
     return f"{run['database']} behind {pooler}" if pooler else str(run["database"])
+
+
+def _vendors(run: Result) -> str:
+    if run.get("serve_with") == "ray":  # not in results from before there was a choice
+        return f"Ray Serve, {_count(run['vendors'], 'replica')} of API and of model"
+    return _count(run["vendors"], "vendor")
+
+
+def _vendors_started(run: Result) -> int:
+    return sum(run["lives"].get(role, 0) for role in ("vendor", "api", "encoder"))
 
 
 def _unanswered(run: Result) -> int:

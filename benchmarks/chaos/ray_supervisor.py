@@ -24,6 +24,7 @@ KINDS = ("api", "encoder")
 _KILL_SHARE = 0.3
 _NTH = 60
 _STOP_SECONDS = 90.0
+_STARTS = 3
 
 
 class NotStarted(Exception):
@@ -96,22 +97,8 @@ class RaySupervisor(Supervisor):
         file = folder / "ray-vendor.json"
         file.touch(0o600)
         file.write_text(json.dumps(spec))
-        log = folder / "ray-vendor.log"
-        with log.open("ab") as errors:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "benchmarks.chaos.ray_vendor", str(file)),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=errors,
-                cwd=ROOT,
-            )
+        process = await self._started(file)
         try:
-            assert process.stdout is not None
-            line = (await process.stdout.readline()).decode()
-            found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)\n", line)
-            if found is None:
-                message = f"the vendor did not start; see {log}"
-                raise NotStarted(message)
-            self._port = int(found[1])
             yield
         finally:
             with suppress(ProcessLookupError):
@@ -122,6 +109,26 @@ class RaySupervisor(Supervisor):
                 process.kill()
                 await process.wait()
                 self.crashes.append("the vendor on Ray Serve did not stop")
+
+    async def _started(self, spec: Path) -> asyncio.subprocess.Process:
+        """The vendor, once it answers requests; Ray does not always start on a busy machine."""
+        log = self.settings.folder / "ray-vendor.log"
+        for _ in range(_STARTS):
+            with log.open("ab") as errors:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "benchmarks.chaos.ray_vendor", str(spec)),
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=errors,
+                    cwd=ROOT,
+                )
+            assert process.stdout is not None
+            async for line in process.stdout:
+                if found := re.fullmatch(r"http://127\.0\.0\.1:(\d+)\n", line.decode()):
+                    self._port = int(found[1])
+                    return process
+            await process.wait()
+        message = f"the vendor did not start; see {log}"
+        raise NotStarted(message)
 
     def _replicas(self) -> Iterator[tuple[str, int]]:
         """The replicas that were started, by name, with their process ids."""

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 SERVE = ("-m", "teacher_server", "serve", "--serve-with", "ray")
 BUDGET = 1_000_000  # queries
 _STOP_SECONDS = 120.0
+_STARTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,9 @@ def ray_vendor(
 ) -> Iterator[RayVendor]:
     """Run the vendor until the block ends; yields once it answers requests.
 
-    `environment` are further options. Raises RuntimeError with the log if it does not start.
+    `environment` are further options. Ray waits 30 seconds for its own processes, which is too
+    short on a busy machine, so the start is tried again. Raises RuntimeError with the log if it
+    fails each time.
     """
     key, log = ApiKey.new(), folder / "vendor.log"
     with empty_database("postgresql", folder) as (dsn, own):
@@ -77,18 +80,8 @@ def ray_vendor(
             "TEACHER_THREADS": "1",
             **environment,
         }
-        with log.open("a") as errors:
-            process = subprocess.Popen(
-                [sys.executable, *command],
-                cwd=ROOT,
-                env=os.environ | options,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-        assert process.stdout is not None
+        process, url = _started([sys.executable, *command], os.environ | options, log)
         try:
-            url = _announced(process.stdout, log)
             yield RayVendor(
                 process=process, url=url, key=key, log=log, pepper=own["pepper"], _dsn=dsn
             )
@@ -96,13 +89,23 @@ def ray_vendor(
             if process.poll() is None:
                 process.terminate()
                 process.wait(_STOP_SECONDS)
-            process.stdout.close()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
-def _announced(lines: Iterator[str], log: Path) -> str:
-    """The URL that the vendor prints; Ray prints lines of its own."""
-    for line in lines:
-        if line.startswith("listening on "):
-            return line.removeprefix("listening on ").strip()
+def _started(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> tuple[subprocess.Popen[str], str]:
+    for _ in range(_STARTS):
+        with log.open("a") as errors:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+        assert process.stdout is not None
+        for line in process.stdout:  # Ray prints lines of its own
+            if line.startswith("listening on "):
+                return process, line.removeprefix("listening on ").strip()
+        process.wait()
+        process.stdout.close()
     message = f"the vendor did not start: {log.read_text('utf-8')}"
     raise RuntimeError(message)

@@ -115,15 +115,23 @@ def _local_ray(settings: VendorSettings) -> Iterator[None]:
     import ray
     from ray import serve as ray_serve
 
-    ray.init(
-        address="local",
-        # Places, not cores: the replicas share the cores of this machine, and while they are
-        # replaced there are more of them.
-        num_cpus=2 * (settings.max_api_replicas + settings.max_encoder_replicas * threads),
-        include_dashboard=False,
-        logging_level="WARNING",
-        configure_logging=False,
-    )
+    try:
+        ray.init(
+            address="local",
+            # Places, not cores: the replicas share the cores of this machine, and while they are
+            # replaced there are more of them.
+            num_cpus=2 * (settings.max_api_replicas + settings.max_encoder_replicas * threads),
+            include_dashboard=False,
+            logging_level="WARNING",
+            configure_logging=False,
+        )
+    # Ray raises Exception itself where its processes do not start.
+    except Exception as error:
+        message = (
+            f"Ray did not start: {redact(str(error)).strip()} Nothing is sold. Try again when the "
+            "machine is less busy; the logs are in /tmp/ray/session_latest/logs"
+        )
+        raise RayServeFailed(message) from error
     try:
         yield
     finally:

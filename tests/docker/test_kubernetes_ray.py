@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from teacher_server.ray_serve import proxy
 from teacher_server.ray_serve.application import NAME, application
 from teacher_server.settings import VendorSettings
 
@@ -54,6 +55,7 @@ def test_every_setting_is_an_option_of_the_vendor_on_ray_serve() -> None:
     }
     assert not set(given) & VendorSettings.not_flags
     assert VendorSettings.model_validate(given).serve_with == "ray"
+    assert SETTINGS["data"][proxy.VARIABLE] == proxy.VALUE
 
 
 @pytest.mark.parametrize("name", PODS)
