@@ -82,7 +82,7 @@ ray-test: setup ## test the vendor on a real Ray Serve, in an environment of its
 	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 	  > $$(build/ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth
 	@$(BIN)/uv pip freeze --quiet --python $(BIN)/python --exclude-editable > build/ray/constraints.txt
-	@$(BIN)/uv pip install --quiet --python build/ray/bin/python -c build/ray/constraints.txt "$(RAY)"
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python build/ray/bin/python -c build/ray/constraints.txt "$(RAY)"
 	@build/ray/bin/python -m pytest tests/with_ray
 
 chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries per database (30 minutes)
