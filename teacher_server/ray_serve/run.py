@@ -145,6 +145,8 @@ def _environment(settings: VendorSettings, threads: int) -> Mapping[str, str]:
         **as_environment(settings),
         "TEACHER_THREADS": str(threads),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray gives way to other work of the machine; the replicas are its work.
+        "RAY_worker_niceness": "0",
         "RAY_agent_register_timeout_ms": str(_START_MS),
         # Ray listens on the loopback alone, as it does on systems with a firewall that asks.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
