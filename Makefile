@@ -79,7 +79,7 @@ compose-test: ## test the containers with a real Docker engine (root, Debian, 20
 ray-test: setup ## test the vendor on a real Ray Serve, in an environment of its own (10 minutes; not part of test)
 	@test -x build/ray/bin/python || $(BIN)/python -m venv --without-pip build/ray
 	@# It sees the project's packages, and has Ray and what Ray needs at the versions of the lock file.
-	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	@$(BIN)/python -c "import sysconfig; print(f'import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})')" \
 	  > $$(build/ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth
 	@$(BIN)/uv pip freeze --quiet --python $(BIN)/python --exclude-editable > build/ray/constraints.txt
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python build/ray/bin/python -c build/ray/constraints.txt "$(RAY)"
