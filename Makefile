@@ -85,9 +85,10 @@ ray-test: setup ## test the vendor on a real Ray Serve, in an environment of its
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python build/ray/bin/python -c build/ray/constraints.txt "$(RAY)"
 	@build/ray/bin/python -m pytest tests/with_ray
 
-chaos: setup ## kill vendors and clients behind a faulty network, 24,000 queries per database (30 minutes)
+chaos: setup test-programs ## kill vendors and clients behind a faulty network, 24,000 queries per database (40 minutes)
 	@$(BIN)/python -m benchmarks.chaos.run --database sqlite --out docs/results/chaos-sqlite.json
 	@$(BIN)/python -m benchmarks.chaos.run --database postgresql --out docs/results/chaos-postgresql.json
+	@$(BIN)/python -m benchmarks.chaos.run --database postgresql --pooler --out docs/results/chaos-pgbouncer.json
 	@$(BIN)/python -m benchmarks.chaos.doubtful --out docs/results/chaos-doubtful.json
 	@$(BIN)/python -m benchmarks.overshoot --out docs/results/overshoot.json
 	@$(BIN)/python -m benchmarks.reliability
