@@ -93,16 +93,19 @@ def run_distill(
         _opened(options, scanned.splits, terminal) as tracked,
     ):
         may_train = not options.run.dry_run and options.purchase.part is None
-        selections = choose_methods(options, scanned, terminal) if may_train else {}
         purchase = RunPurchase(
-            options=bought_with(options, selections),
+            options=options,
             scanned=scanned,
             cache=cache,
             key=key,
             terminal=terminal,
             command=command,
         )
-        result = purchase.buy()
+        selections = {}
+        if may_train and options.training.is_auto:
+            purchase.check()
+            selections = choose_methods(options, scanned, terminal)
+        result = replace(purchase, options=bought_with(options, selections)).buy()
         figures = {"data": data_figures(scanned)}
         if isinstance(result, Plan):  # a dry run
             if options.training.is_auto:

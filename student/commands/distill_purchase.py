@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
 from cache.embedding_table import materialise
 from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
-from student.console import Terminal
+from student.console import Terminal, quiet
 from student.data.image_set import ImageSet
 from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import PurchaseError
@@ -42,6 +42,10 @@ class RunPurchase:
     def buy(self) -> PurchaseResult | Plan:
         """Opens the vendor and buys, as `run_purchase` does."""
         return asyncio.run(self._buy())
+
+    def check(self) -> None:
+        """Refuses what a plan refuses, and says and buys nothing. Raises StudentError."""
+        replace(self, options=self.options.changed(dry_run=True), terminal=quiet()).buy()
 
     async def _buy(self) -> PurchaseResult | Plan:
         async with open_vendor(self.options.purchase, self.key) as vendor:

@@ -61,15 +61,15 @@ async def run_purchase(
         )
     await require_whole_texts(vendor, plan)
     session.require_room(plan, options.run.out)
-    if options.run.dry_run:
-        terminal.say("dry run: nothing was bought")
-        return plan
     plan.require_texts()
     if options.purchase.part is None:
         plan.require_measuring(measuring)
     session.require_obtainable(
         request for request in plan.in_open_purchases if request.key.modality == "text"
     )
+    if options.run.dry_run:
+        terminal.say("dry run: nothing was bought")
+        return plan
     if rounds is None:
         trial = TeacherTrial(plan, requirements, rows, cache=cache, terminal=terminal)
         summary = await session.buy(plan, watch=trial)

@@ -14,6 +14,7 @@ from cache.paid_cache import PaidCache
 from student.commands import distill as command
 from student.commands import distill_purchase
 from student.console import Terminal
+from student.errors import StudentError
 from student.options import Options
 from student.selection import selection
 from tests.support.ledger_vendor import KEY, LedgerVendor
@@ -78,6 +79,16 @@ def test_everything_is_bought_where_labels_alone_leave_errors(
         assert len(list(cache.runs())) == 1
     distilled(options, vendor, monkeypatch)
     assert vendor.spent == TEXTS + TRAINED_ON
+
+
+def test_what_a_plan_refuses_is_refused_before_labels_alone_are_trained_on(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor, options = LedgerVendor(), auto(pets, budget=TEXTS - 1)
+    with pytest.raises(StudentError, match="budget"):
+        distilled(options, vendor, monkeypatch)
+    assert vendor.spent == 0
+    assert not (options.run.out / "selection").exists()
 
 
 def test_a_dry_run_says_what_auto_would_buy_and_when_not(
