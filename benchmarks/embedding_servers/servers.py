@@ -83,11 +83,13 @@ def vendor(
     dtype: str = "fp32",
     engine: str = "torch",
     has_ledger: bool = True,
+    threads: int = 0,
     core: int | None = None,
 ) -> Iterator[Server]:
     """`teacher-server serve` with its default settings, but for the limits of a key.
 
-    With `core`, it computes with one thread and runs on that core alone.
+    Its model computes with so many `threads`, with 0 on all cores. With `core`, it runs on that
+    core alone.
     """
     token = f"sk_bench_{secrets.token_hex(16)}"
     program = "teacher_server" if has_ledger else "benchmarks.embedding_servers.null_ledger"
@@ -104,8 +106,9 @@ def vendor(
             "REQUESTS_PER_MINUTE": str(10**6),
         }
         command = [sys.executable, "-m", program, "serve"]
+        if threads:
+            options["THREADS"] = str(threads)
         if core is not None:
-            options["THREADS"] = "1"
             command = ["taskset", "--cpu-list", str(core), *command]
         environment = {f"TEACHER_{name}": value for name, value in options.items()}
         with _running(command, environment) as process:

@@ -48,7 +48,7 @@ def measure(*, quick: bool, report: Callable[[Comparison], None]) -> None:
         vendors, *others = sorted(os.sched_getaffinity(0))
         if not others:
             return
-        with vendor(core=vendors) as server, _on(set(others)):
+        with vendor(threads=1, core=vendors) as server, _on(set(others)):
             report(_compare(f"{name}, which has a core of its own", server, Path(scratch), files))
 
 

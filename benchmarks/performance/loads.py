@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from benchmarks.embedding_servers.bare import Bare
@@ -11,6 +14,7 @@ from benchmarks.embedding_servers.servers import Server
 from benchmarks.performance.comparison import Comparison, Subject, compare
 
 IMAGES_PER_SECOND, MILLISECONDS = "img/s", "ms"
+_BUSY = "while True: pass"
 
 
 @dataclass(slots=True)
@@ -54,3 +58,28 @@ def one_request(
         lambda: bare.seconds(files, batch=1, batches=count) / count * 1000,
         rounds=rounds,
     )
+
+
+def batches(server: Server, files: Sequence[bytes], size: int) -> Measured:
+    """Two clients of 64 images."""
+    return server.load(files, clients=2, items=64, requests=4 * size)
+
+
+def singles(server: Server, files: Sequence[bytes], size: int) -> Measured:
+    """64 clients of one image."""
+    return server.load(files, clients=64, items=1, requests=256 * size)
+
+
+def warm_up(server: Server, files: Sequence[bytes]) -> None:
+    """Let the server do what a process does once, such as tracing the model."""
+    server.load(files, clients=8, items=1, requests=64)
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Another process that uses a core all the time."""
+    with subprocess.Popen([sys.executable, "-c", _BUSY]) as process:
+        try:
+            yield
+        finally:
+            process.kill()

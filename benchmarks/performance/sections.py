@@ -10,7 +10,7 @@ from queue import Empty
 
 from benchmarks.performance.comparison import Comparison
 
-SECTIONS = ("startup", "vendor", "vit_b_32", "buying", "training", "cache", "growth")
+SECTIONS = ("startup", "vendor", "cores", "vit_b_32", "buying", "training", "cache", "growth")
 """The modules of this package that measure: each has `measure(quick=…, report=…)`."""
 NOT_QUICK = ("vit_b_32",)
 """Left out of the quick mode unless they are named: they take minutes, and install a peer."""

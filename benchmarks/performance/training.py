@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from benchmarks.performance.comparison import Comparison, Subject, compare
+from benchmarks.performance.loads import busy_process
 
 _METHODS = ("vl2v-adip", "vl2v-adip-1q", "one-stage", "simkd", "rise", "kd", "erm")
 _QUICK_METHODS = ("vl2v-adip-1q",)
-_BUSY = "while True: pass"
 _USUAL_SPINS = "300000"  # what libgomp takes if nothing is set
 
 
@@ -55,7 +55,7 @@ def measure(*, quick: bool, report: Callable[[Comparison], None]) -> None:
         subject = _subject("beside one busy process", "the same on an idle machine", goal=0.45)
 
         def beside() -> float:
-            with _busy():
+            with busy_process():
                 return ours.rate(steps)
 
         report(compare(subject, beside, _rate(ours, steps)))
@@ -84,7 +84,7 @@ def _over_spinning(
     subject = _subject("idle, threads that sleep", peer)
     report(compare(subject, _rate(ours, steps), _rate(spinning, steps)))
     subject = _subject("beside one busy process, threads that sleep", peer)
-    with _busy():
+    with busy_process():
         report(compare(subject, _rate(ours, steps), _rate(spinning, steps)))
 
 
@@ -113,15 +113,5 @@ def _started(loop: str, method: str, **environment: str) -> Iterator[_Worker]:
             worker = _Worker(process)
             worker.line()
             yield worker
-        finally:
-            process.kill()
-
-
-@contextmanager
-def _busy() -> Iterator[None]:
-    """Another process that uses a core all the time."""
-    with subprocess.Popen([sys.executable, "-c", _BUSY]) as process:
-        try:
-            yield
         finally:
             process.kill()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from benchmarks.embedding_servers.bare import bare_model
-from benchmarks.embedding_servers.load import Measured
-from benchmarks.embedding_servers.servers import Server, photos, vendor
+from benchmarks.embedding_servers.servers import photos, vendor
 from benchmarks.performance.comparison import Comparison, Subject, compare
-from benchmarks.performance.loads import IMAGES_PER_SECOND, RepeatedLoad, one_request
+from benchmarks.performance.loads import (
+    IMAGES_PER_SECOND,
+    RepeatedLoad,
+    batches,
+    one_request,
+    singles,
+    warm_up,
+)
 
 Report = Callable[[Comparison], None]
 SECTION = "vendor"
@@ -27,7 +33,7 @@ def _embedded(*, quick: bool, report: Report) -> None:
     files = photos(128, 72)
     size = 1 if quick else 4
     with vendor() as server, bare_model() as bare:
-        _warm_up(server, files)
+        warm_up(server, files)
 
         def bare_batches() -> float:
             return bare.images_per_second(files, batch=64, batches=4 * size)
@@ -35,14 +41,14 @@ def _embedded(*, quick: bool, report: Report) -> None:
         report(
             compare(
                 _subject("embedded, batches of 64", "bare model", 1.0),
-                RepeatedLoad(partial(_batches, server, files, size)).items_per_second,
+                RepeatedLoad(partial(batches, server, files, size)).items_per_second,
                 bare_batches,
             )
         )
         report(
             compare(
                 _subject("embedded, 64 clients of one image", "bare model", 0.6),
-                RepeatedLoad(partial(_singles, server, files, size)).items_per_second,
+                RepeatedLoad(partial(singles, server, files, size)).items_per_second,
                 bare_batches,
             )
         )
@@ -55,10 +61,10 @@ def _ledger(*, quick: bool, report: Report) -> None:
     size = 1 if quick else 4
     with vendor() as exact, vendor(has_ledger=False) as null:
         for server in (exact, null):
-            _warm_up(server, files)
+            warm_up(server, files)
         for load, name, goal in (
-            (_batches, "batches of 64", 0.97),
-            (_singles, "64 clients of one image", 0.7),
+            (batches, "batches of 64", 0.97),
+            (singles, "64 clients of one image", 0.7),
         ):
             report(
                 compare(
@@ -69,28 +75,15 @@ def _ledger(*, quick: bool, report: Report) -> None:
             )
 
 
-def _warm_up(server: Server, files: Sequence[bytes]) -> None:
-    """Let the server do what a process does once, such as tracing the model."""
-    server.load(files, clients=8, items=1, requests=64)
-
-
-def _batches(server: Server, files: Sequence[bytes], size: int) -> Measured:
-    return server.load(files, clients=2, items=64, requests=4 * size)
-
-
-def _singles(server: Server, files: Sequence[bytes], size: int) -> Measured:
-    return server.load(files, clients=64, items=1, requests=256 * size)
-
-
 def _embedded_by_onnx(*, quick: bool, report: Report) -> None:
     """The same by ONNX Runtime; the bare model is torch's, as above."""
     files = photos(128, 72)
     size = 1 if quick else 4
     with vendor(engine="onnx") as server, bare_model() as bare:
-        _warm_up(server, files)
+        warm_up(server, files)
         for load, name, goal in (
-            (_batches, "batches of 64", 1.0),
-            (_singles, "64 clients of one image", 0.6),
+            (batches, "batches of 64", 1.0),
+            (singles, "64 clients of one image", 0.6),
         ):
             report(
                 compare(
