@@ -1,10 +1,10 @@
 """Training from a table of views in archives, beside training from one mapped file of them.
 
-    python -m benchmarks.scale.archives [--out FILE] [--gigabytes N] [--steps N] [--rounds N]
+    python -m benchmarks.scale.archives [--out FILE] [--gigabytes N] [--steps N] [--backbone NAME]
 
-Both tables have the same random pixels. The time of a step is measured in turn: mapped, archives,
-mapped, and so on. Memory is measured in training runs of their own, whose processes may not take
-more than `LIMIT_BYTES` beyond what they have when they start.
+Both tables have the same random pixels. Steps are timed in turn, in one process: one from the
+mapped file, one from the archives, and so on. Memory is measured in training runs of their own,
+whose processes may not take more than `LIMIT_BYTES` beyond what they have when they start.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.methods import METHODS
 from student.training.pixels import Pixels, SelectedPixels
+from student.training.stage_builder import StageBuilder
+from student.training.student_factory import make_student
 from student.training.task import TrainingTask
 from student.training.train import train
 from tools.provenance import ROOT, commit
@@ -45,6 +47,8 @@ _KINDS: Final = ("mapped", "archives")
 _PIXELS: Final = 224
 _DOMAINS: Final = 5
 _CLASSES: Final = 10
+_PER_DOMAIN: Final = 4
+_STEPS: Final = 4  # of a training run whose memory is measured
 _SMALL: Final = "test_efficientnet"  # a network that takes no memory worth mentioning
 
 
@@ -69,11 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             },
             "table_bytes": layout.images * layout.view_bytes,
             "archives": layout.archives,
-            "memory": _memory(tables, options.steps),
+            "memory": _memory(tables),
         }
-        if options.rounds > 0:
-            timed = _step_times(tables, options.backbone, options.steps, options.rounds)
-            result["steps"] = timed
+        if options.steps > 0:
+            result["steps"] = _apart(_step_times, tables, options.backbone, options.steps)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
@@ -115,48 +118,47 @@ def _fill(rows: range, pixels: NDArray[np.uint8]) -> dict[int, str]:
     return {}
 
 
-def _step_times(tables: Tables, backbone: str, steps: int, rounds: int) -> dict[str, Any]:
-    """The median seconds of a step of each kind, in every round, and the ratio of their medians."""
+def _step_times(tables: Tables, backbone: str, steps: int) -> dict[str, Any]:
+    """The seconds of each step of each kind, and the median of the ratios of steps of one number.
+
+    A step reads its views, augments them and computes the loss and its gradients.
+    """
+    works = {}
+    for kind in _KINDS:
+        task = _task(tables.pixels(kind), backbone, steps, _PER_DOMAIN).ready()
+        student = make_student(task, pretrained=False).train()
+        works[kind] = StageBuilder(task, student).work(0)
     seconds: dict[str, list[float]] = {kind: [] for kind in _KINDS}
-    for _ in range(rounds):
-        for kind in _KINDS:
-            ends = _apart(_train, tables, kind, backbone, steps, 12, None)["ends"]
-            seconds[kind].append(median(np.diff(ends).tolist()))
-    mapped, archives = (median(seconds[kind]) for kind in _KINDS)
-    return {"backbone": backbone, "rows": 12 * _DOMAINS, **seconds, "ratio": archives / mapped}
-
-
-def _memory(tables: Tables, steps: int) -> dict[str, Any]:
-    """What training from each table takes beyond what the process had, in bytes."""
-    found = {
-        kind: _apart(_train, tables, kind, _SMALL, steps, 2, LIMIT_BYTES)["grown_bytes"]
-        for kind in _KINDS
+    for step in range(steps + 1):
+        for kind, work in works.items():
+            started = time.perf_counter()
+            work.loss(work.batches(step)).backward()
+            seconds[kind].append(time.perf_counter() - started)
+    mapped, archives = (seconds[kind][1:] for kind in _KINDS)  # the first makes everything
+    ratio = median(one / other for one, other in zip(archives, mapped, strict=True))
+    rows = _PER_DOMAIN * _DOMAINS
+    return {"backbone": backbone, "rows": rows, "mapped": mapped, "archives": archives} | {
+        "ratio": ratio
     }
+
+
+def _memory(tables: Tables) -> dict[str, Any]:
+    """What training from each table takes beyond what the process had, in bytes."""
+    found = {kind: _apart(_grown_bytes, tables, kind)["bytes"] for kind in _KINDS}
     return {"backbone": _SMALL, "limit_bytes": LIMIT_BYTES, **found}
 
 
-def _train(
-    tables: Tables,
-    kind: str,
-    backbone: str,
-    steps: int,
-    per_domain: int,
-    limit: int | None,
-) -> dict[str, Any]:
-    """Train on labels from one table; when each step ended, and the memory that was taken."""
+def _grown_bytes(tables: Tables, kind: str) -> dict[str, int]:
+    """Train on labels from one table; the memory that was taken."""
     before = anonymous_bytes()
-    if limit is not None:
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + limit, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + LIMIT_BYTES, hard))
     memory = PeakMemory()
-    ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        train(
-            _task(tables.pixels(kind), backbone, steps, per_domain),
-            progress=lambda **_: ends.append(time.perf_counter()),
-            checkpoint=Path(folder) / "checkpoint",  # so that the run's digest is computed, too
-        )
-    return {"ends": ends, "grown_bytes": memory.stop() - before}
+        # With a checkpoint, so that the run's digest is computed, too.
+        task = _task(tables.pixels(kind), _SMALL, _STEPS, 2)
+        train(task, checkpoint=Path(folder) / "checkpoint")
+    return {"bytes": memory.stop() - before}
 
 
 def _task(pixels: Pixels, backbone: str, steps: int, per_domain: int) -> TrainingTask:
@@ -211,8 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=RESULTS, help="default: docs/results")
     parser.add_argument("--folder", type=Path, help="a disk with room for two tables")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="of the table")
-    parser.add_argument("--steps", type=int, default=12, help="of each training run")
-    parser.add_argument("--rounds", type=int, default=3, help="timed training runs of each kind")
+    parser.add_argument("--steps", type=int, default=20, help="of each kind that are timed")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0", help="whose steps are timed")
     return parser
 

@@ -12,10 +12,12 @@ from tools.provenance import ROOT
 
 def test_training_from_archives_takes_less_memory_than_the_table_has_bytes(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    small = ["--gigabytes", "0.6", "--steps", "2", "--rounds", "0", "--folder", str(tmp_path)]
+    small = ["--gigabytes", "0.6", "--steps", "2", "--backbone", "test_efficientnet"]
+    small += ["--folder", str(tmp_path)]
     command = [sys.executable, "-m", "benchmarks.scale.archives", *small, "--out", str(out)]
     subprocess.run(command, cwd=ROOT, check=True)
     result = json.loads(out.read_text())
     assert result["table_bytes"] > 5.9e8
     assert result["archives"] == 10
     assert result["memory"]["archives"] < result["table_bytes"]
+    assert len(result["steps"]["mapped"]) == len(result["steps"]["archives"]) == 2
