@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -52,6 +52,7 @@ from student.options.unlabelled import without_classes
 from student.purchase.cost import PurchaseCost, purchase_cost
 from student.purchase.plan import Plan
 from student.report.writer import write_artefacts
+from student.selection.selection import Selection
 from student.tracking.opened import opened, require_trackers
 from student.tracking.tracking import Tracking
 from student.training.methods import METHODS, Method
@@ -101,7 +102,7 @@ def run_distill(
             terminal=terminal,
             command=command,
         )
-        selections = {}
+        selections: Mapping[tuple[str, ...], Selection] = {}
         if may_train and options.training.is_auto:
             purchase.check()
             selections = choose_methods(options, scanned, terminal)
