@@ -10,6 +10,7 @@ from cache.paid_cache import PaidCache
 from cache.records.embedding_key import EmbeddingKey
 from student.console import quiet
 from student.data.image_set import load_image_set
+from student.errors import PlanExceedsBudget
 from student.options import Options
 from student.purchase.plan import Plan
 from student.purchase.rounds import run_purchase
@@ -73,10 +74,19 @@ async def test_what_a_worker_buys_does_not_change_what_the_next_one_plans(
     assert vendor.spent == TEXTS + 7
 
 
-async def test_a_worker_does_not_buy_more_than_is_free(pets: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("leased", [6, TEXTS + 6])
+async def test_a_worker_does_not_buy_more_than_is_free(
+    leased: int, pets: Path, tmp_path: Path
+) -> None:
     books = SharedBudget.create(str(tmp_path / "budget.db"), total=TEXTS + 7)
     books.open_lease("another", "elsewhere:/cache")
-    books.extend("another", needed=TEXTS + 6, wanted=TEXTS + 6)
-    plan = await planned(worker(pets, 1, shared_budget=books.name, dry_run=True))
-    assert plan.units <= 1
+    books.extend("another", needed=leased, wanted=leased)
+    options = worker(pets, 1, shared_budget=books.name, dry_run=True)
+    free = TEXTS + 7 - leased
+    if free < TEXTS:
+        with pytest.raises(PlanExceedsBudget, match="the shared budget has 1 left"):
+            await planned(options)
+        return
+    plan = await planned(options)
+    assert plan.units <= free
     assert plan.limited_by == "shared budget"
