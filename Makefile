@@ -8,8 +8,8 @@ STAMP := .venv/.installed
 # (docs/decisions/0005), and a test plants one.
 ACCEPTED_ADVISORIES := --ignore-vuln CVE-2025-69872 --ignore-vuln GHSA-w8v5-vhqr-4h9v
 
-# As in the extra `ray` of pyproject.toml.
-RAY := ray[serve]==2.60.*
+# As in the extras `ray` and `ray-data` of pyproject.toml.
+RAY := ray[data,serve]==2.60.*
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test-programs demo test check fmt serve data teacher lock docs openapi compose-test ray-test chaos vendors-test bench bench-quick evidence evidence-quick structure clean
@@ -76,7 +76,7 @@ openapi: setup ## write docs/reference/openapi.json from the app
 compose-test: ## test the containers with a real Docker engine (root, Debian, 20 minutes; not part of test)
 	@docker/compose-test
 
-ray-test: setup ## test the vendor on a real Ray Serve, in an environment of its own (10 minutes; not part of test)
+ray-test: setup ## test the vendor on a real Ray Serve, and shards on Ray Data, in an environment of its own (10 minutes; not part of test)
 	@test -x build/ray/bin/python || $(BIN)/python -m venv --without-pip build/ray
 	@# It sees the project's packages, and has Ray and what Ray needs at the versions of the lock file.
 	@$(BIN)/python -c "import sysconfig; print(f'import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})')" \

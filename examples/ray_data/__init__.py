@@ -1,0 +1,1 @@
+"""A purchase whose shards Ray Data hands to its workers."""
