@@ -25,8 +25,9 @@ from benchmarks.chaos import vendor
 from benchmarks.chaos.history import History, KillSwitch
 from benchmarks.chaos.items import Spec
 from benchmarks.chaos.vendor import KillableApp, with_kill_switch
+from benchmarks.support.wrapped_encoder import WrappedEncoder
 from teacher_server.inference.batcher import Vector
-from teacher_server.inference.model_info import ModelInfo, Preparation, Prepared, Vectors
+from teacher_server.inference.model_info import Prepared, Vectors
 from teacher_server.ledger.ledger import Ledger, open_database, open_ledger
 from teacher_server.ray_serve.api_replica import ApiReplica, GetPreparation
 from teacher_server.ray_serve.application import build
@@ -103,30 +104,16 @@ class KillableApiReplica(ApiReplica):
         return KillableApp(app, self._switch)
 
 
-class _KillableModel:
+class _KillableModel(WrappedEncoder):
     """The model whose process may be killed after a batch in which something is to be sold."""
 
     def __init__(self, encoder: LoadedEncoder, kill_switch: KillSwitch) -> None:
-        self._encoder = encoder
+        super().__init__(encoder)
         self._kill_switch = kill_switch
         # What the readiness probes ask for; nobody pays for it.
         white = Image.new("RGB", (encoder.info.image_size,) * 2, "white")
         probes = (encoder.prepare_image(white), encoder.prepare_text("a canary"))
         self._probes = {probe.array.tobytes() for probe in probes}
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._encoder.info
-
-    @property
-    def preparation(self) -> Preparation:
-        return self._encoder.preparation
-
-    def prepare_image(self, image: Image.Image) -> Prepared:
-        return self._encoder.prepare_image(image)
-
-    def prepare_text(self, text: str) -> Prepared:
-        return self._encoder.prepare_text(text)
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         vectors = self._encoder.encode(items)

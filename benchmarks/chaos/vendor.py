@@ -13,21 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
-from PIL import Image
 from sqlalchemy import Engine, event
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from benchmarks.chaos.history import History, KillSwitch
 from benchmarks.chaos.items import Spec
+from benchmarks.support.wrapped_encoder import WrappedEncoder
 from teacher_server.api.app import create_app
 from teacher_server.atomic_file import write_atomically
-from teacher_server.inference.model_info import Encoder, ModelInfo, Prepared, Vectors
+from teacher_server.inference.model_info import Prepared, Vectors
 from teacher_server.ledger.charges import Charges
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.ledger import Ledger, open_database, open_ledger
 from teacher_server.ledger.purchase import Earlier, Price, Purchase, Refused, Reservation
 from teacher_server.operations.logs import configure_logging
 from teacher_server.server.connections import ConnectionLimits, limited_protocol
+from teacher_server.server.load_model import LoadedEncoder
 from teacher_server.settings import VendorSettings
 
 POINTS = (
@@ -47,7 +48,7 @@ def settings_of(spec: Spec) -> VendorSettings:
     )
 
 
-def run_vendor(spec: Spec, encoder: Encoder) -> int:
+def run_vendor(spec: Spec, encoder: LoadedEncoder) -> int:
     """Serve on a free port until killed; the port is written to the spec's `port_file`."""
     configure_logging()
     settings = settings_of(spec)
@@ -96,22 +97,12 @@ class AnnouncingServer(uvicorn.Server):
             write_atomically(self._port_file, f"{port}\n")
 
 
-class KillableEncoder:
+class KillableEncoder(WrappedEncoder):
     """An encoder whose process may be killed after a batch."""
 
-    def __init__(self, encoder: Encoder, kill_switch: KillSwitch) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: LoadedEncoder, kill_switch: KillSwitch) -> None:
+        super().__init__(encoder)
         self._kill_switch = kill_switch
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._encoder.info
-
-    def prepare_image(self, image: Image.Image) -> Prepared:
-        return self._encoder.prepare_image(image)
-
-    def prepare_text(self, text: str) -> Prepared:
-        return self._encoder.prepare_text(text)
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         vectors = self._encoder.encode(items)

@@ -14,11 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from teacher_server.api.app import create_app_with_queue
 from teacher_server.inference.model_info import Preparation
-from teacher_server.ledger.ledger import Ledger, open_database, open_ledger
+from teacher_server.ledger.ledger import Ledger
 from teacher_server.operations.logs import configure_logging
 from teacher_server.operations.metrics import Metrics
 from teacher_server.pages.app import add_pages
 from teacher_server.ray_serve.remote_batcher import Encode, RemoteBatcher
+from teacher_server.server.own_ledger import own_ledger
 from teacher_server.settings import VendorSettings, load_settings
 from teacher_server.tracing import open_tracer
 
@@ -45,12 +46,7 @@ class ApiReplica:
     @contextmanager
     def ledger(self, settings: VendorSettings) -> Iterator[Ledger]:
         """The ledger of this replica, open until the block ends."""
-        with (
-            open_database(settings.database) as engine,
-            open_ledger(
-                engine, lease_seconds=settings.lease_seconds, pepper=settings.given_pepper
-            ) as ledger,
-        ):
+        with own_ledger(settings) as ledger:
             yield ledger
 
     def served(self, app: ASGIApp) -> ASGIApp:

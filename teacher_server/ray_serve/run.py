@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from teacher_server.atomic_file import write_atomically
 from teacher_server.errors import VendorError
-from teacher_server.ledger.ledger import open_database, open_ledger
 from teacher_server.operations.logs import configure_logging, redact
 from teacher_server.operations.network import client_options
 from teacher_server.ray_serve import proxy
@@ -22,6 +21,7 @@ from teacher_server.ray_serve.application import NAME, QUIET, build
 from teacher_server.ray_serve.requirements import require_ray
 from teacher_server.server.first_key import ensure_first_key
 from teacher_server.server.listener import listen_on, url_of
+from teacher_server.server.own_ledger import own_ledger
 from teacher_server.settings import VendorSettings
 from teacher_server.settings.environment import as_environment
 
@@ -63,12 +63,7 @@ def serve_application(
     if settings.webhook_url is not None:
         client_options(str(settings.webhook_url))  # refused now, and not when an alert is due
     # Here and not in a replica: the schema is migrated once, and no log gets the key.
-    with (
-        open_database(settings.database) as engine,
-        open_ledger(
-            engine, lease_seconds=settings.lease_seconds, pepper=settings.given_pepper
-        ) as ledger,
-    ):
+    with own_ledger(settings) as ledger:
         ensure_first_key(ledger, settings, show=show)
     with listen_on(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]  # free now; Ray's proxy binds it again

@@ -12,7 +12,6 @@ import uvicorn
 
 from teacher_server.api.app import create_app
 from teacher_server.atomic_file import write_atomically
-from teacher_server.ledger.ledger import open_database, open_ledger
 from teacher_server.operations.logs import configure_logging
 from teacher_server.operations.network import client_options
 from teacher_server.pages.app import add_pages
@@ -24,6 +23,7 @@ from teacher_server.server.connections import (
 from teacher_server.server.first_key import ensure_first_key
 from teacher_server.server.listener import listen_on, url_of
 from teacher_server.server.load_model import load_model
+from teacher_server.server.own_ledger import own_ledger
 from teacher_server.settings import VendorSettings
 from teacher_server.tracing import open_tracer
 
@@ -42,10 +42,7 @@ def serve(
     if settings.webhook_url is not None:
         client_options(str(settings.webhook_url))  # refused now, and not when an alert is due
     with (
-        open_database(settings.database) as engine,
-        open_ledger(
-            engine, lease_seconds=settings.lease_seconds, pepper=settings.given_pepper
-        ) as ledger,
+        own_ledger(settings) as ledger,
         listen_on(settings.host, settings.port) as listener,
         open_tracer() as tracer,
     ):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
+from benchmarks.support.wrapped_encoder import WrappedEncoder
 from teacher_server.inference.batcher import QueueFull, Vector
-from teacher_server.inference.model_info import ModelInfo, Preparation, Prepared, Vectors
+from teacher_server.inference.model_info import Prepared, Vectors
 from teacher_server.ray_serve.application import build
 from teacher_server.ray_serve.encoder_replica import EncoderReplica
 from teacher_server.ray_serve.run import serve_application
@@ -25,27 +25,13 @@ from teacher_server.settings import VendorSettings, load_settings
 DIED = "FAILING_VENDOR_DIED"  # the variable that names the file which says that one has died
 
 
-class FailingModel:
+class FailingModel(WrappedEncoder):
     """The model, unless a batch has one of the texts."""
 
     def __init__(self, encoder: LoadedEncoder) -> None:
-        self._encoder = encoder
+        super().__init__(encoder)
         self._poison = encoder.prepare_text("poison").array.tobytes()
         self._death = encoder.prepare_text("die").array.tobytes()
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._encoder.info
-
-    @property
-    def preparation(self) -> Preparation:
-        return self._encoder.preparation
-
-    def prepare_image(self, image: Image.Image) -> Prepared:
-        return self._encoder.prepare_image(image)
-
-    def prepare_text(self, text: str) -> Prepared:
-        return self._encoder.prepare_text(text)
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         found = {item.array.tobytes() for item in items}
@@ -53,11 +39,8 @@ class FailingModel:
             message = "the model broke"
             raise ValueError(message)
         if self._death in found:
-            try:
+            with suppress(FileExistsError):
                 Path(os.environ[DIED]).touch(exist_ok=False)
-            except FileExistsError:
-                pass
-            else:
                 os.kill(os.getpid(), signal.SIGKILL)
         return self._encoder.encode(items)
 
