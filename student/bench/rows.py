@@ -45,6 +45,10 @@ class Row(BaseModel):
     cost_micro_usd: int
     accuracies: dict[str, AccuracyCount]
     validation: AccuracyCount
+    calibration_errors: dict[str, float] = Field(
+        default_factory=dict,
+        description="expected calibration error (0 to 1) of each part; the first rows have none",
+    )
     chosen: str = Field(description="raw or average weights")
     seconds: float
     teacher: str

@@ -202,6 +202,7 @@ class _RowWriter:
             cost_micro_usd=bought.prices.cost(queries) if bought else 0,
             validation=counts.pop(VALIDATION),
             accuracies=counts,
+            calibration_errors=outcome.calibration_errors,
             chosen=outcome.chosen,
             seconds=outcome.seconds,
             teacher=run.teacher,

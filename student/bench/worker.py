@@ -49,9 +49,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of a run: its accuracy on every part, validation included."""
+    """The result of a run: its accuracy and calibration error on every part, validation included.
+
+    The teacher itself, whose answers are embeddings, has no calibration error.
+    """
 
     counts: dict[str, AccuracyCount]
+    calibration_errors: dict[str, float]
     chosen: str
     seconds: float
 
@@ -91,6 +95,7 @@ class Trainer:
         result = experimenter.measure(task.run.method, trained)
         return Outcome(
             counts=dict(result.scores),
+            calibration_errors=result.calibration.errors(),
             chosen=trained.chosen.weights,
             seconds=round(trained.seconds, 1),
         )
@@ -109,7 +114,7 @@ class Trainer:
             )
             for part, items in {VALIDATION: split.validation, **split.tests}.items()
         }
-        return Outcome(counts=counts, chosen="none", seconds=0.0)
+        return Outcome(counts=counts, calibration_errors={}, chosen="none", seconds=0.0)
 
 
 def forget(run: Run, grid: Grid) -> None:

@@ -36,6 +36,11 @@ class Calibration:
     before: Mapping[str, tuple[ConfidenceBin, ...]]
     after: Mapping[str, tuple[ConfidenceBin, ...]]
 
+    def errors(self) -> dict[str, float]:
+        """Returns the calibration error (0 to 1) of each part, at the fitted temperature."""
+        found = {part: _rounded(calibration_error(bins)) for part, bins in self.after.items()}
+        return {part: error for part, error in found.items() if error is not None}
+
     def as_dict(self) -> dict[str, Any]:
         """Returns the temperature and the calibration error of each part, ready for JSON."""
         return {

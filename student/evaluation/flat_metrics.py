@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from student.evaluation.results import Experiment
-from student.training.calibration import calibration_error
 
 
 def flat_metrics(experiment: Experiment) -> dict[str, float]:
@@ -14,11 +13,8 @@ def flat_metrics(experiment: Experiment) -> dict[str, float]:
     for result in experiment.results:
         for part, count in result.scores.items():
             found[f"accuracy/{result.method}/{part}"] = count.accuracy
-        for part, bins in result.calibration.after.items():
-            error = calibration_error(bins)
-            found[f"calibration_error/{result.method}/{part}"] = (
-                math.nan if error is None else error
-            )
+        for part, error in result.calibration.errors().items():
+            found[f"calibration_error/{result.method}/{part}"] = error
         for part, retrieval in result.retrieval.items():
             found[f"cosine/{result.method}/{part}"] = retrieval.cosine.value
             if retrieval.retrieval is not None:

@@ -15,6 +15,7 @@ from student.bench.run import Grid
 from student.bench.runner import missing_runs, recipe
 from student.bench.worker import Outcome, Shared, Task, Trainer
 from student.data.folder.image_folder import discover
+from student.data.split import VALIDATION
 from student.errors import BadInput, PlanExceedsBudget, PurchaseError, TrainingError
 from student.forecast.curves import read_curves
 from tests.support.ledger_vendor import LedgerVendor, model_facts, problem
@@ -46,6 +47,8 @@ def test_a_row_records_its_recipe_and_scores_every_part(pets: Path) -> None:
     assert (found.options, found.lmd, found.steps) == ({"lmd": 0.7}, 0.7, 2)
     assert (found.sources, found.targets) == (("d0", "d1"), ("d2",))
     assert (found.images, found.accuracies["d2"].images, found.validation.images) == (16, 10, 4)
+    assert found.calibration_errors.keys() == {VALIDATION, "d2"}
+    assert all(0 <= error <= 1 for error in found.calibration_errors.values())
 
 
 def test_two_grids_with_different_settings_make_two_curves(pets: Path) -> None:
