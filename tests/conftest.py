@@ -1,8 +1,21 @@
 """What every test may rely on."""
 
+import os
 import signal
 
+import pytest
 
-def pytest_configure() -> None:
+from tests.support.temporary_files import use_memory
+
+_PLACE = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Handle SIGINT: a shell's background job ignores it, and its child processes would, too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.stash[_PLACE] = use_memory(os.environ)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say where the temporary files of the tests are."""
+    return f"temporary files: {config.stash[_PLACE]}"

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ with CacheReader.open(folder) as records:
 
 def test_a_cache_on_a_read_only_medium_can_be_read(folder: Path) -> None:
     """SQLite needs a file beside the database that it cannot make there."""
-    read_only = Path("/tmp") / f"read-only-{os.getpid()}"
+    read_only = Path(tempfile.gettempdir()) / f"read-only-{os.getpid()}"
     folder.rename(read_only)
     try:
         (read_only / DATABASE).chmod(0o444)
