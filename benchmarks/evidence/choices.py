@@ -86,8 +86,7 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
             yield from [f"{title}: no choice has been made yet.", ""]
             continue
         auto = chosen_series(found, names, choices)
-        singles = [line for line in _lines(found, names) if line.title != NAMES[ZERO_SHOT]]
-        shared = [_shared(line, auto) for line in singles]
+        shared = [_shared(line, auto) for line in single_methods(found, names)]
         compared = [line for line in shared if line.rows]
         plain = sum(one["method"] == "erm" for one in made)
         yield from [
@@ -97,6 +96,11 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
             "",
         ]
         yield from [*difference_table([auto], compared, columns), ""]
+
+
+def single_methods(found: Found, names: Sequence[str]) -> list[Series]:
+    """A line for each method that these grids train, as it is and with the variants tried."""
+    return [line for line in _lines(found, names) if line.title != NAMES[ZERO_SHOT]]
 
 
 def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str, Any]]) -> Series:

@@ -11,6 +11,7 @@ from benchmarks.evidence.choices import (
     pacs_section,
     read_choices,
 )
+from benchmarks.evidence.default_method import default_section
 from benchmarks.evidence.grids import LOOKS
 from benchmarks.evidence.lines import DIGITS_SHIFT, HOUSE, KINDS, LINES, SHIFTS, Found
 from benchmarks.evidence.made_of import made_of
@@ -67,7 +68,9 @@ def write_page(rows: Path, docs: Path) -> None:
 
 def _page(found: Found, images: Path) -> Iterator[str]:
     training = settings_for("emoji").training
+    choices = read_choices(CHOICES)
     yield HEAD
+    yield from default_section(found, choices, images)
     yield from _headline(found, images)
     yield from ["## Targets and results", "", TARGETS, *target_table(found), ""]
     yield from _least_gain(found)
@@ -80,7 +83,7 @@ def _page(found: Found, images: Path) -> Iterator[str]:
     yield from _digits(found)
     yield from pacs_section(found)
     yield from cifar_section(found)
-    yield from auto_section(found, read_choices(CHOICES))
+    yield from auto_section(found, choices)
     yield from ["## Limitations", "", NOT_SHOWN]
     yield PROTOCOL.format(
         steps=training.steps,

@@ -76,7 +76,7 @@ def test_without_rows_every_figure_is_marked_as_missing(tmp_path: Path) -> None:
 
 def test_with_every_row_nothing_is_missing(full: tuple[str, Path]) -> None:
     assert "not yet run" not in full[0].split("## Unlabelled styles", 1)[1]
-    names = ["ablation", "curves", "headline", "methods", "teachers"]
+    names = ["ablation", "curves", "default", "headline", "methods", "teachers"]
     drawn = sorted(path.name for path in (full[1] / "images").iterdir())
     assert drawn == [f"evidence-{name}.png" for name in names]
 

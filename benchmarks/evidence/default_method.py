@@ -1,0 +1,180 @@
+"""The first section of the page: what the default method gives on every data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence.choices import (
+    LOOK,
+    OTHER_HALF,
+    SHIFTED,
+    chosen_series,
+    single_methods,
+)
+from benchmarks.evidence.lines import HOUSE, LINES, NAMES, OPENMOJI, Found
+from benchmarks.evidence.protocol import LINE_DRAWINGS
+from benchmarks.evidence.user_data import CIFAR, PACS
+from benchmarks.evidence.words import DEFAULT_METHOD
+from student.bench.forest import Point, forest
+from student.bench.rows import Row
+from student.bench.series import Column, Series, part
+from student.bench.statistics import Mean
+from student.bench.tables import NOT_YET
+from student.report.markdown import table
+from tools.cifar.lay_out import SHIFTS
+from tools.pacs.lay_out import SEEN
+
+CHART = "evidence-default.png"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """What students are measured on: a column of the runs of these grids.
+
+    `parts` names what the column is the mean of; `held_out` keeps the runs with these domains held
+    out, or all.
+    """
+
+    title: str
+    grids: tuple[str, ...]
+    column: Column
+    parts: Callable[[Row], Sequence[str]]
+    held_out: tuple[str, ...] = ()
+
+    def of(self, line: Series) -> Series:
+        """The runs of a line that count here."""
+        return line.of_targets(*self.held_out) if self.held_out else line
+
+    def calibration_error(self) -> Column:
+        """The mean of the parts' calibration errors (0 to 1)."""
+
+        def of(row: Row) -> float | None:
+            found = row.calibration_errors
+            errors = [found[name] for name in self.parts(row) if name in found]
+            return sum(errors) / len(errors) if errors else None
+
+        return Column(title="calibration error", of=of)
+
+
+def _pacs(name: str) -> Shift:
+    domain = name.removeprefix("pacs-")
+    return Shift(
+        title=f"PACS: {domain.replace('_', ' ')}",
+        grids=(name,),
+        column=OTHER_HALF,
+        parts=lambda _: (domain,),
+        held_out=(domain, domain + SEEN),
+    )
+
+
+_EMOJI = ("headline", "joint")
+_DIGITS = ("digits", "digits-again")
+ALL: tuple[Shift, ...] = (
+    Shift(
+        title="emoji: house style",
+        grids=_EMOJI,
+        column=HOUSE,
+        parts=lambda row: [n for n in row.targets if n not in ("openmoji", *LINE_DRAWINGS)],
+    ),
+    Shift(title="emoji: OpenMoji", grids=_EMOJI, column=OPENMOJI, parts=lambda _: ("openmoji",)),
+    Shift(title="emoji: line drawings", grids=_EMOJI, column=LINES, parts=lambda _: LINE_DRAWINGS),
+    Shift(title="digits: hard looks", grids=_DIGITS, column=LOOK, parts=lambda row: row.targets),
+    *(_pacs(name) for name in PACS),
+    Shift(title="PACS: mean of four", grids=PACS, column=OTHER_HALF, parts=lambda r: r.targets[:1]),
+    Shift(
+        title="CIFAR-10, real CLIP: other images",
+        grids=(CIFAR,),
+        column=part("other"),
+        parts=lambda _: ("other",),
+    ),
+    Shift(
+        title="CIFAR-10, real CLIP: six shifts",
+        grids=(CIFAR,),
+        column=SHIFTED,
+        parts=lambda _: tuple(SHIFTS),
+    ),
+)
+"""In the order of the table and, from the top, of the chart."""
+
+
+def default_section(found: Found, choices: Sequence[dict[str, Any]], images: Path) -> Iterator[str]:
+    """The chart and the table of the default beside ERM and the best other method."""
+    yield from ["## What the default gives", "", DEFAULT_METHOD]
+    rows, drawn = [], []
+    for shift in ALL:
+        lines = _lines(found, shift, choices)
+        auto, erm = lines["auto"], lines[NAMES["erm"]]
+        gain = auto.above(erm, shift.column)
+        best = _best(lines, shift.column)
+        error = shift.calibration_error()
+        rows.append(
+            [
+                shift.title,
+                "" if auto.queries is None else f"{auto.queries:,.0f}",
+                _percent(erm.mean(shift.column)),
+                _percent(auto.mean(shift.column)),
+                _percent(gain, signed=True),
+                "" if best is None else f"{_percent(best[1], signed=True)} ({best[0]})",
+                _percent(erm.mean(error)),
+                _percent(auto.mean(error)),
+                str(len(auto.rows)) if auto.rows else NOT_YET,
+            ]
+        )
+        for name, line in lines.items():
+            above = None if line is erm else line.above(erm, shift.column)
+            if above is not None:
+                drawn.append(Point(group=shift.title, label=name, mean=above))
+    if forest(
+        images / CHART,
+        drawn,
+        across=f"points above {NAMES['erm']}",
+        title="The default and other methods above training on labels alone",
+    ):
+        yield from [f"![Points above ERM on every data set](images/{CHART})", ""]
+    titles = [
+        "held out",
+        "queries",
+        "ERM",
+        "auto",
+        "auto above ERM",
+        "auto above the best single method",
+        "calibration error, ERM",
+        "calibration error, auto",
+        "runs",
+    ]
+    yield from [*table(titles, rows), ""]
+
+
+def _lines(found: Found, shift: Shift, choices: Sequence[dict[str, Any]]) -> Mapping[str, Series]:
+    """What `auto` gives, and each single method on the same splits and seeds."""
+    auto = shift.of(chosen_series(found, shift.grids, choices))
+    lines = {"auto": auto}
+    for line in single_methods(found, shift.grids):
+        own = shift.of(line)
+        shared = {at: row for at, row in own.rows.items() if at in auto.rows}
+        lines[line.title] = replace(own, planned=len(auto.rows), rows=shared)
+    return lines
+
+
+def _best(lines: Mapping[str, Series], column: Column) -> tuple[str, Mean] | None:
+    """The best single method with all of the splits of `auto`, and how far `auto` is above it."""
+    auto = lines["auto"]
+    whole = [
+        (mean.value, name)
+        for name, line in lines.items()
+        if line is not auto
+        and line.rows.keys() == auto.rows.keys()
+        and (mean := line.mean(column)) is not None
+    ]
+    if not whole:
+        return None
+    _, name = max(whole)
+    above = auto.above(lines[name], column)
+    return None if above is None else (name, above)
+
+
+def _percent(mean: Mean | None, *, signed: bool = False) -> str:
+    return "" if mean is None else mean.percent(signed=signed)
