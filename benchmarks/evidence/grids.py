@@ -209,8 +209,8 @@ def digits(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
 def digits_again(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
     """The joint method on digits, and the first one-query recipe beside it, by another teacher."""
     return tuple(
-        digit(method, look, seed, teacher=DIGITS_AGAIN)
-        for method in (JOINT, ONE_QUERY)
+        digit(method, look, seed, teacher=DIGITS_AGAIN, options=options)
+        for method, options in ((JOINT, ()), (ONE_QUERY, ()), (JOINT, user_data.ALIKE))
         for seed in seeds
         for look in LOOKS
     )
@@ -229,21 +229,22 @@ def digit(method: str, look: str, seed: int, **more: object) -> Run:
     )
 
 
-def joint(houses: Sequence[str] = TWO_HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
-    """A classifier on labels beside the projection, with images as VL2V-ADiP-1q shows them.
+def joint(houses: Sequence[str] = HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
+    """What `auto` trains, on every house style: the variants that were tried, on two.
 
     ERM and VL2V-ADiP-1q on the same styles are rows of the headline.
     """
-    return tuple(
-        emoji(method, house, seed, options=options)
-        for seed in seeds
-        for house in houses
-        for method, options in (
-            (JOINT, dict(INK)),
-            (JOINT, {}),
-            ("vl2v-adip-erm", dict(user_data.AS_ONE_QUERY)),
-        )
+    first = (emoji(JOINT, house, seed) for seed in seeds for house in TWO_HOUSES)
+    others = (
+        emoji(JOINT, house, seed) for seed in seeds for house in houses if house not in TWO_HOUSES
     )
+    variants = (
+        emoji(method, house, seed, options=dict(options))
+        for seed in seeds
+        for house in TWO_HOUSES
+        for method, options in ((JOINT, INK), *user_data.TRIED)
+    )
+    return (*first, *others, *variants)
 
 
 RUNS: Mapping[str, Callable[[], tuple[Run, ...]]] = MappingProxyType(

@@ -28,14 +28,23 @@ LINES: tuple[tuple[str, tuple[tuple[str, Option], ...]], ...] = (
     ("vl2v-adip", ()),
     (ONE_QUERY, ()),
 )
+ALIKE: tuple[tuple[str, Option], ...] = (
+    ("plain_clean_prob", 0.12),
+    ("plain_line_drawing_prob", 0.17),
+)
+"""VL2V-ADiP-joint as it was first: images on a plain background are shown as all others."""
 """The methods that are compared, at one query an image."""
 AS_ONE_QUERY: tuple[tuple[str, Option], ...] = (
     ("clean_prob", 0.7),
     ("line_drawing_prob", 0.5),
     ("lmd", 0.9),
 )
-TRIED: tuple[tuple[str, tuple[tuple[str, Option], ...]], ...] = (("vl2v-adip-erm", AS_ONE_QUERY),)
-"""Labels at full weight, with images as VL2V-ADiP-1q shows them."""
+TRIED: tuple[tuple[str, tuple[tuple[str, Option], ...]], ...] = (
+    (JOINT, ALIKE),
+    ("vl2v-adip-erm", AS_ONE_QUERY),
+)
+"""VL2V-ADiP-joint as it was first, and labels at full weight, with images as VL2V-ADiP-1q shows
+them."""
 SETTINGS: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         **{name: {"batch_per_domain": 8} for name in PACS},

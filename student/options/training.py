@@ -95,6 +95,17 @@ class TrainingOptions(Section):
     line_drawing_prob: Share = option(
         0.0, "probability that an augmented view is converted to a line drawing", identifies=True
     )
+    plain_clean_prob: Share | None = option(
+        None,
+        "clean_prob of images on a plain background (three quarters of the border of one colour), "
+        "as icons are; unset: as other images",
+        identifies=True,
+    )
+    plain_line_drawing_prob: Share | None = option(
+        None,
+        "line_drawing_prob of images on a plain background; unset: as other images",
+        identifies=True,
+    )
     text_targets: bool = option(
         False,
         "train an image without a purchased embedding against its class's text embedding",

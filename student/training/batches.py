@@ -19,6 +19,7 @@ from torch import Tensor
 
 from student.distributed.ranks import ALONE, Ranks
 from student.options import TrainingOptions
+from student.training.backgrounds import PlainBackgrounds
 from student.training.dataset import TrainingData
 from student.training.sampling import BalancedSampler, random_source, torch_source
 from student.training.stored_pixels import StoredPixels, on_device
@@ -82,7 +83,8 @@ class _Fresh:
 class _Shown:
     """What a step shows on this rank: view `views` (B,) of the images `rows` (B,), of which the
     views `bought` (B, K) were bought; whether that one was `paid` (B,), and whether its target is
-    the `mean` (B,) of them all."""
+    the `mean` (B,) of them all. A fresh one is a line drawing with the probability `line_drawings`
+    (F,)."""
 
     rows: NDArray[np.int64]
     views: NDArray[np.int64]
@@ -90,6 +92,7 @@ class _Shown:
     paid: NDArray[np.bool_]
     mean: NDArray[np.bool_]
     fresh: _Fresh
+    line_drawings: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,11 +109,12 @@ class PixelBatches:
 
     A bought view is shown unchanged, so that teacher and student see the same pixels. If only the
     clean image was bought, or nothing, a new augmented view of the clean image is shown: with one
-    query an image, ordinary augmentation keeps more of the gain than none. Three options change
-    this. With probability `clean_prob` the clean image is shown unchanged, if it was bought or
-    nothing was. Otherwise, if other views were bought too, a new view is shown with probability
+    query an image, ordinary augmentation keeps more of the gain than none. Options change this.
+    With probability `clean_prob` the clean image is shown unchanged, if it was bought or nothing
+    was. Otherwise, if other views were bought too, a new view is shown with probability
     `mean_target_prob`; its target is the mean of the image's bought embeddings. A new view is
-    converted to a line drawing with probability `line_drawing_prob`.
+    converted to a line drawing with probability `line_drawing_prob`. For images on a plain
+    background the first and the last of these may differ.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class PixelBatches:
         self._device = device
         self._options = options
         self._stored = StoredPixels(source.data.pixels, device)
+        self._plain = PlainBackgrounds(source.data.pixels)
         self._begun: _Begun | None = None
 
     def __call__(self, step: int) -> Batch:
@@ -135,7 +140,7 @@ class PixelBatches:
             image_BD[mean_B] = _mean_embeddings(
                 data.image_embeddings[rows_B[mean_B]], shown.bought[mean_B]
             )
-        return _batch(data, self._pixels(step, stored, shown.fresh), rows_B, image_BD, paid_B)
+        return _batch(data, self._pixels(step, stored, shown), rows_B, image_BD, paid_B)
 
     def _begin(self, step: int) -> _Begun:
         shown = self._shown(step)
@@ -147,13 +152,18 @@ class PixelBatches:
         bought_BK = source.bought[rows_B]
         views_B, paid_B = pick_views(bought_BK, random_source(*source.seed, _PICK, step))
         alone_B = ~bought_BK[:, 1:].any(axis=1)
-        kept_B = self._drawn(step, _CLEAN, self._options.clean_prob, len(rows_B))
+        options = self._options
+        clean_prob_B = self._by_background(rows_B, options.clean_prob, options.plain_clean_prob)
+        kept_B = self._drawn(step, _CLEAN, clean_prob_B)
         clean_B = kept_B & bought_BK[:, 0]
-        mean_B = self._drawn(step, _MEAN_TARGET, self._options.mean_target_prob, len(rows_B))
+        mean_B = self._drawn(step, _MEAN_TARGET, np.full(len(rows_B), options.mean_target_prob))
         mean_B &= ~alone_B & ~clean_B
         views_B = np.where(mean_B | clean_B, 0, views_B)
         fresh_B = mean_B | (alone_B & ~kept_B)
         own = source.ranks.part(len(rows_B))
+        drawing_B = self._by_background(
+            rows_B, options.line_drawing_prob, options.plain_line_drawing_prob
+        )
         return _Shown(
             rows=rows_B[own],
             views=views_B[own],
@@ -163,18 +173,28 @@ class PixelBatches:
             fresh=_Fresh(
                 at=fresh_B[own], first=int(fresh_B[: own.start].sum()), of=int(fresh_B.sum())
             ),
+            line_drawings=drawing_B[own][fresh_B[own]],
         )
 
-    def _pixels(self, step: int, pixels: Tensor, fresh: _Fresh) -> Tensor:
+    def _by_background(
+        self, rows_B: NDArray[np.int64], chance: float, plain: float | None
+    ) -> NDArray[np.float64]:
+        """A probability for each image: `plain`, if there is one, on a plain background."""
+        if plain is None or plain == chance:
+            return np.full(len(rows_B), chance)
+        return np.where(self._plain(rows_B), plain, chance)
+
+    def _pixels(self, step: int, pixels: Tensor, shown: _Shown) -> Tensor:
         """The stored views (B, S, S, 3), with a new view of each fresh image."""
-        source, chance = self._source, self._options.line_drawing_prob
+        source, fresh = self._source, shown.fresh
         if not fresh.at.any():
             return pixels
         at_B = torch.from_numpy(fresh.at).to(self._device)
         draws = torch_source(*source.seed, _AUGMENT, step)
         augmented = random_views(pixels[at_B], draws, first=fresh.first, of=fresh.of)
-        if chance > 0:
+        if shown.line_drawings.any():
             draws = torch_source(*source.seed, _LINE_DRAWING, step)
+            chance = torch.from_numpy(shown.line_drawings).float()
             augmented = drawn_views(augmented, draws, chance=chance, first=fresh.first, of=fresh.of)
         if fresh.at.all():
             return augmented
@@ -182,10 +202,10 @@ class PixelBatches:
         pixels[at_B] = augmented
         return pixels
 
-    def _drawn(self, step: int, purpose: int, chance: float, count: int) -> NDArray[np.bool_]:
-        if chance == 0.0:
-            return np.zeros(count, dtype=bool)
-        return random_source(*self._source.seed, purpose, step).random(count) < chance
+    def _drawn(self, step: int, purpose: int, chance_B: NDArray[np.float64]) -> NDArray[np.bool_]:
+        if not chance_B.any():
+            return np.zeros(len(chance_B), dtype=bool)
+        return random_source(*self._source.seed, purpose, step).random(len(chance_B)) < chance_B
 
 
 class FeatureBatches:

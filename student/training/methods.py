@@ -185,6 +185,8 @@ _ALL = (
             ("clean_prob", 0.12),
             ("mean_target_prob", 0.4),
             ("line_drawing_prob", 0.17),
+            ("plain_clean_prob", 0.7),
+            ("plain_line_drawing_prob", 0.5),
             ("text_targets", True),
             ("averaging", "swad-only"),
         ),

@@ -66,8 +66,16 @@ TERMS: Mapping[str, Any] = MappingProxyType(
 """The same for the weights of the loss terms."""
 
 
-LATER_DEFAULTS: Mapping[str, Any] = MappingProxyType({"centre_embeddings": False, "compile": False})
+LATER_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "centre_embeddings": False,
+        "compile": False,
+        "plain_clean_prob": None,
+        "plain_line_drawing_prob": None,
+    }
+)
 """Settings that version 0.1 did not have; at their default they are stored nowhere."""
+_AS_OTHERS = {"plain_clean_prob": "clean_prob", "plain_line_drawing_prob": "line_drawing_prob"}
 _RETIRED = frozenset({"weight_decay", "ema_decay", "align", "ridge", "mix", "mix_alpha"})
 _OLD_NAMES = {new: old for old, new in RENAMED.items()}
 _OLD_METHODS = {new: old for old, new in RENAMED_METHODS.items()}
@@ -81,6 +89,9 @@ def stored_settings(options: TrainingOptions, *, image_size: int, seed: int) -> 
         for name in DEFAULTS.keys() - _RETIRED - elsewhere.keys()
     }
     later = {name: getattr(options, name) for name in LATER_DEFAULTS}
+    for plain, other in _AS_OTHERS.items():
+        if later[plain] == getattr(options, other):
+            later[plain] = None  # what it does when it is unset
     return {**DEFAULTS, **current, **elsewhere, **unlike_defaults(later, LATER_DEFAULTS)}
 
 

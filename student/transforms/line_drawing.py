@@ -24,11 +24,13 @@ def drawn_views(
     pixels_BHW3: Tensor,
     generator: torch.Generator,
     *,
-    chance: float,
+    chance: float | Tensor,
     first: int = 0,
     of: int | None = None,
 ) -> Tensor:
     """Each image unchanged or, with probability `chance`, drawn: float (B, H, W, 3) from 0 to 255.
+
+    `chance` is one number, or one for each image: (B,).
 
     Half of the drawings are pen drawings: lines on white, half of them with a grey wash. The others
     are lines over the colours, which are posterised in half of them.
@@ -37,7 +39,7 @@ def drawn_views(
     count = len(pixels_BHW3)
     uniform_B5 = torch.rand(of or count, 5, generator=generator)[first : first + count]
     is_drawn, is_pen, plain, ink, wash = uniform_B5.to(pixels_BHW3.device).T
-    rows = (is_drawn < chance).nonzero().squeeze(1)
+    rows = (is_drawn < torch.as_tensor(chance).to(is_drawn)).nonzero().squeeze(1)
     views_BHW3 = pixels_BHW3.float()
     if not len(rows):
         return views_BHW3

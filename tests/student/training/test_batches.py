@@ -209,6 +209,47 @@ def test_an_unbought_image_is_shown_unaugmented_as_often_as_a_bought_one() -> No
     np.testing.assert_array_equal(batch.inputs.numpy(), data.pixels[_rows(data, 0), 0])
 
 
+def test_images_on_a_plain_background_may_be_shown_unchanged_more_often() -> None:
+    data = _half_plain()
+    batches, unchanged = _pixels(data, clean_prob=0.2, plain_clean_prob=0.8), Counter[bool]()
+    for step in range(50):
+        rows = _rows(data, step)
+        for row, pixels in zip(rows, batches(step).inputs.numpy(), strict=True):
+            unchanged[bool(row < 9)] += int(np.array_equal(pixels, data.pixels[row, 0]))
+    assert 140 < unchanged[True] < 180  # of 200 on a plain background
+    assert 20 < unchanged[False] < 60  # of 200 others
+
+
+def test_images_on_a_plain_background_may_be_line_drawings_more_often() -> None:
+    data = _half_plain()
+    drawings = _pixels(data, line_drawing_prob=0.0, plain_line_drawing_prob=1.0)(0).inputs
+    views = _pixels(data)(0).inputs
+    changed = [not torch.equal(a, b) for a, b in zip(drawings, views, strict=True)]
+    assert changed == (_rows(data, 0) < 9).tolist()
+
+
+def test_without_values_of_their_own_images_on_a_plain_background_are_shown_as_others() -> None:
+    data = _half_plain()
+    shown = _pixels(data, clean_prob=0.3, line_drawing_prob=0.5)(0)
+    same = _pixels(
+        data,
+        clean_prob=0.3,
+        plain_clean_prob=0.3,
+        line_drawing_prob=0.5,
+        plain_line_drawing_prob=0.5,
+    )(0)
+    assert torch.equal(shown.inputs, same.inputs)
+
+
+def _half_plain(*, views: int = 1, bought: NDArray[np.bool_] | None = None) -> TrainingData:
+    """The first nine images have a white border; the others are noise."""
+    data = make_data(views=views, bought=bought)
+    pixels = np.random.default_rng(1).integers(0, 256, data.pixels.shape, dtype=np.uint8)
+    pixels[:9, :, :2] = pixels[:9, :, -2:] = 255
+    pixels[:9, :, :, :2] = pixels[:9, :, :, -2:] = 255
+    return replace(data, pixels=pixels)
+
+
 def test_stored_views_are_never_redrawn_and_fresh_ones_keep_their_target() -> None:
     stored = make_data(views=3)
     shown = _pixels(stored, line_drawing_prob=1.0, mean_target_prob=0.5)(0)
@@ -268,13 +309,20 @@ def test_features_are_paired_with_the_embedding_of_the_same_view() -> None:
     mean=st.sampled_from([0.0, 0.5]),
     drawn=st.sampled_from([0.0, 0.5]),
     seed=st.integers(0, 3),
+    plain=st.sampled_from([None, 0.9]),
 )
 def test_the_rows_of_all_ranks_are_the_batch_of_one_process(
-    ranks: int, step: int, clean: float, mean: float, drawn: float, seed: int
+    ranks: int, step: int, clean: float, mean: float, drawn: float, seed: int, plain: float | None
 ) -> None:
     bought = np.random.default_rng(seed).random((18, 3)) < 0.4
-    data = make_data(views=3, bought=bought)
-    options = TrainingOptions(clean_prob=clean, mean_target_prob=mean, line_drawing_prob=drawn)
+    data = _half_plain(views=3, bought=bought)
+    options = TrainingOptions(
+        clean_prob=clean,
+        mean_target_prob=mean,
+        line_drawing_prob=drawn,
+        plain_clean_prob=plain,
+        plain_line_drawing_prob=plain,
+    )
     whole_source = _source(data, bought)
 
     def batch(source: BatchSource) -> Batch:
