@@ -83,6 +83,8 @@ ray-test: setup ## test the vendor on a real Ray Serve, and shards on Ray Data, 
 	  > $$(build/ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth
 	@$(BIN)/uv pip freeze --quiet --python $(BIN)/python --exclude-editable > build/ray/constraints.txt
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python build/ray/bin/python -c build/ray/constraints.txt "$(RAY)"
+	@# Its commands, which the tests run from the environment that they are in themselves.
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python build/ray/bin/python -e .
 	@build/ray/bin/python -m pytest tests/with_ray
 
 chaos: setup test-programs ## kill vendors and clients behind a faulty network, 24,000 queries per database (40 minutes)
