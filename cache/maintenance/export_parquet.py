@@ -73,9 +73,7 @@ def export_parquet_folder(
 
 
 def _tables(cache: CacheReader, rows_in_a_file: int) -> Iterator[tuple[str, pa.Table]]:
-    rows = chain(
-        ((row, False) for row in cache.rows()), ((row, True) for row in cache.rows_bought_again())
-    )
+    rows = cache.rows_as_stored()
     number = 0
     while chunk := list(islice(rows, rows_in_a_file)):
         yield embeddings_name(number), _embeddings(chunk)

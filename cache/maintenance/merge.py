@@ -84,8 +84,7 @@ class _Merge:
         write_offs = sum(map(self._changes.add_write_off, self._source.write_offs()))
         intents = self._add_intents()
         closed = self._close_settled()
-        rows = self._changes.add_rows(self._source.rows())
-        rows += self._changes.add_rows(self._source.rows_bought_again())
+        rows = self._changes.add_rows(row for row, _ in self._source.rows_as_stored())
         return Merged(
             receipts=receipts,
             units=self._units,

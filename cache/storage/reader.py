@@ -143,6 +143,19 @@ class CacheReader:
         for record in self.scan(Tag.AGAIN):
             yield record_codec.decode_again(record.name, record.content())
 
+    def rows_as_stored(self) -> Iterator[tuple[PaidEmbedding, bool]]:
+        """Yield what `rows` and `rows_bought_again` yield, in the order of storing, and whether it
+        was bought again.
+
+        Without receipts.jsonl only this order says in which order a request was sent, on which the
+        digest of its receipt depends.
+        """
+        for record in self.scan_all():
+            if record.tag == Tag.ROW:
+                yield _decode(record), False
+            elif record.tag == Tag.AGAIN:
+                yield record_codec.decode_again(record.name, record.content()), True
+
     def stored_receipts(self) -> Iterator[StoredReceipt]:
         """Yield every receipt with its account and run, in the order of storing."""
         for record in self.scan(Tag.RECEIPT):

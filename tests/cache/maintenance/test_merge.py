@@ -207,6 +207,19 @@ def test_second_copies_of_a_purchase_that_both_have_are_joined(folder: Path, oth
     assert everything(folder) == everything(other)
 
 
+def test_embeddings_keep_their_order_where_no_second_copy_of_a_receipt_has_it(
+    folder: Path, other: Path
+) -> None:
+    """The digest of a receipt is over the order of sending."""
+    ledger = Ledger()
+    with PaidCache.open(other) as second:
+        buy(second, ledger, *images(1, 2))
+        buy(second, ledger, *images(2, 3))
+    (other / RECEIPTS).unlink()
+    join(other, folder)
+    assert everything(folder) == everything(other)
+
+
 def test_the_command_prints_what_was_added(
     folder: Path, other: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
