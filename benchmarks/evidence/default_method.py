@@ -171,7 +171,7 @@ def _best(lines: Mapping[str, Series], column: Column) -> tuple[str, Mean] | Non
     ]
     if not whole:
         return None
-    _, name = max(whole)
+    _, name = max(whole, key=lambda pair: pair[0])
     above = auto.above(lines[name], column)
     return None if above is None else (name, above)
 

@@ -51,7 +51,8 @@ CIFAR_CLIP = "clip-vit-b-32"
 """OpenAI's CLIP, from recorded answers."""
 STYLES_UNSEEN = "styles-unseen"
 DIGITS_AGAIN = "digits-again"
-"""The digits' teacher made by the same command on another kind of processor: other weights."""
+PACS_AGAIN = "pacs-again"
+"""Teachers made by the same commands on another kind of processor: other weights."""
 SEEDS_OF_TEACHERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {"embedded": SEEDS, STYLES_UNSEEN: SEEDS[:2], "weak": SEEDS[:2]}
 )
@@ -87,6 +88,11 @@ TEACHERS: Mapping[str, Teacher] = MappingProxyType(
             ),
             Teacher(
                 name="pacs",
+                model="work/teachers/pacs",
+                made_by="python -m tools.pacs.train_teacher",
+            ),
+            Teacher(
+                name=PACS_AGAIN,
                 model="work/teachers/pacs",
                 made_by="python -m tools.pacs.train_teacher",
             ),

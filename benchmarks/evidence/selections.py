@@ -17,10 +17,10 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.evidence.choices import read_choices, teacher_of
+from benchmarks.evidence.choices import read_choices
 from benchmarks.evidence.grids import grid
 from benchmarks.evidence.page import CHOICES
-from benchmarks.evidence.protocol import FOLDER, ONE_QUERY
+from benchmarks.evidence.protocol import FOLDER, JOINT
 from benchmarks.evidence.user_data import CIFAR, PACS
 from student.bench.dataset import BenchDataset, gather
 from student.bench.run import Grid, Run, options_of
@@ -30,18 +30,17 @@ from student.evaluation.file_names import named
 from student.selection.selection import select
 from tools.provenance import commit
 
-GRIDS = ("digits-again", *PACS, CIFAR, "headline")
+GRIDS = ("digits-again", *PACS, CIFAR, "joint")
 """The most telling first."""
 
 
 def missing(planned: Grid, choices: Sequence[dict[str, Any]]) -> tuple[Run, ...]:
-    """The one-query runs of the splits without a choice: they buy what `auto` would buy."""
+    """The runs of VL2V-ADiP-joint on the splits without a choice: `auto` trains these or ERM."""
     made = {(one["dataset"], tuple(one["targets"]), one["seed"]) for one in choices}
     return tuple(
         run
         for run in planned.runs
-        if (run.method, run.views, run.options) == (ONE_QUERY, 1, ())
-        and run.teacher == teacher_of(planned)
+        if (run.method, run.options) == (JOINT, ())
         and (run.dataset, run.targets, run.seed) not in made
     )
 

@@ -76,7 +76,7 @@ def test_auto_is_the_student_of_the_chosen_method_on_each_split_with_a_choice(
 def test_a_split_with_a_choice_is_not_chosen_for_again() -> None:
     planned = grid("digits-again")
     before = missing(planned, [])
-    assert {(run.method, run.views) for run in before} == {(ONE_QUERY, 1)}
+    assert {(run.method, run.options) for run in before} == {(JOINT, ())}
     first = before[0]
     after = missing(planned, [choice("digits", first.targets, first.seed, "erm")])
     assert after == before[1:]
