@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from student.data.folder.csv_table import read_csv
 from student.data.folder.names import folded, listed, nfc
 from student.errors import BadInput
 
+# "n01440764", "c07" and "112", but neither the digits 0 to 9 nor "boeing 747".
+_CODE = re.compile(r"[^\W\d_]?\d{2,}")
 CLASSES_FILE = "classes.csv"
 """Columns `folder` (the name of a class folder, or a label) and `name` (what the prompt says)."""
 
@@ -74,3 +78,30 @@ def read_class_words(root: Path, folders: Collection[str]) -> ClassWords:
         word_of={name: of_folder[folded(name)] for name in folders},
         unused=tuple(folder for _, folder, _ in rows if folded(folder) not in used),
     )
+
+
+def require_words(names: Sequence[str]) -> None:
+    """Raises BadInput for a class whose prompt would hold no word, or a control character."""
+    for name in names:
+        kinds = {unicodedata.category(char) for char in name if char not in " _"}
+        fault = "holds a control character, such as the end of a line" if "Cc" in kinds else ""
+        if kinds <= {"Cf", "Zs", "Zl", "Zp"}:
+            fault = "holds no word"
+        if fault:
+            message = (
+                f"the class {name!a} {fault}, and its prompt would be bought: rename it, or "
+                f"name it in {CLASSES_FILE}. Nothing was bought"
+            )
+            raise BadInput(message)
+
+
+def about_codes(names: Sequence[str]) -> list[str]:
+    """A sentence about the classes that are named by codes, if there are any."""
+    codes = [name for name in names if _CODE.fullmatch(name)]
+    if not codes:
+        return []
+    return [
+        f"{len(codes):,} of {len(names):,} class names look like codes ({listed(codes, most=3)}): "
+        f"prompts say them as they stand, which may mean nothing to the teacher; words for "
+        f"them go into {CLASSES_FILE}"
+    ]

@@ -10,7 +10,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from student.data.folder.captions import CAPTIONS_FILE, read_captions
-from student.data.folder.classes_file import CLASSES_FILE, read_class_words
+from student.data.folder.classes_file import (
+    CLASSES_FILE,
+    about_codes,
+    read_class_words,
+    require_words,
+)
 from student.data.folder.folder_tree import (
     LAYOUT,
     NO_CLASS,
@@ -28,7 +33,8 @@ from student.data.folder.saved_dataset import in_imagefolder, in_saved, is_saved
 from student.data.folder.unseen import UNSEEN_FILE, read_unseen
 from student.errors import BadInput
 
-_LIKE_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test"})
+_TRAINING = frozenset({"train", "training"})
+_LIKE_SPLITS = _TRAINING | {"val", "valid", "validation", "dev", "eval", "test", "testing"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +111,8 @@ def discover(root: Path, *, unlabelled: bool = False, imagefolder: bool = False)
     manifest of images without classes, with the captions of `captions.csv`. Classes have the words
     of `classes.csv`; spellings of one class in several domains are read as one class. Raises
     BadInput, with the expected layout, if there are no images or only one class, if the folders do
-    not say which are domains and which classes, or if a table or a file cannot be read.
+    not say which are domains and which classes, if a class has no word for its prompt, or if a
+    table or a file cannot be read.
     """
     found = _found(root, unlabelled=unlabelled, imagefolder=imagefolder)
     used, notes = class_names((one.domain, one.class_name) for one in found.images)
@@ -128,13 +135,14 @@ def discover(root: Path, *, unlabelled: bool = False, imagefolder: bool = False)
     )
     classes = tuple(sorted({item.class_name for item in items} - {NO_CLASS}))
     _require_enough(root, len(found.left_out), items, classes, unlabelled=unlabelled)
+    require_words(classes)
     return Catalogue(
         root=found.root,
         domains=tuple(sorted({item.domain for item in items})),
         classes=classes,
         items=items,
         left_out=tuple(found.left_out),
-        notes=(*notes, *found.warnings, *words.warnings()),
+        notes=(*notes, *found.warnings, *words.warnings(), *about_codes(classes)),
         facts=(*found.facts, *words.facts()),
     )
 
@@ -174,7 +182,8 @@ def _in_folders(root: Path, own: Sequence[str], *, unlabelled: bool) -> Found:
             f"{folders}" + (", …" if len(set(below)) > 5 else "")
         )
     domains = {one.domain for one in images}
-    if "train" in domains and domains <= _LIKE_SPLITS:
+    spelt = {domain.casefold() for domain in domains}
+    if spelt & _TRAINING and spelt <= _LIKE_SPLITS:
         warnings.append(
             f"{listed(sorted(domains))} are read as domains: if they are splits, use --imagefolder "
             "or a manifest"

@@ -71,3 +71,47 @@ def test_a_folder_is_found_in_another_spelling_and_names_are_composed(tmp_path: 
     decomposed = unicodedata.normalize("NFD", "caf\u00e9")
     (tmp_path / "classes.csv").write_text(f"folder,name\nn00,{decomposed}\nn01,bar\n", "utf-8")
     assert discover(tmp_path).classes == ("bar", "caf\u00e9")
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("_", "holds no word"),
+        (" _ ", "holds no word"),
+        ("\u200b", "holds no word"),
+        ("po\nny", "holds a control character"),
+    ],
+)
+def test_a_class_whose_prompt_would_name_nothing_is_refused(
+    root: Path, name: str, fault: str
+) -> None:
+    (root / "d0" / "c1").rename(root / "d0" / name)
+    with pytest.raises(BadInput, match=fault):
+        discover(root)
+
+
+def test_a_class_folder_without_a_word_is_read_with_the_word_of_the_table(root: Path) -> None:
+    (root / "classes.csv").write_text("folder,name\nc0,tench\nc1,great white shark\n_,pony\n")
+    write_picture(root / "d0" / "_" / "0.png", 99)
+    assert "pony" in discover(root).classes
+
+
+@pytest.mark.parametrize("names", [("n01440764", "n01484850"), ("00", "01")])
+def test_classes_that_are_named_by_codes_are_named_in_a_warning(
+    root: Path, names: tuple[str, str]
+) -> None:
+    for domain in ("d0", "d1"):
+        for old, new in zip(("c0", "c1"), names, strict=True):
+            (root / domain / old).rename(root / domain / new)
+    (note,) = discover(root).notes
+    assert f"2 of 2 class names look like codes ({', '.join(names)})" in note
+    (root / "classes.csv").write_text(f"folder,name\n{names[0]},tench\n{names[1]},shark\n")
+    assert discover(root).notes == ()
+
+
+@pytest.mark.parametrize("names", [("7", "8"), ("boeing 747", "3d model"), ("🐦", "é")])
+def test_a_digit_a_word_and_an_emoji_are_no_codes(root: Path, names: tuple[str, str]) -> None:
+    for domain in ("d0", "d1"):
+        for old, new in zip(("c0", "c1"), names, strict=True):
+            (root / domain / old).rename(root / domain / new)
+    assert discover(root).notes == ()

@@ -40,6 +40,17 @@ def test_hidden_folders_and_other_files_are_not_images(tmp_path: Path) -> None:
     assert len(discover(root).items) == 10
 
 
+@pytest.mark.parametrize("names", [("train", "val"), ("Train", "Test"), ("TRAINING", "testing")])
+def test_folders_that_look_like_splits_are_named_in_a_warning(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    root = write_domains(tmp_path / "set", domains=2)
+    for old, new in zip(("d0", "d1"), names, strict=True):
+        (root / old).rename(root / new)
+    (note,) = discover(root).notes
+    assert note.startswith(f"{', '.join(sorted(names))} are read as domains")
+
+
 def test_a_missing_folder_names_the_layout_and_the_demo_data_command(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"<domain>/<class>.*distill-client demo-data"):
         discover(tmp_path / "nowhere")
