@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
-from benchmarks.evidence.protocol import CIFAR_CLIP, JOINT, ONE_QUERY, PACS_AGAIN, SEEDS
+from benchmarks.evidence.protocol import (
+    CIFAR_CLIP,
+    CIFAR_CLIP_AGAIN,
+    JOINT,
+    ONE_QUERY,
+    PACS_AGAIN,
+    SEEDS,
+)
 from student.bench.constants import ZERO_SHOT
 from student.bench.rows import Option
 from student.bench.run import Run, normalised
@@ -62,9 +69,12 @@ def held_out(dataset: str) -> tuple[str, ...]:
     return domain, domain + SEEN
 
 
-def _of_pacs(method: str, options: tuple[tuple[str, Option], ...]) -> str:
-    """The teacher of a line: the first rows were made with one that cannot be made again here."""
-    return PACS_AGAIN if (method, options) == (JOINT, ()) else "pacs"
+def _teacher(dataset: str, method: str, options: tuple[tuple[str, Option], ...]) -> str:
+    """The teacher of a line: the first rows were made with some that cannot be made again here."""
+    is_again = (method, options) == (JOINT, ())
+    if dataset == CIFAR:
+        return CIFAR_CLIP_AGAIN if is_again else CIFAR_CLIP
+    return PACS_AGAIN if is_again else "pacs"
 
 
 def runs_on(dataset: str, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
@@ -79,7 +89,7 @@ def runs_on(dataset: str, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
                 targets=held_out(dataset),
                 seed=seed,
                 method=method,
-                teacher=CIFAR_CLIP if is_recorded else _of_pacs(method, options),
+                teacher=_teacher(dataset, method, options),
                 options=options,
             )
         )
