@@ -18,6 +18,6 @@ def test_recorded_answers_are_rounded_once_from_their_exact_direction(tmp_path: 
         exact.prec = 60
         for embedding, vector in zip(embeddings, recorded, strict=True):
             values = [Decimal(float(value)) for value in embedding]
-            length = sum(value * value for value in values).sqrt()
+            length = sum((value * value for value in values), Decimal(0)).sqrt()
             expected = np.array([float(value / length) for value in values]).astype(np.float32)
             np.testing.assert_array_equal(vector, expected)
