@@ -22,10 +22,10 @@ def parser() -> argparse.ArgumentParser:
         usage="distill-client doctor [-h] [--json] [OPTION ...]",
         description=(
             "Look at everything that a run with these options needs: the API key, the vendor and "
-            "its model, the balance, the proxy, the disks, the device, the student's weights, the "
-            'cache and every image. Each finding that is not "ok" names a fix. Nothing is bought. '
-            "The options are those of distill-client itself, from the command line, the "
-            "environment and --config."
+            "its model, the balance, the proxy, the disks, the store of rendered views, the "
+            "device, the student's weights, the cache and every image. Each finding that is not "
+            '"ok" names a fix. Nothing is bought. The options are those of distill-client itself, '
+            "from the command line, the environment and --config."
         ),
         epilog="The exit code is 0 if no finding is an error, and 2 otherwise.",
         allow_abbrev=False,
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
 
 def _findings(options: Options) -> Iterator[Finding]:
     """Cheap checks first; a check that fails does not stop those after it."""
-    from student.doctor import images, machine, vendor
+    from student.doctor import folders, images, machine, vendor, views
     from student.doctor.finding import checked
     from student.options.purchase import KEY_VARIABLE
     from student.purchase.session import START_A_VENDOR
@@ -71,7 +71,8 @@ def _findings(options: Options) -> Iterator[Finding]:
         ("network", vendor.network, "correct the environment variable"),
         ("vendor", vendor.vendor, f"check --vendor, --teacher and the key. {START_A_VENDOR}"),
         ("cache", vendor.stored_answers, "run `cache-report verify --repair`"),
-        ("disk", machine.folders, "name another folder with --out or --cache"),
+        ("disk", folders.folders, "name another folder with --out or --cache"),
+        ("store, --pixels", views.address, "name another folder or address with --pixels"),
         ("data", images.images, "correct the folder, or name another with --data"),
         ("device", machine.device, "use --device auto"),
         ("student", machine.students, "choose another --backbone, --weights or --image-size"),

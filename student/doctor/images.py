@@ -13,6 +13,7 @@ from student.data.folder.folder_tree import HIDDEN, left_out_lines
 from student.data.folder.image_folder import Catalogue, Item, discover
 from student.data.folder.names import listed, shown_path
 from student.data.views import open_rgb
+from student.doctor import views
 from student.doctor.finding import Finding, ok, warning
 from student.errors import DataError
 from student.options import Options
@@ -46,6 +47,7 @@ def images(options: Options) -> Iterator[Finding]:
         yield warning("left out", line, "convert, move or delete these files")
     yield from _held_out(options, catalogue)
     yield from _classes(catalogue)
+    yield from views.room(options, len(catalogue.items))
     yield from _pixels(catalogue)
 
 

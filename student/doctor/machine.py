@@ -1,4 +1,4 @@
-"""What this machine must have: the key, folders with room, a device, and weights that train."""
+"""What this machine must have: the key, a budget, a device, and weights that train."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from collections.abc import Iterator
 
 from student.doctor.finding import Finding, ok, warning
 from student.options import Options
-from student.options.folders import free_bytes, require_room, require_writable
 from student.options.purchase import KEY_VARIABLE, api_key
 from student.shared_budget.open import open_shared_budget
 from student.training.device import training_device
 from student.training.methods import METHODS
 from student.training.preflight import check_students
-
-_LEAST_ROOM = 2**30  # bytes: a run of ten thousand images fits
 
 
 def key(options: Options) -> Iterator[Finding]:
@@ -35,19 +32,6 @@ def budget(options: Options) -> Iterator[Finding]:
         )
     elif limit is not None:
         yield ok("budget", f"{limit:,} queries over the lifetime of the cache")
-
-
-def folders(options: Options) -> Iterator[Finding]:
-    """Whether the output folder and the cache can be written, and the room on their disks."""
-    for name, folder in (("--out", options.run.out), ("--cache", options.purchase.cache)):
-        require_writable(folder, name)
-        require_room(folder, 2**20, name)
-        free = free_bytes(folder)
-        room = f"{folder}: {free / 2**30:,.1f} GiB free"
-        if free < _LEAST_ROOM:
-            yield warning(f"disk, {name}", room, "make room, or name a folder on another disk")
-        else:
-            yield ok(f"disk, {name}", room)
 
 
 def device(options: Options) -> Iterator[Finding]:

@@ -53,6 +53,7 @@ def test_where_nothing_is_wrong_every_finding_is_ok(doctor: Doctor) -> None:
     assert {one["level"] for part in found.values() for one in part} == {"ok"}
     assert "70 of 70 queries left" in found["balance"][0]["detail"]
     assert "45 images of 3 classes in 3 domains" in found["data"][0]["detail"]
+    assert "rendered views take at most 0.0 GiB" in found["views"][0]["detail"]
     assert {"API key", "vendor", "model", "device", "student", "images"} <= set(found)
 
 
@@ -60,8 +61,8 @@ def test_nothing_is_bought_and_no_folder_is_made(
     doctor: Doctor, tmp_path: Path, vendor: RunningVendor, key: str
 ) -> None:
     assert "70 of 70 queries left" in doctor()[1]["balance"][0]["detail"]
-    assert not (tmp_path / "cache").exists()
-    assert not (tmp_path / "out").exists()
+    doctor("--pixels", str(tmp_path / "views"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,7 @@ def test_nothing_is_bought_and_no_folder_is_made(
         (("--data", "/nowhere"), "data", "no data folder", "--data"),
         (("--target-domain", "sketch"), "held-out domains", "no domain sketch", "apple"),
         (("--out", "/dev/null/x"), "disk", "--out", "--out"),
+        (("--pixels", "nosuch://views"), "store, --pixels", "cannot be used", "--pixels"),
         (("--key-file", "/nowhere"), "API key", "key file", "--key-file"),
     ],
 )

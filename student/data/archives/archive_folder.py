@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class ArchiveFolder:
     """Every method raises BadInput if the folder cannot be reached."""
 
-    def __init__(self, address: str, name: str) -> None:
-        """The folder `name` in the folder `address`, a path or a URL. Makes nothing."""
+    def __init__(self, address: str, name: str = "") -> None:
+        """The folder `name` in the folder `address`, a path or a URL; without a name, that folder
+        itself. Makes nothing."""
         import fsspec
         from fsspec.implementations.local import LocalFileSystem
 
@@ -34,9 +35,14 @@ class ArchiveFolder:
             raise BadInput(message)
         with self._reported():
             self._system, path = fsspec.core.url_to_fs(address)
-        self.address = f"{address.rstrip('/')}/{name}"
-        self._path = f"{path.rstrip('/')}/{name}"
+        self.address = f"{address.rstrip('/')}/{name}".rstrip("/")
+        self._path = f"{path.rstrip('/')}/{name}".rstrip("/")
         self._on_disk = Path(self._path) if isinstance(self._system, LocalFileSystem) else None
+
+    @property
+    def on_disk(self) -> Path | None:
+        """The folder's path on a disk of this machine; None elsewhere."""
+        return self._on_disk
 
     def make(self, room: int) -> None:
         """Make the folder; on a disk, refuse one without `room` for so many bytes."""
@@ -81,6 +87,11 @@ class ArchiveFolder:
                 on_error="raise",
             )
         return read
+
+    def delete(self, name: str) -> None:
+        """Delete a file."""
+        with self._reported():
+            self._system.rm_file(f"{self._path}/{name}")
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
