@@ -9,32 +9,31 @@ a key each, or one key together. The page docs/guides/scale.md gets its table fr
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import multiprocessing
-import os
 import secrets
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import text
 
 from benchmarks.support.databases import open_ledger
+from benchmarks.support.measured_page import described, page_parser, write_measured
 from benchmarks.support.postgresql import running
 from teacher_server.database.engine import read_transaction
 from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.entry import LedgerEntry
 from teacher_server.ledger.ledger import Ledger
 from teacher_server.ledger.purchase import Price, Purchase, Reservation
-from tools.provenance import ROOT, commit
+from tools.provenance import ROOT
 
+PROGRAM: Final = "benchmarks.writers"
+MARK: Final = "writers"
 RESULT: Final = ROOT / "docs/results/writers.json"
 PAGE: Final = ROOT / "docs/guides/scale.md"
 WRITERS: Final = (1, 2, 4, 8)
@@ -47,25 +46,11 @@ _BUDGET: Final = 10**9
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and write the result and the page; 1 if the ledger has a fault afterwards."""
     given = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.writers", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = page_parser(PROGRAM, __doc__, result=RESULT, page=PAGE)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
-    parser.add_argument("--note", default="", help="what else the machine was doing")
-    parser.add_argument("--out", type=Path, default=RESULT, help="(default: %(default)s)")
-    parser.add_argument("--page", type=Path, default=PAGE, help="(default: %(default)s)")
     options = parser.parse_args(given)
-    result = {
-        "command": shlex.join(["python", "-m", "benchmarks.writers", *given]),
-        "commit": commit(),
-        "machine": f"{os.cpu_count()} hardware threads",
-        "note": options.note,
-        **measured(options.seconds),
-    }
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    page = options.page.read_text(encoding="utf-8")
-    options.page.write_text(with_table(page, result), encoding="utf-8")
-    sys.stdout.write(table(result))
+    result = described(PROGRAM, given, options.note) | measured(options.seconds)
+    write_measured(options, result, MARK, table(result))
     return 1 if result["faults"] else 0
 
 
@@ -199,16 +184,6 @@ def table(result: Mapping[str, Any] | None) -> str:
         f"{result['commit'][:12]}.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def with_table(page: str, result: Mapping[str, Any] | None) -> str:
-    """The page with the table of the result between its marks."""
-    before, _, rest = page.partition("<!-- writers -->\n")
-    _, end, after = rest.partition("<!-- end -->")
-    if not end:
-        message = "the page has no place for the table: <!-- writers --> and <!-- end -->"
-        raise ValueError(message)
-    return f"{before}<!-- writers -->\n{table(result)}{end}{after}"
 
 
 if __name__ == "__main__":

@@ -10,16 +10,11 @@ from the result.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import secrets
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, text
@@ -27,11 +22,14 @@ from sqlalchemy import Engine, text
 from benchmarks.ledger_growth.layouts import INSERTS, compared, size
 from benchmarks.ledger_growth.synthetic_rows import add_old_answers, add_sales
 from benchmarks.support.databases import open_ledger
+from benchmarks.support.measured_page import described, page_parser, write_measured
 from benchmarks.support.postgresql import running
 from benchmarks.writers import new_key, race
 from teacher_server.ledger.ledger import Ledger
-from tools.provenance import ROOT, commit
+from tools.provenance import ROOT
 
+PROGRAM: Final = "benchmarks.ledger_growth"
+MARK: Final = "growth"
 RESULT: Final = ROOT / "docs/results/ledger-growth.json"
 PAGE: Final = ROOT / "docs/guides/postgresql.md"
 _ANSWER_BYTES: Final = 4096  # of one image with an embedding of 512 numbers, and its receipt
@@ -42,28 +40,15 @@ _MB: Final = 1_000_000
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and write the result and the page."""
     given = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ledger_growth", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = page_parser(PROGRAM, __doc__, result=RESULT, page=PAGE)
     add = parser.add_argument
     add("--sales", type=int, nargs="+", default=[1_000_000, 10_000_000], help="rising numbers")
     add("--answers", type=int, default=400_000, help="old answers to delete")
     add("--seconds", type=float, default=10.0, help="of each race of the writers")
-    add("--note", default="", help="what else the machine was doing")
-    add("--out", type=Path, default=RESULT, help="(default: %(default)s)")
-    add("--page", type=Path, default=PAGE, help="(default: %(default)s)")
     options = parser.parse_args(given)
-    result = {
-        "command": shlex.join(["python", "-m", "benchmarks.ledger_growth", *given]),
-        "commit": commit(),
-        "machine": f"{os.cpu_count()} hardware threads",
-        "note": options.note,
-        **measured(options.sales, options.answers, options.seconds),
-    }
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    page = options.page.read_text(encoding="utf-8")
-    options.page.write_text(with_tables(page, result), encoding="utf-8")
-    sys.stdout.write(tables(result))
+    result = described(PROGRAM, given, options.note)
+    result |= measured(options.sales, options.answers, options.seconds)
+    write_measured(options, result, MARK, tables(result))
     return 0
 
 
@@ -193,16 +178,6 @@ def _rate(row: Mapping[str, Any]) -> float:
 
 def _note(result: Mapping[str, Any]) -> str:
     return f" {result['note']}" if result["note"] else ""
-
-
-def with_tables(page: str, result: Mapping[str, Any] | None) -> str:
-    """The page with the tables of the result between its marks."""
-    before, _, rest = page.partition("<!-- growth -->\n")
-    _, end, after = rest.partition("<!-- end -->")
-    if not end:
-        message = "the page has no place for the tables: <!-- growth --> and <!-- end -->"
-        raise ValueError(message)
-    return f"{before}<!-- growth -->\n{tables(result)}{end}{after}"
 
 
 if __name__ == "__main__":

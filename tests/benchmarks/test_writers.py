@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from benchmarks.writers import PAGE, RESULT, measured, table, with_table
+from benchmarks.support.measured_page import with_tables
+from benchmarks.writers import MARK, PAGE, RESULT, measured, table
 
 RESULT_OF_A_RUN = {
     "command": "python -m benchmarks.writers",
@@ -26,7 +27,7 @@ RESULT_OF_A_RUN = {
 def test_the_page_has_the_table_of_the_result() -> None:
     result = json.loads(RESULT.read_text()) if RESULT.is_file() else None
     page = PAGE.read_text(encoding="utf-8")
-    assert with_table(page, result) == page
+    assert with_tables(page, MARK, table(result)) == page
 
 
 def test_the_table_has_the_requests_per_second_of_each_number_of_writers() -> None:
@@ -36,7 +37,7 @@ def test_the_table_has_the_requests_per_second_of_each_number_of_writers() -> No
 
 def test_a_page_without_a_place_for_the_table_is_refused() -> None:
     with pytest.raises(ValueError, match="no place"):
-        with_table("# A page\n", RESULT_OF_A_RUN)
+        with_tables("# A page\n", MARK, table(RESULT_OF_A_RUN))
 
 
 def test_two_writers_that_sync_are_charged_for_what_they_made() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-from benchmarks.ledger_growth.__main__ import PAGE, RESULT, measured, tables, with_tables
+from benchmarks.ledger_growth.__main__ import MARK, PAGE, RESULT, measured, tables
+from benchmarks.support.measured_page import with_tables
 
 _BYTES = {"table": 2_000_000, "indexes": 1_000_000}
 RESULT_OF_A_RUN = {
@@ -48,7 +47,7 @@ RESULT_OF_A_RUN = {
 def test_the_page_has_the_tables_of_the_result() -> None:
     result = json.loads(RESULT.read_text()) if RESULT.is_file() else None
     page = PAGE.read_text(encoding="utf-8")
-    assert with_tables(page, result) == page
+    assert with_tables(page, MARK, tables(result)) == page
 
 
 def test_the_tables_have_the_figures_of_their_run() -> None:
@@ -57,11 +56,6 @@ def test_the_tables_have_the_figures_of_their_run() -> None:
     assert "| 1,000 | one table | 3 | 4 | 50 | 2.5 |" in made
     assert "| nothing is deleted | 300 | 20 |\n| answers are deleted | 200 | 30 |" in made
     assert "5,000 answers of 4,096 bytes were deleted in 2 seconds, 2,500 a second. Alone." in made
-
-
-def test_a_page_without_a_place_for_the_tables_is_refused() -> None:
-    with pytest.raises(ValueError, match="no place"):
-        with_tables("# A page\n", RESULT_OF_A_RUN)
 
 
 def test_a_small_ledger_is_measured_in_both_layouts_and_forgets_all_old_answers() -> None:
