@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from PIL import Image
 from sqlalchemy import Engine
 
+from benchmarks.support.migrated_ledger import new_ledger_file
 from teacher_server.api.app import create_app
 from teacher_server.inference.model_info import Encoder, ModelInfo, Prepared, Vectors
 from teacher_server.ledger.account import Account, Limits
@@ -129,6 +130,8 @@ def ledger_at(
     pepper: str | None = None,
 ) -> Iterator[tuple[Engine, Ledger]]:
     """Open the ledger as a server does: in a folder, or at the DSN of PostgreSQL."""
+    if dsn is None and not (folder / "ledger.db").exists():
+        new_ledger_file(folder / "ledger.db")
     with (
         open_database(dsn or f"sqlite:///{folder}/ledger.db") as engine,
         open_ledger(engine, lease_seconds=lease_seconds, clock=clock, pepper=pepper) as ledger,

@@ -2,10 +2,9 @@
 
 from tests.teacher_server.ledger.conftest import (
     dsn,
-    migrated_file,
     one_key,
     postgres,
     postgres_dsn,
 )
 
-__all__ = ["dsn", "migrated_file", "one_key", "postgres", "postgres_dsn"]
+__all__ = ["dsn", "one_key", "postgres", "postgres_dsn"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.migrated_ledger import new_ledger_file
 from teacher_server.cli import main
 from tests.teacher_server.ledger.conftest import postgres, postgres_dsn
 
@@ -20,6 +21,7 @@ Doctor = Callable[..., tuple[int, dict[str, list[dict[str, str]]]]]
 def ledger_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     """A SQLite ledger with one key of 9 queries, and its pepper."""
     file = tmp_path / "vendor" / "ledger.db"
+    new_ledger_file(file)
     create = ["keys", "create", "--name", "lab", "--budget", "9", "--database", f"sqlite:///{file}"]
     assert main(create) == 0
     capsys.readouterr()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.support.migrated_ledger import new_ledger_file
 from benchmarks.support.postgresql import Postgres, empty, running
-from teacher_server.ledger.ledger import open_database
 from tests.support.ledger_operations import OneKeyLedger, one_key_ledger
 
 
@@ -26,19 +25,11 @@ def postgres_dsn(postgres: Postgres) -> str:
     return postgres.database()
 
 
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite database at the newest schema, to copy: quicker than to migrate for each test."""
-    path = tmp_path_factory.mktemp("template") / "ledger.db"
-    with open_database(f"sqlite:///{path}"):
-        return path
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def dsn(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database without rows: a SQLite file, then one on PostgreSQL."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("migrated_file"), tmp_path)
+        new_ledger_file(tmp_path / "ledger.db")
         return f"sqlite:///{tmp_path}/ledger.db"
     found: str = request.getfixturevalue("postgres_dsn")
     empty(found)
