@@ -7,6 +7,9 @@ import pytest
 
 from tests.support.temporary_files import use_memory
 
+# As the commands do. Threads that spin while they wait would take the processors from the tests of
+# the other workers. Here, because a conftest of a folder may import torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _PLACE = pytest.StashKey[str]()
 
 
