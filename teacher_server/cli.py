@@ -221,8 +221,15 @@ def _run_admin_command(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> VendorSettings:
-    from teacher_server.settings import VendorSettings, load_settings
+    from teacher_server.settings import VendorSettings, load_settings, unread_variables
 
+    # The log of `serve` and the findings of `doctor` name them, each in its own format.
+    if arguments.run is _run_admin_command and (unread := unread_variables()):
+        print(
+            f"warning: no option reads {', '.join(unread)}: correct the name of the variable, or "
+            "unset it",
+            file=sys.stderr,
+        )
     given = {k: v for k, v in vars(arguments).items() if k in VendorSettings.model_fields}
     return load_settings(given, config=arguments.config)
 

@@ -21,11 +21,12 @@ from pydantic_settings import (
 
 from student.errors import BadInput
 from student.options.data import DataOptions
+from student.options.environment import require_options
 from student.options.options import SECTION_OF, SECTIONS, Options
 from student.options.output import Output, add_output_options, output_options
 from student.options.presets import PRESETS, PresetName
 from student.options.purchase import PurchaseOptions
-from student.options.renamed_options import RENAMED, current_arguments, current_options
+from student.options.renamed_options import RENAMED, RETIRED, current_arguments, current_options
 from student.options.run import RunOptions
 from student.options.section import bad_input, user_path
 from student.options.training import TrainingOptions
@@ -92,7 +93,8 @@ def parser() -> argparse.ArgumentParser:
 def read_options(argv: Sequence[str]) -> Options:
     """The options that this command line asks for; old spellings are named on stderr.
 
-    Raises BadInput, naming the option, for what cannot be used; exits as argparse does on --help.
+    Raises BadInput, naming the option, for what cannot be used and for a variable of the
+    environment that no option reads; exits as argparse does on --help.
     """
     if output_options(argv)[0] != Output():
         message = "--json and --quiet are options of a run, not of this command"
@@ -125,6 +127,7 @@ def read_options(argv: Sequence[str]) -> Options:
         read = Configured(_cli_settings_source=parsed)
     except ValidationError as error:
         raise bad_input(error) from error
+    require_options(_PREFIX, {*SECTION_OF, *RENAMED, *RETIRED})
     return Options.of({name: getattr(read, name) for name in read.model_fields_set})
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from teacher_server.doctor import ledger, machine, model
-from teacher_server.doctor.finding import Finding, checked, fault, ok
+from teacher_server.doctor.finding import Finding, checked, fault, ok, warning
 from teacher_server.errors import SettingsError
-from teacher_server.settings import VendorSettings
+from teacher_server.settings import VendorSettings, unread_variables
 
 
 def findings(read: Callable[[], VendorSettings]) -> Iterator[Finding]:
@@ -20,6 +20,9 @@ def findings(read: Callable[[], VendorSettings]) -> Iterator[Finding]:
         yield fault("settings", str(error), "correct the option, the variable or the file")
         return
     yield ok("settings", "they can be read")
+    if unread := unread_variables():
+        detail = f"no option reads {', '.join(unread)}"
+        yield warning("settings", detail, "correct the name of the variable, or unset it")
     checks = (
         ("clock", machine.clock, "set the clock"),
         ("port", machine.port, "stop what uses it, or choose another --host or --port"),

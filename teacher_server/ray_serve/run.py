@@ -22,7 +22,7 @@ from teacher_server.ray_serve.requirements import require_ray
 from teacher_server.server.first_key import ensure_first_key
 from teacher_server.server.listener import listen_on, url_of
 from teacher_server.server.own_ledger import own_ledger
-from teacher_server.settings import VendorSettings
+from teacher_server.settings import VendorSettings, unread_variables
 from teacher_server.settings.environment import as_environment
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def serve_application(
     """As `serve`, with the application that `build` makes."""
     gc.enable()  # the model is loaded elsewhere
     configure_logging(settings.log_format)
+    if unread := unread_variables():
+        _log.warning("no option reads %s: correct the name of the variable", ", ".join(unread))
     require_ray(settings)
     if settings.webhook_url is not None:
         client_options(str(settings.webhook_url))  # refused now, and not when an alert is due

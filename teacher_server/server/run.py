@@ -24,7 +24,7 @@ from teacher_server.server.first_key import ensure_first_key
 from teacher_server.server.listener import listen_on, url_of
 from teacher_server.server.load_model import load_model
 from teacher_server.server.own_ledger import own_ledger
-from teacher_server.settings import VendorSettings
+from teacher_server.settings import VendorSettings, unread_variables
 from teacher_server.tracing import open_tracer
 
 _log = logging.getLogger("teacher_server")
@@ -39,6 +39,8 @@ def serve(
     key if one is made at this start; the log never holds a key, so it must not go there.
     """
     configure_logging(settings.log_format)
+    if unread := unread_variables():
+        _log.warning("no option reads %s: correct the name of the variable", ", ".join(unread))
     if settings.webhook_url is not None:
         client_options(str(settings.webhook_url))  # refused now, and not when an alert is due
     with (

@@ -1,12 +1,32 @@
-"""The options as environment variables, for processes that inherit this one's environment."""
+"""The options as environment variables, and variables that no option reads."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from typing import Final
 
 from pydantic import SecretStr
 
 from teacher_server.settings.options import VendorSettings
+
+_PREFIX: Final = "TEACHER_"
+# What the client reads, and what docker-compose.yml reads for itself.
+_OF_OTHERS: Final = frozenset({"url", "api_key", "bind", "domain"})
+
+
+def unread_variables() -> tuple[str, ...]:
+    """The variables that have the options' prefix and a value, and that nobody reads."""
+    known = _OF_OTHERS | VendorSettings.model_fields.keys()
+    found = (name for name, value in os.environ.items() if value)
+    return tuple(
+        sorted(
+            name
+            for name in found
+            if name.upper().startswith(_PREFIX)
+            and name.upper().removeprefix(_PREFIX).lower() not in known
+        )
+    )
 
 
 def as_environment(settings: VendorSettings) -> Mapping[str, str]:
@@ -22,5 +42,5 @@ def as_environment(settings: VendorSettings) -> Mapping[str, str]:
         if isinstance(value, tuple):
             value = ",".join(map(repr, value))
         if value is not None:
-            found[f"TEACHER_{name.upper()}"] = str(value)
+            found[f"{_PREFIX}{name.upper()}"] = str(value)
     return found

@@ -45,6 +45,15 @@ def create(dsn: str, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     return made
 
 
+def test_a_variable_that_no_option_reads_is_named_and_the_command_goes_on(
+    dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEACHER_DATABSE", "postgresql://ledger")
+    code, out, err = run("keys", "list", "--json", "--database", dsn, capsys=capsys)
+    assert (code, json.loads(out)) == (0, [])
+    assert err.startswith("warning: no option reads TEACHER_DATABSE: ")
+
+
 def test_a_key_is_created_shown_once_and_listed(
     dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

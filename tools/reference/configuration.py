@@ -27,13 +27,15 @@ checkpoints and rows of a bench with different values are kept apart.
 
 The API key is read from `TEACHER_API_KEY` or from the file of `--key-file`, never from the command
 line. `TEACHER_URL` is read where `DISTILL_VENDOR` is not set. A list is written in the environment
-with commas. A TOML file may put options into tables named after the sections below.
+with commas. A TOML file may put options into tables named after the sections below. A variable
+`DISTILL_…` that no option reads is refused, as an unknown option is in the file.
 """
 _VENDOR = """
 ## teacher-server serve
 
 `--config` and `--database` are options of `keys` and `ledger`, too. Options without a flag are
-secrets and what belongs to them: other users of a machine can read its command lines.
+secrets and what belongs to them: other users of a machine can read its command lines. A variable
+`TEACHER_…` that no option reads is named in a warning.
 """
 _CACHE = """
 ## cache-report

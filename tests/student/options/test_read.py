@@ -120,6 +120,27 @@ def test_an_unknown_option_in_the_file_is_named(tmp_path: Path) -> None:
         read_options(["--config", str(tmp_path / "c.toml")])
 
 
+def test_a_variable_that_no_option_reads_is_refused_with_the_nearest_option(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DISTILL_TARGET_DOMIAN", "sketch")
+    monkeypatch.setenv("distill_buget", "5")
+    nearest = (
+        r"DISTILL_BUGET \(did you mean DISTILL_BUDGET\?\), "
+        r"DISTILL_TARGET_DOMIAN \(did you mean DISTILL_TARGET_DOMAIN\?\)"
+    )
+    with pytest.raises(BadInput, match=nearest):
+        read_options(["--budget", "5"])
+
+
+def test_a_variable_that_is_like_no_option_is_refused_without_a_guess(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DISTILL_QQQQ", "1")
+    with pytest.raises(BadInput, match="sets DISTILL_QQQQ, which no option reads"):
+        read_options([])
+
+
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("steps = = 3\n")
     with pytest.raises(BadInput, match="is not TOML"):

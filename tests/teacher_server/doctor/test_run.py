@@ -47,6 +47,17 @@ def test_settings_that_cannot_be_read_are_the_last_finding(doctor: Doctor) -> No
     assert found["settings"][0]["detail"].startswith("option port: ")
 
 
+def test_a_variable_that_no_option_reads_is_a_warning(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEACHER_MICRO_USD_PER_UNT", "500")
+    code, found = doctor()
+    assert code == 0
+    read, unread = found["settings"]
+    assert (read["level"], unread["level"]) == ("ok", "warning")
+    assert unread["detail"] == "no option reads TEACHER_MICRO_USD_PER_UNT"
+
+
 def test_one_fault_hides_no_other(doctor: Doctor, tmp_path: Path) -> None:
     code, found = doctor("--model", str(tmp_path), "--database", "mysql", "--device", "abacus")
     assert code == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from teacher_server.settings import VendorSettings, load_settings
-from teacher_server.settings.environment import as_environment
+from teacher_server.settings.environment import as_environment, unread_variables
 
 # A value for each option that is not its default.
 CHANGED = {
@@ -56,3 +56,15 @@ def test_an_option_without_a_value_is_no_variable() -> None:
     variables = as_environment(VendorSettings())
     assert "TEACHER_PEPPER" not in variables
     assert "TEACHER_PORT" in variables
+
+
+def test_a_misspelt_variable_is_found_and_those_of_the_client_and_of_compose_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = unread_variables()
+    for name in ("TEACHER_URL", "TEACHER_API_KEY", "TEACHER_BIND", "TEACHER_PRICE_VERSION"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("TEACHER_EMPTY", "")
+    assert unread_variables() == before
+    monkeypatch.setenv("TEACHER_MICRO_USD_PER_UNT", "500")
+    assert unread_variables() == (*before, "TEACHER_MICRO_USD_PER_UNT")
