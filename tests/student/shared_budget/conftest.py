@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks.support.postgresql import Postgres, running
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with running() as server:
-        yield server
+from benchmarks.support.postgresql import Postgres
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -15,9 +15,9 @@ from benchmarks.support.vendor_in_process import HashEncoder, Vendor, vendor_at
 from teacher_server.ledger.account import Limits
 from tests.support.ledger_operations import PEPPER
 from tests.support.structured_fields import parse_list
-from tests.teacher_server.ledger.conftest import postgres, postgres_dsn
+from tests.teacher_server.ledger.conftest import postgres_dsn
 
-__all__ = ["postgres", "postgres_dsn"]
+__all__ = ["postgres_dsn"]
 
 
 class Replicas:

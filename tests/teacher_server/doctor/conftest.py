@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.support.migrated_ledger import new_ledger_file
 from teacher_server.cli import main
-from tests.teacher_server.ledger.conftest import postgres, postgres_dsn
+from tests.teacher_server.ledger.conftest import postgres_dsn
 
-__all__ = ["doctor", "ledger_file", "postgres", "postgres_dsn"]
+__all__ = ["doctor", "ledger_file", "postgres_dsn"]
 
 Doctor = Callable[..., tuple[int, dict[str, list[dict[str, str]]]]]
 

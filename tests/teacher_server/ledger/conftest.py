@@ -8,20 +8,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.support.migrated_ledger import new_ledger_file
-from benchmarks.support.postgresql import Postgres, empty, running
+from benchmarks.support.postgresql import Postgres, empty
 from tests.support.ledger_operations import OneKeyLedger, one_key_ledger
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """One PostgreSQL server for all tests of this session."""
-    with running() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
 def postgres_dsn(postgres: Postgres) -> str:
-    """The database that the tests of this session use one after another."""
+    """The database that the tests of a folder use one after another."""
     return postgres.database()
 
 

@@ -21,9 +21,9 @@ from teacher_server.ledger.account import Account
 from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.audit import Audit
 from teacher_server.ray_serve.api_replica import ApiReplica
-from tests.teacher_server.ledger.conftest import postgres, postgres_dsn
+from tests.teacher_server.ledger.conftest import postgres_dsn
 
-__all__ = ["postgres", "postgres_dsn"]
+__all__ = ["postgres_dsn"]
 PEPPER = "p" * 32
 KEY = ApiKey.new()
 
