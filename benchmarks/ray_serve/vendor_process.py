@@ -10,19 +10,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from sqlalchemy import func, select
 
 from benchmarks.support.databases import empty_database, open_ledger
 from teacher_server.database.engine import read_transaction
 from teacher_server.database.tables import boots
-from teacher_server.ledger.account import Account
+from teacher_server.ledger.account import Account, Limits
 from teacher_server.ledger.api_key import ApiKey
 from teacher_server.ledger.audit import Audit
 
 ROOT = Path(__file__).parents[2]
 SERVE = ("-m", "teacher_server", "serve", "--serve-with", "ray")
 BUDGET = 1_000_000  # queries
+_PRICES = "2026-11"
 _STOP_SECONDS = 120.0
 _STARTS = 3
 
@@ -45,6 +47,13 @@ class RayVendor:
     def times_replaced(self) -> int:
         """How often all replicas have been replaced since the start."""
         return self.log.read_text("utf-8").count("all replicas have been replaced")
+
+    def new_key(self, **limits: Unpack[Limits]) -> ApiKey:
+        """A second key with these limits."""
+        key = ApiKey.new()
+        with open_ledger(self._dsn, {"pepper": self.pepper}) as (_, ledger):
+            ledger.keys.create(key, name="limited", budget=BUDGET, price_version=_PRICES, **limits)
+        return key
 
     def books(self) -> tuple[Account, Audit, int]:
         """The key's account, the ledger's audit, and how many servers have opened the ledger."""
@@ -72,7 +81,7 @@ def ray_vendor(
     key, log = ApiKey.new(), folder / "vendor.log"
     with empty_database("postgresql", folder) as (dsn, own):
         with open_ledger(dsn, own) as (_, ledger):
-            ledger.keys.create(key, name="load", budget=BUDGET, price_version="2026-11")
+            ledger.keys.create(key, name="load", budget=BUDGET, price_version=_PRICES)
         options = {
             "TEACHER_DATABASE": dsn,
             "TEACHER_PEPPER": own["pepper"],

@@ -6,7 +6,9 @@ import base64
 import os
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -18,6 +20,7 @@ from benchmarks.ray_serve.vendor_process import RayVendor, ray_vendor
 from benchmarks.support.vendor_in_process import b64, picture
 from teacher_server.inference.decode_image import ImageLimits, decode_image
 from teacher_server.inference.encoder import load_encoder
+from teacher_server.ledger.api_key import ApiKey
 from tests.with_ray.failing_vendor import DIED
 
 pytestmark = pytest.mark.timeout(600)
@@ -80,6 +83,42 @@ def test_errors_are_the_vendors_problems_with_its_request_id(http: httpx.Client)
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.headers["X-Request-Id"] == problem["request_id"]
         assert "Traceback" not in answer.text
+
+
+def test_a_request_without_a_valid_key_is_refused_and_not_charged(vendor: RayVendor) -> None:
+    account, audit, _ = vendor.books()
+    token = vendor.key.token
+    for sent, code in (
+        ({}, "missing_key"),
+        ({"Authorization": f"Basic {token}"}, "missing_key"),
+        ({"Authorization": f"Bearer {token[:-1]}"}, "invalid_key"),
+        ({"Authorization": f"Bearer {ApiKey.new().token}"}, "invalid_key"),
+    ):
+        with httpx.Client(base_url=vendor.url, headers=sent, timeout=120) as stranger:
+            for _ in range(4):  # both replicas of the API
+                answer = buy(stranger, "a photo of a dog", key="a stranger's")
+                assert (answer.status_code, answer.json()["code"]) == (401, code), answer.text
+                assert answer.headers["WWW-Authenticate"] == "Bearer"
+                assert "receipt" not in answer.text
+    after, audited, _ = vendor.books()
+    assert (after.spent_units, after.reserved_units, audited) == (
+        account.spent_units,
+        account.reserved_units,
+        audit,
+    )
+
+
+def test_the_rate_of_a_key_holds_over_all_replicas(vendor: RayVendor) -> None:
+    key = vendor.new_key(requests_per_minute=1)
+    headers = {"Authorization": f"Bearer {key.token}"}
+    with httpx.Client(base_url=vendor.url, headers=headers, timeout=120) as limited:
+
+        def ask(number: int) -> int:
+            return buy(limited, "a photo of a dog", key=f"limited {number}").status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            statuses = Counter(pool.map(ask, range(8)))
+    assert statuses == {200: 1, 429: 7}
 
 
 def test_an_encoder_that_dies_with_a_batch_is_replaced_by_another_within_the_request(
