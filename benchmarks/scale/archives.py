@@ -2,9 +2,13 @@
 
     python -m benchmarks.scale.archives [--out FILE] [--gigabytes N] [--steps N] [--backbone NAME]
 
-Both tables have the same random pixels. Steps are timed in turn, in one process: one from the
-mapped file, one from the archives, and so on. Memory is measured in training runs of their own,
-whose processes may not take more than `LIMIT_BYTES` beyond what they have when they start.
+The tables have the same random pixels. Steps are timed in turn, in one process: some from the
+mapped file, some from the archives on the same disk, some from archives in a store on the network,
+and so on. Memory is measured in training runs of their own, whose processes may not take more than
+`LIMIT_BYTES` beyond what they have when they start.
+
+The store is an S3 server on this machine that waits before each answer. It reads a file whole
+whenever a part of it is asked for, so its table is smaller, of archives of a few views.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.scale.stages import PeakMemory, anonymous_bytes
+from benchmarks.scale.store import running_store
 from student.data.archives.archive_folder import ArchiveFolder
 from student.data.archives.layout import Layout
 from student.data.archives.rendering import opened_table
@@ -45,6 +50,8 @@ from tools.provenance import ROOT, commit
 RESULTS: Final = ROOT / "docs/results/scale-archives.json"
 LIMIT_BYTES: Final = 2**30
 _KINDS: Final = ("mapped", "archives")
+_STORED: Final = {"images": 400, "each": 4}  # of the table in the store
+_TOGETHER: Final = 4  # steps from one table before those from the next one
 _PIXELS: Final = 224
 _DOMAINS: Final = 5
 _CLASSES: Final = 10
@@ -77,7 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             "memory": _memory(tables),
         }
         if options.steps > 0:
-            result["steps"] = _apart(_step_times, tables, options.backbone, options.steps)
+            with running_store(options.store_ms) as address:
+                result["steps"] = _apart(
+                    _step_times, tables, address, options.backbone, options.steps
+                ) | {"store_answers_after_ms": options.store_ms}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
@@ -107,9 +117,13 @@ class Tables:
         if kind == "mapped":
             found: Pixels = np.load(self._folder / "table.npy", mmap_mode="r")
             return found
-        folder = ArchiveFolder(str(self._folder), "table")
-        table = opened_table(folder, self.layout, _fill).table
-        return SelectedPixels.whole(table, table.checksums)
+        return _archived(str(self._folder), self.layout)
+
+
+def _archived(address: str, layout: Layout) -> SelectedPixels:
+    """The table at this address, which is written if it is not there."""
+    table = opened_table(ArchiveFolder(address, "table"), layout, _fill).table
+    return SelectedPixels.whole(table, table.checksums)
 
 
 def _fill(rows: range, pixels: NDArray[np.uint8]) -> dict[int, str]:
@@ -119,28 +133,53 @@ def _fill(rows: range, pixels: NDArray[np.uint8]) -> dict[int, str]:
     return {}
 
 
-def _step_times(tables: Tables, backbone: str, steps: int) -> dict[str, Any]:
-    """The seconds of each step of each kind, and the median of the ratios of steps of one number.
+def _step_times(tables: Tables, address: str, backbone: str, steps: int) -> dict[str, Any]:
+    """The seconds of each step of each kind, those of reading its views alone, and the medians of
+    the ratios of steps of one number.
 
-    A step reads its views, augments them and computes the loss and its gradients.
+    A step reads its views, augments them and computes the loss and its gradients, while the next
+    one's views are read.
     """
+    stored = Layout(images=_STORED["images"], views=1, size=_PIXELS, each=_STORED["each"])
+    pixels = {kind: tables.pixels(kind) for kind in _KINDS} | {"store": _archived(address, stored)}
     works = {}
-    for kind in _KINDS:
-        task = _task(tables.pixels(kind), backbone, steps, _PER_DOMAIN).ready()
+    for kind, table in pixels.items():
+        task = _task(table, backbone, steps, _PER_DOMAIN).ready()
         student = make_student(task, pretrained=False).train()
         works[kind] = StageBuilder(task, student).work(0)
-    seconds: dict[str, list[float]] = {kind: [] for kind in _KINDS}
-    for step in range(steps + 1):
+    seconds: dict[str, list[float]] = {kind: [] for kind in pixels}
+    for first in range(0, steps, _TOGETHER):
         for kind, work in works.items():
-            started = time.perf_counter()
-            torch.autograd.backward(work.loss(work.batches(step)))
-            seconds[kind].append(time.perf_counter() - started)
-    mapped, archives = (seconds[kind][1:] for kind in _KINDS)  # the first makes everything
-    ratio = median(one / other for one, other in zip(archives, mapped, strict=True))
-    rows = _PER_DOMAIN * _DOMAINS
-    return {"backbone": backbone, "rows": rows, "mapped": mapped, "archives": archives} | {
-        "ratio": ratio
+            # One more in front: its views were not read ahead, and the first makes everything.
+            for step in range(first, min(first + _TOGETHER, steps) + 1):
+                started = time.perf_counter()
+                torch.autograd.backward(work.loss(work.batches(step)))
+                if step > first:
+                    seconds[kind].append(time.perf_counter() - started)
+    return {
+        "backbone": backbone,
+        "rows": _PER_DOMAIN * _DOMAINS,
+        "seconds": seconds,
+        "ratios_to_mapped": {
+            kind: median(one / other for one, other in zip(took, seconds["mapped"], strict=True))
+            for kind, took in seconds.items()
+            if kind != "mapped"
+        },
+        "seconds_of_reading": {
+            kind: _reading_times(table, steps) for kind, table in pixels.items()
+        },
     }
+
+
+def _reading_times(pixels: Pixels, steps: int) -> list[float]:
+    """The seconds in which the views of a step are read, of as many steps."""
+    source, seconds = np.random.default_rng(0), []
+    for _ in range(steps):
+        rows = source.integers(0, len(pixels), _PER_DOMAIN * _DOMAINS)
+        started = time.perf_counter()
+        pixels[rows, np.zeros_like(rows)]
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 def _memory(tables: Tables) -> dict[str, Any]:
@@ -215,6 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, help="a disk with room for two tables")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="of the table")
     parser.add_argument("--steps", type=int, default=20, help="of each kind that are timed")
+    parser.add_argument("--store-ms", type=int, default=50, help="before each answer of the store")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0", help="whose steps are timed")
     return parser
 
