@@ -15,7 +15,13 @@ import pytest
 
 from student.evaluation.child_process import end_with_parent
 
-POOL = """
+# To import torch and timm takes seconds, and nothing here trains.
+WITHOUT_PRELOAD = """
+from multiprocessing.context import ForkServerContext
+ForkServerContext.set_forkserver_preload = lambda context, modules: None
+"""
+
+POOL = f"""{WITHOUT_PRELOAD}
 import os, sys, time
 from student.evaluation.child_process import end_with_parent, training_pool
 
@@ -55,7 +61,7 @@ def test_a_child_ends_when_its_parent_is_killed(how: signal.Signals, tmp_path: P
     assert not _is_there(child)
 
 
-SLEEPERS = """
+SLEEPERS = f"""{WITHOUT_PRELOAD}
 import sys, time
 from student.cli import main
 from student.evaluation.child_process import training_pool
