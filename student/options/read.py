@@ -180,7 +180,19 @@ def _options_in(named: str) -> dict[str, object]:
             message = f"{path} gives the option {name} twice, in two spellings"
             raise BadInput(message)
         options[name] = value
-    return current_options(options, str)
+    current = current_options(options, str)
+    for name, value in current.items():
+        # pydantic reads true as 1: a budget of one query.
+        if isinstance(value, bool) and name in SECTION_OF and not _is_switch(name):
+            message = f"options that cannot be used: {name}: it is no switch, and {path} says " + (
+                "true" if value else "false"
+            )
+            raise BadInput(message)
+    return current
+
+
+def _is_switch(name: str) -> bool:
+    return SECTIONS[SECTION_OF[name]].model_fields[name].annotation is bool
 
 
 def _flat(read: Mapping[str, Any], path: Path) -> list[tuple[str, Any]]:

@@ -141,6 +141,14 @@ def test_a_variable_that_is_like_no_option_is_refused_without_a_guess(
         read_options([])
 
 
+@pytest.mark.parametrize("name", ["budget", "views", "threads", "lr", "data"])
+def test_an_option_that_is_no_switch_is_refused_as_true_or_false(name: str, tmp_path: Path) -> None:
+    config = tmp_path / "distill.toml"
+    config.write_text(f"{name} = true\n")
+    with pytest.raises(BadInput, match=f"{name}: it is no switch, and .* says true"):
+        read_options(["--config", str(config)])
+
+
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("steps = = 3\n")
     with pytest.raises(BadInput, match="is not TOML"):
