@@ -28,8 +28,8 @@ def show_classes(
     """Print how many of these images each class has in each domain, and mark what is missing."""
     counts = Counter((item.class_name, item.domain) for item in items)
     totals = Counter(item.class_name for item in items)
-    untrained = {name for names, _, _ in never_trained(splits) for name in names}
-    notes = {name: _note(name, domains, counts, totals, name in untrained) for name in classes}
+    trained = {item.class_name for one in splits for item in one.train}
+    notes = {name: _note(name, domains, counts, totals, name not in trained) for name in classes}
     shown = [name for name in classes if len(classes) <= _MOST_ROWS or notes[name]][:_MOST_ROWS]
     columns = ("class", *domains, "marks")
     rows = [
@@ -59,8 +59,10 @@ def show_classes(
         terminal.warn(f"no class of {listed(apart)} is in another domain: is it a domain?")
     for names, where, images in never_trained(splits):
         verb, whose = ("is", "its") if len(names) == 1 else ("are", "their")
+        # Where each domain is held out in turn, the other students are trained on it.
+        never = "not trained on there" if trained.intersection(names) else "never trained on"
         terminal.warn(
-            f"{listed(names)} {verb} only in held-out {listed(where)}: never trained on, "
+            f"{listed(names)} {verb} only in held-out {listed(where)}: {never}, "
             f"{images:,} of {whose} images count as wrong"
         )
 

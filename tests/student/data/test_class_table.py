@@ -41,6 +41,20 @@ def test_a_class_of_a_held_out_domain_alone_is_said_to_count_as_wrong(tmp_path: 
     assert "none in d0, d1" in printed
 
 
+def test_a_class_of_one_domain_is_not_trained_on_where_that_is_held_out_in_turn(
+    tmp_path: Path,
+) -> None:
+    root = write_domains(tmp_path / "set")
+    for number in range(6):
+        write_picture(root / "d2" / "zebra" / f"{number}.png", 100 + number)
+    printed = _printed(root, tmp_path / "out")
+    assert (
+        "zebra is only in held-out d2: not trained on there, 6 of its images count as wrong"
+        in printed
+    )
+    assert "never trained on" not in printed
+
+
 def test_a_class_of_fewer_than_five_images_is_marked(tmp_path: Path) -> None:
     root = write_domains(tmp_path / "set", domains=1)
     write_picture(root / "d0" / "rare" / "x.png", 99)
