@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
+from PIL import Image
 
 from student.cli import main
 
@@ -22,3 +25,17 @@ def test_the_old_subcommand_plan_runs_forecast_and_prints_a_notice(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "distill-client plan is now called distill-client forecast"
     assert len(lines) == 2
+
+
+def test_pillows_own_warning_of_a_large_image_is_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The plan says which images are too large for the vendor."""
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        assert main(["completion", "bash"]) == 0
+        message = "Image size (9 pixels) exceeds limit of 1 pixels, could be decompression bomb DOS"
+        warnings.warn(message, Image.DecompressionBombWarning, stacklevel=1)
+        warnings.warn("another", UserWarning, stacklevel=1)
+    assert [str(one.message) for one in shown] == ["another"]
+    assert capsys.readouterr().out
