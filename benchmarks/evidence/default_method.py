@@ -83,7 +83,9 @@ ALL: tuple[Shift, ...] = (
     Shift(title="emoji: line drawings", grids=_EMOJI, column=LINES, parts=lambda _: LINE_DRAWINGS),
     Shift(title="digits: hard looks", grids=_DIGITS, column=LOOK, parts=lambda row: row.targets),
     *(_pacs(name) for name in PACS),
-    Shift(title="PACS: mean of domains", grids=PACS, column=OTHER_HALF, parts=lambda r: r.targets[:1]),
+    Shift(
+        title="PACS: mean of domains", grids=PACS, column=OTHER_HALF, parts=lambda r: r.targets[:1]
+    ),
     Shift(
         title="CIFAR-10, real CLIP: other images",
         grids=(CIFAR,),
