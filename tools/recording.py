@@ -5,18 +5,22 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Answer: TypeAlias = tuple[str, bytes, NDArray[np.float16]]
+Answer: TypeAlias = tuple[str, bytes, NDArray[np.floating[Any]]]
 """The modality, what is embedded (an image file or a text in UTF-8), and its embedding."""
+REAL_CLIP = "OpenAI CLIP ViT-B/32"
 
 
-def write_recording(folder: Path, *, name: str, source: str, answers: Iterable[Answer]) -> int:
+def write_recording(
+    folder: Path, *, name: str, source: str, answers: Iterable[Answer], model: str = REAL_CLIP
+) -> int:
     """Write the answers, at unit length, as the folder of `teacher-server serve --model
-    recorded:FOLDER`; return their number. `source` says where they come from."""
+    recorded:FOLDER`; return their number. `model` says whose they are, and `source` where they
+    come from."""
     lines: list[str] = []
     vectors: list[NDArray[np.float32]] = []
     for modality, item, embedding in answers:
@@ -28,13 +32,13 @@ def write_recording(folder: Path, *, name: str, source: str, answers: Iterable[A
     described = {
         "format": 1,
         "name": name,
-        "recorded_from": {"model": "OpenAI CLIP ViT-B/32", "answers": source},
+        "recorded_from": {"model": model, "answers": source},
     }
     (folder / "recorded.json").write_text(json.dumps(described, indent=1) + "\n", "utf-8")
     return len(lines)
 
 
-def _at_unit_length(embedding: NDArray[np.float16]) -> NDArray[np.float32]:
+def _at_unit_length(embedding: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """The direction of an embedding, the same to the bit on every kind of processor: NumPy's own
     norm is not, and another last bit would be another teacher, whose answers are paid for anew."""
     wide = embedding.astype(np.float64)
