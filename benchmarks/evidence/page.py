@@ -12,6 +12,7 @@ from benchmarks.evidence.choices import (
     read_choices,
 )
 from benchmarks.evidence.default_method import default_section
+from benchmarks.evidence.geometry import geometry_section
 from benchmarks.evidence.grids import LOOKS
 from benchmarks.evidence.lines import DIGITS_SHIFT, HOUSE, KINDS, LINES, SHIFTS, Found
 from benchmarks.evidence.made_of import made_of
@@ -79,6 +80,7 @@ def _page(found: Found, images: Path) -> Iterator[str]:
     yield from _spend(found)
     yield from _methods(found, images)
     yield from _teachers(found, images)
+    yield from geometry_section(found)
     yield from _white_box(found)
     yield from _digits(found)
     yield from pacs_section(found)

@@ -55,6 +55,8 @@ STYLES_UNSEEN = "styles-unseen"
 DIGITS_AGAIN = "digits-again"
 PACS_AGAIN = "pacs-again"
 """Teachers made by the same commands on another kind of processor: other weights."""
+MODALITY_GAP = "embedded-with-modality-gap"
+"""The embedded teacher's answers, moved apart as those of a real CLIP are."""
 SEEDS_OF_TEACHERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {"embedded": SEEDS, STYLES_UNSEEN: SEEDS[:2], "weak": SEEDS[:2]}
 )
@@ -107,6 +109,11 @@ TEACHERS: Mapping[str, Teacher] = MappingProxyType(
                 name=CIFAR_CLIP_AGAIN,
                 model="recorded:work/cifar-clip",
                 made_by="python -m tools.cifar.lay_out --real-clip FOLDER",
+            ),
+            Teacher(
+                name=MODALITY_GAP,
+                model="recorded:work/emoji-modality-gap",
+                made_by="python -m tools.emoji.add_modality_gap",
             ),
         )
     }
