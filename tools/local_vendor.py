@@ -47,11 +47,13 @@ def create_key_file(folder: Path, database: str, budget: int) -> Path:
 
 
 @contextmanager
-def local_vendor(folder: Path, database: str, *, model: str = "embedded") -> Iterator[str]:
+def local_vendor(
+    folder: Path, database: str, *, model: str = "embedded", programs: Path | None = None
+) -> Iterator[str]:
     """Start a vendor on a free loopback port, yield its URL, and stop it with SIGTERM at the end.
 
-    Its log is `vendor.log` in the folder. Raises SystemExit if it does not start within
-    START_SECONDS.
+    Its log is `vendor.log` in the folder. `programs` is the folder of its command, by default that
+    of this Python. Raises SystemExit if it does not start within START_SECONDS.
     """
     url_file = folder / "url"
     url_file.unlink(missing_ok=True)
@@ -62,7 +64,7 @@ def local_vendor(folder: Path, database: str, *, model: str = "embedded") -> Ite
     )
     print(f"\n$ {shlex.join(command)} &", flush=True)
     with (folder / "vendor.log").open("ab") as log:
-        server = subprocess.Popen(_installed(command), stdout=log, stderr=log)
+        server = subprocess.Popen(_installed(command, programs), stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not url_file.exists():
@@ -78,8 +80,8 @@ def local_vendor(folder: Path, database: str, *, model: str = "embedded") -> Ite
         print(f"\nvendor stopped, exit code {server.returncode}")
 
 
-def _installed(command: tuple[str, ...]) -> list[str]:
-    return [str(Path(sys.executable).parent / command[0]), *command[1:]]
+def _installed(command: tuple[str, ...], programs: Path | None = None) -> list[str]:
+    return [str((programs or Path(sys.executable).parent) / command[0]), *command[1:]]
 
 
 def _port(folder: Path) -> int:

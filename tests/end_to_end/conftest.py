@@ -29,7 +29,7 @@ def invoke(
 
     With `is_forked` false the installed command runs, which takes some seconds longer.
     """
-    environment = {**os.environ, "TEACHER_API_KEY": key, "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "TEACHER_API_KEY": key, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [str((forked_commands() if is_forked else BIN) / command[0]), *command[1:]],
         env=environment,
@@ -67,7 +67,7 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVendor]:
         return str(json.loads(done.stdout)["key"])
 
     with ExitStack() as stack:
-        url = stack.enter_context(local_vendor(folder, database))
+        url = stack.enter_context(local_vendor(folder, database, programs=forked_commands()))
         yield RunningVendor(url=url, database=database, new_key=new_key)
 
 

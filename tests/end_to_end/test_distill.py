@@ -18,8 +18,10 @@ import pytest
 
 from cache.storage.reader import CacheReader
 from cache.storage.record_codec import encode_receipt, receipt_name
-from tests.end_to_end.conftest import BIN, RunningVendor, invoke
+from cache.storage.run_locks import active_runs
+from tests.end_to_end.conftest import RunningVendor, invoke
 from tests.support.cache_purchases import overwrite
+from tests.support.forked_commands import forked_commands
 
 QUICK = (
     *("--target-domain", "outline", "--image-size", "64", "--views", "2", "--batch-size", "8"),
@@ -188,8 +190,8 @@ def test_a_killed_or_interrupted_client_resumes_and_pays_for_nothing_twice(
         vendor, emoji, tmp_path, *SMALL, "--batch-size", "1", "--concurrency", "1"
     )
     client = subprocess.Popen(
-        [str(BIN / command[0]), *command[1:]],
-        env={**os.environ, "TEACHER_API_KEY": key},
+        [str(forked_commands() / command[0]), *command[1:]],
+        env={**os.environ, "TEACHER_API_KEY": key, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 90
@@ -197,6 +199,8 @@ def test_a_killed_or_interrupted_client_resumes_and_pays_for_nothing_twice(
         time.sleep(0.02)
     client.send_signal(how)
     assert client.wait() == (-signal.SIGKILL if how == signal.SIGKILL else 130)
+    while active_runs(tmp_path / "cache"):  # the killed process of the command ends a little later
+        time.sleep(0.02)
     at_kill = spent(vendor, key)
     assert 5 <= at_kill < QUERIES
     invoke(*client_command(vendor, emoji, tmp_path, *SMALL), key=key)

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from cache.cli import main as cache_report
 from student import EmbeddingBuyer, PurchaseSummary
 from tests.end_to_end.conftest import RunningVendor, invoke
+from tests.support.forked_commands import forked_commands
 from tools.local_vendor import local_vendor
 
 
@@ -30,7 +31,8 @@ def test_a_recording_is_sold_as_it_was_bought_and_what_it_lacks_is_named(
         *("teacher-server", "keys", "create", "--database", database),
         *("--name", "class", "--budget", "50"),
     ).stdout.strip()
-    with local_vendor(tmp_path, database, model=f"recorded:{recording}") as url:
+    model = f"recorded:{recording}"
+    with local_vendor(tmp_path, database, model=model, programs=forked_commands()) as url:
         buyer = EmbeddingBuyer(vendor=url, key=SecretStr(key), cache=tmp_path / "second", budget=50)
         again = buyer.buy(pictures, texts)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import RunningVendor, invoke
-from tests.end_to_end.test_distill import QUERIES, QUICK, spent
+from tests.end_to_end.test_distill import QUERIES, QUICK, SMALL, spent
 
 MODEL = "embedded"
 OVER_OPENAI = ("--wire", "openai", "--teacher")
@@ -22,7 +22,7 @@ def key(vendor: RunningVendor) -> str:
 def command(vendor: RunningVendor, emoji: Path, folder: Path, *more: str) -> tuple[str, ...]:
     return (
         *("distill-client", "--budget", "50000", "--data", str(emoji), "--vendor", vendor.url),
-        *("--cache", str(folder / "cache"), "--out", str(folder / "out"), *QUICK),
+        *("--cache", str(folder / "cache"), "--out", str(folder / "out"), *QUICK, *SMALL),
         *(*OVER_OPENAI, MODEL, "--price-image", "100", "--price-text", "100", *more),
     )
 

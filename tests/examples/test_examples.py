@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forked_commands import forked_commands
 from tools.local_vendor import local_vendor
 
 # Two processes that import torch and one training, on a machine that may be busy.
@@ -32,7 +33,7 @@ def run(
     *command: str, folder: Path, exit_code: int = 0, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run an example in `folder`, with the project's commands on the PATH."""
-    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(forked_commands()), str(BIN), os.environ["PATH"]])
     done = subprocess.run(
         command,
         cwd=folder,

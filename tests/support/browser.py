@@ -21,6 +21,7 @@ from teacher_server.ledger.clock import unix_ms
 from teacher_server.ledger.keys import Keys
 from teacher_server.ledger.ledger import open_database
 from teacher_server.ledger.pepper import load_pepper
+from tests.support.forked_commands import forked_commands
 from tools.local_vendor import local_vendor
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
@@ -66,7 +67,8 @@ def running_site(folder: Path) -> Iterator[Site]:
     (recording / "items.txt").write_text(f"text {hashlib.sha256(TEXT.encode()).hexdigest()}\n")
     (recording / "recorded.json").write_text(json.dumps({"format": 1, "name": "lesson"}))
     database = f"sqlite:///{folder}/ledger.db"
-    with local_vendor(folder, database, model=f"recorded:{recording}") as url:
+    model = f"recorded:{recording}"
+    with local_vendor(folder, database, model=model, programs=forked_commands()) as url:
         yield Site(url, database)
 
 

@@ -53,7 +53,7 @@ class Sandbox:
             script.append(f"echo '== {block.where}' >&2")
             code = block.code.replace(DOCUMENTED_URL, self.url)
             if block.language == "python":
-                code = f"python - <<'END_OF_BLOCK'\n{code}\nEND_OF_BLOCK"
+                code = f"python-block <<'END_OF_BLOCK'\n{code}\nEND_OF_BLOCK"
             script.append(code)
         self.shell("\n".join(script))
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.forked_commands import forked_commands
+
 TOKEN = "sk_first_Zm9vYmFyYmF6cXV4Zm9vYmFy"
 
 
@@ -32,8 +34,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def server_at(folder: Path, checkpoint: Path, *flags: str) -> Iterator[Server]:
-    """`teacher-server serve` on a free port, ready, with a first key of 50 units."""
+def server_at(
+    folder: Path, checkpoint: Path, *flags: str, is_forked: bool = True
+) -> Iterator[Server]:
+    """`teacher-server serve` on a free port, ready, with a first key of 50 units.
+
+    With `is_forked` false its process imports everything anew, which takes some seconds longer.
+    """
     log, url_file = folder / "log", folder / "url"
     url_file.unlink(missing_ok=True)
     environment = os.environ | {
@@ -42,8 +49,12 @@ def server_at(folder: Path, checkpoint: Path, *flags: str) -> Iterator[Server]:
         "TEACHER_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    command = [sys.executable, "-m", "teacher_server", "serve", "--model", str(checkpoint)]
-    command += ["--port", "0", "--url-file", str(url_file), *flags]
+    if is_forked:
+        command = [str(forked_commands() / "teacher-server")]
+    else:
+        command = [sys.executable, "-m", "teacher_server"]
+    command += ["serve", "--model", str(checkpoint), *flags]
+    command += ["--port", "0", "--url-file", str(url_file)]
     with log.open("a") as stderr:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True

@@ -144,7 +144,7 @@ def test_a_restart_keeps_the_ledger_the_key_and_the_paid_answers(
 ) -> None:
     body = {"model": "tiny-clip", "input": ["a", "b"]}
     headers = {"Idempotency-Key": "k"}
-    with server_at(tmp_path, checkpoint) as first:
+    with server_at(tmp_path, checkpoint, is_forked=False) as first:
         with first.http() as http:
             paid = http.post("/v1/embeddings", json=body, headers=headers)
         assert paid.status_code == 200
