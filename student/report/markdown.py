@@ -97,8 +97,8 @@ def _results(experiment: Experiment) -> list[str]:
     held_out = plain(", ".join(experiment.targets)) or "nothing"
     trained_on = (
         f"Trained on {experiment.num_train:,} images of {plain(', '.join(experiment.sources))}; "
-        f"{experiment.num_bought:,} bought embeddings; the weights were chosen on source "
-        "validation alone."
+        f"{experiment.num_bought:,} of their views have a bought embedding, which equal images "
+        "share; the weights were chosen on source validation alone."
     )
     if not experiment.is_labelled:
         found = plain_table(COLUMNS, retrieval_rows(experiment))

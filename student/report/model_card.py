@@ -94,8 +94,9 @@ def _summary(meta: Mapping[str, Any]) -> str:
     return (
         f"Method `{meta.get('method', _UNKNOWN)}`{chosen}{averaged}, "
         f"{meta.get('images_trained_on', 0):,} images of "
-        f"{plain(', '.join(meta.get('sources', ())))}, {meta.get('embeddings_bought', 0):,} bought "
-        f"embeddings ({settings.get('views', 1)} stored views an image), seed "
+        f"{plain(', '.join(meta.get('sources', ())))}, "
+        f"{meta.get('embeddings_bought', 0):,} of their views with a bought embedding, which equal "
+        f"images share ({settings.get('views', 1)} stored views an image), seed "
         f"{meta.get('seed', _UNKNOWN)}."
     )
 

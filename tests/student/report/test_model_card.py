@@ -73,6 +73,7 @@ def test_the_card_says_what_was_paid_to_whom_and_warns_of_the_vendors_terms() ->
     text = model_card(META)
     for said in (
         "21 queries, $0.0021",
+        "20 images of photo, 18 of their views with a bought embedding, which equal images share",
         "`clip/big`",
         "2" * 64,
         "1" * 64,
