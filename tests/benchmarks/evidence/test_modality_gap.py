@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from benchmarks.evidence.geometry import geometry_section
+from benchmarks.evidence.geometry import FIGURES, geometry_section
 from benchmarks.evidence.grids import grid
 from benchmarks.evidence.lines import Found
 from benchmarks.evidence.modality_gap import METHODS
@@ -48,3 +49,10 @@ def test_a_student_of_the_teacher_with_the_gap_is_another_run() -> None:
     made = {identity(run, planned.base) for run in planned.runs}
     for name in ("headline", "teachers"):
         assert not made & grid(name).ids().keys()
+
+
+def test_the_committed_figures_are_near_to_a_real_clips_and_change_no_answer() -> None:
+    figures = json.loads(FIGURES.read_text())
+    assert figures["zero_shot"]["answers_changed"] == 0
+    assert figures["zero_shot"]["images"] > 4000
+    assert figures["largest_difference_to_clip"] < 0.04
