@@ -9,6 +9,8 @@ from pathlib import Path
 from student.bench.charts import COLOURS, GREY, MARKS
 from student.bench.statistics import Mean
 
+_MARGIN = 6.0  # points beyond the outermost difference
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
@@ -22,6 +24,7 @@ class Point:
 def forest(path: Path, points: Sequence[Point], *, across: str, title: str) -> bool:
     """Draws the points in percent with 95% intervals: groups from the top, in their first order.
 
+    The intervals of two seeds may be wider than all differences: they are cut at the edges.
     Returns False, and writes no file, if there is no point.
     """
     if not points:
@@ -53,10 +56,12 @@ def forest(path: Path, points: Sequence[Point], *, across: str, title: str) -> b
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(groups)), groups, fontsize=8)
     axis.set_ylim(len(groups) - 0.5, -0.5)
+    values = [100 * point.mean.value for point in points]
+    axis.set_xlim(min(values) - _MARGIN, max(values) + _MARGIN)
     axis.set_xlabel(across, color=GREY)
     axis.grid(visible=True, axis="x", color="#d8dee4", linewidth=0.6)
     axis.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without a date and version in the file, the same points give the same bytes.
     figure.savefig(path, metadata={"Software": None})
