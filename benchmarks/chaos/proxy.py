@@ -97,7 +97,10 @@ class FaultProxy:
             async with asyncio.TaskGroup() as group:
                 group.create_task(pair.pump(reader, up_writer, is_answer=False))
                 group.create_task(pair.pump(up_reader, writer, is_answer=True))
-        except* (_Broken, OSError) as broken:
+        except ExceptionGroup as failed:  # Python 3.11.2 wraps what an except* clause raises
+            broken, other = failed.split((_Broken, OSError))
+            if other is not None:
+                raise other from None
             raise _Broken from broken
         finally:
             _reset(up_writer)

@@ -88,7 +88,7 @@ async def _send(load: Load) -> Measured:
         async with asyncio.TaskGroup() as tasks:
             for pair in connections:
                 tasks.create_task(client(*pair))
-    except* RuntimeError as failed:
+    except ExceptionGroup as failed:  # Python 3.11.2 wraps what an except* clause raises
         raise failed.exceptions[0] from None
     finally:
         for _, writer in connections:
