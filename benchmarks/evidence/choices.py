@@ -87,7 +87,7 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
             yield from [f"{title}: no choice has been made yet.", ""]
             continue
         auto = chosen_series(found, names, choices)
-        shared = [_shared(line, auto) for line in single_methods(found, names)]
+        shared = [shared_rows(line, auto) for line in single_methods(found, names)]
         compared = [line for line in shared if line.rows]
         plain = sum(one["method"] == "erm" for one in made)
         yield from [
@@ -146,7 +146,8 @@ def _of(names: Sequence[str], choices: Sequence[dict[str, Any]]) -> list[dict[st
     return [one for one in choices if one["dataset"] in datasets]
 
 
-def _shared(line: Series, other: Series) -> Series:
+def shared_rows(line: Series, other: Series) -> Series:
+    """The rows of a line at the splits and seeds of the other."""
     rows = {at: row for at, row in line.rows.items() if at in other.rows}
     return Series(title=line.title, planned=len(other.rows), rows=rows)
 

@@ -48,8 +48,7 @@ from student.bench.charts import Curve, Spot, against, against_queries, bars
 from student.bench.constants import ZERO_SHOT
 from student.bench.rows import read_rows
 from student.bench.series import Series
-from student.bench.statistics import Mean
-from student.bench.tables import NOT_YET, accuracy_table, difference_table, held_out_table
+from student.bench.tables import NOT_YET, accuracy_table, cell, difference_table, held_out_table
 from student.report.markdown import table
 
 CHOICES = Path(__file__).parents[2] / "docs/results/selections.jsonl"
@@ -160,8 +159,7 @@ def _curves(found: Found, images: Path) -> Iterator[str]:
             "",
         ]
         rows = [
-            [curve.label, *(_percent(point.mean(column)) for point in curve.points)]
-            for curve in curves
+            [curve.label, *(cell(point.mean(column)) for point in curve.points)] for curve in curves
         ]
         yield from [*table(["selector", *titles], rows), ""]
         yield from [f"Points above random at the same price, {column.title}:", ""]
@@ -169,7 +167,7 @@ def _curves(found: Found, images: Path) -> Iterator[str]:
             [
                 curve.label,
                 *(
-                    _percent(point.above(base, column), signed=True)
+                    cell(point.above(base, column), signed=True)
                     for point, base in zip(curve.points[1:-1], curves[0].points[1:-1], strict=True)
                 ),
             ]
@@ -177,7 +175,7 @@ def _curves(found: Found, images: Path) -> Iterator[str]:
         ]
         yield from [*table(["selector", *titles[1:-1]], rows), ""]
     kept = [
-        [name, *(_percent(kept_at_a_tenth(found, column, name)) for column in (HOUSE, LINES))]
+        [name, *(cell(kept_at_a_tenth(found, column, name)) for column in (HOUSE, LINES))]
         for name in SELECTORS
     ]
     yield from ["Part of the full-budget gain over ERM that is kept at 10% of the images, %:", ""]
@@ -289,7 +287,3 @@ def _digits(found: Found) -> Iterator[str]:
 
 def _picture(name: str, words: str, *, drawn: bool) -> list[str]:
     return [f"![{words}](images/{name})", ""] if drawn else [f"({words}: {NOT_YET}.)", ""]
-
-
-def _percent(mean: Mean | None, *, signed: bool = False) -> str:
-    return "" if mean is None else mean.percent(signed=signed)

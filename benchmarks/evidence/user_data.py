@@ -35,12 +35,12 @@ LINES: tuple[tuple[str, tuple[tuple[str, Option], ...]], ...] = (
     ("vl2v-adip", ()),
     (ONE_QUERY, ()),
 )
+"""The methods that are compared, at one query an image."""
 ALIKE: tuple[tuple[str, Option], ...] = (
     ("plain_clean_prob", 0.12),
     ("plain_line_drawing_prob", 0.17),
 )
 """VL2V-ADiP-joint as it was first: images on a plain background are shown as all others."""
-"""The methods that are compared, at one query an image."""
 AS_ONE_QUERY: tuple[tuple[str, Option], ...] = (
     ("clean_prob", 0.7),
     ("line_drawing_prob", 0.5),

@@ -23,8 +23,8 @@ def accuracy_table(lines: Sequence[Series], columns: Sequence[Column]) -> list[s
             [
                 line.title,
                 _queries(line),
-                *(_cell(line.mean(column)) for column in columns),
-                _runs(len(line.rows), line.planned),
+                *(cell(line.mean(column)) for column in columns),
+                count_of_runs(len(line.rows), line.planned),
             ]
             for line in lines
         ],
@@ -44,8 +44,10 @@ def difference_table(
         [
             [
                 f"{line.title} above {other.title}",
-                *(_cell(line.above(other, column), signed=True) for column in columns),
-                _runs(len(line.rows.keys() & other.rows.keys()), min(line.planned, other.planned)),
+                *(cell(line.above(other, column), signed=True) for column in columns),
+                count_of_runs(
+                    len(line.rows.keys() & other.rows.keys()), min(line.planned, other.planned)
+                ),
             ]
             for other in against
             for line in lines
@@ -68,15 +70,16 @@ def held_out_table(
         [
             [
                 plain(name),
-                *(_cell(line.of_targets(name).mean(column)) for line in lines),
-                _cell(ours.of_targets(name).above(other.of_targets(name), column), signed=True),
+                *(cell(line.of_targets(name).mean(column)) for line in lines),
+                cell(ours.of_targets(name).above(other.of_targets(name), column), signed=True),
             ]
             for name in held_out
         ],
     )
 
 
-def _cell(mean: Mean | None, *, signed: bool = False) -> str:
+def cell(mean: Mean | None, *, signed: bool = False) -> str:
+    """Returns a mean in percent, or in percentage points if signed; "" for none."""
     return "" if mean is None else mean.percent(signed=signed)
 
 
@@ -84,7 +87,8 @@ def _queries(line: Series) -> str:
     return "" if line.queries is None else f"{line.queries:,.0f}"
 
 
-def _runs(made: int, planned: int) -> str:
+def count_of_runs(made: int, planned: int) -> str:
+    """Returns how many runs there are, and of how many if some are missing."""
     if not made:
         return NOT_YET
     return f"{made}" if made == planned else f"{made} of {planned}"
