@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,31 +61,22 @@ def in_imagefolder(root: Path) -> Found:
     Raises BadInput, as `in_saved`.
     """
     try:
-        from datasets.data_files import DataFilesDict, get_data_patterns
-        from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+        import datasets  # noqa: F401
     except ImportError as error:
         raise BadInput(MISSING.format(root)) from error
-    images: list[Labelled] = []
-    try:
-        patterns = get_data_patterns(str(root))
-        files = DataFilesDict.from_patterns(patterns, base_path=str(root))
-        # Not by `load_dataset`, which counts its calls at a server, and keeps a copy of the table.
-        with TemporaryDirectory() as cache:
-            sets = ImageFolder(data_files=files, cache_dir=cache).as_streaming_dataset()
-        columns = _columns(root, sets)
-        for split, one in _by_split(root, sets):
-            given = _split_of(split, sets)
-            for number, row in enumerate(_rows(one, columns)):
-                where = f"{root}: row {number} of {split}"
-                images.append(
-                    _labelled(where, Path(row[columns.image]["path"]), row, root, split=given)
-                )
-    except BadInput:
-        raise
-    # A folder without images or with a broken table fails as pandas, Arrow or the library has it.
-    except Exception as error:
-        message = f"{root} cannot be read as an imagefolder: {error}. Nothing was bought"
-        raise BadInput(message) from error
+    with _closing_tables():
+        try:
+            columns, images = _in_splits(root)
+            fault = None
+        except BadInput:
+            raise
+        # A folder without images or with a broken table fails as pandas, Arrow or the library has
+        # it. The exception itself would keep the table open.
+        except Exception as error:
+            fault = str(error)
+    if fault is not None:
+        message = f"{root} cannot be read as an imagefolder: {fault}. Nothing was bought"
+        raise BadInput(message)
     tree = walk(root, own=(*_METADATA, CLASSES_FILE, UNSEEN_FILE))
     taken = {one.path.resolve() for one in images}
     left_out = [
@@ -92,6 +86,37 @@ def in_imagefolder(root: Path) -> Found:
         if path.resolve() not in taken
     ]
     return _found(root, images, [*left_out, *tree.left_out], columns)
+
+
+def _in_splits(root: Path) -> tuple[_Columns, list[Labelled]]:
+    from datasets.data_files import DataFilesDict, get_data_patterns
+    from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+
+    patterns = get_data_patterns(str(root))
+    files = DataFilesDict.from_patterns(patterns, base_path=str(root))
+    # Not by `load_dataset`, which counts its calls at a server, and keeps a copy of the table.
+    with TemporaryDirectory() as cache:
+        sets = ImageFolder(data_files=files, cache_dir=cache).as_streaming_dataset()
+    columns = _columns(root, sets)
+    images: list[Labelled] = []
+    for split, one in _by_split(root, sets):
+        given = _split_of(split, sets)
+        for number, row in enumerate(_rows(one, columns)):
+            where = f"{root}: row {number} of {split}"
+            path = Path(row[columns.image]["path"])
+            images.append(_labelled(where, path, row, root, split=given))
+    return columns, images
+
+
+@contextmanager
+def _closing_tables() -> Iterator[None]:
+    """Close the tables that `datasets` reads: it leaves each open until it is collected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            yield
+        finally:
+            gc.collect()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

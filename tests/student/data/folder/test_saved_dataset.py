@@ -24,9 +24,6 @@ from student.purchase.whole_image import whole_image
 from tests.support.one_data_set import data_set, rows_of, write_csv
 from tests.support.pictures import write_domains
 
-# The library leaves a metadata table open.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture(autouse=True)
 def quiet_library() -> None:
@@ -129,6 +126,14 @@ def test_an_imagefolder_is_read_without_a_network_and_without_a_copy(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", root.parent / "hub")
     assert len(discover(root / "d0", imagefolder=True).items) == 10
     assert not (root.parent / "hub").exists()
+
+
+def test_the_table_of_an_imagefolder_is_closed_once_it_is_read(root: Path) -> None:
+    rows = [{"file_name": row["path"], "label": row["label"]} for row in rows_of(root)]
+    write_csv(root / "metadata.csv", rows)
+    assert discover(root, imagefolder=True).items
+    files = [one for one in Path("/proc/self/fd").iterdir() if one.exists()]
+    assert not [one for one in files if one.readlink().name == "metadata.csv"]
 
 
 def test_files_that_an_imagefolder_does_not_list_are_left_out(root: Path) -> None:
