@@ -53,8 +53,7 @@ CIFAR_CLIP_AGAIN = "clip-vit-b-32-again"
 """The same answers, rounded alike everywhere: they differ in the last bit at most."""
 STYLES_UNSEEN = "styles-unseen"
 DIGITS_AGAIN = "digits-again"
-PACS_AGAIN = "pacs-again"
-"""Teachers made by the same commands on another kind of processor: other weights."""
+"""Made by the same command as `digits` on another kind of processor: other weights."""
 MODALITY_GAP = "embedded-with-modality-gap"
 """The embedded teacher's answers, moved apart as those of a real CLIP are."""
 SEEDS_OF_TEACHERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
@@ -92,11 +91,6 @@ TEACHERS: Mapping[str, Teacher] = MappingProxyType(
             ),
             Teacher(
                 name="pacs",
-                model="work/teachers/pacs",
-                made_by="python -m tools.pacs.train_teacher",
-            ),
-            Teacher(
-                name=PACS_AGAIN,
                 model="work/teachers/pacs",
                 made_by="python -m tools.pacs.train_teacher",
             ),

@@ -90,8 +90,7 @@ of the user, made 128 pixels. Each domain is held out in turn. No CLIP that can 
 was within reach, so the teacher is a small one, trained by this project on half of every domain
 with class names as captions: it knows less beyond the label than a real CLIP, and has seen the
 held-out domain. Students are measured on the half that it never saw, and on all of the domain.
-Every method has one query an image at most. The teacher of VL2V-ADiP-joint was made by the same
-command on another kind of processor, so it has other weights than that of the other lines.
+Every method has one query an image at most.
 """
 CIFAR_TEXT = """\
 500 images of CIFAR-10 are labelled, of which 400 are trained on, with the embeddings that OpenAI's
