@@ -98,12 +98,12 @@ class TrainingOptions(Section):
     plain_clean_prob: Share | None = option(
         None,
         "clean_prob of images on a plain background (three quarters of the border of one colour), "
-        "as icons are; unset: as other images",
+        "in a folder of icons, where most images of each labelled domain are; unset: as others",
         identifies=True,
     )
     plain_line_drawing_prob: Share | None = option(
         None,
-        "line_drawing_prob of images on a plain background; unset: as other images",
+        "line_drawing_prob of images on a plain background in a folder of icons; unset: as others",
         identifies=True,
     )
     text_targets: bool = option(

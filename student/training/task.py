@@ -11,6 +11,7 @@ from student.errors import BadInput, DataError
 from student.models.architecture import CENTRED_HEADS, SoldNetwork
 from student.models.heads import Centre
 from student.options import TrainingOptions
+from student.training.backgrounds import background_options
 from student.training.centring import centred
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.loss_weights import LossWeights
@@ -36,10 +37,13 @@ class TrainingTask:
         """The task with the method's own settings and, if the options ask for them, with centred
         embeddings and with text targets.
 
+        Settings for images on a plain background are unset unless all domains are of such images.
+
         Raises DataError if shapes or labels do not fit, BadInput if there is nothing to learn from.
         """
         task = replace(self, options=self.method.settings_for(self.options))
         task._check()
+        task = replace(task, options=background_options(task.options, task.data))
         if task.options.centre_embeddings and task.method.head in CENTRED_HEADS:
             data, centre = centred(task.data)
             task = replace(task, data=data, centre=centre)
