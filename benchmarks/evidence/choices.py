@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.evidence.grids import INK, grid
 from benchmarks.evidence.lines import HOUSE, LINES, NAMES, Found
 from benchmarks.evidence.protocol import JOINT
-from benchmarks.evidence.user_data import ALIKE, CIFAR, LABELS_AT_FULL_WEIGHT, PACS, TRIED
+from benchmarks.evidence.user_data import ALIKE, AS_ONE_QUERY, CIFAR, PACS, TRIED
 from benchmarks.evidence.user_data import LINES as CANDIDATES
 from benchmarks.evidence.words import AUTO, CIFAR_TEXT, PACS_TEXT
 from student.bench.constants import ZERO_SHOT
@@ -34,7 +34,7 @@ WHOLE = Column(title="all of the domain", of=_whole)
 _VARIANTS = {
     INK: ", mostly unchanged",
     ALIKE: ", backgrounds alike",
-    LABELS_AT_FULL_WEIGHT[1]: ", as 1q",
+    AS_ONE_QUERY: ", as 1q",
 }
 SHIFTED = parts("mean of six shifts", lambda _: tuple(SHIFTS))
 LOOK = parts("unseen look", lambda row: row.targets)
