@@ -90,12 +90,16 @@ of the user, made 128 pixels. Each domain is held out in turn. No CLIP that can 
 was within reach, so the teacher is a small one, trained by this project on half of every domain
 with class names as captions: it knows less beyond the label than a real CLIP, and has seen the
 held-out domain. Students are measured on the half that it never saw, and on all of the domain.
-Every method has one query an image at most.
+Every method has one query an image at most. *Backgrounds alike* names the options that
+VL2V-ADiP-joint falls back to by itself on photographs: both lines are one method, trained on the
+same answers but for their last bits, which were computed on two days. What lies between them is
+what such a difference alone does to a student.
 """
 CIFAR_TEXT = """\
 500 images of CIFAR-10 are labelled, of which 400 are trained on, with the embeddings that OpenAI's
 CLIP ViT-B/32 gave for them and for their class names, sold from a recording. Students of 32 pixels
 are measured on 2,500 other images and on six shifts of these. There is one labelled domain.
+VL2V-ADiP-joint and its line *backgrounds alike* are one method here, too.
 """
 DEFAULT_METHOD = """\
 `--method auto` on every data set of this page, beside training on labels alone (ERM) and, on the
