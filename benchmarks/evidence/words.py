@@ -133,11 +133,12 @@ student with ImageNet weights; a tower that is already the teacher's is usually 
 lower one.
 """
 NOT_SHOWN = """\
-One small convolutional student at 48 pixels, small teachers trained for these data sets, two data
-sets of drawn symbols. Nothing here shows how large the gains are on photographs, at 224 pixels,
-with a transformer as student, or with a web-scale teacher; the recipe for the published data sets
-is in [benchmarks/paper](../benchmarks/paper/README.md), and it has not been run. Three seeds give
-wide intervals. On the hard looks of digits VL2V-ADiP-1q is behind the published recipe and behind
+One small convolutional student at 32 or 48 pixels, and small teachers trained for these data sets,
+but for 401 images with the answers of a real CLIP. Nothing here shows how large the gains are at
+224 pixels, with a transformer as student, or with a web-scale teacher on many photographs; the
+recipe for the published data sets is in [benchmarks/paper](../benchmarks/paper/README.md), and it
+has not been run. Three seeds give wide intervals, and two runs that differ in the last bits of
+their embeddings may be points apart ([experiments](experiments.md)). On the hard looks of digits VL2V-ADiP-1q is behind the published recipe and behind
 ERM, with the whole intervals: a gain on emoji need not be a gain elsewhere, so run a bench on
 your own folder before you buy much.
 
