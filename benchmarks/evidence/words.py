@@ -138,9 +138,9 @@ but for 401 images with the answers of a real CLIP. Nothing here shows how large
 224 pixels, with a transformer as student, or with a web-scale teacher on many photographs; the
 recipe for the published data sets is in [benchmarks/paper](../benchmarks/paper/README.md), and it
 has not been run. Three seeds give wide intervals, and two runs that differ in the last bits of
-their embeddings may be points apart ([experiments](experiments.md)). On the hard looks of digits VL2V-ADiP-1q is behind the published recipe and behind
-ERM, with the whole intervals: a gain on emoji need not be a gain elsewhere, so run a bench on
-your own folder before you buy much.
+their embeddings may be points apart ([experiments](experiments.md)). On the hard looks of digits
+VL2V-ADiP-1q is behind the published recipe and behind ERM, with the whole intervals: a gain on
+emoji need not be a gain elsewhere, so run a bench on your own folder before you buy much.
 
 VL2V-ADiP-1q was chosen by about sixty single runs on these styles
 ([experiments](experiments.md)), the line drawings among them, so its lead here may be too
