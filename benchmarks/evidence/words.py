@@ -91,9 +91,9 @@ was within reach, so the teacher is a small one, trained by this project on half
 with class names as captions: it knows less beyond the label than a real CLIP, and has seen the
 held-out domain. Students are measured on the half that it never saw, and on all of the domain.
 Every method has one query an image at most. *Backgrounds alike* names the options that
-VL2V-ADiP-joint falls back to by itself on photographs: both lines are one method, trained on the
-same answers but for their last bits, which were computed on two days. What lies between them is
-what such a difference alone does to a student.
+VL2V-ADiP-joint falls back to by itself on photographs: both lines are one method, with the same
+images, seeds and teacher weights, trained on two days from embeddings that were computed anew.
+What lies between them is not the method's ([experiments](experiments.md)).
 """
 CIFAR_TEXT = """\
 500 images of CIFAR-10 are labelled, of which 400 are trained on, with the embeddings that OpenAI's
@@ -137,10 +137,10 @@ One small convolutional student at 32 or 48 pixels, and small teachers trained f
 but for 401 images with the answers of a real CLIP. Nothing here shows how large the gains are at
 224 pixels, with a transformer as student, or with a web-scale teacher on many photographs; the
 recipe for the published data sets is in [benchmarks/paper](../benchmarks/paper/README.md), and it
-has not been run. Three seeds give wide intervals, and two runs that differ in the last bits of
-their embeddings may be points apart ([experiments](experiments.md)). On the hard looks of digits
-VL2V-ADiP-1q is behind the published recipe and behind ERM, with the whole intervals: a gain on
-emoji need not be a gain elsewhere, so run a bench on your own folder before you buy much.
+has not been run. Three seeds give wide intervals, and two runs that should differ at most in the
+last bits of their embeddings may be points apart ([experiments](experiments.md)). On the hard looks
+of digits VL2V-ADiP-1q is behind the published recipe and behind ERM, with the whole intervals: a
+gain on emoji need not be a gain elsewhere, so run a bench on your own folder before you buy much.
 
 VL2V-ADiP-1q was chosen by about sixty single runs on these styles
 ([experiments](experiments.md)), the line drawings among them, so its lead here may be too
