@@ -17,7 +17,7 @@ from tests.support.training_tasks import task_of
 
 
 def _folder(*plain: NDArray[np.bool_]) -> TrainingData:
-    """A domain for each array, in turns; its images with True have a white border."""
+    """A domain for each array; its images with True have a white border."""
     is_plain = np.concatenate(plain)
     data = make_data(images=len(is_plain))
     pixels = np.random.default_rng(0).integers(0, 256, data.pixels.shape, dtype=np.uint8)
