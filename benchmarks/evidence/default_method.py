@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.evidence.choices import chosen_series, shared_rows, single_methods
 from benchmarks.evidence.lines import NAMES, Found
-from benchmarks.evidence.protocol import HOUSES, LINE_DRAWINGS
+from benchmarks.evidence.protocol import HOUSES, LINE_DRAWINGS, SEEDS
 from benchmarks.evidence.user_data import CIFAR, PACS
 from benchmarks.evidence.words import DEFAULT_METHOD
 from student.bench.forest import Point, forest
@@ -148,17 +148,17 @@ def _lines(found: Found, shift: Shift, choices: Sequence[dict[str, Any]]) -> Map
 
 
 def _best(lines: Mapping[str, Series], column: Column) -> tuple[str, Mean] | None:
-    """The best single method with all of the splits of `auto`, and how far `auto` is above it."""
+    """The single method that `auto` is least above, and how far, on their common runs.
+
+    Of the methods with a row wherever `auto` has one on the seeds that every method is planned for.
+    """
     auto = lines["auto"]
+    of_all = {at for at in auto.rows if at[1] in SEEDS}
     whole = [
-        (mean.value, name)
+        (name, above)
         for name, line in lines.items()
         if line is not auto
-        and line.rows.keys() == auto.rows.keys()
-        and (mean := line.mean(column)) is not None
+        and of_all <= line.rows.keys()
+        and (above := auto.above(line, column)) is not None
     ]
-    if not whole:
-        return None
-    _, name = max(whole, key=lambda pair: pair[0])
-    above = auto.above(lines[name], column)
-    return None if above is None else (name, above)
+    return min(whole, key=lambda pair: pair[1].value, default=None)

@@ -20,6 +20,8 @@ LINE_DRAWINGS = ("outline", "glyph")
 TWO_HOUSES = ("windows", "apple")
 """For the grids that cannot afford seven: one of the flattest styles and one of the glossiest."""
 SEEDS = (0, 1, 2)
+MORE_SEEDS = (3, 4, 5)
+"""For the default and ERM where few images are held out, and three seeds tell too little."""
 ONE_QUERY = "vl2v-adip-1q"
 """This project's method: VL2V-ADiP at one query an image."""
 JOINT = "vl2v-adip-joint"
