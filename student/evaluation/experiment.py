@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from student.data.folder.image_folder import Item
 from student.data.image_set import ImageSet, rows_by_path
 from student.data.split import VALIDATION, Split
 from student.distributed.ranks import ALONE, Ranks
-from student.embeddings.keys import split_keys
 from student.embeddings.lookup import TeacherEmbeddings
-from student.embeddings.zero_shot import correct
 from student.errors import BadInput
 from student.evaluation.calibration import NOT_CALIBRATED, calibrate
 from student.evaluation.file_names import named
@@ -31,13 +28,13 @@ from student.evaluation.retrieval import (
     gallery_of,
     joined,
 )
+from student.evaluation.split_data import labelled_images, training_data
 from student.options import Options
 from student.selection.short_runs import LabelledDomains
 from student.training.clock import StageClock
-from student.training.dataset import LabelledImages, TrainingData
+from student.training.dataset import LabelledImages
 from student.training.methods import method_of
 from student.training.metrics import answers_of, embeddings_of, logits_of
-from student.training.pixels import images_of
 from student.training.process import keep_freed_memory
 from student.training.stored_names import stored_method_name
 from student.training.task import TrainingTask
@@ -85,14 +82,14 @@ class Experimenter:
         self._ranks = ranks
         self._sold = paid.sold if paid else None
         self._num_classes = len(scanned.catalogue.classes)
-        self.data = _training_data(split, scanned, paid, options)
+        self.data = training_data(split, scanned, paid, options)
         row_of = rows_by_path(scanned.measured)
         parts = {VALIDATION: split.validation, **split.tests}
         self._held_out = held_out_classes(split, scanned, paid, options)
         self._galleries: dict[str, Gallery] = {}
         if scanned.catalogue.is_labelled or paid is None:
             self._images = {
-                name: _labelled(name, items, scanned, row_of) for name, items in parts.items()
+                name: labelled_images(name, items, scanned, row_of) for name, items in parts.items()
             }
         else:
             self._images = self._unlabelled(parts, scanned, paid, row_of)
@@ -112,7 +109,9 @@ class Experimenter:
         for name, items in parts.items():
             places, gallery = gallery_of(items, paid)
             if places:
-                labelled = _labelled(name, [items[place] for place in places], scanned, row_of)
+                labelled = labelled_images(
+                    name, [items[place] for place in places], scanned, row_of
+                )
                 found[name] = replace(labelled, embeddings=gallery.images)
                 self._galleries[name] = gallery
         if VALIDATION not in found:
@@ -234,59 +233,3 @@ class Experimenter:
             whole = np.concatenate([embeddings[part] for part in self._galleries])
             results[ALL_PARTS] = compare(joined(list(self._galleries.values())), whole)
         return results
-
-
-def teacher_accuracy(
-    split: Split, scanned: ImageSet, paid: TeacherEmbeddings, options: Options
-) -> AccuracyCount | None:
-    """The teacher's own zero-shot accuracy on the training images that were bought, as they are.
-
-    None if none was, or if there are no classes.
-    """
-    images, bought, texts = _bought(split, scanned, paid, options.changed(views=1))
-    if not bought.any() or not len(texts):
-        return None
-    labels = np.array([scanned.label(item) for item in split.train], dtype=np.int64)[bought[:, 0]]
-    return AccuracyCount(correct=correct(images[bought], texts, labels), images=len(labels))
-
-
-def _training_data(
-    split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, options: Options
-) -> TrainingData:
-    row_of = rows_by_path(scanned.training)
-    rows = [row_of[item.path] for item in split.train]
-    is_whole = rows == list(range(len(scanned.stored)))
-    stored = scanned.stored if is_whole else images_of(scanned.stored, rows)
-    images, bought, texts = _bought(split, scanned, paid, options)
-    return TrainingData(
-        pixels=stored[:, : options.data.views],
-        labels=np.array([scanned.label(item) for item in split.train], dtype=np.int64),
-        domains=np.array([split.sources.index(i.domain) for i in split.train], dtype=np.int64),
-        image_embeddings=images,
-        bought=bought,
-        text_embeddings=texts,
-    )
-
-
-def _bought(
-    split: Split, scanned: ImageSet, paid: TeacherEmbeddings | None, options: Options
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
-    """Returns image embeddings (N, K, D), a mask of the bought (N, K), and class texts (C, D)."""
-    shape = (len(split.train), options.data.views)
-    classes = scanned.catalogue.classes
-    if paid is None:
-        nothing = np.zeros((*shape, 1), dtype=np.float32)
-        return nothing, np.zeros(shape, dtype=bool), np.zeros((len(classes), 1), dtype=np.float32)
-    keys = split_keys(
-        split, scanned.catalogue, options.data, options.purchase.prompts, paid.fingerprint
-    )
-    vectors, bought = paid.image_embeddings(keys, split.train)
-    return vectors, bought, paid.class_embeddings(keys)
-
-
-def _labelled(
-    name: str, items: Sequence[Item], scanned: ImageSet, row_of: dict[Path, int]
-) -> LabelledImages:
-    rows = [row_of[item.path] for item in items]
-    labels: NDArray[np.int64] = np.array([scanned.label(item) for item in items], dtype=np.int64)
-    return LabelledImages(name=name, pixels=images_of(scanned.clean, rows)[:, 0], labels=labels)

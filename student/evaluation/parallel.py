@@ -22,14 +22,14 @@ from student.data.image_set import ImageSet
 from student.data.split import Split
 from student.distributed.join import Crew
 from student.embeddings.lookup import TeacherEmbeddings
-from student.embeddings.zero_shot import DOUBTFUL
+from student.evaluation.before_training import how_shown, say_teacher_accuracy
 from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.duration import RunClock
 from student.evaluation.embedding_map import embedding_map
-from student.evaluation.experiment import Experimenter, MethodProgress, Point, teacher_accuracy
+from student.evaluation.experiment import Experimenter, MethodProgress, Point
 from student.evaluation.method_choice import choose_method, chosen_options
 from student.evaluation.processes import Processes
-from student.evaluation.results import AccuracyCount, Experiment, MethodResult
+from student.evaluation.results import Experiment, MethodResult
 from student.evaluation.split_work import SplitWork
 from student.options import Options
 from student.selection.selection import Selection
@@ -78,7 +78,9 @@ def run_experiment(
     if options.training.is_auto:
         selection = selection or choose_method(split, scanned, options, terminal)
     options = chosen_options(options, selection)
-    teacher = _teacher_accuracy(split, scanned, paid, options, terminal)
+    teacher = say_teacher_accuracy(split, scanned, paid, options, terminal)
+    if shown := how_shown(split, scanned, options):
+        terminal.say(shown)
     methods = options.training.methods
     processes = Processes.of(options.training, ranks=crew.ranks.count)
     clock = RunClock(options, processes, _splits_left(split, scanned), terminal)
@@ -104,6 +106,7 @@ def run_experiment(
         results=tuple(results),
         selection=selection,
         teacher=teacher,
+        shown=shown,
         map=embedding_map(
             split,
             scanned,
@@ -112,36 +115,6 @@ def run_experiment(
             seed=options.run.seed,
         ),
     )
-
-
-def teacher_sentence(teacher: AccuracyCount) -> str:
-    """The teacher's zero-shot accuracy with its 95% interval, as a sentence."""
-    interval = teacher.interval
-    return (
-        f"the teacher itself classifies {teacher.accuracy:.1%} of the {teacher.images:,} bought "
-        f"images correctly (zero-shot, 95% interval {interval.low:.1%} to {interval.high:.1%})"
-    )
-
-
-def _teacher_accuracy(
-    split: Split,
-    scanned: ImageSet,
-    paid: TeacherEmbeddings,
-    options: Options,
-    terminal: Terminal,
-) -> AccuracyCount | None:
-    """Measures the teacher on the bought images, and prints what it finds before any training."""
-    teacher = teacher_accuracy(split, scanned, paid, options)
-    if teacher is None:
-        return None
-    if teacher.interval.high < DOUBTFUL:
-        terminal.warn(
-            f"{teacher_sentence(teacher)}: it may not know these images; compare with --method erm "
-            "before you buy more"
-        )
-    else:
-        terminal.say(teacher_sentence(teacher))
-    return teacher
 
 
 def _label(method: str) -> str:

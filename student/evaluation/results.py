@@ -69,8 +69,9 @@ class Experiment:
     """The results of all methods on one choice of held-out domains, trained on the same images.
 
     `selection` says how `--method auto` chose the first of them; `teacher` is the zero-shot
-    accuracy of the teacher itself on the images that were bought. `map` has the student's
-    embeddings beside the teacher's, where it has any.
+    accuracy of the teacher itself on the images that were bought; `shown` says whether the images
+    were taken for icons, where the method asks. `map` has the student's embeddings beside the
+    teacher's, where it has any.
     """
 
     sources: tuple[str, ...]
@@ -80,6 +81,7 @@ class Experiment:
     results: tuple[MethodResult, ...]
     selection: Selection | None = None
     teacher: AccuracyCount | None = None
+    shown: str = ""
     map: EmbeddingMap | None = None
 
     @property

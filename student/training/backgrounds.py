@@ -5,6 +5,8 @@ Shapes: N images, K views, S pixels a side, B batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,15 +30,54 @@ def mostly_plain(data: TrainingData) -> bool:
     """Whether, in every domain, most images are on a plain background.
 
     One domain of photographs is enough to show that things come at any size and place in this
-    folder (docs/decisions/0041). Of a large domain evenly spread images are looked at.
+    folder (docs/decisions/0041).
     """
-    plain = PlainBackgrounds(data.pixels)
-    for domain in np.unique(data.domains):
-        rows = np.flatnonzero(data.domains == domain)
+    return _is_most(min(plain_shares(data.pixels, data.domains).values()))
+
+
+def plain_shares(pixels: Pixels, domains_N: NDArray[np.int64]) -> dict[int, float]:
+    """The share (0 to 1) of each domain's images that are on a plain background.
+
+    Of a large domain evenly spread images are looked at.
+    """
+    plain = PlainBackgrounds(pixels)
+    shares = {}
+    for domain in np.unique(domains_N):
+        rows = np.flatnonzero(domains_N == domain)
         some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST)).astype(np.int64)]
-        if plain(some).mean() <= 1 / 2:
-            return False
-    return True
+        shares[int(domain)] = float(plain(some).mean())
+    return shares
+
+
+def background_sentence(
+    options: TrainingOptions,
+    pixels: Pixels,
+    domains_N: NDArray[np.int64],
+    names: Sequence[str],
+) -> str:
+    """Whether a method with these options takes the folder for one of icons, and why.
+
+    `names` are those of the domains, by number. Empty if it shows images on a plain background as
+    it shows the others.
+    """
+    if options.plain_clean_prob is None and options.plain_line_drawing_prob is None:
+        return ""
+    shares = plain_shares(pixels, domains_N)
+    fewest = min(shares, key=lambda domain: shares[domain])
+    found = f"{shares[fewest]:.0%} of the images of {names[fewest]} are on a plain background"
+    if _is_most(shares[fewest]):
+        return (
+            f"the images are taken for icons: {found}, and no domain has fewer; such images are "
+            "mostly shown unchanged"
+        )
+    return (
+        f"the images are not taken for icons: {found}, and icons are where most images of every "
+        "domain are; all images are shown alike"
+    )
+
+
+def _is_most(share: float) -> bool:
+    return share > 1 / 2
 
 
 class PlainBackgrounds:

@@ -69,8 +69,10 @@ def test_everything_is_bought_where_labels_alone_leave_errors(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendor, options = LedgerVendor(), auto(pets)
-    figures, _ = distilled(options, vendor, monkeypatch)
+    figures, printed = distilled(options, vendor, monkeypatch)
     assert vendor.spent == TEXTS + TRAINED_ON
+    assert "the images are not taken for icons: 0% of the images of d0" in printed
+    assert "The images are not taken for icons" in (options.run.out / "report.md").read_text()
     assert [one["method"] for one in figures["students"]] == ["vl2v-adip-joint"]
     meta = json.loads((options.run.out / "meta.json").read_text())
     assert meta["embeddings_bought"] == TRAINED_ON

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from student.console import Terminal
 from student.embeddings.zero_shot import correct
-from student.evaluation import parallel
-from student.evaluation.parallel import teacher_sentence
+from student.evaluation import before_training
+from student.evaluation.before_training import say_teacher_accuracy, teacher_sentence
 from student.evaluation.results import AccuracyCount
 
 
@@ -33,10 +33,10 @@ def test_a_teacher_that_is_surely_wrong_on_half_of_the_images_is_warned_of(
     right: int, warned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher = AccuracyCount(correct=right, images=100)
-    monkeypatch.setattr(parallel, "teacher_accuracy", lambda *_: teacher)
+    monkeypatch.setattr(before_training, "teacher_accuracy", lambda *_: teacher)
     written = StringIO()
     terminal = Terminal(Console(file=written, width=400))
     unused: object = Path()
-    found = parallel._teacher_accuracy(unused, unused, unused, unused, terminal)  # type: ignore[arg-type]
+    found = say_teacher_accuracy(unused, unused, unused, unused, terminal)  # type: ignore[arg-type]
     assert found == teacher
     assert ("compare with --method erm" in written.getvalue()) == warned

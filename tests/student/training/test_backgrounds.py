@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from student.options import TrainingOptions
 from student.training import backgrounds
-from student.training.backgrounds import mostly_plain
+from student.training.backgrounds import background_sentence, mostly_plain
 from student.training.dataset import LabelledImages, TrainingData
 from tests.support.shaded_images import make_data
 from tests.support.training_tasks import task_of
@@ -46,6 +46,27 @@ def test_half_of_a_domain_is_not_most_of_it() -> None:
 def test_images_of_a_large_domain_are_looked_at_from_first_to_last() -> None:
     assert not mostly_plain(_folder(_first(600, of=1300)))
     assert mostly_plain(_folder(_first(700, of=1300)))
+
+
+@pytest.mark.parametrize(
+    ("plain", "said"),
+    [
+        (6, "the images are taken for icons: 67% of the images of drawn are on a plain background"),
+        (3, "not taken for icons: 33% of the images of drawn are on a plain background"),
+    ],
+)
+def test_whether_a_folder_is_one_of_icons_is_said_with_the_domain_that_decides_it(
+    plain: int, said: str
+) -> None:
+    data = _folder(_first(9, of=9), _first(plain, of=9))
+    options = TrainingOptions(plain_clean_prob=0.7)
+    sentence = background_sentence(options, data.pixels, data.domains, ("icons", "drawn"))
+    assert said in sentence
+
+
+def test_nothing_is_said_of_backgrounds_by_a_method_that_shows_all_images_alike() -> None:
+    data = _folder(_first(9, of=9))
+    assert background_sentence(TrainingOptions(), data.pixels, data.domains, ("icons",)) == ""
 
 
 @pytest.mark.parametrize("photographs", [False, True])
