@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.evidence.grids import INK, grid
 from benchmarks.evidence.lines import HOUSE, LINES, NAMES, Found
 from benchmarks.evidence.protocol import JOINT
-from benchmarks.evidence.user_data import ALIKE, AS_ONE_QUERY, CIFAR, PACS, TRIED
+from benchmarks.evidence.user_data import ALIKE, AS_ONE_QUERY, CIFAR, GRIDS, PACS, TRIED
 from benchmarks.evidence.user_data import LINES as CANDIDATES
 from benchmarks.evidence.words import AUTO, CIFAR_TEXT, PACS_TEXT
 from student.bench.constants import ZERO_SHOT
@@ -100,8 +100,13 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
 
 
 def single_methods(found: Found, names: Sequence[str]) -> list[Series]:
-    """A line for each method that these grids train, as it is and with the variants tried."""
-    return [line for line in _lines(found, names) if line.title != NAMES[ZERO_SHOT]]
+    """A line for each method that these grids train, as it is and with the variants tried.
+
+    Without *backgrounds alike* where no folder is one of icons: it is the method itself there.
+    """
+    no_icons = set(names) <= set(GRIDS)
+    left_out = {NAMES[ZERO_SHOT], *([NAMES[JOINT] + _VARIANTS[ALIKE]] if no_icons else [])}
+    return [line for line in _lines(found, names) if line.title not in left_out]
 
 
 def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str, Any]]) -> Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.evidence.choices import single_methods
 from benchmarks.evidence.default_method import CHART, default_section
 from benchmarks.evidence.lines import Found
 from benchmarks.evidence.protocol import JOINT
@@ -44,6 +45,13 @@ def test_the_default_is_compared_with_labels_alone_and_with_the_best_single_meth
     assert best == "-10.0 ± 0.0 (VL2V-ADiP-joint)"
     _, erm, auto, gain, best, *_, runs = _cells(text, "PACS: photo")
     assert (erm, auto, gain, best[:4], runs) == ("50.0", "60.0", "+10.0", "+0.0", "1")
+
+
+def test_backgrounds_alike_is_no_other_method_where_no_folder_is_one_of_icons() -> None:
+    found = Found(rows={one.id: one for one in (*rows_of("pacs-photo"), *rows_of("joint"))})
+    alike = "VL2V-ADiP-joint, backgrounds alike"
+    assert alike not in [line.title for line in single_methods(found, ("pacs-photo",))]
+    assert alike in [line.title for line in single_methods(found, ("headline", "joint"))]
 
 
 def test_calibration_stands_beside_accuracy_where_rows_have_it(text: str) -> None:
