@@ -121,7 +121,7 @@ def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str
                 targets=tuple(one["targets"]),
                 seed=one["seed"],
                 method=one["method"],
-                teacher=teacher_of(planned),
+                teacher=_teacher_of(one, planned),
             )
         )
         if (row := found.rows.get(identity(run, planned.base))) is not None:
@@ -136,9 +136,11 @@ def _range(choices: Sequence[dict[str, Any]]) -> str:
     return f"{least}%" if least == most else f"{least}% to {most}%"
 
 
-def teacher_of(planned: Grid) -> str:
-    """The teacher that the choices of a grid are made with: that of its joint runs."""
-    return next((r.teacher for r in planned.runs if r.method == JOINT), "embedded")
+def _teacher_of(choice: dict[str, Any], planned: Grid) -> str:
+    """The teacher that is bought from if this choice is VL2V-ADiP-joint: that of the joint runs."""
+    split = tuple(choice["targets"]), choice["seed"]
+    joint = (run for run in planned.runs if (run.method, run.options) == (JOINT, ()))
+    return next((run.teacher for run in joint if (run.targets, run.seed) == split), "embedded")
 
 
 def _grid_of(choice: dict[str, Any]) -> str:

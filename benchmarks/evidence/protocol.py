@@ -56,6 +56,8 @@ CIFAR_CLIP_AGAIN = "clip-vit-b-32-again"
 STYLES_UNSEEN = "styles-unseen"
 DIGITS_AGAIN = "digits-again"
 """Made by the same command as `digits` on another kind of processor: other weights."""
+PACS_AGAIN = "pacs-again"
+"""Made by the same command as `pacs` on another kind of processor: other weights."""
 MODALITY_GAP = "embedded-with-modality-gap"
 """The embedded teacher's answers, moved apart as those of a real CLIP are."""
 SEEDS_OF_TEACHERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
@@ -93,6 +95,11 @@ TEACHERS: Mapping[str, Teacher] = MappingProxyType(
             ),
             Teacher(
                 name="pacs",
+                model="work/teachers/pacs",
+                made_by="python -m tools.pacs.train_teacher",
+            ),
+            Teacher(
+                name=PACS_AGAIN,
                 model="work/teachers/pacs",
                 made_by="python -m tools.pacs.train_teacher",
             ),

@@ -93,7 +93,9 @@ held-out domain. Students are measured on the half that it never saw, and on all
 Every method has one query an image at most. *Backgrounds alike* names the options that
 VL2V-ADiP-joint falls back to by itself on photographs: both lines are one method, with the same
 images, seeds and teacher weights, trained on two days from embeddings that were computed anew.
-What lies between them is not the method's ([experiments](experiments.md)).
+What lies between them is not the method's ([experiments](experiments.md)). ERM and
+VL2V-ADiP-joint have seeds 3 to 5 besides, from a teacher that the same command made on another kind
+of processor: other weights, and another draw of the teacher.
 """
 CIFAR_TEXT = """\
 500 images of CIFAR-10 are labelled, of which 400 are trained on, with the embeddings that OpenAI's
