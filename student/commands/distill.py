@@ -39,7 +39,12 @@ from student.evaluation.duration import say_time_of_trial
 from student.evaluation.experiment import Point
 from student.evaluation.file_names import student_folder
 from student.evaluation.flat_metrics import flat_metrics
-from student.evaluation.method_choice import WHAT_AUTO_BUYS, bought_with, choose_methods
+from student.evaluation.method_choice import (
+    WHAT_AUTO_BUYS,
+    bought_with,
+    choose_methods,
+    without_guesses,
+)
 from student.evaluation.parallel import run_experiment
 from student.evaluation.results import Experiment, Purchase
 from student.evaluation.shared_training import require_rows_for_all, require_shared_folders
@@ -106,7 +111,11 @@ def run_distill(
         if may_train and options.training.is_auto:
             purchase.check()
             selections = choose_methods(options, scanned, terminal)
-        result = replace(purchase, options=bought_with(options, selections)).buy()
+        result = replace(
+            purchase,
+            options=bought_with(options, selections),
+            stops_at_guesses=bool(selections) and not options.training.compare,
+        ).buy()
         figures = {"data": data_figures(scanned)}
         if isinstance(result, Plan):  # a dry run
             if options.training.is_auto:
@@ -124,6 +133,8 @@ def run_distill(
                 "purchase": purchase_figures(result.summary),
                 "students": [],
             }
+        if result.guesses is not None:
+            selections = without_guesses(selections, result.guesses, terminal)
         terminal.heading("distillation")
         whole, paid = stored_purchase(options, result, cache)
         cost_of = partial(purchase_cost, cache, prices=result.plan.prices)

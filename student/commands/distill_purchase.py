@@ -30,7 +30,7 @@ from student.wires.open import open_vendor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPurchase:
-    """The purchase of a run, with all that it takes."""
+    """The purchase of a run, with all that it takes; `stops_at_guesses` as in `run_purchase`."""
 
     options: Options
     scanned: ImageSet
@@ -38,6 +38,7 @@ class RunPurchase:
     key: SecretStr
     terminal: Terminal
     command: str
+    stops_at_guesses: bool = False
 
     def buy(self) -> PurchaseResult | Plan:
         """Opens the vendor and buys, as `run_purchase` does."""
@@ -50,7 +51,13 @@ class RunPurchase:
     async def _buy(self) -> PurchaseResult | Plan:
         async with open_vendor(self.options.purchase, self.key) as vendor:
             return await run_purchase(
-                vendor, self.options, self.scanned, self.cache, self.terminal, self.command
+                vendor,
+                self.options,
+                self.scanned,
+                self.cache,
+                self.terminal,
+                self.command,
+                stops_at_guesses=self.stops_at_guesses,
             )
 
 

@@ -13,7 +13,7 @@ from student.evaluation.results import AccuracyCount
 from student.evaluation.split_data import bought_embeddings, domains_of, stored_views
 from student.options import Options
 from student.training.backgrounds import background_sentence
-from student.training.methods import method_of
+from student.training.methods import method_of, reads_images
 
 
 def say_teacher_accuracy(
@@ -27,7 +27,7 @@ def say_teacher_accuracy(
     teacher = teacher_accuracy(split, scanned, paid, options)
     if teacher is None:
         return None
-    if teacher.interval.high < DOUBTFUL:
+    if teacher.interval.high < DOUBTFUL and reads_images(options.training):
         terminal.warn(
             f"{teacher_sentence(teacher)}: it may not know these images; compare with --method erm "
             "before you buy more"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from student.console import Terminal
 from student.data.image_set import ImageSet
-from student.data.split import Split
+from student.data.split import VALIDATION, Split
 from student.evaluation.experiment import Experimenter
 from student.evaluation.file_names import named
+from student.evaluation.results import MethodResult
 from student.options import Options
+from student.selection.first_answers import HANDFUL, FirstAnswers
 from student.selection.selection import DISTILLED, PLAIN, SOLVED, Selection, select
 
 WHAT_AUTO_BUYS = (
     f"auto buys this for {DISTILLED}, unless labels alone turn out to classify {SOLVED:.0%} of "
-    f"source validation correctly: it then trains {PLAIN}, and buys the class texts alone"
+    f"source validation correctly: it then trains {PLAIN}, and buys the class texts alone. It buys "
+    f"the first {HANDFUL} images alone, and trains {PLAIN} too if the teacher guesses their classes"
 )
 
 
@@ -47,6 +51,27 @@ def choose_method(
         selection = select(labelled, options.training, folder=folder, progress=update)
     terminal.say(selection.explanation)
     return selection
+
+
+def without_guesses(
+    selections: Mapping[tuple[str, ...], Selection], guesses: FirstAnswers, terminal: Terminal
+) -> Mapping[tuple[str, ...], Selection]:
+    """The choices, now that the teacher turned out to guess; says those that it changes."""
+    changed = {at: replace(one, guesses=guesses) for at, one in selections.items()}
+    for explanation in dict.fromkeys(
+        changed[at].explanation for at, one in selections.items() if one.reads_images
+    ):
+        terminal.warn(explanation)
+    return changed
+
+
+def far_behind(selection: Selection | None, student: MethodResult) -> Selection | None:
+    """The choice as it is after all where the student is far behind labels alone on source
+    validation; None otherwise."""
+    if selection is None or not selection.reads_images:
+        return None
+    correct = student.scores[VALIDATION].correct
+    return replace(selection, distilled=correct) if selection.is_far_behind(correct) else None
 
 
 def bought_with(options: Options, selections: Mapping[tuple[str, ...], Selection]) -> Options:

@@ -27,7 +27,7 @@ from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.duration import RunClock
 from student.evaluation.embedding_map import embedding_map
 from student.evaluation.experiment import Experimenter, MethodProgress, Point
-from student.evaluation.method_choice import choose_method, chosen_options
+from student.evaluation.method_choice import choose_method, chosen_options, far_behind
 from student.evaluation.processes import Processes
 from student.evaluation.results import Experiment, MethodResult
 from student.evaluation.split_work import SplitWork
@@ -70,9 +70,11 @@ def run_experiment(
     """Trains each method on the split's images and scores it on every part.
 
     The network is not used: everything was bought before. A killed run is resumed from its last
-    checkpoints. With `--method auto` the method is chosen first, unless `selection` has chosen it.
-    `follow` gets every validation of every method, some of them twice. The ranks of a `crew` train
-    and measure each method together; what else there is to do, this one does. Raises StudentError.
+    checkpoints. With `--method auto` the method is chosen first, unless `selection` has chosen it;
+    if the distilled student is then far behind labels alone, the plain method is trained as well,
+    and is the student. `follow` gets every validation of every method, some of them twice. The
+    ranks of a `crew` train and measure each method together; what else there is to do, this one
+    does. Raises StudentError.
     """
     crew = crew or Crew()
     if options.training.is_auto:
@@ -81,7 +83,6 @@ def run_experiment(
     teacher = say_teacher_accuracy(split, scanned, paid, options, terminal)
     if shown := how_shown(split, scanned, options):
         terminal.say(shown)
-    methods = options.training.methods
     processes = Processes.of(options.training, ranks=crew.ranks.count)
     clock = RunClock(options, processes, _splits_left(split, scanned), terminal)
     if processes.count > 1:
@@ -90,14 +91,27 @@ def run_experiment(
     if processes.count > 1:
         _train_in_parallel(work, terminal, clock, follow, processes.count)
     experimenter = Experimenter(split, scanned, paid, options, crew.ranks)
-    results: list[MethodResult] = []
-    with crew.working(work):
-        for method in methods:
-            with terminal.bars([_label(method)], is_shown=processes.count == 1) as update:
-                trained = experimenter.train(method, partial(_show, update, clock, follow))
-            for point in experimenter.points(method, trained):
-                follow(method, point)
-            results.append(experimenter.measure(method, trained))
+
+    def results_of(work: SplitWork) -> list[MethodResult]:
+        found: list[MethodResult] = []
+        with crew.working(work):
+            for method in work.options.training.methods:
+                with terminal.bars([_label(method)], is_shown=processes.count == 1) as update:
+                    trained = experimenter.train(method, partial(_show, update, clock, follow))
+                for point in experimenter.points(method, trained):
+                    follow(method, point)
+                found.append(experimenter.measure(method, trained))
+        return found
+
+    results = results_of(work)
+    behind = far_behind(selection, results[0])
+    if behind is not None:
+        selection = behind
+        terminal.warn(selection.explanation)
+        if not any(one.method == selection.chosen for one in results):
+            plain = options.changed(method=selection.chosen)
+            results += results_of(SplitWork.of(plain, scanned.catalogue, split, paid))
+        results.sort(key=lambda one: one.method != selection.chosen)
     return Experiment(
         sources=split.sources,
         targets=split.targets,

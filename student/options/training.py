@@ -44,7 +44,7 @@ class TrainingOptions(Section):
     method: MethodName = option(
         "auto",
         'training method; "auto" takes vl2v-adip-joint, or erm where a short run on labels '
-        "alone leaves nearly no error",
+        "alone leaves nearly no error, or the teacher does not know the images",
         identifies=True,
     )
     compare: bool = option(

@@ -9,7 +9,7 @@ from typing import Literal
 from student.errors import BudgetLimit
 from student.purchase.embedding_requests import EmbeddingRequest
 
-StopReason = BudgetLimit | Literal["complete", "waiting"]
+StopReason = BudgetLimit | Literal["complete", "waiting", "teacher guesses"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,8 @@ class PurchaseSummary:
     `requests` the number of answers. `left_out` are neither paid nor refused; `stop_reason` says
     why: the "client budget", the "shared budget" or the "vendor budget" ran out, or the purchase is
     "waiting" for `open_purchases` that cannot be settled yet, because another account made them or
-    a request of a killed run may still arrive; `waits_until_ms` (Unix time) is when they can be
+    a request of a killed run may still arrive, or its first answers showed that the "teacher
+    guesses"; `waits_until_ms` (Unix time) is when they can be
     settled, None if no time can be given. `restored`, `written_off` and `in_doubt` as in
     `Progress`; `request_milliseconds` and `request_items` as in `RunRecord`.
     """

@@ -19,19 +19,30 @@ from student.purchase.progress import PurchaseSummary
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
 from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import PurchaseSession, open_session
-from student.purchase.teacher_trial import TeacherTrial
+from student.purchase.teacher_trial import (
+    TeacherTrial,
+    first_answers,
+    handful,
+    say_first_answers,
+)
 from student.purchase.text_lengths import require_whole_texts
+from student.selection.first_answers import HANDFUL, FirstAnswers
 from student.training.methods import METHODS, reads_images
 from student.wires.protocol import Vendor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PurchaseResult:
-    """A finished purchase: `plan` is what it was for, `run` is its run in the cache."""
+    """A finished purchase: `plan` is what it was for, `run` is its run in the cache.
+
+    `guesses` are the teacher's first answers, if the purchase ended because they are no better than
+    chance.
+    """
 
     plan: Plan
     summary: PurchaseSummary
     run: str
+    guesses: FirstAnswers | None = None
 
 
 async def run_purchase(
@@ -41,8 +52,14 @@ async def run_purchase(
     cache: PaidCache,
     terminal: Terminal,
     command: str,
+    *,
+    stops_at_guesses: bool = False,
 ) -> PurchaseResult | Plan:
-    """Plan and buy; the plan alone after a dry run. Raises StudentError and CacheError."""
+    """Plan and buy; the plan alone after a dry run. Raises StudentError and CacheError.
+
+    With `stops_at_guesses` the first images are bought alone, and the others only if the teacher's
+    zero-shot answers to these can be told from chance.
+    """
     students = [(METHODS[name], options.training) for name in options.training.methods]
     run = RunLabel(name=new_run_name("run"), command=command)
     session = await open_session(vendor, options.purchase, students, cache, terminal, run)
@@ -70,13 +87,41 @@ async def run_purchase(
     if options.run.dry_run:
         terminal.say("dry run: nothing was bought")
         return plan
-    if rounds is None:
-        trial = TeacherTrial(plan, requirements, rows, cache=cache, terminal=terminal)
-        summary = await session.buy(plan, watch=trial)
+    if rounds is not None:
+        summary, guesses = await _buy_in_rounds(
+            rounds, session, plan, requirements, stops_at_guesses=stops_at_guesses
+        )
+    elif stops_at_guesses and rows:
+        summary, guesses = await _buy_unless_guessed(session, plan, requirements, rows)
     else:
-        summary = await _buy_in_rounds(rounds, session, plan, requirements)
+        trial = TeacherTrial(plan, requirements, rows, cache=cache, terminal=terminal)
+        summary, guesses = await session.buy(plan, watch=trial), None
+    if guesses is not None:
+        summary = replace(summary, stop_reason="teacher guesses")
     _report(plan, summary, terminal)
-    return PurchaseResult(plan=plan, summary=summary, run=session.run.name)
+    return PurchaseResult(plan=plan, summary=summary, run=session.run.name, guesses=guesses)
+
+
+async def _buy_unless_guessed(
+    session: PurchaseSession,
+    whole: Plan,
+    requirements: EmbeddingRequirements,
+    rows: Sequence[int],
+) -> tuple[PurchaseSummary, FirstAnswers | None]:
+    """Buys the first images, says how the teacher classifies them (zero-shot), and buys the others;
+    or returns its answers, where they cannot be told from chance."""
+    first = session.plan(requirements.wanted(handful(rows)))
+    if first.pending:
+        await session.buy(first)
+    found = first_answers(requirements, handful(rows), session.cache)
+    guesses = found if found is not None and found.are_guesses else None
+    if guesses is None:
+        if found is not None and session.parts:
+            say_first_answers(found, session.terminal)
+        await session.buy(session.plan(requirements.wanted(rows)))
+    elif not session.parts:  # all were paid for before; this run is on record all the same
+        await session.buy(first)
+    return _together(session.parts, whole, session.cache), guesses
 
 
 def _planned(
@@ -117,8 +162,11 @@ async def _buy_in_rounds(
     session: PurchaseSession,
     whole: Plan,
     requirements: EmbeddingRequirements,
-) -> PurchaseSummary:
-    """Choose, buy, and choose again by the answers, until the budget is spent or nothing is left.
+    *,
+    stops_at_guesses: bool,
+) -> tuple[PurchaseSummary, FirstAnswers | None]:
+    """Choose, buy, and choose again by the answers, until the budget is spent or nothing is left;
+    or until enough was bought to see that the answers cannot be told from chance.
 
     What a round chooses depends only on the seed and on the answers to the rounds before it: the
     same command, run again, chooses the same images and finds them paid for.
@@ -134,11 +182,15 @@ async def _buy_in_rounds(
             summary = await session.buy(plan)
             if summary.left_out or not requirements.has_texts(session.cache):
                 break
+        if stops_at_guesses and len(rows) >= HANDFUL:
+            found = first_answers(requirements, handful(rows), session.cache)
+            if found is not None and found.are_guesses:
+                return _together(session.parts, whole, session.cache), found
         try:
             rows += rounds.send(requirements.answers(rows, session.cache))
         except StopIteration:
             break
-    return _together(session.parts, whole, session.cache)
+    return _together(session.parts, whole, session.cache), None
 
 
 def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -> PurchaseSummary:

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from cache.storage.reader import CacheReader
 from student.console import Terminal
-from student.embeddings.zero_shot import DOUBTFUL, correct
+from student.embeddings.zero_shot import DOUBTFUL, nearest
 from student.purchase.plan import Plan
 from student.purchase.progress import Progress
 from student.purchase.requirements import EmbeddingRequirements
-from student.training.metrics import wilson_interval
+from student.selection.first_answers import HANDFUL, FirstAnswers
 
-HANDFUL: Final = 64
-"""Images that are judged by: as many as one request takes by default."""
+
+def handful(rows: Sequence[int]) -> Sequence[int]:
+    """The images that the teacher is judged by: the first that are bought."""
+    return rows[:HANDFUL]
+
+
+def first_answers(
+    requirements: EmbeddingRequirements, rows: Sequence[int], cache: CacheReader
+) -> FirstAnswers | None:
+    """The teacher's zero-shot answers to those of these training images that are in the cache.
+
+    None without labels or the class texts, or where no image is there.
+    """
+    if not requirements.has_labels or not requirements.has_texts(cache):
+        return None
+    answers = requirements.answers(rows, cache)
+    known = [row for row in rows if answers.known[row]]
+    if not known:
+        return None
+    return FirstAnswers.of(
+        nearest(answers.images[known], answers.texts), requirements.labels(known)
+    )
 
 
 class TeacherTrial:
@@ -38,32 +57,29 @@ class TeacherTrial:
         self._is_over = images <= HANDFUL or not requirements.has_labels
         self._first = len(plan.to_buy) - images + HANDFUL  # the texts are bought before them
         self._requirements = requirements
-        self._rows = rows[:HANDFUL]
+        self._rows = handful(rows)
         self._cache = cache
         self._terminal = terminal
 
     def __call__(self, progress: Progress) -> None:
         """Look at the purchase again."""
         stored = progress.bought + progress.recovered
-        if self._is_over or stored < self._first or not self._requirements.has_texts(self._cache):
+        if self._is_over or stored < self._first:
             return
-        answers = self._requirements.answers(self._rows, self._cache)
-        known = [row for row in self._rows if answers.known[row]]
+        found = first_answers(self._requirements, self._rows, self._cache)
         # A few of them may have been refused: then what else was bought shows that they are over.
-        if not known or (len(known) < len(self._rows) and stored < self._first + HANDFUL):
+        if found is None or (found.images < len(self._rows) and stored < self._first + HANDFUL):
             return
         self._is_over = True
-        labels = self._requirements.labels(known)
-        right = correct(answers.images[known], answers.texts, labels)
-        interval = wilson_interval(right, len(known))
-        said = (
-            f"the teacher classifies {right} of the first {len(known)} images correctly "
-            f"(zero-shot, 95% interval {interval.low:.0%} to {interval.high:.0%})"
-        )
-        if interval.high >= DOUBTFUL:
-            self._terminal.say(said)
-            return
-        self._terminal.warn(
-            f"{said}: it may not know these images. Ctrl-C stops the purchase, and what is bought "
-            "stays; --method erm buys nothing"
+        say_first_answers(found, self._terminal)
+
+
+def say_first_answers(found: FirstAnswers, terminal: Terminal) -> None:
+    """Says what was found before the rest is bought; warns where the teacher may not know them."""
+    if found.interval.high >= DOUBTFUL:
+        terminal.say(found.sentence)
+    else:
+        terminal.warn(
+            f"{found.sentence}: it may not know these images. Ctrl-C stops the purchase, and what "
+            "is bought stays; --method erm buys nothing"
         )

@@ -16,7 +16,8 @@ from student.commands import distill_purchase
 from student.console import Terminal
 from student.errors import StudentError
 from student.options import Options
-from student.selection import selection
+from student.selection import first_answers, selection
+from student.selection.first_answers import HANDFUL
 from tests.support.ledger_vendor import KEY, LedgerVendor
 from tests.support.pictures import write_domains
 from tests.support.purchase_setup import client_of
@@ -68,9 +69,11 @@ def test_nothing_but_class_texts_is_bought_where_labels_alone_leave_no_error(
 def test_everything_is_bought_where_labels_alone_leave_errors(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(first_answers, "FEWEST", TRAINED_ON)  # the vendor's answers are noise
     vendor, options = LedgerVendor(), auto(pets)
     figures, printed = distilled(options, vendor, monkeypatch)
     assert vendor.spent == TEXTS + TRAINED_ON
+    assert f"of the first {HANDFUL} images correctly (zero-shot" in printed
     assert "the images are not taken for icons: 0% of the images of d0" in printed
     assert "The images are not taken for icons" in (options.run.out / "report.md").read_text()
     assert [one["method"] for one in figures["students"]] == ["vl2v-adip-joint"]
@@ -78,9 +81,72 @@ def test_everything_is_bought_where_labels_alone_leave_errors(
     assert meta["embeddings_bought"] == TRAINED_ON
     assert meta["selection"]["validation_images"] == 32
     with PaidCache.open(options.purchase.cache) as cache:
-        assert len(list(cache.runs())) == 1
+        assert len(list(cache.runs())) == 2  # the first images, then the others
     distilled(options, vendor, monkeypatch)
     assert vendor.spent == TEXTS + TRAINED_ON
+
+
+def test_the_first_images_alone_are_bought_of_a_teacher_that_guesses(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor, options = LedgerVendor(), auto(pets)
+    figures, printed = distilled(options, vendor, monkeypatch)
+    assert vendor.spent == TEXTS + HANDFUL
+    assert figures["purchase"]["stop_reason"] == "teacher guesses"
+    assert figures["purchase"]["left_out"] == TRAINED_ON - HANDFUL
+    assert "auto takes erm: the teacher classifies" in printed
+    assert "No more are bought; --method vl2v-adip-joint buys them" in printed
+    assert [one["method"] for one in figures["students"]] == ["erm"]
+    meta = json.loads((options.run.out / "meta.json").read_text())
+    assert (meta["selection"]["chosen"], meta["queries"]) == ("erm", TEXTS + HANDFUL)
+    assert meta["selection"]["guesses"]["images"] == HANDFUL
+    assert "auto takes erm" in (options.run.out / "report.md").read_text()
+    distilled(options, vendor, monkeypatch)  # again: the same answers, the same student
+    assert vendor.spent == TEXTS + HANDFUL
+    distilled(options.changed(method="vl2v-adip-joint"), vendor, monkeypatch)
+    assert vendor.spent == TEXTS + TRAINED_ON
+    again, _ = distilled(options, vendor, monkeypatch)  # with every answer there: the same still
+    assert [one["method"] for one in again["students"]] == ["erm"]
+
+
+@pytest.mark.parametrize("compare", [False, True])
+def test_erm_is_the_student_if_the_distilled_one_is_far_behind_labels_alone(
+    compare: bool, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_answers, "FEWEST", TRAINED_ON)
+    monkeypatch.setattr(selection, "BEHIND", -1.0)  # every student is so far behind
+    vendor, options = LedgerVendor(), auto(pets, compare=compare)
+    figures, printed = distilled(options, vendor, monkeypatch)
+    assert "auto takes erm: after" in printed
+    assert "the teacher does not know these images" in printed
+    assert [one["method"] for one in figures["students"]] == ["erm"]
+    out = options.run.out
+    meta = json.loads((out / "meta.json").read_text())
+    assert (meta["method"], meta["selection"]["chosen"]) == ("erm", "erm")
+    assert 0 <= meta["selection"]["distilled_correct"] <= 32
+    other = json.loads((out / "vl2v-adip-joint/meta.json").read_text())
+    assert other["method"] == "vl2v-adip-joint"
+    plain, _ = distilled(
+        auto(pets, out=out.parent / "erm").changed(method="erm"), vendor, monkeypatch
+    )
+    assert figures["students"][0]["scores"] == plain["students"][0]["scores"]
+
+
+@pytest.mark.parametrize(
+    ("more", "spent"),
+    [
+        ({"compare": True}, TEXTS + TRAINED_ON),  # the user wants to see it
+        ({"budget": TEXTS + 40}, TEXTS + 40),  # so few are left to choose from that all are bought
+        ({"budget": TEXTS + HANDFUL + 20, "selector": "margin"}, TEXTS + HANDFUL),  # after a round
+        ({"budget": TEXTS + HANDFUL + 20, "selector": "herding"}, TEXTS + HANDFUL),
+    ],
+)
+def test_what_is_bought_of_a_teacher_that_guesses(
+    more: dict[str, object], spent: int, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor = LedgerVendor()
+    distilled(auto(pets, **more), vendor, monkeypatch)
+    assert vendor.spent == spent
 
 
 def test_what_a_plan_refuses_is_refused_before_labels_alone_are_trained_on(

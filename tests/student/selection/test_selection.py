@@ -129,3 +129,35 @@ def test_the_choice_is_told_in_sentences() -> None:
 def test_both_candidates_are_methods() -> None:
     assert set(AUTO_METHODS) <= set(METHODS)
     assert SETTINGS.methods == AUTO_METHODS
+
+
+@pytest.mark.parametrize(
+    ("correct", "distilled", "behind"),
+    [
+        (58, 24, True),  # a teacher of emoji, on photographs
+        (56, 51, False),  # five points behind on 99 images: a real CLIP, ahead elsewhere
+        (58, 43, False),  # perhaps within five points
+        (58, 99, False),
+    ],
+)
+def test_a_student_is_far_behind_if_it_is_surely_five_points_worse(
+    correct: int, distilled: int, behind: bool
+) -> None:
+    selection = Selection(images=99, correct=correct, steps=420)
+    assert selection.is_far_behind(distilled) == behind
+    after = replace(selection, distilled=distilled if behind else None)
+    assert (after.chosen == "erm") == behind
+
+
+def test_more_images_make_a_smaller_distance_sure() -> None:
+    few, many = (Selection(images=n, correct=n // 2, steps=1) for n in (200, 20_000))
+    assert not few.is_far_behind(int(0.44 * 200))
+    assert many.is_far_behind(int(0.44 * 20_000))
+    assert not many.is_far_behind(int(0.455 * 20_000))
+
+
+def test_why_the_plain_method_was_taken_after_all_has_both_accuracies() -> None:
+    selection = Selection(images=100, correct=60, steps=420, distilled=20)
+    assert "60 of 100 images of source validation (60.0%)" in selection.explanation
+    assert "with the bought embeddings only 20 (20.0%)" in selection.explanation
+    assert selection.as_dict()["distilled_correct"] == 20

@@ -12,6 +12,7 @@ from student.training.dataset import LabelledImages
 from student.training.metrics import (
     accuracy,
     answers_of,
+    difference_interval,
     latency,
     logits_of,
     num_parameters,
@@ -107,3 +108,15 @@ def test_the_interval_is_that_of_wilsons_formula(total: int) -> None:
         interval = wilson_interval(correct, total)
         assert interval.low == pytest.approx(max(0.0, centre - reach), abs=1e-12)
         assert interval.high == pytest.approx(min(1.0, centre + reach), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("correct", "other", "low", "high"), [(9, 3, 0.1705, 0.8090), (10, 0, 0.6075, 1.0)]
+)
+def test_the_interval_of_a_difference_is_that_of_newcombe_1998(
+    correct: int, other: int, low: float, high: float
+) -> None:
+    found = difference_interval(correct, other, 10)  # its table II, (c) and (g), method 10
+    assert [found.low, found.high] == pytest.approx([low, high], abs=5e-5)
+    back = difference_interval(other, correct, 10)
+    assert [back.low, back.high] == pytest.approx([-found.high, -found.low])

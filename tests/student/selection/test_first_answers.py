@@ -1,0 +1,56 @@
+"""A teacher guesses if its answers to the first images cannot be told from chance."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from student.selection.first_answers import FEWEST, FirstAnswers
+
+
+def _repeated(*numbers: int, times: int) -> NDArray[np.int64]:
+    return np.array(list(numbers) * times, dtype=np.int64)
+
+
+def test_chance_is_the_mean_accuracy_of_the_same_answers_in_every_order() -> None:
+    answers = np.array([0, 0, 1, 2, 2, 2])
+    labels = np.array([0, 1, 1, 1, 2, 3])
+    of_all = [np.mean(np.array(order) == labels) for order in permutations(answers)]
+    assert FirstAnswers.of(answers, labels).by_chance == pytest.approx(np.mean(of_all))
+
+
+def test_one_answer_to_every_image_is_a_guess_however_often_it_is_right() -> None:
+    labels = _repeated(0, 0, 0, 0, 0, 0, 0, 0, 0, 1, times=10)
+    found = FirstAnswers.of(np.zeros_like(labels), labels)
+    assert (found.correct, found.images) == (90, 100)
+    assert found.by_chance == pytest.approx(0.9)
+    assert found.are_guesses
+
+
+@pytest.mark.parametrize(("correct", "guessed"), [(6, True), (11, True), (13, False), (60, False)])
+def test_answers_are_guesses_while_their_interval_reaches_chance(
+    correct: int, guessed: bool
+) -> None:
+    found = FirstAnswers(correct=correct, images=64, by_chance=0.1)
+    assert found.are_guesses == guessed
+
+
+def test_a_perfect_teacher_of_two_classes_is_trusted_from_the_fewest_images_on() -> None:
+    labels = _repeated(0, 1, times=FEWEST // 2)
+    assert not FirstAnswers.of(labels, labels).are_guesses
+
+
+def test_of_few_images_nothing_is_concluded() -> None:
+    wrong = FirstAnswers(correct=0, images=FEWEST - 1, by_chance=0.5)
+    assert not wrong.are_guesses
+    assert FirstAnswers(correct=0, images=FEWEST, by_chance=0.5).are_guesses
+
+
+def test_the_sentence_has_the_interval() -> None:
+    found = FirstAnswers(correct=6, images=64, by_chance=0.1)
+    assert (
+        "6 of the first 64 images correctly (zero-shot, 95% interval 4% to 19%)" in found.sentence
+    )
