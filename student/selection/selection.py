@@ -93,14 +93,15 @@ class Selection:
         if self.guesses is not None and not self.is_solved:
             return (
                 f"auto takes {self.chosen}: {self.guesses.sentence}, where guessing would be right "
-                f"on {self.guesses.by_chance:.0%}, so its embeddings are not worth their price "
-                f"here. No more are bought; --method {DISTILLED} buys them"
+                f"on {self.guesses.by_chance:.0%}: it does not know these images, or the class "
+                "names are not the words for them (classes.csv gives others). No more images are "
+                f"bought; --method {DISTILLED} buys them"
             )
         if self.distilled is not None:
             return (
                 f"{found}, and after a whole run with the bought embeddings only "
-                f"{self.distilled:,} ({self.distilled / self.images:.1%}): the teacher does not "
-                "know these images"
+                f"{self.distilled:,} ({self.distilled / self.images:.1%}): the teacher seems "
+                "not to know these images"
             )
         if self.reads_images:
             return f"{found}, below the {SOLVED:.0%} from which no image embedding is bought"

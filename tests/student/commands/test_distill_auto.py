@@ -95,7 +95,7 @@ def test_the_first_images_alone_are_bought_of_a_teacher_that_guesses(
     assert figures["purchase"]["stop_reason"] == "teacher guesses"
     assert figures["purchase"]["left_out"] == TRAINED_ON - HANDFUL
     assert "auto takes erm: the teacher classifies" in printed
-    assert "No more are bought; --method vl2v-adip-joint buys them" in printed
+    assert "No more images are bought; --method vl2v-adip-joint buys them" in printed
     assert [one["method"] for one in figures["students"]] == ["erm"]
     meta = json.loads((options.run.out / "meta.json").read_text())
     assert (meta["selection"]["chosen"], meta["queries"]) == ("erm", TEXTS + HANDFUL)
@@ -118,7 +118,7 @@ def test_erm_is_the_student_if_the_distilled_one_is_far_behind_labels_alone(
     vendor, options = LedgerVendor(), auto(pets, compare=compare)
     figures, printed = distilled(options, vendor, monkeypatch)
     assert "auto takes erm: after" in printed
-    assert "the teacher does not know these images" in printed
+    assert "the teacher seems not to know these images" in printed
     assert [one["method"] for one in figures["students"]] == ["erm"]
     out = options.run.out
     meta = json.loads((out / "meta.json").read_text())
