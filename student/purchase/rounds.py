@@ -23,10 +23,11 @@ from student.purchase.teacher_trial import (
     TeacherTrial,
     first_answers,
     handful,
+    has_handful,
     say_first_answers,
 )
 from student.purchase.text_lengths import require_whole_texts
-from student.selection.first_answers import HANDFUL, FirstAnswers
+from student.selection.first_answers import FirstAnswers
 from student.training.methods import METHODS, reads_images
 from student.wires.protocol import Vendor
 
@@ -182,7 +183,7 @@ async def _buy_in_rounds(
             summary = await session.buy(plan)
             if summary.left_out or not requirements.has_texts(session.cache):
                 break
-        if stops_at_guesses and len(rows) >= HANDFUL:
+        if stops_at_guesses and has_handful(rows):
             found = first_answers(requirements, handful(rows), session.cache)
             if found is not None and found.are_guesses:
                 return _together(session.parts, whole, session.cache), found

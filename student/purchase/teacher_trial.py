@@ -18,6 +18,11 @@ def handful(rows: Sequence[int]) -> Sequence[int]:
     return rows[:HANDFUL]
 
 
+def has_handful(rows: Sequence[int]) -> bool:
+    """Whether there are enough images to judge the teacher by."""
+    return len(rows) >= HANDFUL
+
+
 def first_answers(
     requirements: EmbeddingRequirements, rows: Sequence[int], cache: CacheReader
 ) -> FirstAnswers | None:

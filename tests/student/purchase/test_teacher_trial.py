@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from cache.paid_cache import PaidCache
 from student.console import Terminal, quiet
 from student.data.image_set import load_image_set
 from student.purchase.rounds import run_purchase
+from student.selection.first_answers import FirstAnswers
 from tests.support.client_purchases import TEXTS, run_options
 from tests.support.ledger_vendor import LedgerVendor
 from tests.support.pictures import write_domains
@@ -30,14 +32,26 @@ def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def printed(
-    pets: Path, vendor: Callable[[httpx.Request], httpx.Response], **more: object
+    pets: Path,
+    vendor: Callable[[httpx.Request], httpx.Response],
+    *,
+    stops_at_guesses: bool = False,
+    **more: object,
 ) -> str:
     options, output = run_options(pets, **more), StringIO()
     scanned = load_image_set(options.data, options.run, quiet())
     with PaidCache.open(options.purchase.cache) as cache:
         async with client_of(vendor) as client:
             terminal = Terminal(Console(file=output, width=400))
-            await run_purchase(client, options, scanned, cache, terminal, "distill-client")
+            await run_purchase(
+                client,
+                options,
+                scanned,
+                cache,
+                terminal,
+                "distill-client",
+                stops_at_guesses=stops_at_guesses,
+            )
     return output.getvalue()
 
 
@@ -85,3 +99,24 @@ async def test_nothing_is_said_where_no_more_images_are_to_be_bought(
     pets: Path, more: dict[str, object]
 ) -> None:
     assert SAID not in await printed(pets, LedgerVendor(), **more)
+
+
+@pytest.mark.parametrize(
+    ("more", "spent"),
+    [
+        ({}, TEXTS + HANDFUL),
+        ({"budget": TEXTS + HANDFUL + 4, "selector": "herding"}, TEXTS + HANDFUL),
+        ({"budget": TEXTS + HANDFUL + 4, "selector": "margin"}, TEXTS + HANDFUL),  # in two rounds
+        ({"budget": TEXTS + 4}, TEXTS + 4),  # less than a handful
+        ({"views": 2, "budget": TEXTS + 2 * HANDFUL}, TEXTS + 2 * HANDFUL),
+    ],
+)
+async def test_a_purchase_stops_at_a_teacher_that_guesses(
+    more: dict[str, Any], spent: int, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FirstAnswers, "are_guesses", property(lambda _: True))
+    vendor = LedgerVendor()
+    for _ in range(2):  # the second run reads the same answers and buys nothing
+        output = await printed(pets, vendor, stops_at_guesses=True, **{"budget": 1_000, **more})
+        assert vendor.spent == spent
+    assert "left out (teacher guesses)" in output
