@@ -96,7 +96,7 @@ async def test_a_teacher_that_may_know_the_images_is_not_warned_about(
     ],
 )
 async def test_nothing_is_said_where_no_more_images_are_to_be_bought(
-    pets: Path, more: dict[str, object]
+    pets: Path, more: dict[str, Any]
 ) -> None:
     assert SAID not in await printed(pets, LedgerVendor(), **more)
 
