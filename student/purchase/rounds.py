@@ -119,7 +119,7 @@ async def _buy_unless_guessed(
     if guesses is None:
         if found is not None and session.parts:
             say_first_answers(found, session.terminal)
-        await session.buy(session.plan(requirements.wanted(rows)))
+        await session.buy(session.plan(requirements.wanted(rows)) if session.parts else whole)
     elif not session.parts:  # all were paid for before; this run is on record all the same
         await session.buy(first)
     return _together(session.parts, whole, session.cache), guesses
