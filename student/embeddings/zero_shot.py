@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
-
-DOUBTFUL: Final = 0.5
-"""A teacher whose zero-shot accuracy is surely below this is worth a warning."""
 
 
 def nearest(images: NDArray[np.float32], texts: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -8,12 +8,13 @@ from student.console import Terminal
 from student.data.image_set import ImageSet
 from student.data.split import Split
 from student.embeddings.lookup import TeacherEmbeddings
-from student.embeddings.zero_shot import DOUBTFUL, correct
+from student.embeddings.zero_shot import correct
 from student.evaluation.results import AccuracyCount
 from student.evaluation.split_data import bought_embeddings, domains_of, stored_views
 from student.options import Options
 from student.training.backgrounds import background_sentence
 from student.training.methods import method_of, reads_images
+from student.training.wrong_answers import DOUBTFUL
 
 
 def say_teacher_accuracy(

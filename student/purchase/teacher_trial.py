@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from cache.storage.reader import CacheReader
 from student.console import Terminal
-from student.embeddings.zero_shot import DOUBTFUL, nearest
+from student.embeddings.zero_shot import nearest
 from student.purchase.plan import Plan
 from student.purchase.progress import Progress
 from student.purchase.requirements import EmbeddingRequirements
 from student.selection.first_answers import HANDFUL, FirstAnswers
+from student.training.wrong_answers import DOUBTFUL
 
 
 def handful(rows: Sequence[int]) -> Sequence[int]:

@@ -57,7 +57,8 @@ class Method:
     """What is trained against what, stage by stage. Raises BadInput if the parts do not fit.
 
     With `shares_lmd` the image and text cosines weigh lmd and 1 - lmd. `overrides` are options that
-    the method sets itself: they win over those of a run, unless it `yields` them.
+    the method sets itself: they win over those of a run, unless it `yields` them. With
+    `heeds_doubts` it learns from the right answers alone of a teacher that is wrong on most images.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Method:
     parts: tuple[tuple[str, Part], ...]
     shares_lmd: bool = False
     overrides: tuple[tuple[str, float | str | bool], ...] = ()
+    heeds_doubts: bool = False
 
     def __post_init__(self) -> None:
         reads_projection = self.shares_lmd or self.terms.reads_projection
@@ -180,6 +182,7 @@ _ALL = (
         terms=LossWeights(labels=0.1),
         shares_lmd=True,
         parts=(("align", "projection"), ("distill", "all")),
+        heeds_doubts=True,
         overrides=(
             ("lmd", 0.9),
             ("clean_prob", 0.12),

@@ -18,6 +18,7 @@ from student.training.loss_weights import LossWeights
 from student.training.methods import Method
 from student.training.stage import Stage
 from student.training.text_targets import with_text_targets
+from student.training.wrong_answers import without_wrong_answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,12 +39,15 @@ class TrainingTask:
         embeddings and with text targets.
 
         Settings for images on a plain background are unset unless all domains are of such images.
+        What a doubtful teacher answers wrongly counts as not bought, where the method heeds that.
 
         Raises DataError if shapes or labels do not fit, BadInput if there is nothing to learn from.
         """
         task = replace(self, options=self.method.settings_for(self.options))
         task._check()
         task = replace(task, options=background_options(task.options, task.data))
+        if task.method.heeds_doubts and task.terms.reads_images:
+            task = replace(task, data=without_wrong_answers(task.data))
         if task.options.centre_embeddings and task.method.head in CENTRED_HEADS:
             data, centre = centred(task.data)
             task = replace(task, data=data, centre=centre)

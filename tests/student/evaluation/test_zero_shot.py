@@ -14,6 +14,7 @@ from student.embeddings.zero_shot import correct
 from student.evaluation import before_training
 from student.evaluation.before_training import say_teacher_accuracy, teacher_sentence
 from student.evaluation.results import AccuracyCount
+from student.options import Options
 
 
 def test_an_image_counts_as_right_if_the_text_of_its_label_is_the_nearest() -> None:
@@ -28,15 +29,24 @@ def test_the_sentence_has_the_accuracy_and_its_interval() -> None:
     assert "95% interval 82.6% to 94.5%" in text
 
 
-@pytest.mark.parametrize(("right", "warned"), [(20, True), (80, False), (48, False)])
+@pytest.mark.parametrize(
+    ("right", "method", "warned"),
+    [
+        (20, "vl2v-adip", True),
+        (80, "vl2v-adip", False),
+        (48, "vl2v-adip", False),
+        (20, "erm", False),  # which is not taught by it
+    ],
+)
 def test_a_teacher_that_is_surely_wrong_on_half_of_the_images_is_warned_of(
-    right: int, warned: bool, monkeypatch: pytest.MonkeyPatch
+    right: int, method: str, warned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher = AccuracyCount(correct=right, images=100)
     monkeypatch.setattr(before_training, "teacher_accuracy", lambda *_: teacher)
     written = StringIO()
     terminal = Terminal(Console(file=written, width=400))
     unused: object = Path()
-    found = say_teacher_accuracy(unused, unused, unused, unused, terminal)  # type: ignore[arg-type]
+    options = Options.of({"method": method})
+    found = say_teacher_accuracy(unused, unused, unused, options, terminal)  # type: ignore[arg-type]
     assert found == teacher
     assert ("compare with --method erm" in written.getvalue()) == warned
