@@ -13,7 +13,7 @@ from student.evaluation.results import AccuracyCount
 from student.evaluation.split_data import bought_embeddings, domains_of, stored_views
 from student.options import Options
 from student.training.backgrounds import background_sentence
-from student.training.methods import method_of, reads_images
+from student.training.methods import METHODS, method_of, reads_images
 from student.training.wrong_answers import DOUBTFUL
 
 
@@ -29,9 +29,11 @@ def say_teacher_accuracy(
     if teacher is None:
         return None
     if teacher.interval.high < DOUBTFUL and reads_images(options.training):
+        heeds = METHODS[options.training.method].heeds_doubts
         terminal.warn(
             f"{teacher_sentence(teacher)}: it may not know these images; compare with --method erm "
             "before you buy more"
+            + (". Class texts are learnt from in place of its wrong answers" if heeds else "")
         )
     else:
         terminal.say(teacher_sentence(teacher))

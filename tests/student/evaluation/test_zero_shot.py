@@ -35,6 +35,7 @@ def test_the_sentence_has_the_accuracy_and_its_interval() -> None:
         (20, "vl2v-adip", True),
         (80, "vl2v-adip", False),
         (48, "vl2v-adip", False),
+        (20, "vl2v-adip-joint", True),
         (20, "erm", False),  # which is not taught by it
     ],
 )
@@ -50,3 +51,4 @@ def test_a_teacher_that_is_surely_wrong_on_half_of_the_images_is_warned_of(
     found = say_teacher_accuracy(unused, unused, unused, options, terminal)  # type: ignore[arg-type]
     assert found == teacher
     assert ("compare with --method erm" in written.getvalue()) == warned
+    assert ("in place of its wrong answers" in written.getvalue()) == (method == "vl2v-adip-joint")
