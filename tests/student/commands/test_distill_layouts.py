@@ -51,7 +51,7 @@ def test_what_a_data_set_paid_is_not_paid_again_for_a_manifest_of_the_same_image
     metas = []
     for data in (arrow, manifest):
         out = pets.parent / f"out-{data.stem}"
-        options = settings(data, threads=1, target_domain=["d2"], out=out)
+        options = settings(data, threads=1, target_domain=["d2"], out=out, method="vl2v-adip-joint")
         run(options.changed(cache=pets.parent / "cache"), vendor, monkeypatch)
         metas.append(json.loads((out / "meta.json").read_text()))
         assert vendor.spent == QUERIES
