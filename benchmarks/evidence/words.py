@@ -106,18 +106,20 @@ VL2V-ADiP-joint and its line *backgrounds alike* are one method here, too.
 DEFAULT_METHOD = """\
 `--method auto` on every data set of this page, beside training on labels alone (ERM) and, on the
 same splits and seeds, the single method that turned out best there; that one was not known
-beforehand, as `auto` was. What `auto` trains follows from the labelled domains alone. The expected
-calibration error is in percent, at a temperature fitted on source validation; rows made before
-2026-11-30 have none. For PACS the figures are for the half of the held-out domain that its teacher
-never saw. A method with fewer runs is compared on those that it has. In the chart, an interval that
-reaches an edge goes on beyond it. Digits, PACS and CIFAR-10 are described below.
+beforehand, as `auto` was. What `auto` trains follows from the labelled domains and the teacher's
+answers to them. Every teacher here knows its images; what is done with one that does not is in the
+[experiments](experiments.md). The expected calibration error is in percent, at a temperature fitted
+on source validation; rows made before 2026-11-30 have none. For PACS the figures are for the half
+of the held-out domain that its teacher never saw. A method with fewer runs is compared on those
+that it has. In the chart, an interval that reaches an edge goes on beyond it. Digits, PACS and
+CIFAR-10 are described below.
 """
 AUTO = """\
 `--method auto` trains on labels alone for half of the steps, before anything is bought. If these
 classify 97% of source validation correctly, it takes ERM and buys no image embedding; otherwise it
-buys them and trains VL2V-ADiP-joint. Each choice is made from the labelled domains of a split and
-its seed ([selections](results/selections.jsonl)); the student that is delivered is a row of this
-page. Differences are over the splits with a choice, paired.
+buys them and, as no teacher here guesses, trains VL2V-ADiP-joint. Each choice is made from the
+labelled domains of a split and its seed ([selections](results/selections.jsonl)); the student that
+is delivered is a row of this page. Differences are over the splits with a choice, paired.
 """
 LOOK_BY_LOOK = """\
 Each look, %:
