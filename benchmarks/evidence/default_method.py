@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,6 @@ def default_section(found: Found, choices: Sequence[dict[str, Any]], images: Pat
         auto, erm = lines["auto"], lines[NAMES["erm"]]
         gain = auto.above(erm, shift.column)
         best = _best(lines, shift.column)
-        error = shift.calibration_error()
         rows.append(
             [
                 shift.title,
@@ -108,8 +107,7 @@ def default_section(found: Found, choices: Sequence[dict[str, Any]], images: Pat
                 cell(auto.mean(shift.column)),
                 cell(gain, signed=True),
                 "" if best is None else f"{cell(best[1], signed=True)} ({best[0]})",
-                cell(erm.mean(error)),
-                cell(auto.mean(error)),
+                *_calibration(erm, auto, shift.calibration_error()),
                 count_of_runs(len(auto.rows), auto.planned),
             ]
         )
@@ -136,6 +134,20 @@ def default_section(found: Found, choices: Sequence[dict[str, Any]], images: Pat
         "runs",
     ]
     yield from [*table(titles, rows), ""]
+
+
+def _calibration(erm: Series, auto: Series, error: Column) -> tuple[str, str]:
+    """The calibration errors of both, on the runs that have both; without ERM's where these leave a
+    split of `auto` out."""
+    both = erm.values(error).keys() & auto.values(error).keys()
+    if {targets for targets, _ in both} != {targets for targets, _ in auto.rows}:
+        return "", cell(auto.mean(error))
+    shared = (
+        replace(line, rows={at: row for at, row in line.rows.items() if at in both})
+        for line in (erm, auto)
+    )
+    mean_of_erm, mean_of_auto = (cell(line.mean(error)) for line in shared)
+    return mean_of_erm, mean_of_auto
 
 
 def _lines(found: Found, shift: Shift, choices: Sequence[dict[str, Any]]) -> Mapping[str, Series]:

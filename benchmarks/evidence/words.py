@@ -109,10 +109,10 @@ same splits and seeds, the single method that turned out best there; that one wa
 beforehand, as `auto` was. What `auto` trains follows from the labelled domains and the teacher's
 answers to them. Every teacher here knows its images; what is done with one that does not is in the
 [experiments](experiments.md). The expected calibration error is in percent, at a temperature fitted
-on source validation; rows made before 2026-11-30 have none. For PACS the figures are for the half
-of the held-out domain that its teacher never saw. A method with fewer runs is compared on those
-that it has. In the chart, an interval that reaches an edge goes on beyond it. Digits, PACS and
-CIFAR-10 are described below.
+on source validation, over the runs in which both have one: rows made before 2026-11-30 have none.
+For PACS the figures are for the half of the held-out domain that its teacher never saw. A method
+with fewer runs is compared on those that it has. In the chart, an interval that reaches an edge
+goes on beyond it. Digits, PACS and CIFAR-10 are described below.
 """
 AUTO = """\
 `--method auto` trains on labels alone for half of the steps, before anything is bought. If these

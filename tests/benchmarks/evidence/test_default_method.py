@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.evidence.choices import single_methods
@@ -57,6 +59,21 @@ def test_backgrounds_alike_is_no_other_method_where_no_folder_is_one_of_icons() 
 def test_calibration_stands_beside_accuracy_where_rows_have_it(text: str) -> None:
     erm_error, auto_error, _ = _cells(text, "PACS: photo")[-3:]
     assert (erm_error, auto_error) == ("", "12.5")
+
+
+def test_calibration_is_compared_on_the_runs_in_which_both_have_it(tmp_path: Path) -> None:
+    errors = {(JOINT, 0): 0.1, (JOINT, 1): 0.3, ("erm", 1): 0.2}
+    rows = [
+        one.model_copy(update={"calibration_errors": dict.fromkeys(one.targets, error)})
+        if (error := errors.get((one.method, one.seed))) is not None
+        else one
+        for one in rows_of("pacs-photo")
+    ]
+    choices = [choice("pacs-photo", ("photo", "photo-seen"), seed, JOINT) for seed in (0, 1)]
+    found = Found(rows={one.id: one for one in rows})
+    section = "\n".join(default_section(found, choices, tmp_path))
+    assert _cells(section, "PACS: photo")[-3:-1] == ["20.0", "30.0"]  # of seed 1 alone
+    assert _cells(section, "PACS: mean of domains")[-3:-1] == ["20.0", "30.0"]
 
 
 def test_a_data_set_without_a_choice_is_not_yet_run(text: str) -> None:
