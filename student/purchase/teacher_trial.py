@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from cache.storage.reader import CacheReader
 from student.console import Terminal
 from student.embeddings.zero_shot import nearest
@@ -29,17 +31,18 @@ def first_answers(
 ) -> FirstAnswers | None:
     """The teacher's zero-shot answers to those of these training images that are in the cache.
 
-    None without labels or the class texts, or where no image is there.
+    Images without a label are left out. None without labels or the class texts, or where no image
+    is there.
     """
     if not requirements.has_labels or not requirements.has_texts(cache):
         return None
     answers = requirements.answers(rows, cache)
-    known = [row for row in rows if answers.known[row]]
-    if not known:
+    at, labels = np.asarray(rows, dtype=np.int64), requirements.labels(rows)
+    known = answers.known[at] & (labels >= 0)
+    if not known.any():
         return None
-    return FirstAnswers.of(
-        nearest(answers.images[known], answers.texts), requirements.labels(known)
-    )
+    images = answers.images[at[known]]
+    return FirstAnswers.of(nearest(images, answers.texts), labels[known])
 
 
 class TeacherTrial:
