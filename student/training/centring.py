@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from student.models.heads import Centre
 from student.training.dataset import TrainingData
+from student.training.unit import unit
 
 
 def centred(data: TrainingData) -> tuple[TrainingData, Centre]:
@@ -24,20 +25,20 @@ def centred(data: TrainingData) -> tuple[TrainingData, Centre]:
     class texts; a kind of which there are less than two is left as it is. What is left has unit
     length.
     """
-    bought_MD = _unit(data.image_embeddings[data.bought])
+    bought_MD = unit(data.image_embeddings[data.bought])
     images_D = _mean(bought_MD, data.dim)
-    text_CD = _unit(data.text_embeddings)
+    text_CD = unit(data.text_embeddings)
     texts_D = _mean(text_CD, data.dim)
     rest_MD = bought_MD - images_D
     images_NKD = data.image_embeddings.copy()
-    images_NKD[data.bought] = _unit(rest_MD)
+    images_NKD[data.bought] = unit(rest_MD)
     centre = Centre(
         images=torch.from_numpy(images_D),
         texts=torch.from_numpy(texts_D),
         radius=float(np.linalg.norm(rest_MD, axis=1).mean()) if len(rest_MD) else 1.0,
     )
     centred_data = replace(
-        data, image_embeddings=images_NKD, text_embeddings=_unit(text_CD - texts_D)
+        data, image_embeddings=images_NKD, text_embeddings=unit(text_CD - texts_D)
     )
     return centred_data, centre
 
@@ -45,9 +46,3 @@ def centred(data: TrainingData) -> tuple[TrainingData, Centre]:
 def _mean(rows: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
     mean_D: NDArray[np.float32] = rows.mean(axis=0) if len(rows) > 1 else np.zeros(dim, np.float32)
     return mean_D
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    unit: NDArray[np.float32] = rows / np.maximum(length, np.finfo(np.float32).tiny)
-    return unit

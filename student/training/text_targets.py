@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.training.dataset import TrainingData
+from student.training.unit import unit
 
 
 def with_text_targets(data: TrainingData) -> TrainingData:
@@ -26,9 +27,9 @@ def with_text_targets(data: TrainingData) -> TrainingData:
     if not missing_N.any():
         return data
     images_NKD, bought_NK = data.image_embeddings.copy(), data.bought.copy()
-    text_CD = _unit(data.text_embeddings)
-    unit_MD = _unit(images_NKD[bought_NK])
-    images_NKD[bought_NK] = _unit(unit_MD - modality_gap(data, unit_MD, text_CD))
+    text_CD = unit(data.text_embeddings)
+    unit_MD = unit(images_NKD[bought_NK])
+    images_NKD[bought_NK] = unit(unit_MD - modality_gap(data, unit_MD, text_CD))
     images_NKD[missing_N, 0] = text_CD[data.labels[missing_N]]
     bought_NK[missing_N, 0] = True
     return replace(data, image_embeddings=images_NKD, bought=bought_NK)
@@ -49,9 +50,3 @@ def modality_gap(
         labels_M[labelled_M]
     ].mean(axis=0)
     return gap_D
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    unit: NDArray[np.float32] = rows / np.maximum(length, np.finfo(np.float32).tiny)
-    return unit

@@ -12,6 +12,7 @@ import numpy as np
 
 from student.training.dataset import TrainingData
 from student.training.metrics import wilson_interval
+from student.training.unit import unit
 
 DOUBTFUL: Final = 0.5
 """A teacher whose zero-shot accuracy is surely below this does not know the images."""
@@ -28,8 +29,7 @@ def without_wrong_answers(data: TrainingData) -> TrainingData:
     judged_NK = data.bought & (data.labels >= 0)[:, None]
     if not judged_NK.any() or not len(data.text_embeddings):
         return data
-    length_C1 = np.linalg.norm(data.text_embeddings, axis=1, keepdims=True)
-    text_CD = data.text_embeddings / np.maximum(length_C1, np.finfo(np.float32).tiny)
+    text_CD = unit(data.text_embeddings)
     answers_M = (data.image_embeddings[judged_NK] @ text_CD.T).argmax(axis=1)
     right_M = answers_M == np.broadcast_to(data.labels[:, None], judged_NK.shape)[judged_NK]
     if wilson_interval(int(right_M.sum()), len(right_M)).high >= DOUBTFUL:
