@@ -15,9 +15,10 @@ from benchmarks.evidence.user_data import LINES as CANDIDATES
 from benchmarks.evidence.words import AUTO, CIFAR_TEXT, PACS_TEXT
 from student.bench.constants import ZERO_SHOT
 from student.bench.rows import Row
-from student.bench.run import Grid, Run, identity, normalised
+from student.bench.run import Run, identity, normalised
 from student.bench.series import VALIDATION, Column, Series, part, parts, series
 from student.bench.tables import accuracy_table, difference_table
+from student.options import Options
 from tools.cifar.lay_out import SHIFTS
 from tools.pacs.lay_out import SEEN
 
@@ -80,7 +81,7 @@ def auto_section(found: Found, choices: Sequence[dict[str, Any]]) -> Iterator[st
         ("Digits", ("digits", "digits-again"), (LOOK,)),
         ("PACS", PACS, (OTHER_HALF, WHOLE)),
         ("CIFAR-10 with the answers of a real CLIP", (CIFAR,), (SHIFTED,)),
-        ("Emoji", ("headline",), (HOUSE, LINES)),
+        ("Emoji", ("headline", "joint"), (HOUSE, LINES)),
     ):
         made = _of(names, choices)
         if not made:
@@ -112,21 +113,40 @@ def single_methods(found: Found, names: Sequence[str]) -> list[Series]:
 def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str, Any]]) -> Series:
     """The rows of the chosen methods: what `auto` gives on each split with a choice."""
     rows = {}
-    made = _of(names, choices)
-    for one in made:
-        planned = grid(_grid_of(one))
-        run = normalised(
-            Run(
-                dataset=one["dataset"],
-                targets=tuple(one["targets"]),
-                seed=one["seed"],
-                method=one["method"],
-                teacher=_teacher_of(one, planned),
-            )
-        )
-        if (row := found.rows.get(identity(run, planned.base))) is not None:
+    planned_runs = [_run_of(one, names) for one in _of(names, choices)]
+    for run, base in planned_runs:
+        if (row := found.rows.get(identity(run, base))) is not None:
             rows[run.targets, run.seed] = row
-    return Series(title="auto", planned=len(made), rows=rows)
+    return Series(title="auto", planned=len(planned_runs), rows=rows)
+
+
+def _run_of(choice: dict[str, Any], names: Sequence[str]) -> tuple[Run, Options]:
+    """What is trained after a choice, with its grid's settings.
+
+    The teacher is that of these grids' joint runs on the same split.
+    """
+    grids = [grid(name) for name in names]
+    split = choice["dataset"], tuple(choice["targets"]), choice["seed"]
+    teachers = {
+        (run.dataset, run.targets, run.seed): run.teacher
+        for planned in grids
+        for run in planned.runs
+        if (run.method, run.options) == (JOINT, ())
+    }
+    base = next(
+        planned.base
+        for planned in grids
+        if split in {(run.dataset, run.targets, run.seed) for run in planned.runs}
+    )
+    dataset, targets, seed = split
+    run = Run(
+        dataset=dataset,
+        targets=targets,
+        seed=seed,
+        method=choice["method"],
+        teacher=teachers[split],
+    )
+    return normalised(run), base
 
 
 def _range(choices: Sequence[dict[str, Any]]) -> str:
@@ -136,21 +156,17 @@ def _range(choices: Sequence[dict[str, Any]]) -> str:
     return f"{least}%" if least == most else f"{least}% to {most}%"
 
 
-def _teacher_of(choice: dict[str, Any], planned: Grid) -> str:
-    """The teacher that is bought from if this choice is VL2V-ADiP-joint: that of the joint runs."""
-    split = tuple(choice["targets"]), choice["seed"]
-    joint = (run for run in planned.runs if (run.method, run.options) == (JOINT, ()))
-    return next((run.teacher for run in joint if (run.targets, run.seed) == split), "embedded")
-
-
-def _grid_of(choice: dict[str, Any]) -> str:
-    name: str = choice["dataset"]
-    return {"emoji": "headline", "digits": "digits-again"}.get(name, name)
-
-
 def _of(names: Sequence[str], choices: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    datasets = {run.dataset for name in names for run in grid(name).runs}
-    return [one for one in choices if one["dataset"] in datasets]
+    """The choices for the splits on which these grids train VL2V-ADiP-joint."""
+    splits = {
+        (run.dataset, run.targets, run.seed)
+        for name in names
+        for run in grid(name).runs
+        if run.method == JOINT
+    }
+    return [
+        one for one in choices if (one["dataset"], tuple(one["targets"]), one["seed"]) in splits
+    ]
 
 
 def shared_rows(line: Series, other: Series) -> Series:

@@ -11,7 +11,7 @@ import json
 from itertools import product
 
 from benchmarks.evidence.__main__ import DOCS
-from benchmarks.evidence.grids import LOOKS
+from benchmarks.evidence.digits import LOOKS
 from benchmarks.evidence.protocol import HOUSES, NEVER_TRAINED_ON, SEEDS, settings_for
 from cache.storage.atomic_file import replace_file
 from student.data.folder.image_folder import discover

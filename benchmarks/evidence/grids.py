@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from benchmarks.evidence import user_data
+from benchmarks.evidence.digits import digits, digits_again
 from benchmarks.evidence.modality_gap import modality_gap
 from benchmarks.evidence.protocol import (
-    DIGITS_AGAIN,
     HOUSES,
     JOINT,
     ONE_QUERY,
@@ -25,7 +25,7 @@ from benchmarks.evidence.white_box import PIXELS, white_box
 from student.acquisition.strategies import SELECTORS
 from student.bench.constants import ZERO_SHOT
 from student.bench.rows import Option
-from student.bench.run import Grid, Run, normalised
+from student.bench.run import Grid, Run
 
 FRACTIONS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 FIRST_OF_THEM = (0.1, 0.0, 0.01, 0.25, 0.05, 0.5, 1.0)
@@ -190,45 +190,6 @@ def published_steps(
     )
 
 
-LOOKS = ("noisy", "dots", "display", "handwritten")
-"""The looks of digits that are held out. With print, inverted, coloured or outlined digits held out
-ERM is at 97.8% or more: those four are only ever labelled."""
-
-
-def digits(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
-    """Another data set, with the very settings that were found on emoji."""
-    published = ("vl2v-adip", PUBLISHED_VIEWS)
-    return tuple(
-        digit(method, look, seed, views=views)
-        for seed in seeds
-        for look in LOOKS
-        for method, views in (("erm", 1), published, (ONE_QUERY, 1), (ZERO_SHOT, 1))
-    )
-
-
-def digits_again(seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
-    """The joint method on digits, and the first one-query recipe beside it, by another teacher."""
-    return tuple(
-        digit(method, look, seed, teacher=DIGITS_AGAIN, options=options)
-        for method, options in ((JOINT, ()), (ONE_QUERY, ()), (JOINT, user_data.ALIKE))
-        for seed in seeds
-        for look in LOOKS
-    )
-
-
-def digit(method: str, look: str, seed: int, **more: object) -> Run:
-    """One look of the digits held out."""
-    return normalised(
-        Run(
-            dataset="digits",
-            targets=(look,),
-            seed=seed,
-            method=method,
-            **{"teacher": "digits", **more},  # type: ignore[arg-type]  # checked by the callee
-        )
-    )
-
-
 def joint(houses: Sequence[str] = HOUSES, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
     """What `auto` trains, on every house style: the variants that were tried, on two.
 
@@ -266,14 +227,21 @@ RUNS: Mapping[str, Callable[[], tuple[Run, ...]]] = MappingProxyType(
 )
 """In the order in which a machine with little time should make them."""
 
-_DATASETS = {"digits": "digits", "digits-again": "digits"}
+_DATASETS: Mapping[str, str] = MappingProxyType(
+    {
+        "digits": "digits",
+        "digits-again": "digits",
+        **{name: user_data.CLIP_SPACE.get(name, name) for name in user_data.GRIDS},
+    }
+)
+"""The data set of each grid that is not on emoji."""
 
 
 def grid(name: str, **more: object) -> Grid:
     """The grid of this name at the protocol's settings, or at those given."""
-    dataset = name if name in user_data.GRIDS else _DATASETS.get(name, "emoji")
+    dataset = _DATASETS.get(name, "emoji")
     white = {"image_size": PIXELS} if name == "white-box" else {}
-    own = {**white, **user_data.SETTINGS.get(name, {})}
+    own = {**white, **user_data.SETTINGS.get(dataset, {})}
     return Grid(name=name, base=settings_for(dataset, **{**own, **more}), runs=RUNS[name]())
 
 

@@ -12,8 +12,8 @@ from benchmarks.evidence.choices import (
     read_choices,
 )
 from benchmarks.evidence.default_method import default_section
+from benchmarks.evidence.digits import LOOKS
 from benchmarks.evidence.geometry import geometry_section
-from benchmarks.evidence.grids import LOOKS
 from benchmarks.evidence.lines import DIGITS_SHIFT, HOUSE, KINDS, LINES, SHIFTS, Found
 from benchmarks.evidence.made_of import made_of
 from benchmarks.evidence.protocol import (

@@ -58,6 +58,8 @@ DIGITS_AGAIN = "digits-again"
 """Made by the same command as `digits` on another kind of processor: other weights."""
 PACS_AGAIN = "pacs-again"
 """Made by the same command as `pacs` on another kind of processor: other weights."""
+PACS_CLIP_SPACE = "pacs-clip-space"
+"""A network for PACS that was trained towards the answers of a real CLIP."""
 MODALITY_GAP = "embedded-with-modality-gap"
 """The embedded teacher's answers, moved apart as those of a real CLIP are."""
 SEEDS_OF_TEACHERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
@@ -112,6 +114,11 @@ TEACHERS: Mapping[str, Teacher] = MappingProxyType(
                 name=CIFAR_CLIP_AGAIN,
                 model="recorded:work/cifar-clip",
                 made_by="python -m tools.cifar.lay_out --real-clip FOLDER",
+            ),
+            Teacher(
+                name=PACS_CLIP_SPACE,
+                model="recorded:work/pacs-clip-space",
+                made_by="python -m tools.pacs.train_in_clip_space --real-clip FOLDER",
             ),
             Teacher(
                 name=MODALITY_GAP,

@@ -18,6 +18,7 @@ from benchmarks.evidence.protocol import (
     MORE_SEEDS,
     ONE_QUERY,
     PACS_AGAIN,
+    PACS_CLIP_SPACE,
     SEEDS,
 )
 from student.bench.constants import ZERO_SHOT
@@ -29,6 +30,8 @@ from tools.pacs.lay_out import DOMAINS, SEEN
 CIFAR = "cifar"
 PACS = tuple(f"pacs-{domain}" for domain in DOMAINS)
 """A data set for each held-out domain, whose two halves are in two folders."""
+CLIP_SPACE = MappingProxyType({f"{name}-clip-space": name for name in PACS})
+"""The same data sets with a teacher in a real CLIP's own space, by grid."""
 
 LINES: tuple[tuple[str, tuple[tuple[str, Option], ...]], ...] = (
     ("erm", ()),
@@ -104,6 +107,28 @@ def runs_on(dataset: str, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
     )
 
 
+def runs_in_clip_space(dataset: str, seeds: Sequence[int] = MORE_SEEDS) -> tuple[Run, ...]:
+    """ERM and the default by the teacher in a real CLIP's own space, on the seeds on which the
+    other teacher's students were trained by the same machine; then that teacher itself."""
+    return tuple(
+        normalised(
+            Run(
+                dataset=dataset,
+                targets=held_out(dataset),
+                seed=seed,
+                method=method,
+                teacher=PACS_CLIP_SPACE,
+            )
+        )
+        for methods, its_seeds in ((("erm", JOINT), seeds), ((ZERO_SHOT,), seeds[:1]))
+        for seed in its_seeds
+        for method in methods
+    )
+
+
 GRIDS: Mapping[str, Callable[[], tuple[Run, ...]]] = MappingProxyType(
-    {name: partial(runs_on, name) for name in (*PACS, CIFAR)}
+    {
+        **{name: partial(runs_on, name) for name in (*PACS, CIFAR)},
+        **{name: partial(runs_in_clip_space, dataset) for name, dataset in CLIP_SPACE.items()},
+    }
 )
