@@ -18,6 +18,10 @@ from pathlib import Path
 
 START_SECONDS = 180  # importing torch alone takes ten seconds on a cold two-core machine
 STOP_SECONDS = 60
+_STOP_AFTER_US = (
+    "import os, signal, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), signal.SIGTERM)"
+)
+"""Stops the vendor when this process is gone, even after kill -9: its standard input then ends."""
 
 
 def run_command(*command: str) -> None:
@@ -52,7 +56,8 @@ def local_vendor(
 ) -> Iterator[str]:
     """Start a vendor on a free loopback port, yield its URL, and stop it with SIGTERM at the end.
 
-    Its log is `vendor.log` in the folder. `programs` is the folder of its command, by default that
+    It is stopped as well if this process is killed, so that it does not keep the ledger. Its log is
+    `vendor.log` in the folder. `programs` is the folder of its command, by default that
     of this Python. Raises SystemExit if it does not start within START_SECONDS.
     """
     url_file = folder / "url"
@@ -65,6 +70,11 @@ def local_vendor(
     print(f"\n$ {shlex.join(command)} &", flush=True)
     with (folder / "vendor.log").open("ab") as log:
         server = subprocess.Popen(_installed(command, programs), stdout=log, stderr=log)
+    watcher = subprocess.Popen(
+        [sys.executable, "-c", _STOP_AFTER_US, str(server.pid)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is not for it
+    )
     try:
         deadline = time.monotonic() + START_SECONDS
         while not url_file.exists():
@@ -74,6 +84,8 @@ def local_vendor(
             time.sleep(0.1)
         yield url_file.read_text().strip()
     finally:
+        watcher.kill()
+        watcher.communicate()
         if server.poll() is None:
             server.send_signal(signal.SIGTERM)
             server.wait(timeout=STOP_SECONDS)

@@ -51,7 +51,7 @@ def read_choices(path: Path) -> list[dict[str, Any]]:
 def pacs_section(found: Found) -> Iterator[str]:
     """PACS, each domain held out in turn."""
     yield from ["## PACS, with the settings found on emoji", "", PACS_TEXT]
-    lines = _lines(found, PACS)
+    lines = lines_of(found, PACS)
     erm, *others = lines
     columns = (OTHER_HALF, WHOLE, VALIDATION)
     yield from [*accuracy_table(lines, columns), ""]
@@ -68,7 +68,7 @@ def pacs_section(found: Found) -> Iterator[str]:
 def cifar_section(found: Found) -> Iterator[str]:
     """CIFAR-10 with a real CLIP's answers."""
     yield from ["## With the recorded answers of a real CLIP", "", CIFAR_TEXT]
-    lines = _lines(found, (CIFAR,))
+    lines = lines_of(found, (CIFAR,))
     columns = (SHIFTED, part("other", "2,500 other images"), *(part(name) for name in SHIFTS))
     yield from [*accuracy_table(lines, columns), ""]
     yield from [*difference_table(lines[1:], lines[:1], columns), ""]
@@ -107,7 +107,7 @@ def single_methods(found: Found, names: Sequence[str]) -> list[Series]:
     """
     no_icons = set(names) <= set(GRIDS)
     left_out = {NAMES[ZERO_SHOT], *([NAMES[JOINT] + _VARIANTS[ALIKE]] if no_icons else [])}
-    return [line for line in _lines(found, names) if line.title not in left_out]
+    return [line for line in lines_of(found, names) if line.title not in left_out]
 
 
 def chosen_series(found: Found, names: Sequence[str], choices: Sequence[dict[str, Any]]) -> Series:
@@ -175,7 +175,7 @@ def shared_rows(line: Series, other: Series) -> Series:
     return Series(title=line.title, planned=len(other.rows), rows=rows)
 
 
-def _lines(found: Found, names: Sequence[str]) -> list[Series]:
+def lines_of(found: Found, names: Sequence[str]) -> list[Series]:
     """A line for each candidate and the teacher, over these grids together."""
     lines = []
     for method, options in (*CANDIDATES, (JOINT, INK), *TRIED, (ZERO_SHOT, ())):

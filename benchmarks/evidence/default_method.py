@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.evidence.choices import chosen_series, shared_rows, single_methods
 from benchmarks.evidence.lines import NAMES, Found
 from benchmarks.evidence.protocol import HOUSES, LINE_DRAWINGS, SEEDS
-from benchmarks.evidence.user_data import CIFAR, PACS
+from benchmarks.evidence.user_data import CIFAR, CLIP_SPACE, PACS
 from benchmarks.evidence.words import DEFAULT_METHOD
 from student.bench.forest import Point, forest
 from student.bench.rows import Row
@@ -84,6 +84,7 @@ ALL: tuple[Shift, ...] = (
     Shift(title="digits: hard looks", grids=_DIGITS, parts=lambda row: row.targets),
     *(_pacs(name) for name in PACS),
     Shift(title="PACS: mean of domains", grids=PACS, parts=_other_half),
+    Shift(title="PACS, in a real CLIP's space: mean", grids=tuple(CLIP_SPACE), parts=_other_half),
     Shift(title="CIFAR-10, real CLIP: other images", grids=(CIFAR,), parts=lambda _: ("other",)),
     Shift(title="CIFAR-10, real CLIP: six shifts", grids=(CIFAR,), parts=lambda _: tuple(SHIFTS)),
 )

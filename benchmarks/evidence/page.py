@@ -11,6 +11,7 @@ from benchmarks.evidence.choices import (
     pacs_section,
     read_choices,
 )
+from benchmarks.evidence.clip_space import clip_space_section
 from benchmarks.evidence.default_method import default_section
 from benchmarks.evidence.digits import LOOKS
 from benchmarks.evidence.geometry import geometry_section
@@ -83,6 +84,7 @@ def _page(found: Found, images: Path) -> Iterator[str]:
     yield from _white_box(found)
     yield from _digits(found)
     yield from pacs_section(found)
+    yield from clip_space_section(found)
     yield from cifar_section(found)
     yield from auto_section(found, choices)
     yield from ["## Limitations", "", NOT_SHOWN]

@@ -60,6 +60,7 @@ class Tower(nn.Module):
         backbone: Any = load_backbone(BACKBONE, "wheel")
         self.backbone = backbone
         self._normalise = v2.Normalize(PREPROCESS["mean"], PREPROCESS["std"])
+        self.eval()
         self.head = _ridge(_in_batches(self._features, pixels), torch.from_numpy(answers))
         self.to(memory_format=torch.channels_last)
 
@@ -69,7 +70,6 @@ class Tower(nn.Module):
 
     def embed(self, pixels: Pixels) -> Vectors:
         """Return the embeddings (N, D) of images (N, SIZE, SIZE, 3)."""
-        self.eval()
         found: Vectors = _in_batches(self, pixels).numpy()
         return found
 
@@ -120,6 +120,7 @@ def train_tower(
     answers, texts = torch.from_numpy(lessons.answers), torch.from_numpy(lessons.texts)
     labels = torch.from_numpy(lessons.labels)
     variance = (answers - answers.mean(dim=0)).square().sum(dim=-1).mean()
+    # In eval() throughout: batches of sketches and photographs would move what was regressed on.
     tower = Tower(lessons.answered, lessons.answers)
     optimiser = torch.optim.AdamW(tower.parameters(), lr=_RATE, weight_decay=0.05, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -127,7 +128,6 @@ def train_tower(
     )
     augment = augmentation(SIZE)
     of_group = [np.flatnonzero(lessons.groups == group) for group in np.unique(lessons.groups)]
-    tower.train()
     for step in range(steps):
         asked = draw.choice(len(answers), batch, replace=False)
         groups = draw.integers(len(of_group), size=batch) if of_group else ()
@@ -147,7 +147,7 @@ def train_tower(
                 f"step {step + 1}/{steps}  not explained {unexplained.item():.2f}  "
                 f"cross-entropy {wrong.item():.2f}"
             )
-    return tower.eval()
+    return tower
 
 
 def _tensor(pixels: Pixels) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.pacs.clip_space import Vectors
+from tools.train_teacher.measure import EmbeddingSpread, embedding_spread
 
 NAMES = MappingProxyType({"house": ("dollhouse", "birdhouse", "houseboat")})
 """For a class without a text of its own: those whose mean is taken."""
@@ -23,6 +24,7 @@ class RealClip:
         stored = np.load(folder / "answers.npz")
         bought = {int(path.stem): path for path in folder.glob("cifar/bought/*/*.png")}
         photographs = [folder / "flickr8k" / str(name) for name in stored["flickr_names"]]
+        self._of_cifar = [bought[row].parent.name for row in range(len(bought))]
         self.images = [*(bought[row] for row in range(len(bought))), *photographs]
         self.answers = _unit(
             np.concatenate([stored["cifar_test_first500_emb"], stored["flickr_emb"]])
@@ -39,6 +41,11 @@ class RealClip:
         """Return which images (A,) are not trained on: by their digests, alike everywhere."""
         digests = (hashlib.sha256(path.read_bytes()).digest() for path in self.images)
         return np.array([digest[0] % _ONE_IN == 0 for digest in digests])
+
+    def spread(self) -> EmbeddingSpread:
+        """Return how its answers for the images of CIFAR-10 differ."""
+        _, labels = np.unique(self._of_cifar, return_inverse=True)
+        return embedding_spread(self.answers[: len(labels)], labels)
 
 
 def _unit(vectors: NDArray[Any]) -> Vectors:

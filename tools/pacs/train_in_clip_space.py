@@ -121,6 +121,7 @@ def run(options: argparse.Namespace) -> None:
             "threads": torch.get_num_threads(),
             "zero_shot": as_dict(scores),
             "embedding_spread": spread.as_dict(),
+            "embedding_spread_of_clip_on_cifar": clip.spread().as_dict(),
             "variance_of_held_out_answers_not_explained": round(missed, 3),
         },
     )

@@ -1,0 +1,58 @@
+"""The section on PACS with a teacher in a real CLIP's own space."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.evidence.choices import OTHER_HALF, WHOLE, lines_of, shared_rows
+from benchmarks.evidence.lines import NAMES, Found
+from benchmarks.evidence.protocol import JOINT
+from benchmarks.evidence.user_data import CLIP_SPACE, PACS
+from student.bench.constants import ZERO_SHOT
+from student.bench.series import VALIDATION
+from student.bench.tables import accuracy_table, difference_table
+
+CARD = Path(__file__).parents[2] / "docs/results/pacs-clip-space.json"
+"""What `tools.pacs.train_in_clip_space` says of the teacher that it made."""
+
+_TEXT = """\
+The teacher above is taught with class names alone, so that it knows little beyond them. Another one
+is trained in the space of OpenAI's CLIP ViT-B/32, by `tools.pacs.train_in_clip_space`: towards that
+CLIP's answers for {answers:,} images of CIFAR-10 and Flickr8k, beside the labels of the same half
+of PACS, against that CLIP's own text embeddings of the class names. Of the variance of its image
+embeddings {within:.0%} lies within classes, at an effective rank of {rank:.0f}; of the CLIP's own
+on 500 images of CIFAR-10 {clip_within:.0%} at {clip_rank:.0f}. It is no CLIP: of the variance of
+answers that it was not trained on, it leaves {missed:.0%} unexplained. Its students are compared
+with those of the teacher above on the seeds that one machine made with both
+([card](results/pacs-clip-space.json)).
+"""
+
+
+def clip_space_section(found: Found, card: Path = CARD) -> Iterator[str]:
+    """The students of both teachers on the same splits and seeds, beside ERM."""
+    yield from ["## PACS, with a teacher in a real CLIP's own space", ""]
+    if not card.exists():
+        yield from ["(Not yet run.)", ""]
+        return
+    made = json.loads(card.read_text())
+    own, clip = made["embedding_spread"], made["embedding_spread_of_clip_on_cifar"]
+    yield _TEXT.format(
+        answers=made["answers"],
+        within=own["variance_within_classes"],
+        rank=own["effective_rank"],
+        clip_within=clip["variance_within_classes"],
+        clip_rank=clip["effective_rank"],
+        missed=made["variance_of_held_out_answers_not_explained"],
+    )
+    lines = {line.title: line for line in lines_of(found, tuple(CLIP_SPACE))}
+    erm, joint = lines[NAMES["erm"]], lines[NAMES[JOINT]]
+    of_other = next(line for line in lines_of(found, PACS) if line.title == NAMES[JOINT])
+    other = replace(shared_rows(of_other, joint), title=f"{NAMES[JOINT]}, the teacher above")
+    columns = (OTHER_HALF, WHOLE, VALIDATION)
+    teacher = lines[NAMES[ZERO_SHOT]]
+    yield from [*accuracy_table([erm, other, joint, teacher], columns), ""]
+    yield from [*difference_table([other, joint], [erm], columns), ""]
+    yield from [*difference_table([joint], [other], columns), ""]
