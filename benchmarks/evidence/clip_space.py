@@ -16,17 +16,18 @@ from student.bench.series import VALIDATION
 from student.bench.tables import accuracy_table, difference_table
 
 CARD = Path(__file__).parents[2] / "docs/results/pacs-clip-space.json"
-"""What `tools.pacs.train_in_clip_space` says of the teacher that it made."""
+"""What `tools.pacs.record_in_clip_space` says of the teacher that it recorded."""
 
 _TEXT = """\
 The teacher above is taught with class names alone, so that it knows little beyond them. Another one
-is trained in the space of OpenAI's CLIP ViT-B/32, by `tools.pacs.train_in_clip_space`: towards that
-CLIP's answers for {answers:,} images of CIFAR-10 and Flickr8k, beside the labels of the same half
-of PACS, against that CLIP's own text embeddings of the class names. Of the variance of its image
-embeddings {within:.0%} lies within classes, at an effective rank of {rank:.0f}; of the CLIP's own
-on 500 images of CIFAR-10 {clip_within:.0%} at {clip_rank:.0f}. It is no CLIP: of the variance of
-answers that it was not trained on, it leaves {missed:.0%} unexplained. Its students are compared
-with those of the teacher above on the seeds that one machine made with both
+answers in the space of OpenAI's CLIP ViT-B/32 (`tools.pacs.record_in_clip_space`). How images
+differ is said by a linear map from a network's features to that CLIP's answers for {answers:,}
+images of CIFAR-10 and Flickr8k; it leaves {missed:.0%} of the variance of held-out answers
+unexplained. Their classes are those that the teacher above sees, as differences between that CLIP's
+own text embeddings of the class names, which are the class texts that are sold. Of the variance of
+its image embeddings {within:.0%} lies within classes, as of the CLIP's own on CIFAR-10, at an
+effective rank of {rank:.0f}; the CLIP's own is {clip_rank:.0f}. Its students are compared with
+those of the teacher above on seeds that one machine made with both
 ([card](results/pacs-clip-space.json)).
 """
 
@@ -43,7 +44,6 @@ def clip_space_section(found: Found, card: Path = CARD) -> Iterator[str]:
         answers=made["answers"],
         within=own["variance_within_classes"],
         rank=own["effective_rank"],
-        clip_within=clip["variance_within_classes"],
         clip_rank=clip["effective_rank"],
         missed=made["variance_of_held_out_answers_not_explained"],
     )

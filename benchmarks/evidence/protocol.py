@@ -59,7 +59,7 @@ DIGITS_AGAIN = "digits-again"
 PACS_AGAIN = "pacs-again"
 """Made by the same command as `pacs` on another kind of processor: other weights."""
 PACS_CLIP_SPACE = "pacs-clip-space"
-"""A network for PACS that was trained towards the answers of a real CLIP."""
+"""The classes that `pacs-again` sees, with what a real CLIP's answers say besides."""
 MODALITY_GAP = "embedded-with-modality-gap"
 """The embedded teacher's answers, moved apart as those of a real CLIP are."""
 SEEDS_OF_TEACHERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
@@ -118,7 +118,7 @@ TEACHERS: Mapping[str, Teacher] = MappingProxyType(
             Teacher(
                 name=PACS_CLIP_SPACE,
                 model="recorded:work/pacs-clip-space",
-                made_by="python -m tools.pacs.train_in_clip_space --real-clip FOLDER",
+                made_by="python -m tools.pacs.record_in_clip_space --real-clip FOLDER",
             ),
             Teacher(
                 name=MODALITY_GAP,

@@ -12,18 +12,22 @@ import pytest
 from student.data.folder.image_folder import discover
 from teacher_server.inference.recorded import RecordedEncoder
 from tests.support.pictures import write_picture
-from tools.pacs.clip_space import Lessons, Vectors, train_tower
-from tools.pacs.lay_out import DOMAINS, is_teachers
+from tools.pacs.clip_space import (
+    AnswersFromFeatures,
+    stretched,
+    unit,
+    weight_for,
+    with_classes,
+)
+from tools.pacs.lay_out import DOMAINS
 from tools.pacs.lay_out import lay_out as lay_out_pacs
 from tools.pacs.real_clip import RealClip
-from tools.pacs.train_in_clip_space import lessons, main, zero_shot
-from tools.train_teacher.recipe import SIZE
+from tools.pacs.record_in_clip_space import class_shares, main, zero_shot
+from tools.train_teacher.folder import save
+from tools.train_teacher.measure import as_dict, embedding_spread
+from tools.train_teacher.train import build
 
 CLASSES = ("dog", "house")
-
-
-def unit(vectors: Vectors) -> Vectors:
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
 
 
 @pytest.fixture
@@ -31,7 +35,11 @@ def source(tmp_path: Path) -> Path:
     """A CLIP's answers of eight numbers, for 24 images and four words."""
     folder, draws = tmp_path / "real", np.random.default_rng(0)
     for number in range(4):
-        write_picture(folder / f"cifar/bought/dog/{number:03}.png", number, size=(32, 32))
+        write_picture(
+            folder / f"cifar/bought/{('dog', 'ship')[number % 2]}/{number:03}.png",
+            number,
+            size=(32, 32),
+        )
     for number in range(20):
         write_picture(folder / f"flickr8k/{number}.png", 10 + number)
     np.savez(
@@ -71,46 +79,72 @@ def test_a_class_without_a_text_of_its_own_is_the_mean_of_texts_that_are_near(so
     assert clip.text("house") == pytest.approx(unit(texts[1:].mean(axis=0)), abs=1e-6)
 
 
-def test_held_out_answers_are_not_trained_on(source: Path, data: Path) -> None:
-    clip, catalogue = RealClip(source), discover(data)
-    held_out = clip.held_out()
-    assert held_out.any()
-    known = lessons(clip, catalogue.items, catalogue.classes)
-    assert len(known.answered) == len(known.answers) == 24 - held_out.sum()
-    assert np.array_equal(known.answers, clip.answers[~held_out])
-    assert len(np.unique(known.groups)) == len(DOMAINS) * len(CLASSES)
+def test_a_linear_relation_is_found_again() -> None:
+    draws = np.random.default_rng(0)
+    features = draws.normal(3, 2, (4000, 5)).astype(np.float32)
+    features[:, 0] *= 100  # the size of a feature does not matter
+    answers = np.asarray(features @ draws.normal(size=(5, 3)) + 1, np.float32)
+    expected = AnswersFromFeatures(features[:3000], answers[:3000])
+    assert expected.not_explained(features[3000:], answers[3000:]) == pytest.approx(4 / 9, abs=0.02)
+    noise = draws.normal(size=(4000, 3)).astype(np.float32)
+    of_noise = AnswersFromFeatures(features[:3000], noise[:3000])
+    assert of_noise.not_explained(features[3000:], noise[3000:]) == pytest.approx(1, abs=0.01)
 
 
-def test_the_tower_comes_nearer_to_the_answers_and_to_the_texts_of_the_labels() -> None:
-    pixels = np.zeros((12, SIZE, SIZE, 3), dtype=np.uint8)
-    pixels[3:6] = pixels[9:] = 255
-    texts = unit(np.random.default_rng(0).normal(1, 1, (2, 8)).astype(np.float32))
-    known = Lessons(
-        answered=pixels[:6],
-        answers=texts[[0, 0, 0, 1, 1, 1]],
-        labelled=pixels[6:],
-        labels=np.array([0, 0, 0, 1, 1, 1]),
-        groups=np.array([0, 0, 0, 1, 1, 1]),
-        texts=texts,
-    )
-    told: list[str] = []
-    tower = train_tower(known, steps=25, batch=6, seed=0, progress=told.append)
-    assert told[0].startswith("step 25/25")
-    assert float(told[0].split()[4]) < 0.8  # the mean of the answers explains nothing: 1
-    assert float(told[0].split()[-1]) < 0.1
-    found = tower.embed(pixels)
-    assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(12), abs=1e-5)
-    again = train_tower(known, steps=25, batch=6, seed=0, progress=told.append)
-    assert np.array_equal(again.embed(pixels), found)
+def test_predictions_are_given_the_variance_of_the_answers() -> None:
+    embeddings = np.random.default_rng(0).normal(2, 0.1, (60, 16)).astype(np.float32)
+    made = stretched(embeddings, 0.5)
+    assert made.var(axis=0).sum() == pytest.approx(0.5, rel=1e-4)
+    assert made.mean(axis=0) == pytest.approx(embeddings.mean(axis=0), abs=1e-5)
 
 
-@pytest.mark.parametrize("labels", [(), ("--without-labels",)])
+def test_an_embedding_is_nearest_to_the_text_of_the_class_that_it_is_given() -> None:
+    draws = np.random.default_rng(0)
+    texts = unit(draws.normal(2, 1, (3, 16)).astype(np.float32))
+    embeddings = draws.normal(2, 1, (60, 16)).astype(np.float32)
+    labels = np.arange(60) % 3
+    shares = np.eye(3, dtype=np.float32)[labels]
+    made = with_classes(embeddings, texts, shares, weight=0.1)
+    assert np.array_equal((made @ texts.T).argmax(axis=1), labels)
+    assert np.linalg.norm(made, axis=1) == pytest.approx(np.ones(60), abs=1e-6)
+    # What is not along the differences of the texts is as it was, but for the length.
+    differences = texts - texts.mean(axis=0)
+    others = np.linalg.svd(differences)[2][2:]
+    assert unit(made @ others.T) == pytest.approx(unit(embeddings @ others.T), abs=1e-5)
+
+
+def test_the_weight_of_the_classes_gives_the_share_of_variance_that_is_asked_for() -> None:
+    draws = np.random.default_rng(0)
+    texts = unit(draws.normal(2, 1, (3, 16)).astype(np.float32))
+    embeddings = draws.normal(2, 1, (60, 16)).astype(np.float32)
+    labels = np.arange(60) % 3
+    shares = np.eye(3, dtype=np.float32)[labels]
+    weight = weight_for(0.6, embeddings, texts, shares, labels)
+    made = with_classes(embeddings, texts, shares, weight=weight)
+    assert embedding_spread(made, labels).within_classes == pytest.approx(0.6, abs=0.001)
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """The folder of a teacher that was not trained at all."""
+    folder = tmp_path / "teacher"
+    save(build().eval(), folder, {"steps": 0})
+    return folder
+
+
+@pytest.mark.parametrize("is_taught", [True, False])
 def test_all_images_are_sold_with_the_clips_own_texts(
-    source: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: tuple[str]
+    source: Path,
+    data: Path,
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_taught: bool,
 ) -> None:
     folder = tmp_path / "recording"
     asked = ["--real-clip", str(source), "--data", str(data), "--out", str(folder)]
-    monkeypatch.setattr(sys, "argv", ["tool", *asked, *labels, "--steps", "2", "--batch", "4"])
+    of_teacher = ["--teacher", str(teacher)] if is_taught else ["--without-teacher"]
+    monkeypatch.setattr(sys, "argv", ["tool", *asked, *of_teacher])
     main()
     encoder, catalogue = RecordedEncoder(folder), discover(data)
     files = [item.path.read_bytes() for item in catalogue.items]
@@ -119,11 +153,11 @@ def test_all_images_are_sold_with_the_clips_own_texts(
     texts = encoder.encode([encoder.prepare_item(prompt) for prompt in prompts])
     assert texts[0] == pytest.approx(RealClip(source).text("dog"), abs=1e-6)
     card = json.loads((folder / "provenance.json").read_text())
-    taught = sum(is_teachers(item) for item in catalogue.items)
-    assert card["labelled_images"] == (0 if labels else taught)
-    counted = zero_shot(catalogue, images, texts)
-    assert card["zero_shot"]["photo"].keys() == counted["photo"].keys()
-    assert set(counted) == set(DOMAINS)
-    assert sum(one.images for by in counted.values() for one in by.values()) == len(files)
+    assert ("teacher" in card) == is_taught
+    assert card["answers"] + card["answers_held_out"] == 24
+    assert card["zero_shot"] == as_dict(zero_shot(catalogue, images, texts))
+    assert card["zero_shot"].keys() == set(DOMAINS)
     assert card["embedding_spread"]["images"] == len(files)
-    assert card["variance_of_held_out_answers_not_explained"] > 0
+    if is_taught:
+        shares = class_shares(teacher, [item.path for item in catalogue.items], catalogue.classes)
+        assert np.array_equal((images @ texts.T).argmax(axis=1), shares.argmax(axis=1))
