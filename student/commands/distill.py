@@ -40,9 +40,9 @@ from student.evaluation.experiment import Point
 from student.evaluation.file_names import student_folder
 from student.evaluation.flat_metrics import flat_metrics
 from student.evaluation.method_choice import (
-    WHAT_AUTO_BUYS,
     bought_with,
     choose_methods,
+    what_auto_buys,
     without_guesses,
 )
 from student.evaluation.parallel import run_experiment
@@ -111,15 +111,17 @@ def run_distill(
         if may_train and options.training.is_auto:
             purchase.check()
             selections = choose_methods(options, scanned, terminal)
+        asked, wanted = bought_with(options, scanned, selections)
         result = replace(
             purchase,
-            options=bought_with(options, selections),
+            options=asked,
+            scanned=wanted,
             stops_at_guesses=bool(selections) and not options.training.compare,
         ).buy()
         figures = {"data": data_figures(scanned)}
         if isinstance(result, Plan):  # a dry run
             if options.training.is_auto:
-                terminal.say(WHAT_AUTO_BUYS)
+                terminal.say(what_auto_buys(options.training))
             say_time_of_trial(options, scanned, terminal)
             return {**figures, "plan": plan_figures(result), "purchase": None, "students": []}
         if options.purchase.part is not None:
@@ -142,12 +144,14 @@ def run_distill(
         for split in scanned.splits:
             if split.targets:
                 terminal.say(f"held out: {', '.join(split.targets)}")
-            own = _share(split, scanned, paid, options, cost_of, whole)
+            selection = selections.get(split.targets)
+            is_solved = selection is not None and selection.is_solved
+            own = _share(split, scanned, paid, options, cost_of, whole, with_images=not is_solved)
             tracking = tracked[split.targets]
             tracking.paid(queries=own.units, cost_micro_usd=own.cost_micro_usd)
             follow = partial(_follow, tracking)
             experiment = run_experiment(
-                split, scanned, paid, options, terminal, follow, selections.get(split.targets), crew
+                split, scanned, paid, options, terminal, follow, selection, crew
             )
             tracking.result(flat_metrics(experiment))
             tracking.close()
@@ -191,12 +195,17 @@ def _share(
     options: Options,
     cost_of: Callable[[Collection[EmbeddingKey]], PurchaseCost],
     whole: Purchase,
+    *,
+    with_images: bool,
 ) -> Purchase:
-    """Returns the share of the purchase that the student of this split is trained from."""
+    """Returns the share of the purchase that the student of this split is made from.
+
+    Without images where none was bought for it: those of other splits are some of its own.
+    """
     keys = split_keys(
         split, scanned.catalogue, options.data, options.purchase.prompts, whole.fingerprint
     )
-    own = _paid_by(cost_of(paid.rows.keys() & keys.keys(split.train)), whole)
+    own = _paid_by(cost_of(paid.rows.keys() & keys.keys(split.train if with_images else ())), whole)
     measured = [
         *_measured(split, scanned, paid),
         *held_out_keys(keys, scanned.catalogue).text_keys(),

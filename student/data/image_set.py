@@ -42,6 +42,15 @@ class ImageSet:
         """The class as a number; -1 without labels."""
         return self.catalogue.classes.index(item.class_name) if item.class_name else -1
 
+    def trained_on_by(self, splits: Iterable[Split]) -> ImageSet:
+        """The same with only those training images that one of these splits trains on."""
+        kept = {item.path for split in splits for item in split.train}
+        rows = [row for row, item in enumerate(self.training) if item.path in kept]
+        if len(rows) == len(self.training):
+            return self
+        training = tuple(self.training[row] for row in rows)
+        return replace(self, training=training, stored=images_of(self.stored, rows))
+
 
 def load_image_set(
     options: DataOptions,

@@ -13,8 +13,9 @@ from student.evaluation.results import AccuracyCount
 from student.evaluation.split_data import bought_embeddings, domains_of, stored_views
 from student.options import Options
 from student.training.backgrounds import background_sentence
-from student.training.methods import METHODS, method_of, reads_images
-from student.training.wrong_answers import DOUBTFUL
+from student.training.dataset import TrainingData
+from student.training.methods import method_of, reads_images
+from student.training.wrong_answers import DOUBTFUL, count_wrong_answers
 
 
 def say_teacher_accuracy(
@@ -23,21 +24,43 @@ def say_teacher_accuracy(
     paid: TeacherEmbeddings,
     options: Options,
     terminal: Terminal,
+    *,
+    num_wrong: int,
 ) -> AccuracyCount | None:
-    """Measures the teacher on the bought images, and prints what it finds before any training."""
+    """Measures the teacher on the bought images, and prints what it finds before any training.
+
+    `num_wrong` of its embeddings are not learnt from.
+    """
     teacher = teacher_accuracy(split, scanned, paid, options)
     if teacher is None:
         return None
     if teacher.interval.high < DOUBTFUL and reads_images(options.training):
-        heeds = METHODS[options.training.method].heeds_doubts
         terminal.warn(
             f"{teacher_sentence(teacher)}: it may not know these images; compare with --method erm "
             "before you buy more"
-            + (". Class texts are learnt from in place of its wrong answers" if heeds else "")
         )
     else:
         terminal.say(teacher_sentence(teacher))
+    if num_wrong:
+        terminal.warn(wrong_answers_sentence(num_wrong))
     return teacher
+
+
+def wrong_answers_sentence(num_wrong: int) -> str:
+    """How many bought embeddings are not learnt from, as a sentence."""
+    return (
+        f"{num_wrong:,} of the bought embeddings are nearer to the text of another class and are "
+        "not learnt from, because the teacher is wrong about most of them"
+    )
+
+
+def wrong_answers(data: TrainingData, options: Options) -> int:
+    """How many of the bought embeddings the method does not learn from, because a teacher that is
+    wrong about most images is wrong about theirs."""
+    method = method_of(options.training.method, options.training)
+    if not method.heeds_doubts or not method.terms_for(options.training).reads_images:
+        return 0
+    return count_wrong_answers(data)
 
 
 def teacher_accuracy(

@@ -9,6 +9,7 @@ from student.data.image_set import ImageSet
 from student.evaluation.processes import Processes
 from student.models.backbone import is_tower
 from student.options import Options
+from student.selection.selection import DISTILLED
 from student.training.clock import RunSize, in_words, time_training
 from student.training.methods import method_of
 
@@ -28,12 +29,15 @@ def say_time_of_trial(options: Options, scanned: ImageSet, terminal: Terminal) -
         training=len(split.train),
         validation=len(split.validation),
     )
+    is_auto = options.training.is_auto
+    if is_auto:  # the slower of its two
+        options = options.changed(method=DISTILLED)
     processes = Processes.of(options.training)
     training = options.training.changed(threads=processes.threads)
     times = [time_training(method_of(name, training), training, size) for name in training.methods]
     seconds = processes.together(times)
-    if training.is_auto:  # one of its two is trained, and the short run takes half as long
-        seconds = max(times) / 2 + (seconds if training.compare else max(times))
+    if is_auto:  # the short run on labels alone has half of the steps
+        seconds += times[0] / 2
     say_time(seconds * len(scanned.splits), options, terminal)
 
 

@@ -11,15 +11,23 @@ from student.data.split import VALIDATION, Split
 from student.evaluation.experiment import Experimenter
 from student.evaluation.file_names import named
 from student.evaluation.results import MethodResult
-from student.options import Options
+from student.options import Options, TrainingOptions
 from student.selection.first_answers import HANDFUL, FirstAnswers
 from student.selection.selection import DISTILLED, PLAIN, SOLVED, Selection, select
 
-WHAT_AUTO_BUYS = (
-    f"auto buys this for {DISTILLED}, unless labels alone turn out to classify {SOLVED:.0%} of "
-    f"source validation correctly: it then trains {PLAIN}, and buys the class texts alone. It buys "
-    f"the first {HANDFUL} images alone, and trains {PLAIN} too if the teacher guesses their classes"
-)
+
+def what_auto_buys(options: TrainingOptions) -> str:
+    """What `--method auto` may leave out of a plan, as a sentence."""
+    solved = (
+        f"auto buys this for {DISTILLED}, unless labels alone turn out to classify {SOLVED:.0%} of "
+        f"source validation correctly: it then trains {PLAIN}, and buys the class texts alone"
+    )
+    if options.compare:
+        return solved
+    return (
+        f"{solved}. It buys the first {HANDFUL} images alone, and trains {PLAIN} too if the "
+        "teacher guesses their classes"
+    )
 
 
 def chosen_options(options: Options, selection: Selection | None) -> Options:
@@ -74,9 +82,14 @@ def far_behind(selection: Selection | None, student: MethodResult) -> Selection 
     return replace(selection, distilled=correct) if selection.is_far_behind(correct) else None
 
 
-def bought_with(options: Options, selections: Mapping[tuple[str, ...], Selection]) -> Options:
-    """The options of a purchase for every split: for the method that reads most of it."""
+def bought_with(
+    options: Options, scanned: ImageSet, selections: Mapping[tuple[str, ...], Selection]
+) -> tuple[Options, ImageSet]:
+    """The options and the images of a purchase for every split: for the method that reads most, and
+    only images of splits whose method reads their embeddings."""
     if not selections:
-        return options
-    reads = any(selection.reads_images for selection in selections.values())
-    return options.changed(method=DISTILLED if reads else PLAIN)
+        return options, scanned
+    reading = [split for split in scanned.splits if selections[split.targets].reads_images]
+    if not reading:
+        return options.changed(method=PLAIN), scanned
+    return options.changed(method=DISTILLED), scanned.trained_on_by(reading)

@@ -22,7 +22,7 @@ from student.data.image_set import ImageSet
 from student.data.split import Split
 from student.distributed.join import Crew
 from student.embeddings.lookup import TeacherEmbeddings
-from student.evaluation.before_training import how_shown, say_teacher_accuracy
+from student.evaluation.before_training import how_shown, say_teacher_accuracy, wrong_answers
 from student.evaluation.child_process import end_with_parent, training_pool
 from student.evaluation.duration import RunClock
 from student.evaluation.embedding_map import embedding_map
@@ -80,17 +80,19 @@ def run_experiment(
     if options.training.is_auto:
         selection = selection or choose_method(split, scanned, options, terminal)
     options = chosen_options(options, selection)
-    teacher = say_teacher_accuracy(split, scanned, paid, options, terminal)
-    if shown := how_shown(split, scanned, options):
-        terminal.say(shown)
+    is_solved = selection is not None and selection.is_solved
     processes = Processes.of(options.training, ranks=crew.ranks.count)
-    clock = RunClock(options, processes, _splits_left(split, scanned), terminal)
     if processes.count > 1:
         options = options.changed(threads=processes.threads)
+    experimenter = Experimenter(split, scanned, paid, options, crew.ranks)
+    num_wrong = wrong_answers(experimenter.data, options)
+    teacher = say_teacher_accuracy(split, scanned, paid, options, terminal, num_wrong=num_wrong)
+    if shown := how_shown(split, scanned, options):
+        terminal.say(shown)
+    clock = RunClock(options, processes, _splits_left(split, scanned), terminal)
     work = SplitWork.of(options, scanned.catalogue, split, paid)
     if processes.count > 1:
         _train_in_parallel(work, terminal, clock, follow, processes.count)
-    experimenter = Experimenter(split, scanned, paid, options, crew.ranks)
 
     def results_of(work: SplitWork) -> list[MethodResult]:
         found: list[MethodResult] = []
@@ -111,12 +113,14 @@ def run_experiment(
         if not any(one.method == selection.chosen for one in results):
             plain = options.changed(method=selection.chosen)
             results += results_of(SplitWork.of(plain, scanned.catalogue, split, paid))
+            shown = how_shown(split, scanned, plain)
         results.sort(key=lambda one: one.method != selection.chosen)
     return Experiment(
         sources=split.sources,
         targets=split.targets,
         num_train=experimenter.data.num_images,
-        num_bought=int(experimenter.data.bought.sum()),
+        num_bought=0 if is_solved else int(experimenter.data.bought.sum()),
+        num_wrong=num_wrong,
         results=tuple(results),
         selection=selection,
         teacher=teacher,

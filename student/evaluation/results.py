@@ -68,10 +68,11 @@ class Purchase:
 class Experiment:
     """The results of all methods on one choice of held-out domains, trained on the same images.
 
-    `selection` says how `--method auto` chose the first of them; `teacher` is the zero-shot
-    accuracy of the teacher itself on the images that were bought; `shown` says whether the images
-    were taken for icons, where the method asks. `map` has the student's embeddings beside the
-    teacher's, where it has any.
+    Of the embeddings that were bought, `num_wrong` were not learnt from, because the teacher is
+    wrong about most images. `selection` says how `--method auto` chose the first of the methods;
+    `teacher` is the zero-shot accuracy of the teacher itself on the images that were bought;
+    `shown` says whether the images were taken for icons, where the method asks. `map` has the
+    student's embeddings beside the teacher's, where it has any.
     """
 
     sources: tuple[str, ...]
@@ -83,6 +84,7 @@ class Experiment:
     teacher: AccuracyCount | None = None
     shown: str = ""
     map: EmbeddingMap | None = None
+    num_wrong: int = 0
 
     @property
     def student(self) -> MethodResult:

@@ -60,9 +60,9 @@ class PurchaseSummary:
     why: the "client budget", the "shared budget" or the "vendor budget" ran out, or the purchase is
     "waiting" for `open_purchases` that cannot be settled yet, because another account made them or
     a request of a killed run may still arrive, or its first answers showed that the "teacher
-    guesses"; `waits_until_ms` (Unix time) is when they can be
-    settled, None if no time can be given. `restored`, `written_off` and `in_doubt` as in
-    `Progress`; `request_milliseconds` and `request_items` as in `RunRecord`.
+    guesses"; `waits_until_ms` (Unix time) is when they can be settled, None if no time can be
+    given. `restored`, `written_off` and `in_doubt` as in `Progress`; `request_milliseconds` and
+    `request_items` as in `RunRecord`.
     """
 
     stop_reason: StopReason

@@ -27,9 +27,12 @@ from student.purchase.teacher_trial import (
     say_first_answers,
 )
 from student.purchase.text_lengths import require_whole_texts
-from student.selection.first_answers import FirstAnswers
+from student.selection.first_answers import HANDFUL, FirstAnswers
 from student.training.methods import METHODS, reads_images
 from student.wires.protocol import Vendor
+
+_MOST_JUDGED = 4 * HANDFUL
+"""Images that are bought at most to have answers to a handful, where a vendor refuses some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,18 +114,38 @@ async def _buy_unless_guessed(
 ) -> tuple[PurchaseSummary, FirstAnswers | None]:
     """Buys the first images, says how the teacher classifies them (zero-shot), and buys the others;
     or returns its answers, where they cannot be told from chance."""
-    first = session.plan(requirements.wanted(handful(rows)))
-    if first.pending:
-        await session.buy(first)
-    found = first_answers(requirements, handful(rows), session.cache)
-    guesses = found if found is not None and found.are_guesses else None
-    if guesses is None:
-        if found is not None and session.parts:
-            say_first_answers(found, session.terminal)
+    guesses, goes_on = await _judged(session, requirements, rows)
+    if goes_on and guesses is None:
         await session.buy(session.plan(requirements.wanted(rows)) if session.parts else whole)
     elif not session.parts:  # all were paid for before; this run is on record all the same
-        await session.buy(first)
+        await session.buy(session.plan(requirements.wanted(handful(rows))))
     return _together(session.parts, whole, session.cache), guesses
+
+
+async def _judged(
+    session: PurchaseSession, requirements: EmbeddingRequirements, rows: Sequence[int]
+) -> tuple[FirstAnswers | None, bool]:
+    """Buys images until there are answers to a handful, and says how the teacher classifies them.
+
+    Returns its answers if they cannot be told from chance, and whether the purchase can go on: not
+    without every class text, nor where something could not be bought.
+    """
+    count, goes_on = HANDFUL, True
+    while True:
+        plan = session.plan(requirements.wanted(rows[:count]))
+        if plan.pending:
+            goes_on = not (await session.buy(plan)).left_out
+        goes_on = goes_on and requirements.has_texts(session.cache)
+        found = first_answers(requirements, rows[:count], session.cache)
+        missing = HANDFUL - (0 if found is None else found.images)
+        if not goes_on or missing <= 0 or count >= min(len(rows), _MOST_JUDGED):
+            break
+        count += missing  # of the first, the vendor has refused so many
+    if found is not None and found.are_guesses:
+        return found, False
+    if found is not None and session.parts:
+        say_first_answers(found, session.terminal)
+    return None, goes_on
 
 
 def _planned(
@@ -172,8 +195,13 @@ async def _buy_in_rounds(
     What a round chooses depends only on the seed and on the answers to the rounds before it: the
     same command, run again, chooses the same images and finds them paid for.
     """
-    rows = list(next(rounds))
+    rows, is_judged, guesses = list(next(rounds)), not stops_at_guesses, None
     while True:
+        if not is_judged and has_handful(rows):
+            is_judged = True
+            guesses, goes_on = await _judged(session, requirements, rows)
+            if not goes_on:
+                break
         plan = session.plan(requirements.wanted(rows))
         # The first purchase also settles what a killed run left open.
         if plan.pending or not session.parts:
@@ -183,15 +211,16 @@ async def _buy_in_rounds(
             summary = await session.buy(plan)
             if summary.left_out or not requirements.has_texts(session.cache):
                 break
-        if stops_at_guesses and has_handful(rows):
-            found = first_answers(requirements, handful(rows), session.cache)
-            if found is not None and found.are_guesses:
-                return _together(session.parts, whole, session.cache), found
         try:
             rows += rounds.send(requirements.answers(rows, session.cache))
         except StopIteration:
             break
-    return _together(session.parts, whole, session.cache), None
+    if not session.parts:
+        await session.buy(session.plan(requirements.wanted(handful(rows))))
+    if not is_judged:  # by fewer than a handful
+        found = first_answers(requirements, rows, session.cache)
+        guesses = found if found is not None and found.are_guesses else None
+    return _together(session.parts, whole, session.cache), guesses
 
 
 def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -> PurchaseSummary:

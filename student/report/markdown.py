@@ -10,7 +10,7 @@ from types import MappingProxyType
 from urllib.parse import quote
 
 from cache.records.money import dollars
-from student.evaluation.before_training import teacher_sentence
+from student.evaluation.before_training import teacher_sentence, wrong_answers_sentence
 from student.evaluation.results import Experiment, Purchase
 from student.options import Options
 from student.report.break_even import Economics
@@ -111,6 +111,8 @@ def _results(experiment: Experiment) -> list[str]:
     if experiment.teacher is not None:
         said = teacher_sentence(experiment.teacher)
         lines += [f"{said[0].upper()}{said[1:]}.", ""]
+    if experiment.num_wrong:
+        lines += [f"{wrong_answers_sentence(experiment.num_wrong)}.", ""]
     if experiment.shown:
         lines += [f"{plain(experiment.shown[0].upper() + experiment.shown[1:])}.", ""]
     lines += [f"## Accuracy, held out: {held_out}", ""]

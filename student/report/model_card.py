@@ -86,9 +86,15 @@ def _metrics(meta: Mapping[str, Any]) -> list[tuple[str, str, str, float]]:
     return found
 
 
+_BY_ANSWERS = {"guesses", "distilled_correct"}
+"""What a selection has that depends on the teacher's answers."""
+
+
 def _summary(meta: Mapping[str, Any]) -> str:
     settings = meta.get("settings", {})
-    chosen = ", chosen on the labelled domains," if meta.get("selection") else ""
+    selection = meta.get("selection", {})
+    by_answers = " and by the teacher's answers" if selection.keys() & _BY_ANSWERS else ""
+    chosen = f", chosen on the labelled domains{by_answers}," if selection else ""
     share = settings.get("wise_ft", 1.0)
     averaged = f" (WiSE-FT, {share:g} of the way)" if share < 1.0 else ""
     return (

@@ -154,6 +154,7 @@ def _meta(
         "train_seconds": round(result.trained.seconds, 1),
         "images_trained_on": experiment.num_train,
         "embeddings_bought": experiment.num_bought,
+        **({"embeddings_not_learnt_from": experiment.num_wrong} if experiment.num_wrong else {}),
         "teacher": {
             "model": purchase.model,
             "fingerprint": purchase.fingerprint,

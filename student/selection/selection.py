@@ -94,8 +94,8 @@ class Selection:
             return (
                 f"auto takes {self.chosen}: {self.guesses.sentence}, where guessing would be right "
                 f"on {self.guesses.by_chance:.0%}: it does not know these images, or the class "
-                "names are not the words for them (classes.csv gives others). No more images are "
-                f"bought; --method {DISTILLED} buys them"
+                "names are not the words for them (classes.csv gives others). Their embeddings are "
+                f"not learnt from, and no more are bought; --method {DISTILLED} does both"
             )
         if self.distilled is not None:
             return (
@@ -106,8 +106,8 @@ class Selection:
         if self.reads_images:
             return f"{found}, below the {SOLVED:.0%} from which no image embedding is bought"
         return (
-            f"{found}, so that these cannot show what image embeddings are worth. None is bought; "
-            f"--method {DISTILLED} buys them"
+            f"{found}, so that these cannot show what image embeddings are worth. None is bought "
+            f"for it; --method {DISTILLED} buys them"
         )
 
 

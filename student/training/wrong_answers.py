@@ -18,6 +18,11 @@ DOUBTFUL: Final = 0.5
 """A teacher whose zero-shot accuracy is surely below this does not know the images."""
 
 
+def count_wrong_answers(data: TrainingData) -> int:
+    """How many bought embeddings `without_wrong_answers` leaves out."""
+    return int(data.bought.sum() - without_wrong_answers(data).bought.sum())
+
+
 def without_wrong_answers(data: TrainingData) -> TrainingData:
     """The data as if the embeddings that are wrong had not been bought, if the teacher is doubtful.
 

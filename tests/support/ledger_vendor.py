@@ -72,7 +72,8 @@ class LedgerVendor:
 
     `faults` are used up one per POST /v1/embeddings and may answer, fail, or call `serve` first.
     `lie` may change the body of an answer after it was charged. An image that starts with `bad` is
-    refused. Without `states_digests` it is a vendor from before the digest of the embeddings.
+    refused, and so is an item that it `refuses`. Without `states_digests` it is a vendor from
+    before the digest of the embeddings.
     """
 
     def __init__(self, *, budget: int = 1000, micro_usd: int = 100) -> None:
@@ -91,6 +92,7 @@ class LedgerVendor:
         self.purged: set[str] = set()
         self.faults: deque[Fault] = deque()
         self.states_digests = True
+        self.refuses: Callable[[dict[str, str]], bool] = lambda item: False
         self.lie: Callable[[dict[str, Any]], object] | None = None
 
     @property
@@ -164,8 +166,9 @@ class LedgerVendor:
         if len(inputs) > self.model["limits"]["max_items"]:
             return problem(413, "batch_too_large")
         for index, item in enumerate(inputs):
-            if base64.b64decode(item.get("image", "")).startswith(b"bad"):
-                return problem(422, "invalid_image", index=index)
+            if base64.b64decode(item.get("image", "")).startswith(b"bad") or self.refuses(item):
+                code = "invalid_image" if "image" in item else "text_too_long"
+                return problem(422, code, index=index)
         remaining = self.budget - self.spent
         needed = self._units(inputs)
         if needed > remaining:

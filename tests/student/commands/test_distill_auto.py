@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from student.commands import distill as command
 from student.commands import distill_purchase
 from student.console import Terminal
 from student.errors import StudentError
+from student.evaluation import before_training
 from student.options import Options
 from student.selection import first_answers, selection
 from student.selection.first_answers import HANDFUL
@@ -57,7 +59,7 @@ def test_nothing_but_class_texts_is_bought_where_labels_alone_leave_no_error(
     vendor, options = LedgerVendor(), auto(pets)
     figures, printed = distilled(options, vendor, monkeypatch)
     assert vendor.spent == TEXTS
-    assert "None is bought; --method vl2v-adip-joint buys them" in printed
+    assert "None is bought for it; --method vl2v-adip-joint buys them" in printed
     assert [one["method"] for one in figures["students"]] == ["erm"]
     meta = json.loads((options.run.out / "meta.json").read_text())
     assert (meta["selection"]["chosen"], meta["queries"]) == ("erm", TEXTS)
@@ -70,6 +72,7 @@ def test_everything_is_bought_where_labels_alone_leave_errors(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(first_answers, "FEWEST", TRAINED_ON)  # the vendor's answers are noise
+    monkeypatch.setattr(before_training, "count_wrong_answers", lambda _: 7)
     vendor, options = LedgerVendor(), auto(pets)
     figures, printed = distilled(options, vendor, monkeypatch)
     assert vendor.spent == TEXTS + TRAINED_ON
@@ -79,6 +82,9 @@ def test_everything_is_bought_where_labels_alone_leave_errors(
     assert [one["method"] for one in figures["students"]] == ["vl2v-adip-joint"]
     meta = json.loads((options.run.out / "meta.json").read_text())
     assert meta["embeddings_bought"] == TRAINED_ON
+    assert meta["embeddings_not_learnt_from"] == 7
+    assert "7 of the bought embeddings are nearer to the text of another class" in printed
+    assert "7 of the bought embeddings are nearer" in (options.run.out / "report.md").read_text()
     assert meta["selection"]["validation_images"] == 32
     with PaidCache.open(options.purchase.cache) as cache:
         assert len(list(cache.runs())) == 2  # the first images, then the others
@@ -95,7 +101,7 @@ def test_the_first_images_alone_are_bought_of_a_teacher_that_guesses(
     assert figures["purchase"]["stop_reason"] == "teacher guesses"
     assert figures["purchase"]["left_out"] == TRAINED_ON - HANDFUL
     assert "auto takes erm: the teacher classifies" in printed
-    assert "No more images are bought; --method vl2v-adip-joint buys them" in printed
+    assert "and no more are bought; --method vl2v-adip-joint does both" in printed
     assert [one["method"] for one in figures["students"]] == ["erm"]
     meta = json.loads((options.run.out / "meta.json").read_text())
     assert (meta["selection"]["chosen"], meta["queries"]) == ("erm", TEXTS + HANDFUL)
@@ -132,6 +138,33 @@ def test_erm_is_the_student_if_the_distilled_one_is_far_behind_labels_alone(
         auto(pets, out=out.parent / "erm").changed(method="erm"), vendor, monkeypatch
     )
     assert figures["students"][0]["scores"] == plain["students"][0]["scores"]
+
+
+def test_images_that_no_student_learns_from_are_not_bought(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_answers, "FEWEST", TRAINED_ON)
+    solved = selection.Selection(images=32, correct=32, steps=3)
+    left = replace(solved, correct=16)
+    choices = {("d0",): solved, ("d1",): left, ("d2",): solved}
+    monkeypatch.setattr(command, "choose_methods", lambda *_: choices)
+    vendor, options = LedgerVendor(), auto(pets).changed(target_domain=[])
+    figures, _ = distilled(options, vendor, monkeypatch)
+    assert vendor.spent == TEXTS + TRAINED_ON  # of d0 and d2, and not of d1
+    assert figures["purchase"]["left_out"] == 0
+    made = {
+        one: json.loads((options.run.out / one / "meta.json").read_text())
+        for one in ("d0", "d1", "d2")
+    }
+    assert {one: meta["method"] for one, meta in made.items()} == {
+        "d0": "erm",
+        "d1": "vl2v-adip-joint",
+        "d2": "erm",
+    }
+    assert made["d1"]["queries"] == TEXTS + TRAINED_ON
+    assert made["d1"]["embeddings_bought"] == TRAINED_ON
+    for one in ("d0", "d2"):
+        assert (made[one]["queries"], made[one]["embeddings_bought"]) == (TEXTS, 0)
 
 
 def test_what_a_plan_refuses_is_refused_before_labels_alone_are_trained_on(

@@ -27,7 +27,8 @@ SAID = f"of the first {HANDFUL} images correctly (zero-shot, 95% interval"
 
 @pytest.fixture
 def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("student.purchase.teacher_trial.HANDFUL", HANDFUL)
+    for module in ("teacher_trial", "rounds"):
+        monkeypatch.setattr(f"student.purchase.{module}.HANDFUL", HANDFUL)
     return write_domains(tmp_path / "pets", domains=4)
 
 
@@ -120,3 +121,51 @@ async def test_a_purchase_stops_at_a_teacher_that_guesses(
         output = await printed(pets, vendor, stops_at_guesses=True, **{"budget": 1_000, **more})
         assert vendor.spent == spent
     assert "left out (teacher guesses)" in output
+
+
+async def test_a_first_round_larger_than_a_handful_waits_for_the_judgement_of_the_first_images(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FirstAnswers, "are_guesses", property(lambda _: True))
+    monkeypatch.setattr("student.acquisition.margin.max", lambda *sizes: HANDFUL + 2, raising=False)
+    vendor, budget = LedgerVendor(), TEXTS + HANDFUL + 1  # ends within the first round
+    output = await printed(pets, vendor, stops_at_guesses=True, budget=budget, selector="margin")
+    assert vendor.spent == TEXTS + HANDFUL
+    assert "left out (teacher guesses)" in output
+
+
+@pytest.mark.parametrize("selector", ["random", "margin"])
+async def test_the_teacher_is_judged_by_a_handful_of_answers_though_the_vendor_refuses_some(
+    selector: str, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    def are_guesses(found: FirstAnswers) -> bool:
+        judged.append(found.images)
+        return True
+
+    monkeypatch.setattr(FirstAnswers, "are_guesses", property(are_guesses))
+    vendor, refused = LedgerVendor(), set[str]()
+
+    def refuses(item: dict[str, str]) -> bool:
+        """The first five images that are sent, whenever they are sent."""
+        if "image" in item and len(refused) < 5:
+            refused.add(item["image"])
+        return item.get("image") in refused
+
+    vendor.refuses = refuses
+    more = {"budget": 1_000, "selector": selector}
+    await printed(pets, vendor, stops_at_guesses=True, **more)
+    assert judged == [HANDFUL]
+    assert vendor.spent == TEXTS + HANDFUL
+    await printed(pets, vendor, stops_at_guesses=True, **more)
+    assert judged == [HANDFUL, HANDFUL]
+    assert vendor.spent == TEXTS + HANDFUL
+
+
+async def test_no_more_images_are_bought_where_a_class_text_is_refused(pets: Path) -> None:
+    vendor = LedgerVendor()
+    vendor.refuses = lambda item: "c0" in item.get("text", "")
+    for _ in range(2):
+        await printed(pets, vendor, stops_at_guesses=True, budget=1_000)
+        assert vendor.spent == TEXTS - 1 + HANDFUL

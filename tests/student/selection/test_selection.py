@@ -123,7 +123,7 @@ def test_the_choice_is_told_in_sentences() -> None:
     taken = Selection(images=200, correct=120, steps=9).explanation
     assert "120 of 200 images of source validation (60.0%)" in taken
     kept = Selection(images=200, correct=200, steps=9).explanation
-    assert "None is bought; --method vl2v-adip-joint buys them" in kept
+    assert "None is bought for it; --method vl2v-adip-joint buys them" in kept
 
 
 def test_both_candidates_are_methods() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from student.options import TrainingOptions
 from student.training.dataset import LabelledImages, TrainingData
 from student.training.run_digest import run_digest
-from student.training.wrong_answers import without_wrong_answers
+from student.training.wrong_answers import count_wrong_answers, without_wrong_answers
 from tests.support.shaded_images import CLASSES, make_data
 from tests.support.training_tasks import task_of
 
@@ -33,6 +33,7 @@ def test_the_right_answers_alone_are_left_of_a_teacher_that_is_wrong_on_most_ima
     data = without_wrong_answers(_wrong_on(MOST))
     assert not data.bought[MOST].any()
     assert data.bought[45:].all()
+    assert count_wrong_answers(_wrong_on(MOST)) == 45
 
 
 def test_a_teacher_that_may_be_right_on_half_of_the_images_is_followed_in_everything() -> None:
@@ -40,6 +41,7 @@ def test_a_teacher_that_may_be_right_on_half_of_the_images_is_followed_in_everyt
     assert without_wrong_answers(data) is data
     perhaps = _wrong_on(slice(0, 36))  # 24 of 60: 40%, and the interval reaches 53%
     assert without_wrong_answers(perhaps) is perhaps
+    assert count_wrong_answers(perhaps) == 0
 
 
 def test_each_view_is_judged_by_its_own_embedding() -> None:
