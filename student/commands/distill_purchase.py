@@ -19,8 +19,8 @@ from student.evaluation.results import Purchase
 from student.options import Options, TrainingOptions
 from student.purchase.cost import purchase_cost
 from student.purchase.plan import Plan
-from student.purchase.progress import PurchaseSummary
-from student.purchase.rounds import PurchaseResult, run_purchase, waiting_advice
+from student.purchase.progress import PurchaseSummary, waiting_advice
+from student.purchase.rounds import PurchaseResult, run_purchase
 from student.purchase.session import ask_for_model
 from student.purchase.sold_network import sold_network
 from student.report.break_even import bulk_milliseconds, request_latency

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from cache.reports.spend import iso_time
 from student.errors import BudgetLimit
 from student.purchase.embedding_requests import EmbeddingRequest
 
-StopReason = BudgetLimit | Literal["complete", "waiting", "teacher guesses"]
+StopReason = BudgetLimit | Literal["complete", "waiting", "teacher guesses", "class text refused"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +61,9 @@ class PurchaseSummary:
     why: the "client budget", the "shared budget" or the "vendor budget" ran out, or the purchase is
     "waiting" for `open_purchases` that cannot be settled yet, because another account made them or
     a request of a killed run may still arrive, or its first answers showed that the "teacher
-    guesses"; `waits_until_ms` (Unix time) is when they can be settled, None if no time can be
-    given. `restored`, `written_off` and `in_doubt` as in `Progress`; `request_milliseconds` and
-    `request_items` as in `RunRecord`.
+    guesses", or a "class text refused" leaves nothing to train; `waits_until_ms` (Unix time) is
+    when they can be settled, None if no time can be given. `restored`, `written_off` and `in_doubt`
+    as in `Progress`; `request_milliseconds` and `request_items` as in `RunRecord`.
     """
 
     stop_reason: StopReason
@@ -82,6 +83,21 @@ class PurchaseSummary:
     waits_until_ms: int | None = None
     request_milliseconds: int | None = None
     request_items: int | None = None
+
+
+def waiting_advice(summary: PurchaseSummary) -> str:
+    """What to do about embeddings that open purchases of other runs ask for."""
+    cause = f"open purchases of other runs ask for {summary.left_out:,} of the embeddings"
+    if summary.waits_until_ms is None:
+        return (
+            f"{cause}: their runs are alive, or were made with another API key; "
+            "`cache-report summary` lists them. Run again when those runs have ended, with that key"
+        )
+    return (
+        f"{cause}, and a request of a killed run may still be on its way; run again in ten "
+        f"minutes, when they can be settled (from {iso_time(summary.waits_until_ms)} on). "
+        "`cache-report summary` lists them"
+    )
 
 
 def silent(_: Progress) -> None:

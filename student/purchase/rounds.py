@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cache.paid_cache import PaidCache
-from cache.reports.spend import iso_time
 from student.acquisition.candidates import AcquisitionRounds
 from student.acquisition.strategies import SELECTORS, order, selector
 from student.console import Terminal
@@ -15,7 +14,7 @@ from student.data.image_set import ImageSet
 from student.options import Options
 from student.purchase.embedding_requests import EmbeddingRequest
 from student.purchase.plan import Plan
-from student.purchase.progress import PurchaseSummary
+from student.purchase.progress import PurchaseSummary, waiting_advice
 from student.purchase.requirements import EmbeddingRequirements, candidates_for
 from student.purchase.run_record import RunLabel, new_run_name
 from student.purchase.session import PurchaseSession, open_session
@@ -228,13 +227,16 @@ def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -
     unfit = {request.key for request in whole.unfit}
     missing = cache.missing([request.key for request in whole.ordered])
     unpaid = [key for key in missing if key not in unfit]
+    left_out = len(set(unpaid) - cache.refused(unpaid).keys())
+    stopped = parts[-1].stop_reason
     return replace(
         parts[-1],
+        stop_reason="class text refused" if left_out and stopped == "complete" else stopped,
         bought=sum(part.bought for part in parts),
         recovered=sum(part.recovered for part in parts),
         cached=whole.already_paid,
         refused=tuple(refused for part in parts for refused in part.refused),
-        left_out=len(set(unpaid) - cache.refused(unpaid).keys()),
+        left_out=left_out,
         units=sum(part.units for part in parts),
         cost_micro_usd=sum(part.cost_micro_usd for part in parts),
         requests=sum(part.requests for part in parts),
@@ -242,21 +244,6 @@ def _together(parts: Sequence[PurchaseSummary], whole: Plan, cache: PaidCache) -
         restored=sum(part.restored for part in parts),
         written_off=sum(part.written_off for part in parts),
         in_doubt=sum(part.in_doubt for part in parts),
-    )
-
-
-def waiting_advice(summary: PurchaseSummary) -> str:
-    """What to do about embeddings that open purchases of other runs ask for."""
-    cause = f"open purchases of other runs ask for {summary.left_out:,} of the embeddings"
-    if summary.waits_until_ms is None:
-        return (
-            f"{cause}: their runs are alive, or were made with another API key; "
-            "`cache-report summary` lists them. Run again when those runs have ended, with that key"
-        )
-    return (
-        f"{cause}, and a request of a killed run may still be on its way; run again in ten "
-        f"minutes, when they can be settled (from {iso_time(summary.waits_until_ms)} on). "
-        "`cache-report summary` lists them"
     )
 
 

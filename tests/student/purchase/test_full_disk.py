@@ -13,7 +13,7 @@ import pytest
 from cache.errors import AnswerNotStored
 from cache.storage import receipts_file
 from student.purchase.journal import ABANDONED_AFTER_MS
-from student.purchase.rounds import waiting_advice
+from student.purchase.progress import waiting_advice
 from tests.support.ledger_vendor import LedgerVendor, problem
 from tests.support.open_purchases import leave_open_purchase
 from tests.support.purchase_setup import PurchaseSetup, client_of

@@ -167,5 +167,6 @@ async def test_no_more_images_are_bought_where_a_class_text_is_refused(pets: Pat
     vendor = LedgerVendor()
     vendor.refuses = lambda item: "c0" in item.get("text", "")
     for _ in range(2):
-        await printed(pets, vendor, stops_at_guesses=True, budget=1_000)
+        output = await printed(pets, vendor, stops_at_guesses=True, budget=1_000)
         assert vendor.spent == TEXTS - 1 + HANDFUL
+        assert "left out (class text refused)" in output
