@@ -48,9 +48,10 @@ def clip_space_section(found: Found, card: Path = CARD) -> Iterator[str]:
         missed=made["variance_of_held_out_answers_not_explained"],
     )
     lines = {line.title: line for line in lines_of(found, tuple(CLIP_SPACE))}
-    erm, joint = lines[NAMES["erm"]], lines[NAMES[JOINT]]
+    erm, own_space = lines[NAMES["erm"]], lines[NAMES[JOINT]]
     of_other = next(line for line in lines_of(found, PACS) if line.title == NAMES[JOINT])
-    other = replace(shared_rows(of_other, joint), title=f"{NAMES[JOINT]}, the teacher above")
+    other = replace(shared_rows(of_other, own_space), title=f"{NAMES[JOINT]}, class names alone")
+    joint = replace(own_space, title=f"{NAMES[JOINT]}, in a real CLIP's space")
     columns = (OTHER_HALF, WHOLE, VALIDATION)
     teacher = lines[NAMES[ZERO_SHOT]]
     yield from [*accuracy_table([erm, other, joint, teacher], columns), ""]

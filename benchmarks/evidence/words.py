@@ -94,7 +94,7 @@ Every method has one query an image at most. *Backgrounds alike* names the optio
 VL2V-ADiP-joint falls back to by itself on photographs: both lines are one method, with the same
 images, seeds and teacher weights, trained on two days from embeddings that were computed anew.
 What lies between them is not the method's ([experiments](experiments.md)). ERM and
-VL2V-ADiP-joint have seeds 3 to 5 besides, from a teacher that the same command made on another kind
+VL2V-ADiP-joint have later seeds besides, from a teacher that the same command made on another kind
 of processor: other weights, and another draw of the teacher.
 """
 CIFAR_TEXT = """\
