@@ -9,7 +9,7 @@ from cache.records.embedding_key import EmbeddingKey
 from student.acquisition.candidates import Answers, Candidates
 from student.acquisition.strategies import SELECTORS, order
 from student.bench.constants import ZERO_SHOT
-from student.bench.run import Grid, Run, asks_texts, options_of
+from student.bench.run import Grid, Run, asks_texts, known_method, options_of, resolved
 from student.console import Terminal
 from student.data.folder.image_folder import Catalogue, Item, discover
 from student.data.image_set import ImageSet, render_views, rows_by_path
@@ -137,11 +137,14 @@ def keys_read(
 ) -> list[EmbeddingKey]:
     """Returns the keys of the embeddings that this run reads if it buys these images.
 
-    Text keys are left out if its method reads no text embeddings.
+    Text keys are left out if its method reads no text embeddings, and image keys if it reads none
+    with these options.
     """
     keys = run_keys(run, base, dataset, fingerprint)
     if run.method == ZERO_SHOT:
         items = tested(dataset.split_of(run))
+    elif not known_method(run.method).terms_for(resolved(run, base)).reads_images:
+        items = []
     return keys.keys(items) if asks_texts(run.method) else keys.image_keys(items)
 
 

@@ -143,13 +143,13 @@ class _BenchPurchase:
             session.show(plan, heading, data=base.data.data)
             await require_whole_texts(vendor, plan)
             session.require_room(plan, base.run.out)
-            if base.run.dry_run:
-                return None
             if plan.left_out:
                 needed = plan.units_of((*plan.to_buy, *plan.left_out))
                 raise PlanExceedsBudget(
                     needed=needed, remaining=plan.remaining, limited_by=plan.limited_by
                 )
+            if base.run.dry_run:
+                return None
             session.require_obtainable(plan.in_open_purchases)
             await session.buy(plan)
         paid = self._on_hand(plan, teacher)

@@ -113,8 +113,7 @@ def asks_texts(method: str) -> bool:
     """Whether the method reads class text embeddings, and therefore needs a teacher."""
     if method == ZERO_SHOT:
         return True
-    chosen = known_method(method)
-    return chosen.head != "class" or chosen.terms.kd > 0
+    return known_method(method).asks_teacher
 
 
 def options_of(run: Run, base: Options) -> Options:

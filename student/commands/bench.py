@@ -10,10 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from student.commands.bench_options import ONE_QUERY, OUT, parser
 from student.console import Terminal, terminal
-from student.errors import BadInput
+from student.errors import BadInput, TrainingError
 from student.options import Options
 from student.options.purchase import api_key
 from student.options.read import read_options
+from student.options.training import AUTO_METHODS
 
 
 def main(arguments: list[str]) -> int:
@@ -62,17 +63,23 @@ def run_bench(
         )
 
     rows = options.run.out / "rows.jsonl"
-    run_grid(
-        grid,
-        rows,
-        endpoints=endpoint_for,
-        processes=own.processes,
-        source=Source(command=command, commit=_version()),
-        terminal=terminal,
-    )
-    if not options.run.dry_run:
+    failed: TrainingError | None = None
+    try:
+        run_grid(
+            grid,
+            rows,
+            endpoints=endpoint_for,
+            processes=own.processes,
+            source=Source(command=command, commit=_version()),
+            terminal=terminal,
+        )
+    except TrainingError as error:  # the report says which runs it lacks
+        failed = error
+    if not options.run.dry_run and rows.exists():
         page = write_report(grid, rows, options.run.out)
         terminal.say(f"wrote {rows} and {page}")
+    if failed is not None:
+        raise failed
 
 
 def _options(arguments: Sequence[str]) -> Options:
@@ -86,9 +93,15 @@ def _options(arguments: Sequence[str]) -> Options:
         message = "a bench is not tracked: leave out --track. Nothing was bought"
         raise BadInput(message)
     defaults = {"out": OUT, "method": ONE_QUERY}
-    return options.changed(
+    options = options.changed(
         **{name: value for name, value in defaults.items() if name not in options.named}
     )
+    if options.training.is_auto:
+        message = "a bench trains the methods that are named to it, and auto is a choice between "
+        message += f"{' and '.join(AUTO_METHODS)}: name one of them with --method, for --shares. "
+        message += "Nothing was bought"
+        raise BadInput(message)
+    return options
 
 
 def _version() -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from student.bench.constants import ZERO_SHOT
 from student.options.renamed_options import current_method
+from student.options.training import AUTO_METHODS
 from student.training.methods import METHODS
 
 ONE_QUERY = "vl2v-adip-1q"
-METHODS_COMPARED = ("erm", "kd", "vl2v-adip", ONE_QUERY)
+METHODS_COMPARED = ("erm", "kd", "vl2v-adip", ONE_QUERY, AUTO_METHODS[-1])
 OUT = Path("runs/bench")
 
 

@@ -37,7 +37,7 @@ from student.embeddings.lookup import TeacherEmbeddings
 from student.errors import BadInput
 from student.evaluation.duration import say_time_of_trial
 from student.evaluation.experiment import Point
-from student.evaluation.file_names import student_folder
+from student.evaluation.file_names import require_no_other_student, student_folder
 from student.evaluation.flat_metrics import flat_metrics
 from student.evaluation.method_choice import (
     bought_with,
@@ -93,6 +93,7 @@ def run_distill(
     ask(options, _students(options), key, terminal)
     scanned = load_image_set(options.data, options.run, terminal)
     require_rows_for_all(options, scanned.splits, crew.ranks.count)
+    require_no_other_student(options.run.out, of=len(scanned.splits))
     require_room(options.run.out, _COPIES * weight_bytes * len(scanned.splits), "--out")
     with (
         PaidCache.open(options.purchase.cache) as cache,

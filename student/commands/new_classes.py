@@ -156,6 +156,12 @@ def with_classes(
         **wire,
     }
     purchase = build(PurchaseOptions, {k: v for k, v in given.items() if v is not None})
+    if options.cache is None and not (purchase.cache / DATABASE).is_file():
+        message = (
+            f"there is no cache in {purchase.cache}, where this student's was: name it with "
+            "--cache, or a new folder, in which every prompt is bought. Nothing was bought"
+        )
+        raise BadInput(message)
     new = NewClasses(trained=trained, classes=tuple(classes), options=purchase)
     missing = new.missing()
     if missing:

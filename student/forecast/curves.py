@@ -16,6 +16,7 @@ from student.errors import BadInput
 from student.forecast.power_law import LEAST_LEVELS, Forecast, Point, forecast
 from student.options.options import NOT_IDENTIFYING
 from student.options.renamed_options import renamed_method, renamed_options
+from student.training.stored_names import LATER_DEFAULTS
 
 META = "meta.json"
 # Runs with the same budget differ slightly in queries: repeated images are free, and in
@@ -29,6 +30,7 @@ _ADDED_LATER: Mapping[str, object] = {
     "unlabelled": False,
     "measured_images": 200,
     "hold_out_classes": [],
+    **LATER_DEFAULTS,
 }
 
 

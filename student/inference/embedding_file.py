@@ -27,6 +27,18 @@ def require_writer(out: Path) -> None:
         raise BadInput(message)
 
 
+def _require_names(out: Path, images: Sequence[Path]) -> None:
+    """Raises BadInput if the file cannot hold the names of these images."""
+    if out.suffix != ".parquet":
+        return
+    for path in images:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            message = f"{out}: Parquet takes names in UTF-8 alone: rename {path}, or use .npy"
+            raise BadInput(message) from error
+
+
 def write_embeddings(
     student: TrainedStudent,
     images: Sequence[Path],
@@ -38,8 +50,10 @@ def write_embeddings(
 
     A `.npy` file is float32 (N, D), and the `.json` file of the same name lists the image of each
     row. A `.parquet` file has the columns `image` and `embedding`. An existing file is
-    replaced in one step. Raises BadInput for a student without a projection.
+    replaced in one step. Raises BadInput for a student without a projection, and for a name that is
+    not UTF-8 where Parquet is written.
     """
+    _require_names(out, images)
     read: list[Path] = []
     chunks = [np.zeros((0, student.dim), dtype=np.float32)]
     for start in range(0, len(images), _CHUNK):

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cache.records.money import dollars
+from student.options.renamed_options import renamed_method
 from student.report.calibration import CAVEAT
 from student.report.calibration import EXPLANATION as CALIBRATION
 from student.report.markdown import plain, plain_table
 from student.report.retrieval import EXPLANATION as RETRIEVAL
+from student.training.methods import METHODS
 
 TERMS = (
     "Its targets are a vendor's answers. The terms of use of many vendors forbid training a model "
@@ -32,13 +34,22 @@ def model_card(meta: Mapping[str, Any], *, library: str = "timm", usage: str | N
     output folder of a run is used.
     """
     settings = meta.get("settings", {})
-    name = f"{settings.get('backbone', 'student')} distilled from {_teacher(meta)['model']}"
+    backbone, is_distilled = settings.get("backbone", "student"), _is_distilled(meta)
+    made = f"distilled from {_teacher(meta)['model']}" if is_distilled else "trained on labels"
+    name = f"{backbone} {made}"
     lines = [*_front_matter(meta, name, library), "", f"# {plain(name)}", ""]
     lines += [_summary(meta), "", *_results(meta), *_costs(meta), ""]
     lines += ["## Limits", "", _limits(meta), ""]
-    lines += ["## Terms of the vendor", "", TERMS, ""]
+    if is_distilled:
+        lines += ["## Terms of the vendor", "", TERMS, ""]
     use = usage or "Use it with `distill-client predict --student FOLDER IMAGE…`, or `embed`"
     return "\n".join([*lines, "## Use", "", f"{use}; no vendor is needed.", ""])
+
+
+def _is_distilled(meta: Mapping[str, Any]) -> bool:
+    """Whether the method learns from a teacher's embeddings, of images or of class texts."""
+    method = METHODS.get(renamed_method(meta.get("method", "")))
+    return method is None or method.asks_teacher
 
 
 def _teacher(meta: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -48,9 +59,12 @@ def _teacher(meta: Mapping[str, Any]) -> Mapping[str, Any]:
 def _front_matter(meta: Mapping[str, Any], name: str, library: str) -> list[str]:
     """YAML; every text is in double quotes, with the escapes of JSON, which YAML shares."""
     task = "image-classification" if meta.get("classes") else "image-feature-extraction"
-    lines = ["---", f"library_name: {library}", f"pipeline_tag: {task}", "license: other"]
-    lines += ["license_name: see-the-terms-of-the-vendor", "tags:"]
-    lines += ["- knowledge-distillation", "- clip", TAG]
+    lines = ["---", f"library_name: {library}", f"pipeline_tag: {task}"]
+    if _is_distilled(meta):
+        lines += ["license: other", "license_name: see-the-terms-of-the-vendor", "tags:"]
+        lines += ["- knowledge-distillation", "- clip", TAG]
+    else:
+        lines += ["license: unknown", "tags:", TAG]
     metrics = list(_metrics(meta))
     if metrics:
         lines += ["model-index:", f"- name: {_quoted(name)}", "  results:"]
@@ -94,7 +108,8 @@ def _summary(meta: Mapping[str, Any]) -> str:
     settings = meta.get("settings", {})
     selection = meta.get("selection", {})
     by_answers = " and by the teacher's answers" if selection.keys() & _BY_ANSWERS else ""
-    chosen = f", chosen on the labelled domains{by_answers}," if selection else ""
+    is_chosen = selection.get("chosen") == meta.get("method", _UNKNOWN)
+    chosen = f", chosen on the labelled domains{by_answers}" if is_chosen else ""
     share = settings.get("wise_ft", 1.0)
     averaged = f" (WiSE-FT, {share:g} of the way)" if share < 1.0 else ""
     return (

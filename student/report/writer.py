@@ -86,8 +86,10 @@ def write_artefacts(
     replace_file(out / "report.html", page.encode())
     terminal.heading("spend")
     terminal.markdown(spend)
+    folders = [student_folder(out, one.targets, of=len(experiments)) for one in experiments]
     terminal.say(
-        f"wrote {out}/student.safetensors, meta.json, MODEL_CARD.md, report.md, report.html"
+        f"wrote {out}/report.md and report.html; student.safetensors, meta.json and MODEL_CARD.md "
+        f"of each student are in {', '.join(map(str, folders))}"
     )
 
 

@@ -104,6 +104,11 @@ class Method:
         """Whether it can use image embeddings at all, with any options but an lmd of 0."""
         return self.shares_lmd or self.terms.reads_images
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether it reads any embedding at all, of an image or of a class text."""
+        return self.head != "class" or self.terms.kd > 0
+
     def terms_for(self, options: TrainingOptions) -> LossWeights:
         """The weights of the loss terms, with those that lmd decides."""
         if not self.shares_lmd:

@@ -73,7 +73,7 @@ def html_report(
         size=options.data.image_size,
         seed=options.run.seed,
         not_tracked=not_tracked,
-        method=experiments[0].student.method,
+        method=", ".join(dict.fromkeys(one.student.method for one in experiments)),
         teacher=purchase.model,
         fingerprint=purchase.fingerprint,
         queries=f"{purchase.units:,}",

@@ -47,6 +47,19 @@ def test_the_embedded_model_gives_a_warning(pets: Path) -> None:
     assert vendor.spent == 0
 
 
+def test_nothing_is_bought_for_a_method_that_reads_no_image_with_these_options(
+    pets: Path,
+) -> None:
+    vendor = LedgerVendor()
+    printed_by(grid(pets, [run("vl2v-adip")], lmd=0.0), vendor)
+    assert vendor.spent == 2  # the class texts
+
+
+def test_a_dry_run_refuses_a_budget_that_the_bench_refuses(pets: Path) -> None:
+    with pytest.raises(PlanExceedsBudget):
+        printed_by(grid(pets, [run()], dry_run=True, budget=5), LedgerVendor())
+
+
 def test_the_time_of_the_training_is_said_in_a_dry_run_and_after_the_first_runs(
     pets: Path,
 ) -> None:

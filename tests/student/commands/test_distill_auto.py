@@ -15,7 +15,7 @@ from cache.paid_cache import PaidCache
 from student.commands import distill as command
 from student.commands import distill_purchase
 from student.console import Terminal
-from student.errors import StudentError
+from student.errors import BadInput, StudentError
 from student.evaluation import before_training
 from student.options import Options
 from student.selection import first_answers, selection
@@ -165,6 +165,18 @@ def test_images_that_no_student_learns_from_are_not_bought(
     assert made["d1"]["embeddings_bought"] == TRAINED_ON
     for one in ("d0", "d2"):
         assert (made[one]["queries"], made[one]["embeddings_bought"]) == (TEXTS, 0)
+
+
+def test_several_students_are_not_written_below_the_student_of_another_run(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "SOLVED", 0.0)
+    vendor, options = LedgerVendor(), auto(pets)
+    _, printed = distilled(options, vendor, monkeypatch)
+    assert f"of each student are in {options.run.out}" in printed
+    with pytest.raises(BadInput, match=r"has the student of another run.*Nothing was bought"):
+        distilled(options.changed(target_domain=[]), vendor, monkeypatch)
+    assert vendor.spent == TEXTS
 
 
 def test_what_a_plan_refuses_is_refused_before_labels_alone_are_trained_on(

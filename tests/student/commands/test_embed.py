@@ -53,6 +53,17 @@ def test_parquet_holds_the_same_embeddings_with_their_images(
     assert np.array_equal(np.array(table["embedding"].to_pylist(), np.float32), expected)
 
 
+def test_a_name_that_parquet_cannot_hold_is_refused_before_an_image_is_read(
+    tmp_path: Path, asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "e.parquet"
+    assert main([*asked, "caf\udce9.png", "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "Parquet takes names in UTF-8 alone: rename caf" in said
+    assert "bad.png" not in said
+    assert not out.exists()
+
+
 def test_a_name_of_another_kind_is_refused_and_nothing_is_written(
     tmp_path: Path, asked: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

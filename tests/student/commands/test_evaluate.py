@@ -97,12 +97,55 @@ def test_a_folder_without_a_class_of_the_student_is_refused(
     assert "it has the classes yak, zebra, and the student a, b, c" in capsys.readouterr().err
 
 
-def test_new_classes_need_a_budget(
-    student: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def of_teacher(student: Path) -> Path:
+    """The student, with the teacher that its meta.json names."""
     meta = json.loads((student / "meta.json").read_text())
     meta["teacher"] = {"fingerprint": "sha256:" + "0" * 64, "model": "m"}
     (student / "meta.json").write_text(json.dumps(meta))
-    asked = ["evaluate", "--student", str(student), "--data", str(data), "--new-classes"]
+    return student
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """Images of classes that the student does not know."""
+    for name in ("yak", "zebra"):
+        write_picture(tmp_path / "others" / name / "0.png", 0)
+    return tmp_path / "others"
+
+
+def test_new_classes_need_a_budget(
+    of_teacher: Path, others: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["evaluate", "--student", str(of_teacher), "--data", str(others), "--new-classes"]
     assert main([*asked, "--cache", str(tmp_path / "none")]) == 2
-    assert "3 prompts are not in" in capsys.readouterr().err
+    assert "2 prompts are not in" in capsys.readouterr().err
+
+
+def test_a_cache_that_is_not_there_is_not_made_anew_unless_it_is_named(
+    of_teacher: Path,
+    others: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the cache of the student was another folder's paid-cache
+    asked = ["evaluate", "--student", str(of_teacher), "--data", str(others), "--new-classes"]
+    for more in (["--budget", "10"], ["--dry-run"]):
+        assert main([*asked, *more]) == 2
+        assert (
+            "there is no cache in paid-cache, where this student's was" in capsys.readouterr().err
+        )
+    assert not (tmp_path / "paid-cache").exists()
+
+
+def test_the_classes_that_the_student_was_trained_on_are_no_new_ones(
+    of_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate("abc"):
+        write_picture(tmp_path / "same" / name / "0.png", number)
+    asked = ["evaluate", "--student", str(of_teacher), "--data", str(tmp_path / "same"), "--json"]
+    assert main(asked) == 0
+    measured = capsys.readouterr()
+    assert main([*asked, "--new-classes"]) == 0
+    assert capsys.readouterr() == measured

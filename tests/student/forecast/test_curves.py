@@ -11,6 +11,7 @@ from student.bench.rows import add_row
 from student.cli import main
 from student.data.split import VALIDATION
 from student.forecast.curves import read_curves
+from student.training.stored_names import LATER_DEFAULTS
 from tests.support.measured_curves import FULL, LEVELS, TRUTH, row, run_folder
 
 
@@ -117,6 +118,16 @@ def test_output_folders_of_runs_are_read(
     (printed,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (printed["queries"], printed["selector"], printed["views"]) == (2000, "herding", 2)
     assert len(printed["held_back"]) == 1
+
+
+def test_runs_of_before_an_option_and_of_today_are_on_one_curve(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [run_folder(tmp_path, budget) for budget in (27, 300, 1000)]
+    meta = json.loads((folders[-1] / "meta.json").read_text())
+    meta["settings"] |= LATER_DEFAULTS
+    (folders[-1] / "meta.json").write_text(json.dumps(meta))
+    assert main(["forecast", *map(str, folders)]) == 0
 
 
 def test_seeds_of_one_budget_are_one_level_though_the_repeats_of_each_differ(

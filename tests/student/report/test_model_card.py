@@ -85,6 +85,23 @@ def test_the_card_says_what_was_paid_to_whom_and_warns_of_the_vendors_terms() ->
         assert said in text
 
 
+@pytest.mark.parametrize("method", ["erm", "lp-ft", "linear-probe"])
+def test_a_student_of_labels_alone_is_not_called_distilled(method: str) -> None:
+    text = model_card({**META, "method": method, "embeddings_bought": 0})
+    assert "# test_vit trained on labels" in text
+    assert "distill" not in text.split("## Use")[0]
+    assert "Terms of the vendor" not in text
+    data = read(text)
+    assert (data.license, data.tags) == ("unknown", ["rented-teacher"])
+
+
+def test_only_the_student_that_was_chosen_is_said_to_be_chosen() -> None:
+    chosen = {**META, "method": "erm", "selection": {"chosen": "erm", "guesses": {}}}
+    said = "Method `erm`, chosen on the labelled domains and by the teacher's answers, 20 images"
+    assert said in model_card(chosen)
+    assert "chosen" not in model_card({**chosen, "method": "vl2v-adip-joint"})
+
+
 def test_a_student_without_classes_has_a_card_of_its_retrieval() -> None:
     card = model_card(RETRIEVED)
     assert read(card).pipeline_tag == "image-feature-extraction"
