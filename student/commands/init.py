@@ -84,8 +84,14 @@ def _answers(options: argparse.Namespace) -> dict[str, object]:
     if unknown := [name for name in held_out if name not in catalogue.domains]:
         message = f"no domain {', '.join(unknown)} in {data}; there are {domains}"
         raise BadInput(message)
+    if set(held_out) == set(catalogue.domains):
+        message = "every domain is held out: name fewer --target-domain"
+        raise BadInput(message)
     vendor = options.vendor or _asked("Base URL of the vendor", _DEFAULT_URL)
     budget = options.budget
+    if budget is not None and budget < 0:
+        message = f"a budget is a whole number of queries, not {budget}"
+        raise BadInput(message)
     if budget is None:
         # One query for each image and each class is what the quick preset asks for.
         advised = len(catalogue.items) + len(catalogue.classes)

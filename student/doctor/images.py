@@ -63,6 +63,13 @@ def _held_out(options: Options, catalogue: Catalogue) -> Iterator[Finding]:
             detail=f"there is no domain {listed(unknown)}",
             fix=f"the domains are {listed(catalogue.domains, most=20)}",
         )
+    elif {*map(catalogue.domain, options.data.target_domain)} == set(catalogue.domains):
+        yield Finding(
+            level="error",
+            subject="held-out domains",
+            detail="every domain is held out, and none is left to train on",
+            fix="name fewer --target-domain",
+        )
     if len(catalogue.domains) == 1:
         yield warning(
             "held-out domains",

@@ -97,6 +97,8 @@ def test_elsewhere_it_takes_defaults_and_a_budget_of_one_query_for_each_image_an
     [
         (("--target-domain", "painting"), "no domain painting"),
         (("--data", "/nowhere"), "no data folder /nowhere"),
+        (("--target-domain", "photo", "--target-domain", "sketch"), "every domain is held out"),
+        (("--target-domain", "photo", "--budget", "-5"), "a whole number of queries, not -5"),
     ],
 )
 def test_what_cannot_be_used_is_refused_and_no_file_is_written(
