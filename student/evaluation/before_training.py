@@ -50,13 +50,13 @@ def wrong_answers_sentence(num_wrong: int) -> str:
     """How many bought embeddings are not learnt from, as a sentence."""
     return (
         f"{num_wrong:,} of the bought embeddings are nearer to the text of another class and are "
-        "not learnt from, because the teacher is wrong about most of them"
+        "not learnt from, because the teacher is wrong about most images of their domain"
     )
 
 
 def wrong_answers(data: TrainingData, options: Options) -> int:
-    """How many of the bought embeddings the method does not learn from, because a teacher that is
-    wrong about most images is wrong about theirs."""
+    """How many of the bought embeddings the method does not learn from: the wrong ones of domains
+    of which the teacher is wrong about most images."""
     method = method_of(options.training.method, options.training)
     if not method.heeds_doubts or not method.terms_for(options.training).reads_images:
         return 0

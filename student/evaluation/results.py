@@ -69,10 +69,10 @@ class Experiment:
     """The results of all methods on one choice of held-out domains, trained on the same images.
 
     Of the embeddings that were bought, `num_wrong` were not learnt from, because the teacher is
-    wrong about most images. `selection` says how `--method auto` chose the first of the methods;
-    `teacher` is the zero-shot accuracy of the teacher itself on the images that were bought;
-    `shown` says whether the images were taken for icons, where the method asks. `map` has the
-    student's embeddings beside the teacher's, where it has any.
+    wrong about most images of their domain. `selection` says how `--method auto` chose the first of
+    the methods; `teacher` is the zero-shot accuracy of the teacher itself on the images that were
+    bought; `shown` says whether the images were taken for icons, where the method asks. `map` has
+    the student's embeddings beside the teacher's, where it has any.
     """
 
     sources: tuple[str, ...]

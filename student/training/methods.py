@@ -58,7 +58,8 @@ class Method:
 
     With `shares_lmd` the image and text cosines weigh lmd and 1 - lmd. `overrides` are options that
     the method sets itself: they win over those of a run, unless it `yields` them. With
-    `heeds_doubts` it learns from the right answers alone of a teacher that is wrong on most images.
+    `heeds_doubts` it learns from the right answers alone of a domain in which the teacher is wrong
+    on most images.
     """
 
     name: str

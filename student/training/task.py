@@ -39,7 +39,8 @@ class TrainingTask:
         embeddings and with text targets.
 
         Settings for images on a plain background are unset unless all domains are of such images.
-        What a doubtful teacher answers wrongly counts as not bought, where the method heeds that.
+        What the teacher answers wrongly of a domain that it does not know counts as not bought,
+        where the method heeds that.
 
         Raises DataError if shapes or labels do not fit, BadInput if there is nothing to learn from.
         """

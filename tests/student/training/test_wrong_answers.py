@@ -1,4 +1,4 @@
-"""Of a teacher that is wrong on most images, a student learns from the right answers alone."""
+"""Of domains that the teacher does not know, a student learns from the right answers alone."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ def test_a_teacher_that_may_be_right_on_half_of_the_images_is_followed_in_everyt
     perhaps = _wrong_on(slice(0, 36))  # 24 of 60: 40%, and the interval reaches 53%
     assert without_wrong_answers(perhaps) is perhaps
     assert count_wrong_answers(perhaps) == 0
+
+
+def test_a_domain_that_the_teacher_does_not_know_is_told_from_one_that_it_knows() -> None:
+    of_unknown, of_known = np.arange(1, IMAGES, 2), np.arange(0, IMAGES, 2)
+    data = _wrong_on(np.array([*of_unknown[:25], *of_known[:5]]))
+    assert set(data.domains[of_unknown]) == {1}
+    found = without_wrong_answers(data)
+    assert found.bought[of_known].all()  # its five wrong answers as well
+    assert not found.bought[of_unknown[:25]].any()
+    assert found.bought[of_unknown[25:]].all()
+    assert count_wrong_answers(data) == 25
 
 
 def test_each_view_is_judged_by_its_own_embedding() -> None:
