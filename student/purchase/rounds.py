@@ -127,13 +127,14 @@ async def _judged(
     """Buys images until there are answers to a handful, and says how the teacher classifies them.
 
     Returns its answers if they cannot be told from chance, and whether the purchase can go on: not
-    without every class text, nor where something could not be bought.
+    without every class text, nor where the budget is spent.
     """
     count, goes_on = HANDFUL, True
     while True:
         plan = session.plan(requirements.wanted(rows[:count]))
         if plan.pending:
-            goes_on = not (await session.buy(plan)).left_out
+            summary = await session.buy(plan)
+            goes_on = not summary.left_out or summary.stop_reason == "waiting"
         goes_on = goes_on and requirements.has_texts(session.cache)
         found = first_answers(requirements, rows[:count], session.cache)
         missing = HANDFUL - (0 if found is None else found.images)

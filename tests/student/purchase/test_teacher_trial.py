@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -11,12 +12,13 @@ import httpx
 import pytest
 from rich.console import Console
 
-from cache.paid_cache import PaidCache
+from cache.paid_cache import Intent, PaidCache
 from student.console import Terminal, quiet
 from student.data.image_set import load_image_set
+from student.embeddings.keys import original_key
 from student.purchase.rounds import run_purchase
 from student.selection.first_answers import FirstAnswers
-from tests.support.client_purchases import TEXTS, run_options
+from tests.support.client_purchases import IMAGES, TEXTS, run_options
 from tests.support.ledger_vendor import LedgerVendor
 from tests.support.pictures import write_domains
 from tests.support.purchase_setup import client_of
@@ -161,6 +163,24 @@ async def test_the_teacher_is_judged_by_a_handful_of_answers_though_the_vendor_r
     await printed(pets, vendor, stops_at_guesses=True, **more)
     assert judged == [HANDFUL, HANDFUL]
     assert vendor.spent == TEXTS + HANDFUL
+
+
+async def test_images_that_another_run_asks_for_do_not_end_the_purchase_of_the_others(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FirstAnswers, "are_guesses", property(lambda _: False))
+    vendor, options = LedgerVendor(), run_options(pets)
+    held = load_image_set(options.data, options.run, quiet()).training[: IMAGES // 2]
+    keys = tuple(original_key(vendor.model["fingerprint"], item) for item in held)
+    with PaidCache.open(options.purchase.cache) as cache:
+        now_ms = int(time.time() * 1000)
+        intent = Intent(
+            idempotency_key="0" * 64, keys=keys, units=len(keys), run="killed", created_ms=now_ms
+        )
+        cache.reserve(intent, budget=1_000)
+    output = await printed(pets, vendor, stops_at_guesses=True, budget=1_000)
+    assert vendor.spent == TEXTS + IMAGES - len(keys)
+    assert f"{len(keys)} left out (waiting)" in output
 
 
 async def test_no_more_images_are_bought_where_a_class_text_is_refused(pets: Path) -> None:
