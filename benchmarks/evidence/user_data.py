@@ -82,6 +82,26 @@ def _teacher(dataset: str, method: str, options: tuple[tuple[str, Option], ...],
     return PACS_AGAIN if seed in MORE_SEEDS else "pacs"
 
 
+def _run(
+    dataset: str,
+    method: str,
+    seed: int,
+    teacher: str,
+    options: tuple[tuple[str, Option], ...] = (),
+) -> Run:
+    """A run that holds out what the data set keeps for that."""
+    return normalised(
+        Run(
+            dataset=dataset,
+            targets=held_out(dataset),
+            seed=seed,
+            method=method,
+            teacher=teacher,
+            options=options,
+        )
+    )
+
+
 def runs_on(dataset: str, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
     """Every method, and the teacher itself where its vendor can answer for the test images.
 
@@ -91,16 +111,7 @@ def runs_on(dataset: str, seeds: Sequence[int] = SEEDS) -> tuple[Run, ...]:
     others = (*LINES[3:], *TRIED, *(() if is_recorded else ((ZERO_SHOT, ()),)))
     parts = ((LINES[:3], seeds), (LINES[:2], MORE_SEEDS), (others, seeds))
     return tuple(
-        normalised(
-            Run(
-                dataset=dataset,
-                targets=held_out(dataset),
-                seed=seed,
-                method=method,
-                teacher=_teacher(dataset, method, options, seed),
-                options=options,
-            )
-        )
+        _run(dataset, method, seed, _teacher(dataset, method, options, seed), options)
         for part, its_seeds in parts
         for seed in its_seeds
         for method, options in part
@@ -111,15 +122,7 @@ def runs_in_clip_space(dataset: str, seeds: Sequence[int] = MORE_SEEDS) -> tuple
     """ERM and the default by the teacher in a real CLIP's own space, on the seeds on which the
     other teacher's students were trained by the same machine; then that teacher itself."""
     return tuple(
-        normalised(
-            Run(
-                dataset=dataset,
-                targets=held_out(dataset),
-                seed=seed,
-                method=method,
-                teacher=PACS_CLIP_SPACE,
-            )
-        )
+        _run(dataset, method, seed, PACS_CLIP_SPACE)
         for methods, its_seeds in ((("erm", JOINT), seeds), ((ZERO_SHOT,), seeds[:1]))
         for seed in its_seeds
         for method in methods
